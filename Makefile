@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: MIT
+#
+# A thin front of meson and ninja. `make help` lists the targets.
+#   B=DIR        build folder (default build; check-asan and check-tsan use build-asan, build-tsan)
+#   prefix=DIR   where `make install` puts things (default /usr/local); DESTDIR=DIR stages it
+
+B ?= build
+prefix ?= /usr/local
+export B prefix DESTDIR
+
+.PHONY: all help setup run check check-asan check-tsan tidy bench install clean
+.NOTPARALLEL:
+
+all: ## build into build/
+	@scripts/build plain
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 16
+
+setup: ## install the Debian packages that building, running and testing need
+	@scripts/setup build check
+
+run: ## the key-value server under load, beside a plain epoll server
+	@scripts/run
+
+check: ## build, tidy, all tests
+	@scripts/check plain
+
+check-asan: ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@scripts/check asan
+
+check-tsan: ## the thread tests under ThreadSanitizer
+	@scripts/check tsan
+
+tidy: ## format, layering, lengths, headers, names, words (a few seconds)
+	@scripts/tidy
+
+bench: ## every benchmark, with its target
+	@scripts/bench
+
+install: ## install under $(DESTDIR)$(prefix)
+	@scripts/build install
+
+clean: ## remove the build folders
+	rm -rf $(B) build-asan build-tsan

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of api/ share: the instance of the calling thread, errors, profiling.
+ *
+ * Inside the library an error is a negative errno; dk_public turns it into the positive one of the
+ * public interface, and is the only place that does.
+ */
+#ifndef DK_API_API_H
+#define DK_API_API_H
+
+#include "core/fast.h"
+#include "core/thread.h"
+
+#include <demi/types.h>
+#include <errno.h>
+
+#define DK_MAX_INSTANCES 64
+
+struct dk_libos;
+
+/* The process's instances; written by init.c only. */
+struct dk_api {
+    struct dk_instance *first; /* NULL: not started */
+    const struct dk_libos *libos;
+    demi_callback_t callback;
+};
+
+DK_HIDDEN extern struct dk_api dk_api;
+
+static inline int dk_public(int r)
+{
+    return r < 0 ? -r : 0;
+}
+
+/* Returns the calling thread's instance, or NULL before demi_init; makes the thread's record. */
+static inline struct dk_instance *dk_api_instance(void)
+{
+    struct dk_thread *t = dk_thread_get();
+    if (dk_unlikely(!t))
+        return NULL;
+    struct dk_instance *inst = t->inst ? t->inst : __atomic_load_n(&dk_api.first, __ATOMIC_ACQUIRE);
+    if (!dk_mt() && inst) {
+        inst->fast_thread = t->id;
+        dk_fast_set(dk_api.callback || inst->eventfd >= 0 ? NULL : inst);
+    }
+    return inst;
+}
+
+/* A profiled scope: reports its duration to the application's callback when it is left. */
+struct dk_scope {
+    const char *name; /* NULL: nobody wants to know */
+    int64_t start;
+};
+
+struct dk_scope dk_scope_begin(const char *name);
+void dk_scope_end(struct dk_scope *scope);
+
+#define DK_PROFILE(name)                                                                           \
+    struct dk_scope dk_scope_ __attribute__((cleanup(dk_scope_end))) =                             \
+        dk_unlikely(dk_api.callback != NULL) ? dk_scope_begin(name) : (struct dk_scope)            \
+    {                                                                                              \
+        NULL, 0                                                                                    \
+    }
+
+#endif /* DK_API_API_H */

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The table of configuration keys, and reading and writing of single values. No state, no I/O.
+ */
+#include "api/config_keys.h"
+
+#include "api/config.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+/* The order of the words is that of the enums in config.h. */
+static const char *const net_words[] = {"kernel", "memory", NULL};
+static const char *const engine_words[] = {"auto", "io_uring", "epoll", NULL};
+static const char *const poll_words[] = {"adaptive", "always", "never", NULL};
+static const char *const switch_words[] = {"no", "yes", NULL};
+static const char *const log_words[] = {"error", "warn", "info", "debug", NULL};
+
+const struct dk_config_key dk_config_keys[DK_CONFIG_COUNT] = {
+    [DK_CONFIG_NET] = {.name = "net",
+                       .env = "DEMI_NET",
+                       .summary = "library OS that sockets come from",
+                       .words = net_words},
+    [DK_CONFIG_ENGINE] = {.name = "engine",
+                          .env = "DEMI_ENGINE",
+                          .summary = "what carries net=kernel; auto takes io_uring where allowed",
+                          .words = engine_words,
+                          .initial = DK_CONFIG_ENGINE_AUTO},
+    [DK_CONFIG_POLL] = {.name = "poll",
+                        .env = "DEMI_POLL",
+                        .summary = "waiting: spin_us then sleep, spin for ever, or sleep at once",
+                        .words = poll_words,
+                        .initial = DK_CONFIG_POLL_ADAPTIVE},
+    [DK_CONFIG_SPIN_US] = {.name = "spin_us",
+                           .env = "DEMI_SPIN_US",
+                           .summary = "microseconds that a wait spins before it sleeps",
+                           .max = 1000000,
+                           .initial = 10},
+    [DK_CONFIG_WORKERS] = {.name = "workers",
+                           .env = "DEMI_WORKERS",
+                           .summary = "instances: threads that get one of their own by demi_init",
+                           .min = 1,
+                           .max = 64,
+                           .initial = 1},
+    [DK_CONFIG_BACKGROUND] = {.name = "background",
+                              .env = "DEMI_BACKGROUND",
+                              .summary = "a thread drives the devices when nobody waits",
+                              .words = switch_words},
+    [DK_CONFIG_EXIT_LINGER_MS] = {.name = "exit_linger_ms",
+                                  .env = "DEMI_EXIT_LINGER_MS",
+                                  .summary = "longest time that exit waits for accepted pushes",
+                                  .max = 60000,
+                                  .initial = 1000},
+    [DK_CONFIG_RX_BUFFER_BYTES] = {.name = "rx_buffer_bytes",
+                                   .env = "DEMI_RX_BUFFER_BYTES",
+                                   .summary = "receive buffer of one pop",
+                                   .min = 1024,
+                                   .max = 1048576,
+                                   .initial = 16384},
+    [DK_CONFIG_MAX_TOKENS] = {.name = "max_tokens",
+                              .env = "DEMI_MAX_TOKENS",
+                              .summary = "operations outstanding at one time",
+                              .min = 1024,
+                              .max = 16777216,
+                              .initial = 1048576},
+    [DK_CONFIG_MAX_QUEUES] = {.name = "max_queues",
+                              .env = "DEMI_MAX_QUEUES",
+                              .summary = "queues open at one time",
+                              .min = 16,
+                              .max = 16777216,
+                              .initial = 262144},
+    [DK_CONFIG_LOG] = {.name = "log",
+                       .env = "DEMI_LOG",
+                       .summary = "least severe message on standard error",
+                       .words = log_words,
+                       .initial = DK_CONFIG_LOG_WARN},
+};
+
+/* Known values of `net` that this build has no code for. */
+static const struct {
+    const char *name;
+    const char *what;
+} net_absent[] = {
+    {"loop", "two ends in one process under the TCP/IP stack"},
+    {"tap", "a TAP device under the TCP/IP stack"},
+    {"packet", "AF_PACKET under the TCP/IP stack"},
+    {"xdp", "AF_XDP under the TCP/IP stack"},
+    {"dpdk", "a DPDK device under the TCP/IP stack"},
+    {"rdma", "RDMA verbs"},
+};
+
+const char *dk_config_net_absent(const char *name)
+{
+    for (size_t i = 0; i < sizeof net_absent / sizeof net_absent[0]; i++) {
+        if (strcasecmp(name, net_absent[i].name) == 0)
+            return net_absent[i].what;
+    }
+    return NULL;
+}
+
+int dk_config_key_find(const char *name)
+{
+    for (int id = 0; id < DK_CONFIG_COUNT; id++) {
+        if (strcmp(name, dk_config_keys[id].name) == 0)
+            return id;
+    }
+    return -ENOENT;
+}
+
+#define NAME_MAX_LEN 32
+
+static char fold(char c)
+{
+    return c == '-' ? '_' : (char)tolower((unsigned char)c);
+}
+
+static size_t min3(size_t a, size_t b, size_t c)
+{
+    size_t low = a < b ? a : b;
+    return low < c ? low : c;
+}
+
+/* Levenshtein distance; a and b are at most NAME_MAX_LEN long. */
+static size_t edit_distance(const char *a, const char *b)
+{
+    size_t row[NAME_MAX_LEN + 1];
+    size_t len_b = strlen(b);
+    for (size_t j = 0; j <= len_b; j++)
+        row[j] = j;
+    for (size_t i = 1; a[i - 1] != '\0'; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= len_b; j++) {
+            size_t replaced = diagonal + (fold(a[i - 1]) != fold(b[j - 1]));
+            diagonal = row[j];
+            row[j] = min3(row[j] + 1, row[j - 1] + 1, replaced);
+        }
+    }
+    return row[len_b];
+}
+
+/* A third of the letters may be wrong, and always one. */
+static size_t tolerance(const char *key_name)
+{
+    size_t third = strlen(key_name) / 3;
+    return third > 1 ? third : 1;
+}
+
+int dk_config_key_nearest(const char *name)
+{
+    int best = -ENOENT;
+    size_t best_distance = SIZE_MAX;
+    if (strlen(name) > NAME_MAX_LEN)
+        return -ENOENT;
+    for (int id = 0; id < DK_CONFIG_COUNT; id++) {
+        const char *key_name = dk_config_keys[id].name;
+        size_t distance = edit_distance(name, key_name);
+        if (distance <= tolerance(key_name) && distance < best_distance) {
+            best = id;
+            best_distance = distance;
+        }
+    }
+    return best;
+}
+
+/* Decimal digits only: no sign, no blank, no unit, no overflow. */
+static int parse_number(const struct dk_config_key *key, const char *text, uint32_t *value_out)
+{
+    uint64_t value = 0;
+    if (*text == '\0')
+        return -EINVAL;
+    for (; *text != '\0'; text++) {
+        if (*text < '0' || *text > '9')
+            return -EINVAL;
+        value = value * 10 + (uint64_t)(*text - '0');
+        if (value > key->max)
+            return -EINVAL;
+    }
+    if (value < key->min)
+        return -EINVAL;
+    *value_out = (uint32_t)value;
+    return 0;
+}
+
+/* The other ways in which YAML files spell yes and no. */
+static const char *switch_word(const char *text)
+{
+    if (strcasecmp(text, "true") == 0 || strcasecmp(text, "on") == 0)
+        return "yes";
+    if (strcasecmp(text, "false") == 0 || strcasecmp(text, "off") == 0)
+        return "no";
+    return text;
+}
+
+static int parse_word(const struct dk_config_key *key, const char *text, uint32_t *value_out)
+{
+    if (key->words == switch_words)
+        text = switch_word(text);
+    for (uint32_t i = 0; key->words[i] != NULL; i++) {
+        if (strcasecmp(text, key->words[i]) == 0) {
+            *value_out = i;
+            return 0;
+        }
+    }
+    return -EINVAL;
+}
+
+int dk_config_key_parse(enum dk_config_id id, const char *text, uint32_t *value_out)
+{
+    const struct dk_config_key *key = &dk_config_keys[id];
+    return key->words == NULL ? parse_number(key, text, value_out)
+                              : parse_word(key, text, value_out);
+}
+
+void dk_config_key_format(enum dk_config_id id, uint32_t value, char *out, size_t len)
+{
+    const struct dk_config_key *key = &dk_config_keys[id];
+    if (key->words == NULL)
+        snprintf(out, len, "%u", value);
+    else
+        snprintf(out, len, "%s", key->words[value]);
+}
+
+/* Appends one item of a list to terminated text; what does not fit is cut. */
+static void append_item(char *out, size_t len, const char *item)
+{
+    size_t used = strlen(out);
+    snprintf(out + used, len - used, "%s%s", used == 0 ? "" : ", ", item);
+}
+
+void dk_config_key_accepted(enum dk_config_id id, char *out, size_t len)
+{
+    const struct dk_config_key *key = &dk_config_keys[id];
+    if (key->words == NULL) {
+        snprintf(out, len, "%u to %u", key->min, key->max);
+        return;
+    }
+    out[0] = '\0';
+    for (size_t i = 0; key->words[i] != NULL; i++)
+        append_item(out, len, key->words[i]);
+}
+
+void dk_config_key_names(char *out, size_t len)
+{
+    out[0] = '\0';
+    for (size_t i = 0; i < DK_CONFIG_COUNT; i++)
+        append_item(out, len, dk_config_keys[i].name);
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The configuration keys as one constant table: name, environment variable, accepted values,
+ * default. A value is held as one uint32_t: a number, or the index of a word.
+ *
+ * Left out: where values come from (config_set.h, config_file.h).
+ */
+#ifndef DK_API_CONFIG_KEYS_H
+#define DK_API_CONFIG_KEYS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum dk_config_id {
+    DK_CONFIG_NET,
+    DK_CONFIG_ENGINE,
+    DK_CONFIG_POLL,
+    DK_CONFIG_SPIN_US,
+    DK_CONFIG_WORKERS,
+    DK_CONFIG_BACKGROUND,
+    DK_CONFIG_EXIT_LINGER_MS,
+    DK_CONFIG_RX_BUFFER_BYTES,
+    DK_CONFIG_MAX_TOKENS,
+    DK_CONFIG_MAX_QUEUES,
+    DK_CONFIG_LOG,
+    DK_CONFIG_COUNT,
+};
+
+struct dk_config_key {
+    const char *name;
+    const char *env;
+    const char *summary;
+    const char *const *words; /* ends with NULL; NULL for a number */
+    uint32_t min;             /* of a number */
+    uint32_t max;
+    uint32_t initial; /* the default */
+};
+
+extern const struct dk_config_key dk_config_keys[DK_CONFIG_COUNT];
+
+/* Space that holds any value, and any list of accepted values, as text. */
+#define DK_CONFIG_TEXT_MAX 256
+
+/* Returns the id of a key by its exact name, or -ENOENT. */
+int dk_config_key_find(const char *name);
+
+/* Returns the id of the key that a misspelt name probably means ('-' and case do not count), or
+ * -ENOENT. */
+int dk_config_key_nearest(const char *name);
+
+/* Reads a value: 0, or -EINVAL for one that is not accepted. */
+int dk_config_key_parse(enum dk_config_id id, const char *text, uint32_t *value_out);
+
+/* Writes a value as text, always terminated. */
+void dk_config_key_format(enum dk_config_id id, uint32_t value, char *out, size_t len);
+
+/* Writes the accepted values for a person ("auto, epoll" or "1 to 64"), always terminated. */
+void dk_config_key_accepted(enum dk_config_id id, char *out, size_t len);
+
+/* Writes the names of all keys, separated by ", ", always terminated. */
+void dk_config_key_names(char *out, size_t len);
+
+/* Returns what a `net` that this build knows but lacks would be, or NULL for an unknown word. */
+const char *dk_config_net_absent(const char *name);
+
+#endif /* DK_API_CONFIG_KEYS_H */

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Start and end: demi_init, demi_fini, the exit hook, the forked child.
+ *
+ * One mutex guards start and end. The exit hook takes nothing that it cannot have at once: exit()
+ * may be called in a signal handler that interrupted the library.
+ */
+#include "api/api.h"
+#include "api/background.h"
+#include "api/config.h"
+#include "libos/table.h"
+#include "os/log.h"
+
+#include <demi/libos.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct dk_api dk_api;
+
+static struct {
+    pthread_mutex_t mutex;
+    struct dk_instance *instances[DK_MAX_INSTANCES];
+    uint32_t num_instances;
+    struct dk_config config;
+    bool hooked;
+} state = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+static int64_t linger_ns(void)
+{
+    return (int64_t)state.config.exit_linger_ms * 1000000;
+}
+
+/* Nothing that was accepted is left to send. */
+static bool is_drained(struct dk_instance *inst)
+{
+    return __atomic_load_n(&inst->num_posted, __ATOMIC_ACQUIRE) == 0 &&
+           (!inst->poller || inst->poller->ops->undrained(inst->poller) == 0);
+}
+
+/* Takes the lead, or waits while another thread drives the instance, until the pushes are out.
+ * True: it has the lead. */
+static bool take_or_watch(struct dk_instance *inst, int64_t timeout_ns)
+{
+    int64_t now = dk_instance_now(inst), deadline = now + timeout_ns;
+    while (!dk_lead_try(inst)) {
+        uint32_t leader = __atomic_load_n(&inst->leader, __ATOMIC_RELAXED);
+        bool other = dk_mt() && leader != dk_thread_number;
+        if (!other || now >= deadline || is_drained(inst))
+            return false;
+        usleep(100);
+        now = dk_instance_now(inst);
+    }
+    return true;
+}
+
+static void at_exit(void)
+{
+    for (uint32_t i = 0; i < state.num_instances; i++) {
+        struct dk_instance *inst = state.instances[i];
+        if (!take_or_watch(inst, linger_ns()))
+            continue;
+        if (dk_lock_try(&inst->tokens)) {
+            dk_unlock(&inst->tokens);
+            dk_instance_drain(inst, linger_ns());
+        }
+        dk_unlock(&inst->lead);
+    }
+}
+
+/* The child shares the parent's sockets and rings: it lets go of them and starts anew when it calls
+ * demi_init. */
+static void in_forked_child(void)
+{
+    for (uint32_t i = 0; i < state.num_instances; i++)
+        dk_instance_abandon(state.instances[i]);
+    state.num_instances = 0;
+    dk_api.first = NULL;
+    pthread_mutex_init(&state.mutex, NULL);
+    dk_op_table_abandon();
+    dk_queue_table_abandon();
+    dk_buf_after_fork();
+    dk_thread_after_fork();
+    dk_fast_set(NULL);
+    dk_background_after_fork();
+}
+
+static int hook(void)
+{
+    if (state.hooked)
+        return 0;
+    if (atexit(at_exit) != 0 || pthread_atfork(NULL, NULL, in_forked_child) != 0)
+        return -ENOMEM;
+    state.hooked = true;
+    return 0;
+}
+
+static struct dk_sched_options sched_options(const struct dk_config *c)
+{
+    struct dk_sched_options o = {.spin_us = c->spin_us};
+    if (c->poll == DK_CONFIG_POLL_ALWAYS)
+        o.spin_us = UINT32_MAX;
+    else if (c->poll == DK_CONFIG_POLL_NEVER)
+        o.spin_us = 0;
+    return o;
+}
+
+static struct dk_libos_options libos_options(const struct dk_config *c)
+{
+    static const enum dk_kernel_engine engines[] = {
+        [DK_CONFIG_ENGINE_AUTO] = DK_KERNEL_AUTO,
+        [DK_CONFIG_ENGINE_IO_URING] = DK_KERNEL_IO_URING,
+        [DK_CONFIG_ENGINE_EPOLL] = DK_KERNEL_EPOLL,
+    };
+    return (struct dk_libos_options){.kernel = {.engine = engines[c->engine],
+                                                .rx_buffer_bytes = c->rx_buffer_bytes,
+                                                .reuseport = c->workers > 1}};
+}
+
+/* Makes one more instance with the configured library OS. */
+static int add_instance(struct dk_instance **inst_out)
+{
+    struct dk_sched_options sched = sched_options(&state.config);
+    struct dk_libos_options options = libos_options(&state.config);
+    const char *why = "";
+    struct dk_instance *inst;
+    int r = dk_instance_create(&inst, &dk_clock_monotonic, &sched);
+    if (r < 0)
+        return r;
+    if (dk_api.libos->open) {
+        r = dk_api.libos->open(inst, &options, &why);
+        if (r < 0) {
+            dk_log(DK_LOG_ERROR, "library OS %s: %s (%s)", dk_api.libos->name, why, strerror(-r));
+            dk_instance_destroy(inst);
+            return r == -ENOMEM || r == -EMFILE || r == -ENFILE ? r : -ENODEV;
+        }
+    }
+    if (state.config.background)
+        r = dk_background_start(inst);
+    if (r < 0) {
+        dk_instance_destroy(inst);
+        return r;
+    }
+    state.instances[state.num_instances++] = inst;
+    *inst_out = inst;
+    return 0;
+}
+
+/* Tables live from the first instance to demi_fini. */
+static int make_tables(void)
+{
+    int r = dk_op_table_init(state.config.max_tokens);
+    if (r < 0)
+        return r;
+    r = dk_queue_table_init(state.config.max_queues);
+    if (r < 0)
+        dk_op_table_fini();
+    return r;
+}
+
+static void free_tables(void)
+{
+    dk_op_table_fini();
+    dk_queue_table_fini();
+}
+
+static int load_config(void)
+{
+    char err[512];
+    struct dk_config config;
+    int r = dk_config_load(&config, err, sizeof(err));
+    if (r < 0) {
+        dk_log(DK_LOG_ERROR, "%s", err);
+        return r;
+    }
+    const struct dk_libos *libos = dk_libos_find(config.net);
+    if (!libos)
+        return -ENODEV;
+    state.config = config;
+    dk_api.libos = libos;
+    dk_log_set_level((enum dk_log_level)config.log);
+    return make_tables();
+}
+
+/* The first thread: configuration, hooks, instance 0. */
+static int start(const struct demi_args *args, struct dk_instance **inst_out)
+{
+    int r = load_config();
+    if (r < 0)
+        return r;
+    r = hook();
+    if (r == 0)
+        r = add_instance(inst_out);
+    if (r < 0) {
+        free_tables();
+        return r;
+    }
+    dk_api.callback = args ? args->callback : NULL;
+    __atomic_store_n(&dk_api.first, *inst_out, __ATOMIC_RELEASE);
+    return 0;
+}
+
+/* A further thread: an instance of its own while there are workers left, else the first. */
+static int join(struct dk_instance **inst_out)
+{
+    if (state.num_instances < state.config.workers)
+        return add_instance(inst_out);
+    *inst_out = dk_api.first;
+    return 0;
+}
+
+int demi_init(const struct demi_args *args)
+{
+    struct dk_thread *t = dk_thread_get();
+    struct dk_instance *inst = NULL;
+    int r = -EEXIST;
+    if (!t)
+        return ENOMEM;
+    pthread_mutex_lock(&state.mutex);
+    if (!t->inst)
+        r = dk_api.first ? join(&inst) : start(args, &inst);
+    if (r == 0) {
+        t->inst = inst;
+        inst->users++;
+        dk_fast_set(NULL); /* found by the next call */
+    }
+    pthread_mutex_unlock(&state.mutex);
+    return dk_public(r);
+}
+
+static void close_queue(struct dk_queue *q, void *arg)
+{
+    (void)arg;
+    dk_queue_set_closed(q);
+    q->ops->close(q);
+}
+
+/* Takes the lead of an instance that no thread leads or waits on. */
+static bool take(struct dk_instance *inst)
+{
+    if (!dk_lead_try(inst))
+        return false;
+    dk_lock(&inst->tokens);
+    bool idle = inst->num_waiting == 0;
+    dk_unlock(&inst->tokens);
+    if (!idle)
+        dk_lead_drop(inst);
+    return idle;
+}
+
+/* Takes every lead; -EBUSY when a thread is inside. */
+static int take_all(void)
+{
+    for (uint32_t i = 0; i < state.num_instances; i++)
+        if (!take(state.instances[i])) {
+            while (i-- > 0)
+                dk_lead_drop(state.instances[i]);
+            return -EBUSY;
+        }
+    return 0;
+}
+
+static void end_all(void)
+{
+    for (uint32_t i = 0; i < state.num_instances; i++) {
+        dk_op_settle(state.instances[i]);
+        dk_instance_drain(state.instances[i], linger_ns());
+    }
+    dk_queue_for_each(NULL, close_queue, NULL);
+    for (uint32_t i = 0; i < state.num_instances; i++)
+        dk_instance_destroy(state.instances[i]);
+    free_tables();
+    dk_buf_trim();
+    dk_thread_detach_all();
+    dk_fast_set(NULL);
+    state.num_instances = 0;
+    dk_api.first = NULL;
+    dk_api.callback = NULL;
+}
+
+int demi_fini(void)
+{
+    int r = -ENOSYS;
+    pthread_mutex_lock(&state.mutex);
+    if (dk_api.first) {
+        dk_background_stop();
+        r = take_all();
+        if (r == 0)
+            end_all();
+        else
+            for (uint32_t i = 0; i < state.num_instances && state.config.background; i++)
+                dk_background_start(state.instances[i]);
+    }
+    pthread_mutex_unlock(&state.mutex);
+    return dk_public(r);
+}
+
+struct dk_scope dk_scope_begin(const char *name)
+{
+    return (struct dk_scope){name, dk_clock_monotonic.now(&dk_clock_monotonic)};
+}
+
+void dk_scope_end(struct dk_scope *scope)
+{
+    demi_callback_t callback = dk_api.callback;
+    if (dk_likely(!scope->name) || !callback)
+        return;
+    int64_t now = dk_clock_monotonic.now(&dk_clock_monotonic);
+    callback(scope->name, (uint32_t)strlen(scope->name), (uint64_t)(now - scope->start));
+}

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Operations that yield tokens: push, pushto, pop, accept, connect.
+ */
+#include "api/api.h"
+#include "core/fast.h"
+
+#include <demi/libos.h>
+
+/* Finds an open queue that the calling thread's instance may use, and holds it. 0 or a negative
+ * errno. */
+static int find_queue(int qd, struct dk_queue **q_out, struct dk_instance **inst_out)
+{
+    struct dk_instance *inst = dk_api_instance();
+    int r = 0;
+    if (!inst)
+        return -ENOSYS;
+    struct dk_queue *q = dk_queue_lookup(qd);
+    if (!q || !dk_queue_get(q))
+        return -EBADF;
+    if (__atomic_load_n(&q->state, __ATOMIC_ACQUIRE) != DK_QUEUE_OPEN)
+        r = -EBADF; /* closed since the look-up */
+    else if (q->inst != inst && !q->anywhere)
+        r = -EXDEV;
+    if (r < 0)
+        dk_queue_put(q);
+    *q_out = q;
+    *inst_out = inst;
+    return r;
+}
+
+/*
+ * Issues an operation on a queue that is there: `able` says whether it has it, r is what checking
+ * the arguments came to. The hold of find_queue is used up.
+ */
+static int alloc(struct dk_op **op_out, struct dk_instance *inst, struct dk_queue *q,
+                 enum demi_opcode opcode, bool able, int r)
+{
+    if (r == 0 && !able)
+        r = -EOPNOTSUPP;
+    if (r == 0)
+        return dk_op_alloc(op_out, inst, q, opcode);
+    dk_queue_put(q);
+    return r;
+}
+
+/* Issues and starts an operation; the token is the application's only when that worked. */
+static int issue(struct dk_op *op, const demi_sgarray_t *sga, demi_qtoken_t *qt_out)
+{
+    demi_qtoken_t token = dk_op_token(op);
+    int r = dk_op_start(op, sga);
+    if (r == 0)
+        *qt_out = token;
+    return r;
+}
+
+static int check_addr(const struct sockaddr *addr, socklen_t size)
+{
+    if (!addr)
+        return -EINVAL;
+    if (size < sizeof(sa_family_t) || size > sizeof(struct sockaddr_storage))
+        return -EINVAL;
+    switch (addr->sa_family) {
+    case AF_INET:
+        return size >= sizeof(struct sockaddr_in) ? 0 : -EINVAL;
+    case AF_INET6:
+        return size >= sizeof(struct sockaddr_in6) ? 0 : -EINVAL;
+    default:
+        return -EAFNOSUPPORT;
+    }
+}
+
+static void set_addr(struct dk_op *op, const struct sockaddr *addr)
+{
+    op->addr_len = addr->sa_family == AF_INET ? sizeof(op->addr.in) : sizeof(op->addr.in6);
+    memcpy(&op->addr, addr, op->addr_len);
+}
+
+static int push(demi_qtoken_t *qt_out, int qd, const demi_sgarray_t *sga,
+                const struct sockaddr *addr)
+{
+    struct dk_queue *q;
+    struct dk_instance *inst;
+    struct dk_op *op;
+    struct dk_buf *buf = NULL;
+    int r = find_queue(qd, &q, &inst);
+    if (r == 0)
+        r = alloc(&op, inst, q, DEMI_OPC_PUSH, true, dk_sga_check(sga, &buf));
+    if (r < 0)
+        return r;
+    op->buf = buf;
+    if (addr)
+        set_addr(op, addr);
+    return issue(op, sga, qt_out);
+}
+
+static __attribute__((noinline)) int profiled_push(demi_qtoken_t *qt_out, int qd,
+                                                   const demi_sgarray_t *sga)
+{
+    DK_PROFILE("demi_push");
+    return dk_public(push(qt_out, qd, sga, NULL));
+}
+
+/*
+ * The shortest path (core/fast.h) is tried first. It keeps few values over the call of push_now,
+ * and recomputes what is cheap: registers to save are a good part of what a push costs.
+ */
+int demi_push(demi_qtoken_t *qt_out, int qd, const demi_sgarray_t *sga)
+{
+    struct dk_instance *inst = dk_fast_get();
+    if (dk_unlikely(!qt_out || !sga))
+        return EINVAL;
+    if (dk_unlikely(!inst || dk_mt() || (uint32_t)qd >= dk_queues_used))
+        return profiled_push(qt_out, qd, sga);
+    struct dk_queue *q = &dk_queues[(uint32_t)qd];
+    struct dk_buf *buf;
+    if (dk_likely(q->fast_inst == inst && dk_fast_slot(inst) && dk_sga_fast_buf(sga, &buf) &&
+                  q->push_now(q, sga, buf))) {
+        *qt_out = dk_fast_done(q, DEMI_OPC_PUSH);
+        return 0;
+    }
+    return profiled_push(qt_out, q->qd, sga);
+}
+
+int demi_pushto(demi_qtoken_t *qt_out, int sockqd, const demi_sgarray_t *sga,
+                const struct sockaddr *dest_addr, socklen_t size)
+{
+    DK_PROFILE("demi_pushto");
+    if (!qt_out || !sga || !dest_addr)
+        return EINVAL;
+    int r = check_addr(dest_addr, size);
+    return dk_public(r < 0 ? r : push(qt_out, sockqd, sga, dest_addr));
+}
+
+static __attribute__((noinline)) int profiled_pop(demi_qtoken_t *qt_out, int qd)
+{
+    DK_PROFILE("demi_pop");
+    struct dk_queue *q;
+    struct dk_instance *inst;
+    struct dk_op *op;
+    int r = find_queue(qd, &q, &inst);
+    if (r == 0)
+        r = alloc(&op, inst, q, DEMI_OPC_POP, true, 0);
+    if (r == 0)
+        r = issue(op, NULL, qt_out);
+    return dk_public(r);
+}
+
+int demi_pop(demi_qtoken_t *qt_out, int qd)
+{
+    struct dk_instance *inst = dk_fast_get();
+    if (dk_unlikely(!qt_out))
+        return EINVAL;
+    if (dk_unlikely(!inst || dk_mt() || (uint32_t)qd >= dk_queues_used))
+        return profiled_pop(qt_out, qd);
+    struct dk_queue *q = &dk_queues[(uint32_t)qd];
+    struct dk_op *op = dk_fast_slot(inst);
+    if (dk_likely(q->fast_inst == inst && op && q->pop_now(q, dk_op_sga(op)))) {
+        *qt_out = dk_fast_done(q, DEMI_OPC_POP);
+        return 0;
+    }
+    return profiled_pop(qt_out, q->qd);
+}
+
+int demi_accept(demi_qtoken_t *qt_out, int sockqd)
+{
+    DK_PROFILE("demi_accept");
+    struct dk_queue *q;
+    struct dk_instance *inst;
+    struct dk_op *op;
+    if (!qt_out)
+        return EINVAL;
+    int r = find_queue(sockqd, &q, &inst);
+    if (r == 0)
+        r = alloc(&op, inst, q, DEMI_OPC_ACCEPT, q->ops->accept != NULL, 0);
+    if (r == 0)
+        r = issue(op, NULL, qt_out);
+    return dk_public(r);
+}
+
+int demi_connect(demi_qtoken_t *qt_out, int sockqd, const struct sockaddr *addr, socklen_t size)
+{
+    DK_PROFILE("demi_connect");
+    struct dk_queue *q;
+    struct dk_instance *inst;
+    struct dk_op *op;
+    if (!qt_out || !addr)
+        return EINVAL;
+    int r = find_queue(sockqd, &q, &inst);
+    if (r == 0)
+        r = alloc(&op, inst, q, DEMI_OPC_CONNECT, q->ops->connect != NULL, check_addr(addr, size));
+    if (r < 0)
+        return dk_public(r);
+    set_addr(op, addr);
+    return dk_public(issue(op, NULL, qt_out));
+}

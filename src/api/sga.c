@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Scatter-gather arrays: the public side of mem/sga.h. These calls need no instance.
+ */
+#include "api/api.h"
+#include "mem/sga.h"
+
+#include <demi/sga.h>
+
+demi_sgarray_t demi_sgaalloc_segs(const uint32_t lens[], uint32_t num_segs)
+{
+    demi_sgarray_t sga;
+    if (!lens || dk_sga_alloc(&sga, lens, num_segs) < 0)
+        memset(&sga, 0, sizeof(sga));
+    return sga;
+}
+
+demi_sgarray_t demi_sgaalloc(size_t size)
+{
+    uint32_t len = size <= UINT32_MAX ? (uint32_t)size : 0;
+    return demi_sgaalloc_segs(&len, 1);
+}
+
+int demi_sgafree(demi_sgarray_t *sga)
+{
+    return sga ? dk_public(dk_sga_free(sga)) : EINVAL;
+}
+
+int demi_sgaclone(demi_sgarray_t *sga_out, const demi_sgarray_t *sga)
+{
+    struct dk_buf *buf;
+    if (!sga_out || !sga || !sga->sga_buf || dk_sga_check(sga, &buf) < 0)
+        return EINVAL;
+    struct dk_buf *alias = dk_buf_alias(buf);
+    if (!alias)
+        return ENOMEM;
+    *sga_out = *sga;
+    dk_sga_lend(sga_out, alias);
+    return 0;
+}
+
+int demi_sga_peer(const demi_sgarray_t *sga, struct sockaddr *addr_out, socklen_t *len)
+{
+    if (!sga || !addr_out || !len)
+        return EINVAL;
+    struct dk_buf *buf = sga->sga_buf ? dk_buf_from_handle(sga->sga_buf) : NULL;
+    if (sga->sga_buf && !buf)
+        return EINVAL;
+    socklen_t size = 0;
+    const struct sockaddr *peer = buf ? dk_buf_peer(buf, &size) : NULL;
+    if (!peer)
+        return ENOTCONN;
+    memcpy(addr_out, peer, *len < size ? *len : size);
+    *len = size;
+    return 0;
+}

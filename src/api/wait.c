@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Wait calls: they check arguments, fill the thread's wait record, and hand it to core/wait.c.
+ */
+#include "api/api.h"
+#include "core/fast.h"
+
+#include <demi/libos.h>
+#include <demi/wait.h>
+
+/* Turns a relative time-out into nanoseconds, -1 for ever. 0 or -EINVAL. */
+static inline int timeout_of(const struct timespec *timeout, int64_t *ns_out)
+{
+    *ns_out = -1;
+    if (!timeout)
+        return 0;
+    if (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= 1000000000)
+        return -EINVAL;
+    *ns_out = timeout->tv_sec > INT64_MAX / 1000000000 - 1
+                  ? INT64_MAX
+                  : (int64_t)timeout->tv_sec * 1000000000 + timeout->tv_nsec;
+    return 0;
+}
+
+/* Fills the calling thread's wait record. 0 or a negative errno. */
+static inline int begin(struct dk_waiter **w_out, enum dk_wait_kind kind, demi_qresult_t *qrs,
+                        const demi_qtoken_t *qts, int n)
+{
+    struct dk_instance *inst = dk_api_instance();
+    if (dk_unlikely(!inst))
+        return -ENOSYS;
+    struct dk_waiter *w = &dk_thread_self->waiter;
+    w->inst = inst;
+    w->kind = (uint8_t)kind;
+    w->qrs = qrs;
+    __atomic_store_n(&w->qts, qts, __ATOMIC_RELAXED); /* dk_op_complete prefetches from it */
+    w->num_qts = (uint32_t)n;
+    *w_out = w;
+    return 0;
+}
+
+static inline int wait_tokens(enum dk_wait_kind kind, demi_qresult_t *qrs, int *offset,
+                              const demi_qtoken_t *qts, int n, const struct timespec *timeout)
+{
+    struct dk_waiter *w;
+    int64_t ns;
+    int r = timeout_of(timeout, &ns);
+    if (dk_likely(r == 0))
+        r = begin(&w, kind, qrs, qts, n);
+    if (dk_unlikely(r < 0))
+        return dk_public(r);
+    r = dk_wait(w, ns);
+    if (offset && (r == 0 || r == -EINVAL || r == -EBUSY || r == -EXDEV))
+        *offset = (int)w->num_out;
+    return dk_public(r);
+}
+
+static __attribute__((noinline)) int profiled_wait(demi_qresult_t *qr_out, demi_qtoken_t qt,
+                                                   const struct timespec *timeout)
+{
+    DK_PROFILE("demi_wait");
+    return wait_tokens(DK_WAIT_ANY, qr_out, NULL, &qt, 1, timeout);
+}
+
+int demi_wait(demi_qresult_t *qr_out, demi_qtoken_t qt, const struct timespec *timeout)
+{
+    struct dk_instance *inst = dk_fast_get();
+    if (dk_unlikely(!qr_out))
+        return EINVAL;
+    /* Every so often a wait polls even though its result is there: see dk_wait. */
+    if (dk_likely(inst && !dk_mt() && --inst->until_poll != 0 && dk_fast_collect(inst, qt, qr_out)))
+        return 0;
+    return profiled_wait(qr_out, qt, timeout);
+}
+
+int demi_wait_any(demi_qresult_t *qr_out, int *ready_offset, const demi_qtoken_t qts[], int num_qts,
+                  const struct timespec *timeout)
+{
+    DK_PROFILE("demi_wait_any");
+    if (dk_unlikely(!qr_out || !ready_offset || !qts || num_qts < 1))
+        return EINVAL;
+    return wait_tokens(DK_WAIT_ANY, qr_out, ready_offset, qts, num_qts, timeout);
+}
+
+int demi_wait_all(demi_qresult_t qrs_out[], const demi_qtoken_t qts[], int num_qts,
+                  const struct timespec *timeout)
+{
+    DK_PROFILE("demi_wait_all");
+    if (!qrs_out || !qts || num_qts < 1)
+        return EINVAL;
+    return wait_tokens(DK_WAIT_ALL, qrs_out, NULL, qts, num_qts, timeout);
+}
+
+/* Collects operations of this thread; re-arms the event descriptor when a poll found nothing. */
+static int wait_issued(demi_qresult_t *qrs, int n, int *n_out, bool all,
+                       const struct timespec *timeout)
+{
+    struct dk_waiter *w;
+    int64_t ns;
+    int r = timeout_of(timeout, &ns);
+    if (r == 0)
+        r = begin(&w, DK_WAIT_ISSUED, qrs, NULL, n);
+    if (r < 0)
+        return dk_public(r);
+    w->all_ready = all;
+    uint64_t seen;
+    do {
+        seen = __atomic_load_n(&w->inst->num_done, __ATOMIC_RELAXED);
+        r = dk_wait(w, ns);
+    } while (r == -ETIMEDOUT && !all && w->inst->eventfd >= 0 && !dk_instance_rearm(w->inst, seen));
+    if (r == 0 || r == -ETIMEDOUT)
+        *n_out = (int)w->num_out;
+    return dk_public(r);
+}
+
+int demi_wait_next_n(demi_qresult_t *qrs_out, int n, int *n_out, const struct timespec *timeout)
+{
+    DK_PROFILE("demi_wait_next_n");
+    if (!qrs_out || !n_out || n < 1)
+        return EINVAL;
+    return wait_issued(qrs_out, n, n_out, true, timeout);
+}
+
+int demi_wait_some(demi_qresult_t qrs_out[], int n, int *n_out, const struct timespec *timeout)
+{
+    DK_PROFILE("demi_wait_some");
+    if (!qrs_out || !n_out || n < 1)
+        return EINVAL;
+    return wait_issued(qrs_out, n, n_out, false, timeout);
+}
+
+int demi_cancel(demi_qtoken_t qt)
+{
+    DK_PROFILE("demi_cancel");
+    struct dk_instance *inst = dk_api_instance();
+    return inst ? dk_public(dk_cancel(inst, qt)) : ENOSYS;
+}
+
+int demi_eventfd(int *fd_out)
+{
+    struct dk_instance *inst = dk_api_instance();
+    if (!fd_out)
+        return EINVAL;
+    if (!inst)
+        return ENOSYS;
+    dk_lead_take(inst);
+    int r = dk_instance_eventfd(inst, fd_out);
+    dk_lead_drop(inst);
+    return dk_public(r);
+}
+
+int demi_blocking_push(int qd, const demi_sgarray_t *sga)
+{
+    demi_qtoken_t qt;
+    demi_qresult_t qr;
+    int r = demi_push(&qt, qd, sga);
+    if (r == 0)
+        r = demi_wait(&qr, qt, NULL);
+    return r ? r : (int)qr.qr_ret;
+}
+
+int demi_blocking_pop(int qd, demi_qresult_t *qr_out)
+{
+    demi_qtoken_t qt;
+    demi_qresult_t qr;
+    if (!qr_out)
+        return EINVAL;
+    int r = demi_pop(&qt, qd);
+    if (r == 0)
+        r = demi_wait(&qr, qt, NULL);
+    if (r == 0 && qr.qr_opcode != DEMI_OPC_FAILED)
+        *qr_out = qr;
+    return r ? r : (int)qr.qr_ret;
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Compiler hints.
+ */
+#ifndef DK_BASE_COMPILER_H
+#define DK_BASE_COMPILER_H
+
+#define dk_likely(x)   __builtin_expect(!!(x), 1)
+#define dk_unlikely(x) __builtin_expect(!!(x), 0)
+
+/* Of a variable of the library: addressed directly, not through the table of global offsets. */
+#define DK_HIDDEN __attribute__((visibility("hidden")))
+
+#endif /* DK_BASE_COMPILER_H */

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Instances: creation and end, the lead and its hand-over, posted operations, the event descriptor
+ * (instance.h).
+ */
+#include "core/instance.h"
+
+#include "core/fast.h"
+#include "core/wait.h"
+#include "os/log.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+struct dk_instance *dk_fast_instance;
+
+int dk_instance_create(struct dk_instance **inst_out, const struct dk_clock *clock,
+                       const struct dk_sched_options *sched)
+{
+    struct dk_instance *inst = calloc(1, sizeof(*inst)); /* owned by the caller */
+    if (!inst)
+        return -ENOMEM;
+    dk_list_init(&inst->ready);
+    dk_list_init(&inst->waiters);
+    dk_list_init(&inst->posted);
+    inst->clock = clock;
+    inst->sched = *sched;
+    inst->spin_budget_ns = sched->spin_us > UINT32_MAX / 1000 ? UINT32_MAX : sched->spin_us * 1000;
+    inst->eventfd = inst->kickfd = -1;
+    *inst_out = inst;
+    return 0;
+}
+
+void dk_instance_destroy(struct dk_instance *inst)
+{
+    if (inst->poller)
+        inst->poller->ops->destroy(inst->poller);
+    if (inst->eventfd >= 0)
+        close(inst->eventfd);
+    if (inst->kickfd >= 0)
+        close(inst->kickfd);
+    free(inst);
+}
+
+void dk_instance_abandon(struct dk_instance *inst)
+{
+    if (inst->poller)
+        inst->poller->ops->abandon(inst->poller);
+    if (inst->eventfd >= 0)
+        close(inst->eventfd);
+    if (inst->kickfd >= 0)
+        close(inst->kickfd);
+}
+
+/* Sleeps in the device; where another thread does already (an exit while threads wait), only a
+ * moment. */
+static void wait_for_device(struct dk_instance *inst, int64_t timeout_ns)
+{
+    struct dk_poller *p = inst->poller;
+    if (inst->sleeper) {
+        usleep(100);
+    } else {
+        p->ops->arm(p);
+        p->ops->block(p, timeout_ns);
+    }
+}
+
+void dk_instance_drain(struct dk_instance *inst, int64_t timeout_ns)
+{
+    struct dk_poller *p = inst->poller;
+    if (!p)
+        return;
+    int64_t now = dk_instance_now(inst);
+    int64_t deadline = now + timeout_ns;
+    dk_run_posted(inst);
+    while (p->ops->undrained(p) > 0 && now < deadline) {
+        wait_for_device(inst, deadline - now);
+        now = dk_instance_now(inst);
+        p->ops->poll(p, now, false);
+    }
+    if (p->ops->undrained(p) > 0)
+        p->ops->reset_undrained(p);
+}
+
+void dk_lead_take(struct dk_instance *inst)
+{
+    if (!dk_mt()) {
+        inst->lead.word = 1;
+        return;
+    }
+    if (!dk_lead_try(inst)) {
+        dk_add_u32(&inst->lead_wanted, 1);
+        dk_lock(&inst->lead);
+        dk_sub_u32(&inst->lead_wanted, 1);
+    }
+}
+
+/* Wakes one follower to take the lead, unless somebody leads or sleeps in the device. */
+static void promote(struct dk_instance *inst)
+{
+    struct dk_list *l;
+    dk_lock(&inst->tokens);
+    if (!inst->sleeper && __atomic_load_n(&inst->lead.word, __ATOMIC_RELAXED) == 0) {
+        dk_list_for_each (l, &inst->waiters) {
+            struct dk_waiter *w = dk_container_of(l, struct dk_waiter, link);
+            if (w->futex == DK_WAITER_SLEEPS) {
+                dk_waiter_wake(w, DK_WAITER_PROMOTED);
+                break;
+            }
+            if (w->futex == DK_WAITER_PROMOTED)
+                break; /* it is on its way */
+        }
+    }
+    dk_unlock(&inst->tokens);
+}
+
+void dk_lead_drop_slow(struct dk_instance *inst)
+{
+    for (;;) {
+        dk_unlock(&inst->lead);
+        /* Pairs with the fence in post(): either we see the operation or its poster gets the lead.
+         */
+        dk_fence();
+        if (__atomic_load_n(&inst->num_posted, __ATOMIC_RELAXED) == 0)
+            break;
+        if (!dk_lead_try(inst))
+            return; /* the new holder runs them, and promotes */
+        dk_run_posted(inst);
+    }
+    /* Pairs with the fence in follow(): either we see the follower or it finds the lead free. */
+    if (__atomic_load_n(&inst->num_waiters, __ATOMIC_RELAXED) != 0)
+        promote(inst);
+}
+
+bool dk_lead_yield(struct dk_instance *inst)
+{
+    dk_unlock(&inst->lead);
+    for (int i = 0; i < 1000 && __atomic_load_n(&inst->lead_wanted, __ATOMIC_RELAXED) != 0; i++)
+        sched_yield();
+    return dk_lead_try(inst);
+}
+
+/* Starts op on its queue; the lead is held, or the queue locks itself. */
+static int start(struct dk_op *op, const demi_sgarray_t *sga)
+{
+    struct dk_queue *q = op->queue;
+    switch (op->qr.qr_opcode) {
+    case DEMI_OPC_PUSH:
+        return q->ops->push(q, op, sga);
+    case DEMI_OPC_POP:
+        return q->ops->pop(q, op);
+    case DEMI_OPC_ACCEPT:
+        return q->ops->accept(q, op);
+    default:
+        return q->ops->connect(q, op);
+    }
+}
+
+static void run_one_posted(struct dk_op *op)
+{
+    struct dk_queue *q = op->queue;
+    int r = -ECANCELED; /* the descriptor was closed between the call and now */
+    if (q->state == DK_QUEUE_OPEN && q->gen == op->queue_gen)
+        r = start(op, dk_op_sga(op));
+    if (r < 0)
+        dk_op_complete(op, r);
+}
+
+void dk_run_posted_slow(struct dk_instance *inst)
+{
+    while (__atomic_load_n(&inst->num_posted, __ATOMIC_ACQUIRE) != 0) {
+        dk_lock(&inst->tokens);
+        struct dk_list *l = dk_list_first(&inst->posted);
+        if (l) {
+            dk_list_del(l);
+            __atomic_sub_fetch(&inst->num_posted, 1, __ATOMIC_RELAXED);
+            dk_count(&inst->stats.posted, 1);
+        }
+        dk_unlock(&inst->tokens);
+        if (l)
+            run_one_posted(dk_container_of(l, struct dk_op, link));
+    }
+}
+
+/* Leaves op to whoever leads. */
+static int post(struct dk_op *op, const demi_sgarray_t *sga)
+{
+    struct dk_instance *inst = op->inst;
+    int r = sga ? dk_op_hold(op, sga) : 0;
+    if (r < 0) {
+        dk_op_release(op);
+        return r;
+    }
+    op->queue_gen = op->queue->gen;
+    dk_lock(&inst->tokens);
+    dk_list_add_tail(&inst->posted, &op->link);
+    __atomic_add_fetch(&inst->num_posted, 1, __ATOMIC_RELEASE);
+    dk_unlock(&inst->tokens);
+    /* Pairs with the fence in dk_lead_drop_slow(). */
+    dk_fence();
+    if (dk_lead_try(inst)) {
+        dk_run_posted(inst);
+        dk_lead_drop(inst);
+    }
+    return 0;
+}
+
+int dk_op_start(struct dk_op *op, const demi_sgarray_t *sga)
+{
+    struct dk_instance *inst = op->inst;
+    int r;
+    if (op->queue->anywhere) {
+        r = start(op, sga);
+    } else if (dk_lead_try(inst)) {
+        dk_run_posted(inst);
+        /* It may have been closed since it was looked up; under the lead it cannot be. */
+        r = op->queue->state == DK_QUEUE_OPEN ? start(op, sga) : -EBADF;
+        dk_lead_drop(inst);
+    } else {
+        return dk_mt() ? post(op, sga) : (dk_op_release(op), -EDEADLK);
+    }
+    if (dk_unlikely(r < 0))
+        dk_op_release(op);
+    return r;
+}
+
+int dk_instance_eventfd(struct dk_instance *inst, int *fd_out)
+{
+    struct epoll_event ev = {.events = EPOLLIN};
+    int r;
+    if (inst->eventfd >= 0) {
+        *fd_out = inst->eventfd;
+        return 0;
+    }
+    int ep = epoll_create1(EPOLL_CLOEXEC);
+    if (ep < 0)
+        return -errno;
+    int kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (kick < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, kick, &ev) < 0) {
+        r = -errno;
+        goto fail;
+    }
+    int device = inst->poller ? inst->poller->ops->fd(inst->poller) : kick;
+    if (device < 0 || (device != kick && epoll_ctl(ep, EPOLL_CTL_ADD, device, &ev) < 0)) {
+        r = device < 0 ? device : -errno;
+        goto fail;
+    }
+    inst->kickfd = kick;
+    inst->eventfd = *fd_out = ep;
+    dk_fast_set(NULL);      /* completions must be told */
+    eventfd_write(kick, 1); /* what is ready now is worth a first call */
+    return 0;
+fail:
+    if (kick >= 0)
+        close(kick);
+    close(ep);
+    return r;
+}
+
+bool dk_instance_rearm(struct dk_instance *inst, uint64_t seen_done)
+{
+    eventfd_t ignored;
+    if (inst->poller) {
+        dk_lead_take(inst);
+        inst->poller->ops->fd(inst->poller);
+        dk_lead_drop(inst);
+    }
+    dk_lock(&inst->tokens);
+    bool quiet = inst->num_done == seen_done;
+    if (quiet && eventfd_read(inst->kickfd, &ignored) < 0)
+        ignored = 0; /* it was not readable */
+    inst->eventfd_armed = quiet;
+    dk_unlock(&inst->tokens);
+    return quiet;
+}
+
+void dk_instance_eventfd_add(struct dk_instance *inst, int fd)
+{
+    struct epoll_event ev = {.events = EPOLLIN};
+    if (inst->eventfd >= 0 && epoll_ctl(inst->eventfd, EPOLL_CTL_ADD, fd, &ev) < 0)
+        dk_log(DK_LOG_ERROR, "cannot watch the new engine for demi_eventfd: %s", strerror(errno));
+}

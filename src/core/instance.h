@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * An instance: pollers, their queues, and the threads that wait on them.
+ *
+ * Two locks. The *lead* is held by whoever runs the instance: the thread that polls (the leader),
+ * or a caller for the length of its call. A leader gives it up while it sleeps in its device, so
+ * that other threads then run their calls themselves. `tokens` is a leaf lock, held for a few
+ * instructions, over token states, the ready list and the waiters.
+ *
+ * Who finds the lead taken: a data-path call leaves its operation on the posted list, and whoever
+ * gives up the lead runs it (dk_lead_drop looks at the list *after* the release, and the poster
+ * tries the lead again *after* posting: one of the two sees it). A control call announces itself in
+ * lead_wanted and takes the lead between two polls.
+ *
+ * One waiter at a time sleeps in the device (`sleeper`); the others are followers and sleep on
+ * their own futex. When the sleeper or leader leaves, dk_lead_drop wakes one follower to take over.
+ */
+#ifndef DK_CORE_INSTANCE_H
+#define DK_CORE_INSTANCE_H
+
+#include "base/list.h"
+#include "core/op.h"
+#include "core/queue.h"
+#include "os/clock.h"
+#include "os/sync.h"
+
+/* A device, or a set of sockets, that must be asked whether something happened. */
+struct dk_poller;
+
+struct dk_poller_ops {
+    /*
+     * Looks once, without blocking, and completes operations. May look at less than everything on
+     * one call, never for long. The lead is held. `spinning`: the caller will look again at once.
+     */
+    void (*poll)(struct dk_poller *p, int64_t now, bool spinning);
+    /* The calling thread is about to block: submits what must be submitted for that. The lead is
+     * held. */
+    void (*arm)(struct dk_poller *p);
+    /*
+     * Blocks until something may have happened, timeout_ns passed (< 0: for ever), or kick was
+     * called since the last block returned. The lead is *not* held, and nothing is completed: the
+     * next poll does that.
+     */
+    void (*block)(struct dk_poller *p, int64_t timeout_ns);
+    /* Ends a block, or the next one. Any thread. */
+    void (*kick)(struct dk_poller *p);
+    /* Returns a descriptor that is readable when poll has something to do; submits what must be
+     * submitted for that. The lead is held. */
+    int (*fd)(struct dk_poller *p);
+    /* Returns how many accepted pushes are not with the device yet. */
+    uint32_t (*undrained)(struct dk_poller *p);
+    /* Time is up for what is not sent yet: the peers see a reset, not an end that looks orderly. */
+    void (*reset_undrained)(struct dk_poller *p);
+    /* Ends everything at once; undrained connections are reset. */
+    void (*destroy)(struct dk_poller *p);
+    /* In the child of a fork: lets go of descriptors shared with the parent, without touching what
+     * they stand for. */
+    void (*abandon)(struct dk_poller *p);
+    /* Reports its index-th counter: 0 or -ENOENT. */
+    int (*stat)(struct dk_poller *p, size_t index, const char **name, uint64_t *value,
+                const char **text);
+};
+
+struct dk_poller {
+    const struct dk_poller_ops *ops;
+};
+
+struct dk_sched_options {
+    uint32_t spin_us; /* longest spin before sleeping; UINT32_MAX: never sleep */
+};
+
+struct dk_instance_stats {
+    uint64_t polls;        /* device polls */
+    uint64_t sleeps;       /* sleeps in the device */
+    uint64_t wakeups;      /* threads woken because their operation completed */
+    uint64_t handovers;    /* threads woken to take the lead */
+    uint64_t posted;       /* operations run by another thread than their issuer */
+    uint64_t array_reads;  /* token arrays read whole */
+    uint64_t copied_bytes; /* pushed memory that was not the library's */
+};
+
+struct dk_instance {
+    /* Hot: under `tokens`. */
+    struct dk_lock tokens;
+    uint64_t num_done;      /* completions so far */
+    struct dk_list ready;   /* DONE operations, oldest first */
+    struct dk_op *fresh;    /* done after all of those, and still first on free_ops: see fast.h */
+    struct dk_op *free_ops; /* most recently freed first */
+    struct dk_list waiters; /* threads asleep or about to sleep */
+    struct dk_waiter *sleeper;
+    struct dk_list posted;
+    uint32_t num_posted;
+    uint32_t num_waiting; /* threads inside dk_wait */
+    uint32_t num_waiters; /* length of waiters, for who does not hold `tokens` */
+    uint32_t fast_thread; /* the one thread that fresh operations are of */
+    uint32_t until_poll;  /* waits until one polls although its result is there */
+
+    struct dk_lock lead;
+    uint32_t lead_wanted;
+    uint32_t leader; /* thread whose wait drives the instance, 0: none */
+
+    struct dk_poller *poller; /* NULL: memory queues only */
+    const struct dk_clock *clock;
+    struct dk_sched_options sched;
+    uint32_t spin_budget_ns; /* adapts between 0 and spin_us */
+
+    int eventfd; /* -1 until demi_eventfd */
+    int kickfd;
+    uint8_t eventfd_armed;
+    uint8_t is_first;
+    uint32_t users; /* threads that called demi_init on it */
+    struct dk_instance_stats stats;
+};
+
+/* Creates an instance without a poller. 0 or -ENOMEM. */
+int dk_instance_create(struct dk_instance **inst_out, const struct dk_clock *clock,
+                       const struct dk_sched_options *sched);
+
+/* Drives inst until every accepted push is with the device; after timeout_ns resets the connections
+ * of the rest. The lead is held. */
+void dk_instance_drain(struct dk_instance *inst, int64_t timeout_ns);
+
+/* Destroys the poller and the instance. Its slots stay in the table, unusable, until
+ * dk_op_table_fini. */
+void dk_instance_destroy(struct dk_instance *inst);
+
+/* In the child of a fork: closes what it shares with the parent. Memory stays: its state is not
+ * known. */
+void dk_instance_abandon(struct dk_instance *inst);
+
+static inline int64_t dk_instance_now(const struct dk_instance *inst)
+{
+    return inst->clock->now(inst->clock);
+}
+
+/* Takes the lead if it is free. Never blocks. */
+static inline bool dk_lead_try(struct dk_instance *inst)
+{
+    return dk_lock_try(&inst->lead);
+}
+
+/* Takes the lead; waits for the holder, which gives way between two polls. */
+void dk_lead_take(struct dk_instance *inst);
+
+void dk_lead_drop_slow(struct dk_instance *inst);
+
+/* Gives the lead up: runs what was posted meanwhile, and sees to it that somebody leads while
+ * threads wait. */
+static inline void dk_lead_drop(struct dk_instance *inst)
+{
+    if (dk_mt())
+        dk_lead_drop_slow(inst);
+    else
+        inst->lead.word = 0;
+}
+
+/* Gives way to a thread that waits for the lead, and tries to take it again. */
+bool dk_lead_yield(struct dk_instance *inst);
+
+/*
+ * Makes inst->fresh an operation like any other: off the free list, DONE, on the ready list. Called
+ * before those lists, or the state of a slot, are looked at. `tokens` is held.
+ */
+void dk_op_settle(struct dk_instance *inst);
+
+/* Starts an operation on its queue (sga: of a push), or posts it; on failure it is released. The
+ * caller holds neither lock. */
+int dk_op_start(struct dk_op *op, const demi_sgarray_t *sga);
+
+void dk_run_posted_slow(struct dk_instance *inst);
+
+/* Runs what was posted; the lead is held. */
+static inline void dk_run_posted(struct dk_instance *inst)
+{
+    if (dk_unlikely(__atomic_load_n(&inst->num_posted, __ATOMIC_ACQUIRE) != 0))
+        dk_run_posted_slow(inst);
+}
+
+/* Makes the event descriptor: 0 or a negative errno. The lead is held. */
+int dk_instance_eventfd(struct dk_instance *inst, int *fd_out);
+
+/*
+ * Re-arms the event descriptor. seen_done: inst->num_done when the caller last found nothing to
+ * collect; false, and not armed, when something completed since.
+ */
+bool dk_instance_rearm(struct dk_instance *inst, uint64_t seen_done);
+
+/* A poller's descriptor changed: the event descriptor watches fd too. */
+void dk_instance_eventfd_add(struct dk_instance *inst, int fd);
+
+#endif /* DK_CORE_INSTANCE_H */

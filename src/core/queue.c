@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The descriptor table (queue.h): reserved address space, and a free list, most recently freed
+ * first.
+ */
+#include "core/queue.h"
+
+#include "core/instance.h"
+#include "os/pages.h"
+
+#include <errno.h>
+
+_Static_assert(sizeof(struct dk_queue) == 64, "the size of an entry is a power of two");
+
+struct dk_queue *dk_queues;
+uint32_t dk_queues_used;
+
+static struct {
+    struct dk_lock lock;
+    uint32_t max_queues;
+    struct dk_queue *free_queues;
+} table;
+
+int dk_queue_table_init(uint32_t max_queues)
+{
+    table.max_queues = max_queues;
+    dk_queues = dk_pages_reserve(max_queues * sizeof(*dk_queues));
+    return dk_queues ? 0 : -ENOMEM;
+}
+
+void dk_queue_table_fini(void)
+{
+    dk_pages_release(dk_queues, table.max_queues * sizeof(*dk_queues));
+    dk_queue_table_abandon();
+}
+
+void dk_queue_table_abandon(void)
+{
+    dk_queues = NULL;
+    dk_queues_used = 0;
+    memset(&table, 0, sizeof(table));
+}
+
+static int take(struct dk_queue **q_out)
+{
+    struct dk_queue *q;
+    dk_lock(&table.lock);
+    q = table.free_queues;
+    if (q) {
+        table.free_queues = q->next_free;
+    } else if (dk_queues_used < table.max_queues) {
+        q = &dk_queues[dk_queues_used];
+        q->qd = (int32_t)dk_queues_used;
+        __atomic_store_n(&dk_queues_used, dk_queues_used + 1, __ATOMIC_RELEASE);
+    }
+    dk_unlock(&table.lock);
+    *q_out = q;
+    return q ? 0 : -EMFILE;
+}
+
+static bool never_push_now(struct dk_queue *q, const demi_sgarray_t *sga, struct dk_buf *buf)
+{
+    (void)q;
+    (void)sga;
+    (void)buf;
+    return false;
+}
+
+static bool never_pop_now(struct dk_queue *q, demi_sgarray_t *sga_out)
+{
+    (void)q;
+    (void)sga_out;
+    return false;
+}
+
+int dk_queue_create(struct dk_queue **q_out, struct dk_instance *inst,
+                    const struct dk_queue_ops *ops, void *impl, bool anywhere)
+{
+    struct dk_queue *q = NULL;
+    int r = take(&q);
+    if (r < 0)
+        return r;
+    q->ops = ops;
+    q->inst = inst;
+    q->impl = impl;
+    q->gen++;
+    q->holds = 1;
+    q->anywhere = anywhere;
+    q->fast_inst = inst;
+    q->push_now = ops->push_now ? ops->push_now : never_push_now;
+    q->pop_now = ops->pop_now ? ops->pop_now : never_pop_now;
+    __atomic_store_n(&q->state, DK_QUEUE_OPEN, __ATOMIC_RELEASE);
+    *q_out = q;
+    return 0;
+}
+
+void dk_queue_put(struct dk_queue *q)
+{
+    if (dk_likely(dk_sub_u32(&q->holds, 1) != 0))
+        return;
+    if (q->ops->release)
+        q->ops->release(q->impl);
+    dk_lock(&table.lock);
+    __atomic_store_n(&q->state, DK_QUEUE_FREE, __ATOMIC_RELEASE);
+    q->next_free = table.free_queues;
+    table.free_queues = q;
+    dk_unlock(&table.lock);
+}
+
+void dk_queue_gone(struct dk_queue *q)
+{
+    dk_queue_put(q);
+}
+
+void dk_queue_set_closed(struct dk_queue *q)
+{
+    q->fast_inst = NULL;
+    __atomic_store_n(&q->state, DK_QUEUE_CLOSED, __ATOMIC_RELEASE);
+}
+
+void dk_queue_for_each(struct dk_instance *inst, void (*fn)(struct dk_queue *q, void *arg),
+                       void *arg)
+{
+    for (uint32_t i = 0; i < dk_queues_used; i++) {
+        struct dk_queue *q = &dk_queues[i];
+        if (q->state == DK_QUEUE_OPEN && (!inst || q->inst == inst))
+            fn(q, arg);
+    }
+}

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Queues, descriptors, and the contract that a backend of queues implements.
+ *
+ * Descriptors index a process-wide table that does not move or shrink: an entry may be read by any
+ * thread at any time. A descriptor is reissued when the application closed it, the backend let go
+ * of it, and every token issued on it was collected.
+ */
+#ifndef DK_CORE_QUEUE_H
+#define DK_CORE_QUEUE_H
+
+#include "core/op.h"
+
+#include <sys/socket.h>
+
+struct dk_queue;
+
+/* What a socket can be asked about itself, for dk_queue_ops.name. */
+enum dk_queue_name { DK_QUEUE_LOCAL, DK_QUEUE_PEER };
+
+/*
+ * One kind of queue. None of these blocks. push and pop are never NULL. Unless the queue is
+ * `anywhere`, the instance's lead is held; an `anywhere` queue locks itself. A member may be NULL:
+ * -EOPNOTSUPP.
+ *
+ * push, pop, accept, connect: start `op`. On 0 the backend owns it until it calls dk_op_complete,
+ * which it may do before returning; on a negative errno it was not taken and nothing is held. The
+ * memory of the sga is the application's: a backend that needs it after returning calls dk_op_hold,
+ * which copies the sga into op; sga may be that copy already. Operations of one kind take effect in
+ * the order in which they are started.
+ */
+struct dk_queue_ops {
+    int (*push)(struct dk_queue *q, struct dk_op *op, const demi_sgarray_t *sga);
+    int (*pop)(struct dk_queue *q, struct dk_op *op);
+    /*
+     * As push and pop, for what can be done at once and without an operation; called only while
+     * !dk_mt(). false: nothing happened, take the other path. push_now: one segment, in memory that
+     * buf owns. pop_now: on true the element is the application's. NULL: never at once.
+     */
+    bool (*push_now)(struct dk_queue *q, const demi_sgarray_t *sga, struct dk_buf *buf);
+    bool (*pop_now)(struct dk_queue *q, demi_sgarray_t *sga_out);
+    int (*accept)(struct dk_queue *q, struct dk_op *op);
+    int (*connect)(struct dk_queue *q, struct dk_op *op);
+    /*
+     * Lets go of an operation: 0, and op is the caller's; -EBUSY: bytes were handed on already;
+     * -EINVAL: op is not (any more) the operation that token names, or not of this queue (an
+     * `anywhere` queue checks that under its own lock).
+     */
+    int (*cancel)(struct dk_queue *q, struct dk_op *op, demi_qtoken_t token);
+    int (*shutdown)(struct dk_queue *q, int how);
+    /*
+     * The application closed q: completes pops, accepts, connects with -ECANCELED; calls
+     * dk_queue_gone, now or when the last push is out.
+     */
+    void (*close)(struct dk_queue *q);
+    int (*bind)(struct dk_queue *q, const struct sockaddr *addr, socklen_t len);
+    int (*listen)(struct dk_queue *q, int backlog);
+    int (*setsockopt)(struct dk_queue *q, int level, int name, const void *val, socklen_t len);
+    int (*getsockopt)(struct dk_queue *q, int level, int name, void *val, socklen_t *len);
+    int (*name)(struct dk_queue *q, enum dk_queue_name which, struct sockaddr *addr,
+                socklen_t *len);
+    /* The last hold on a queue that is gone ended: frees impl. NULL where close freed it. */
+    void (*release)(void *impl);
+};
+
+enum dk_queue_state { DK_QUEUE_FREE, DK_QUEUE_OPEN, DK_QUEUE_CLOSED };
+
+struct dk_queue {
+    const struct dk_queue_ops *ops;
+    struct dk_instance *inst;
+    union {
+        void *impl;                 /* the backend's */
+        struct dk_queue *next_free; /* FREE */
+    };
+    uint32_t gen;
+    int32_t qd;
+    uint32_t holds;   /* uncollected tokens, and one while the backend is there */
+    uint8_t state;    /* enum dk_queue_state */
+    uint8_t anywhere; /* locks itself: any instance may push and pop */
+    struct dk_instance
+        *fast_inst; /* inst while OPEN, else NULL: one comparison on the shortest path */
+    /* Of ops, or functions that say no. */
+    bool (*push_now)(struct dk_queue *q, const demi_sgarray_t *sga, struct dk_buf *buf);
+    bool (*pop_now)(struct dk_queue *q, demi_sgarray_t *sga_out);
+} __attribute__((aligned(64)));
+
+/* The table: dk_queues_used entries have been used so far. */
+DK_HIDDEN extern struct dk_queue *dk_queues;
+DK_HIDDEN extern uint32_t dk_queues_used;
+
+/* Makes the table for max_queues descriptors: 0 or -ENOMEM. Frees it. */
+int dk_queue_table_init(uint32_t max_queues);
+void dk_queue_table_fini(void);
+
+/* In the child of a fork: starts with an empty table; what was in it stays where it is. */
+void dk_queue_table_abandon(void);
+
+/* Takes a descriptor for a queue of inst, OPEN. 0, -EMFILE or -ENOMEM. */
+int dk_queue_create(struct dk_queue **q_out, struct dk_instance *inst,
+                    const struct dk_queue_ops *ops, void *impl, bool anywhere);
+
+/* Takes one hold: false when the queue is not open (any more). */
+static inline bool dk_queue_get(struct dk_queue *q);
+
+/* No call finds q any more; the backend is told next. */
+void dk_queue_set_closed(struct dk_queue *q);
+
+/* The backend let go of q: ends the hold of dk_queue_create. */
+void dk_queue_gone(struct dk_queue *q);
+
+/* Ends one hold; the last gives the descriptor back. */
+void dk_queue_put(struct dk_queue *q);
+
+/* Returns the entry of a descriptor, open or not; NULL for one that never was. */
+static inline struct dk_queue *dk_queue_at(int qd)
+{
+    uint32_t index = (uint32_t)qd;
+    return dk_likely(index < __atomic_load_n(&dk_queues_used, __ATOMIC_ACQUIRE)) ? &dk_queues[index]
+                                                                                 : NULL;
+}
+
+/* Returns an open queue, or NULL. */
+static inline struct dk_queue *dk_queue_lookup(int qd)
+{
+    struct dk_queue *q = dk_queue_at(qd);
+    return q && __atomic_load_n(&q->state, __ATOMIC_ACQUIRE) == DK_QUEUE_OPEN ? q : NULL;
+}
+
+static inline bool dk_queue_get(struct dk_queue *q)
+{
+    if (!dk_mt()) {
+        q->holds++;
+        return true;
+    }
+    uint32_t n = __atomic_load_n(&q->holds, __ATOMIC_RELAXED);
+    do {
+        if (n == 0)
+            return false;
+    } while (!__atomic_compare_exchange_n(&q->holds, &n, n + 1, true, __ATOMIC_ACQ_REL,
+                                          __ATOMIC_RELAXED));
+    return true;
+}
+
+/* Calls fn for every open queue of inst (any when NULL). */
+void dk_queue_for_each(struct dk_instance *inst, void (*fn)(struct dk_queue *q, void *arg),
+                       void *arg);
+
+#endif /* DK_CORE_QUEUE_H */

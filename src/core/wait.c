@@ -1,0 +1,586 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Waiting (wait.h): match completions with tokens; lead, follow, or sleep in the device.
+ *
+ * A wait looks at the ready list first. A completion is matched by the position that its slot
+ * remembers; only when none matches although something is ready, and before sleeping, is the array
+ * read whole. Then the thread leads (polls), or follows one that does.
+ */
+#include "core/wait.h"
+
+#include "core/thread.h"
+
+#include <errno.h>
+#include <sys/eventfd.h>
+
+/* Results of the steps below, besides 0 (not yet) and a negative errno. */
+#define SATISFIED 1
+#define AGAIN     2
+#define FOLLOW    3 /* another thread sleeps in the device */
+
+/* A thread that never sleeps looks for stale tokens after this time. */
+#define STALE_CHECK_NS 50000
+
+/* Arrays up to this length are checked token by token; reading them costs less than being clever.
+ */
+#define SHORT_ARRAY 4
+
+static bool claim_counts(const struct dk_op *op, const struct dk_waiter *w)
+{
+    return w && w->active && w->inst == op->inst && w->kind != DK_WAIT_ISSUED &&
+           op->hint < w->num_qts && w->qts[op->hint] == dk_op_token(op);
+}
+
+static bool claimed_by_other(const struct dk_op *op, const struct dk_waiter *me)
+{
+    return op->waiter != me && claim_counts(op, op->waiter);
+}
+
+void dk_waiter_wake(struct dk_waiter *w, uint32_t value)
+{
+    if (w->role == DK_WAITER_AWAKE)
+        return;
+    if (value == DK_WAITER_SIGNALLED)
+        dk_count(&w->inst->stats.wakeups, 1);
+    else
+        dk_count(&w->inst->stats.handovers, 1);
+    __atomic_store_n(&w->futex, value, __ATOMIC_RELEASE);
+    if (w->role == DK_WAITER_IN_DEVICE && w->inst->poller)
+        w->inst->poller->ops->kick(w->inst->poller);
+    else
+        dk_futex_wake(&w->futex, 1);
+}
+
+/* A waiter lacks one completion less. */
+static void satisfy(struct dk_waiter *w)
+{
+    if (w->need && --w->need == 0)
+        dk_waiter_wake(w, DK_WAITER_SIGNALLED);
+}
+
+void dk_wait_notify(struct dk_op *op)
+{
+    struct dk_instance *inst = op->inst;
+    struct dk_list *l;
+    if (inst->eventfd_armed) {
+        inst->eventfd_armed = 0;
+        eventfd_write(inst->kickfd, 1);
+    }
+    if (claim_counts(op, op->waiter)) {
+        satisfy(op->waiter);
+        return;
+    }
+    dk_list_for_each (l, &inst->waiters) {
+        struct dk_waiter *w = dk_container_of(l, struct dk_waiter, link);
+        if (w->kind == DK_WAIT_ISSUED && w->thread == op->issuer && w->need) {
+            satisfy(w);
+            return;
+        }
+    }
+}
+
+/* Returns the operation that a token of this instance names, or NULL and the errno. `tokens` is
+ * held. */
+static struct dk_op *find(const struct dk_instance *inst, demi_qtoken_t token, int *error)
+{
+    struct dk_op *op = dk_op_at(token);
+    if (dk_unlikely(op->inst != inst)) {
+        /* Whether it is outstanding there only its instance may say. */
+        *error = op->inst ? -EXDEV : -EINVAL;
+        return NULL;
+    }
+    *error = -EINVAL;
+    return dk_likely(op->state != DK_OP_FREE && dk_op_token(op) == token) ? op : NULL;
+}
+
+static int collect_any(struct dk_waiter *w, struct dk_op *op, uint32_t position)
+{
+    dk_op_result(op, w->qrs);
+    dk_op_collected(op);
+    w->num_out = w->last = position;
+    return SATISFIED;
+}
+
+/* Claims every token of the array and counts in w->need what is still missing. 0 or a negative
+ * errno, w->num_out its place. */
+static int read_array(struct dk_waiter *w)
+{
+    uint32_t done = 0;
+    int error;
+    dk_count(&w->inst->stats.array_reads, 1);
+    for (uint32_t i = 0; i < w->num_qts; i++) {
+        struct dk_op *op = find(w->inst, w->qts[i], &error);
+        if (!op || claimed_by_other(op, w)) {
+            w->num_out = i;
+            return op ? -EBUSY : error;
+        }
+        op->waiter = w;
+        op->hint = i;
+        done += op->state == DK_OP_DONE;
+    }
+    w->read_at = w->inst->num_done;
+    w->need = w->kind == DK_WAIT_ALL ? w->num_qts - done : (done == 0);
+    return 0;
+}
+
+/* Finds the oldest completion that the array has at the remembered position, or where the last
+ * result was. */
+static int match_ready(struct dk_waiter *w, bool *unmatched)
+{
+    struct dk_list *l;
+    dk_list_for_each (l, &w->inst->ready) {
+        struct dk_op *op = dk_container_of(l, struct dk_op, link);
+        if (dk_unlikely(claimed_by_other(op, w)))
+            continue;
+        if (op->hint < w->num_qts && w->qts[op->hint] == dk_op_token(op))
+            return collect_any(w, op, op->hint);
+        if (w->last < w->num_qts && w->qts[w->last] == dk_op_token(op))
+            return collect_any(w, op, w->last);
+        *unmatched = true;
+    }
+    return 0;
+}
+
+/* A short array: each token is looked up; of several that are done the oldest is taken. */
+static int scan_short(struct dk_waiter *w)
+{
+    struct dk_op *done = NULL;
+    uint32_t num_done = 0;
+    bool unmatched;
+    int error;
+    for (uint32_t i = 0; i < w->num_qts; i++) {
+        struct dk_op *op = find(w->inst, w->qts[i], &error);
+        if (!op || claimed_by_other(op, w)) {
+            w->num_out = i;
+            return op ? -EBUSY : error;
+        }
+        op->hint = i;
+        if (op->state == DK_OP_DONE) {
+            done = op;
+            num_done++;
+        }
+    }
+    if (num_done > 1)
+        return match_ready(w, &unmatched);
+    return done ? collect_any(w, done, done->hint) : 0;
+}
+
+static int scan_any(struct dk_waiter *w)
+{
+    bool unmatched = false;
+    int r;
+    if (w->num_qts <= SHORT_ARRAY)
+        return scan_short(w);
+    if (dk_list_empty(&w->inst->ready))
+        return 0;
+    r = match_ready(w, &unmatched);
+    if (r != 0 || !unmatched || w->read_at == w->inst->num_done)
+        return r;
+    r = read_array(w);
+    return r < 0 || w->need ? r : match_ready(w, &unmatched);
+}
+
+/* The same token twice could never be collected twice. */
+static int check_distinct(const struct dk_waiter *w)
+{
+    for (uint32_t i = 0; i < w->num_qts; i++)
+        if (dk_op_at(w->qts[i])->hint != i)
+            return -EINVAL;
+    return 0;
+}
+
+static int scan_all(struct dk_waiter *w)
+{
+    int r = 0;
+    if (w->read_at == UINT64_MAX) {
+        r = read_array(w);
+        if (r == 0)
+            r = check_distinct(w);
+    }
+    if (r < 0 || w->need)
+        return r;
+    for (uint32_t i = 0; i < w->num_qts; i++) {
+        struct dk_op *op = dk_op_at(w->qts[i]);
+        dk_op_result(op, &w->qrs[i]);
+        dk_op_collected(op);
+    }
+    return SATISFIED;
+}
+
+static int scan_issued(struct dk_waiter *w)
+{
+    struct dk_list *l, *tmp;
+    dk_list_for_each_safe (l, tmp, &w->inst->ready) {
+        struct dk_op *op = dk_container_of(l, struct dk_op, link);
+        if (w->num_out == w->num_qts)
+            break;
+        if (op->issuer != w->thread || claimed_by_other(op, w))
+            continue;
+        dk_op_result(op, &w->qrs[w->num_out++]);
+        dk_op_collected(op);
+    }
+    w->need = w->all_ready ? w->num_qts - w->num_out : 1;
+    return w->num_out == w->num_qts || (!w->all_ready && w->num_out > 0) ? SATISFIED : 0;
+}
+
+/* Tries to satisfy w from what is ready; `tokens` is held. */
+static int scan(struct dk_waiter *w)
+{
+    if (dk_unlikely(w->cancelled))
+        return -ECANCELED;
+    dk_op_settle(w->inst);
+    switch (w->kind) {
+    case DK_WAIT_ANY:
+        return scan_any(w);
+    case DK_WAIT_ALL:
+        return scan_all(w);
+    default:
+        return scan_issued(w);
+    }
+}
+
+static int locked_scan(struct dk_waiter *w)
+{
+    dk_lock(&w->inst->tokens);
+    int r = scan(w);
+    dk_unlock(&w->inst->tokens);
+    return r;
+}
+
+/* Before sleeping: a last scan, and every token claimed. `tokens` is held. */
+static int prepare_sleep(struct dk_waiter *w)
+{
+    int r = scan(w);
+    if (r != 0 || w->kind != DK_WAIT_ANY)
+        return r;
+    r = read_array(w);
+    return r == 0 && w->need == 0 ? scan(w) : r;
+}
+
+static void enlist(struct dk_waiter *w, uint8_t role)
+{
+    w->role = role;
+    __atomic_store_n(&w->futex, DK_WAITER_SLEEPS, __ATOMIC_RELAXED);
+    dk_list_add_tail(&w->inst->waiters, &w->link);
+    __atomic_add_fetch(&w->inst->num_waiters, 1, __ATOMIC_RELAXED);
+    if (role == DK_WAITER_IN_DEVICE)
+        w->inst->sleeper = w;
+}
+
+/* Leaves the waiters; returns the futex value. */
+static uint32_t delist(struct dk_waiter *w)
+{
+    if (w->inst->sleeper == w)
+        w->inst->sleeper = NULL;
+    w->role = DK_WAITER_AWAKE;
+    dk_list_del_init(&w->link);
+    __atomic_sub_fetch(&w->inst->num_waiters, 1, __ATOMIC_RELAXED);
+    return __atomic_load_n(&w->futex, __ATOMIC_ACQUIRE);
+}
+
+static int64_t remaining(int64_t deadline, int64_t now)
+{
+    if (deadline == INT64_MAX)
+        return -1;
+    return deadline > now ? deadline - now : 0;
+}
+
+static void block_in_device(struct dk_waiter *w, int64_t timeout_ns)
+{
+    struct dk_instance *inst = w->inst;
+    dk_count(&inst->stats.sleeps, 1);
+    if (__atomic_load_n(&w->futex, __ATOMIC_ACQUIRE) != DK_WAITER_SLEEPS)
+        return;
+    if (inst->poller)
+        inst->poller->ops->block(inst->poller, timeout_ns);
+    else
+        dk_futex_wait(&w->futex, DK_WAITER_SLEEPS, timeout_ns);
+}
+
+/*
+ * The leader sleeps in the device, without the lead. Returns 0 with the lead again; without it
+ * FOLLOW, SATISFIED or an errno.
+ */
+static int lead_sleep(struct dk_waiter *w, int64_t timeout_ns)
+{
+    struct dk_instance *inst = w->inst;
+    dk_lock(&inst->tokens);
+    int r = prepare_sleep(w);
+    if (r == 0 && inst->sleeper)
+        r = FOLLOW;
+    if (r == 0)
+        enlist(w, DK_WAITER_IN_DEVICE);
+    dk_unlock(&inst->tokens);
+    if (r == 0 && inst->poller)
+        inst->poller->ops->arm(inst->poller);
+    dk_lead_drop(inst);
+    if (r != 0)
+        return r;
+
+    block_in_device(w, timeout_ns);
+
+    dk_lock(&inst->tokens);
+    delist(w);
+    r = dk_mt() ? scan(w) : 0; /* nobody else can have completed anything */
+    dk_unlock(&inst->tokens);
+    if (r == 0)
+        dk_lead_take(inst);
+    else if (dk_lead_try(inst))
+        dk_lead_drop(inst); /* somebody must take over the device */
+    return r;
+}
+
+/* Spins longer when spinning found the result, less when it ended in sleep. */
+static void adapt_spin(struct dk_instance *inst, bool slept)
+{
+    uint32_t max = inst->sched.spin_us;
+    if (max == UINT32_MAX || max == 0)
+        return;
+    uint32_t floor = max * 1000 / 16;
+    uint32_t budget = slept ? inst->spin_budget_ns / 2 : inst->spin_budget_ns * 2;
+    inst->spin_budget_ns = budget < floor ? floor : budget > max * 1000 ? max * 1000 : budget;
+}
+
+/* One look at the device; the lead is held. */
+static void poll_once(struct dk_instance *inst, int64_t now, bool spinning)
+{
+    dk_run_posted(inst);
+    if (inst->poller) {
+        dk_count(&inst->stats.polls, 1);
+        inst->poller->ops->poll(inst->poller, now, spinning);
+    }
+}
+
+/* Who never sleeps would never notice a token that is not outstanding: the array is read whole once
+ * a wait takes long. */
+static int report_stale(struct dk_waiter *w)
+{
+    if (w->read_at != UINT64_MAX)
+        return 0;
+    dk_lock(&w->inst->tokens);
+    int r = prepare_sleep(w);
+    dk_unlock(&w->inst->tokens);
+    return r;
+}
+
+/* Drives the instance until w is satisfied. The lead is held on entry, and never on return. AGAIN:
+ * it was lost; FOLLOW. */
+static int drive(struct dk_waiter *w, int64_t deadline, int64_t now)
+{
+    struct dk_instance *inst = w->inst;
+    bool always = inst->sched.spin_us == UINT32_MAX, slept = false;
+    int64_t spin_until = now + (always ? STALE_CHECK_NS : (int64_t)inst->spin_budget_ns);
+    bool spinning = always || inst->sched.spin_us != 0;
+    for (;;) {
+        if (spinning || slept || deadline <= now)
+            poll_once(inst, now, spinning);
+        int r = locked_scan(w);
+        if (r == 0 && slept)
+            now = dk_instance_now(inst); /* not before: it would delay what the sleep was for */
+        if (r == 0 && now >= deadline)
+            r = -ETIMEDOUT;
+        if (r != 0) {
+            adapt_spin(inst, slept);
+            dk_lead_drop(inst);
+            return r;
+        }
+        if (__atomic_load_n(&inst->lead_wanted, __ATOMIC_RELAXED) && !dk_lead_yield(inst))
+            return AGAIN;
+        now = dk_instance_now(inst);
+        if (always && now >= spin_until && (r = report_stale(w)) != 0) {
+            dk_lead_drop(inst);
+            return r;
+        }
+        if (always || (now < spin_until && !slept)) {
+            dk_cpu_relax();
+            continue;
+        }
+        r = lead_sleep(w, remaining(deadline, now));
+        if (r != 0)
+            return r;
+        slept = true;
+    }
+}
+
+/* Leads: drive(), with the thread's name on the door. */
+static int lead(struct dk_waiter *w, int64_t deadline, int64_t now)
+{
+    struct dk_instance *inst = w->inst;
+    __atomic_store_n(&inst->leader, w->thread, __ATOMIC_RELAXED);
+    int r = drive(w, deadline, now);
+    uint32_t self = w->thread;
+    __atomic_compare_exchange_n(&inst->leader, &self, 0, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+    return r;
+}
+
+/* Sleeps on its own futex until somebody wakes it: 0 or -ETIMEDOUT. */
+static int sleep_as_follower(struct dk_waiter *w, int64_t deadline)
+{
+    while (__atomic_load_n(&w->futex, __ATOMIC_ACQUIRE) == DK_WAITER_SLEEPS) {
+        int64_t timeout_ns = remaining(deadline, dk_instance_now(w->inst));
+        if (timeout_ns == 0)
+            return -ETIMEDOUT;
+        dk_futex_wait(&w->futex, DK_WAITER_SLEEPS, timeout_ns);
+    }
+    return 0;
+}
+
+/* Sleeps until its operation completed, or it is asked to lead. AGAIN: try to lead. */
+static int follow(struct dk_waiter *w, int64_t deadline)
+{
+    struct dk_instance *inst = w->inst;
+    dk_lock(&inst->tokens);
+    int r = prepare_sleep(w);
+    if (r == 0)
+        enlist(w, DK_WAITER_FOLLOWS);
+    bool led = inst->sleeper != NULL;
+    dk_unlock(&inst->tokens);
+    if (r != 0)
+        return r;
+    dk_fence(); /* pairs with the one in dk_lead_drop_slow() */
+    /* A leader that left before we were on the list has woken nobody: look whether there is one. */
+    if (!led && dk_lead_try(inst)) {
+        dk_lock(&inst->tokens);
+        delist(w);
+        dk_unlock(&inst->tokens);
+        dk_lead_drop(inst);
+        return AGAIN;
+    }
+    r = sleep_as_follower(w, deadline);
+    dk_lock(&inst->tokens);
+    uint32_t value = delist(w);
+    int satisfied = scan(w);
+    dk_unlock(&inst->tokens);
+    if (satisfied == 0)
+        return r == -ETIMEDOUT && value != DK_WAITER_PROMOTED ? -ETIMEDOUT : AGAIN;
+    if (value == DK_WAITER_PROMOTED && dk_lead_try(inst))
+        dk_lead_drop(inst); /* pass the promotion on */
+    return satisfied;
+}
+
+/* Nothing was ready: lead or follow until something is. */
+static int wait_slow(struct dk_waiter *w, int64_t timeout_ns)
+{
+    struct dk_instance *inst = w->inst;
+    int64_t now = dk_instance_now(inst);
+    int64_t deadline =
+        timeout_ns < 0 || timeout_ns > INT64_MAX - now - 1 ? INT64_MAX : now + timeout_ns;
+    for (;;) {
+        int r;
+        if (dk_lead_try(inst))
+            r = lead(w, deadline, now);
+        else if (now >= deadline)
+            r = -ETIMEDOUT;
+        else
+            r = dk_mt() ? FOLLOW : -EDEADLK;
+        if (r == FOLLOW)
+            r = follow(w, deadline);
+        if (r != AGAIN)
+            return r;
+        now = dk_instance_now(inst);
+    }
+}
+
+/* Several threads may count down at once: it need not be exact. */
+static void poll_sometimes(struct dk_instance *inst)
+{
+    uint32_t left = __atomic_load_n(&inst->until_poll, __ATOMIC_RELAXED) - 1;
+    uint32_t every = inst->poller ? DK_WAIT_POLL_EVERY : DK_WAIT_NO_POLLER;
+    bool due = left == 0 || left > every;
+    __atomic_store_n(&inst->until_poll, due ? every : left, __ATOMIC_RELAXED);
+    if (dk_likely(!due))
+        return;
+    if (inst->poller && dk_lead_try(inst)) {
+        poll_once(inst, dk_instance_now(inst), false);
+        dk_lead_drop(inst);
+    }
+}
+
+int dk_wait(struct dk_waiter *w, int64_t timeout_ns)
+{
+    struct dk_instance *inst = w->inst;
+    poll_sometimes(inst);
+    dk_lock(&inst->tokens);
+    w->active = 1;
+    w->cancelled = 0;
+    w->num_out = 0;
+    w->need = 0;
+    w->read_at = UINT64_MAX;
+    int r = scan(w);
+    if (dk_likely(r != 0))
+        w->active = 0;
+    else
+        inst->num_waiting++;
+    dk_unlock(&inst->tokens);
+    if (r == 0) {
+        r = wait_slow(w, timeout_ns);
+        dk_lock(&inst->tokens);
+        w->active = 0;
+        inst->num_waiting--;
+        dk_unlock(&inst->tokens);
+    }
+    return r > 0 ? 0 : r;
+}
+
+/* Tells whoever waits on a cancelled operation. */
+static void notify_cancelled(struct dk_op *op)
+{
+    dk_lock(&op->inst->tokens);
+    if (claim_counts(op, op->waiter)) {
+        op->waiter->cancelled = 1;
+        dk_waiter_wake(op->waiter, DK_WAITER_SIGNALLED);
+    }
+    dk_unlock(&op->inst->tokens);
+}
+
+/* Looks a token up: the operation when it is outstanding, and its queue with a hold; else NULL and
+ * the errno. */
+static struct dk_op *find_pending(struct dk_instance *inst, demi_qtoken_t token,
+                                  struct dk_queue **q_out, int *error)
+{
+    dk_lock(&inst->tokens);
+    dk_op_settle(inst);
+    struct dk_op *op = find(inst, token, error);
+    if (op && op->state == DK_OP_DONE) {
+        *error = -EALREADY;
+        op = NULL;
+    }
+    if (op) {
+        *q_out = op->queue;
+        dk_add_u32(&op->queue->holds, 1);
+    }
+    dk_unlock(&inst->tokens);
+    return op;
+}
+
+/* Cancels under the lead: what was posted is with its queue, and nothing completes meanwhile. */
+static int cancel_led(struct dk_instance *inst, demi_qtoken_t token, struct dk_queue *q)
+{
+    struct dk_queue *again = NULL;
+    int r = 0;
+    dk_lead_take(inst);
+    dk_run_posted(inst);
+    struct dk_op *op = find_pending(inst, token, &again, &r);
+    if (op) {
+        r = q->ops->cancel(q, op, token);
+        dk_queue_put(again);
+    }
+    dk_lead_drop(inst);
+    return r;
+}
+
+int dk_cancel(struct dk_instance *inst, demi_qtoken_t token)
+{
+    struct dk_queue *q = NULL;
+    int r = 0;
+    struct dk_op *op = find_pending(inst, token, &q, &r);
+    if (!op)
+        return r;
+    r = q->anywhere ? q->ops->cancel(q, op, token) : cancel_led(inst, token, q);
+    dk_queue_put(q);
+    if (r == 0) {
+        notify_cancelled(op);
+        dk_op_release(op);
+    }
+    return r;
+}

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Connections: bind, listen, accept, connect, cancel.
+ */
+#include "libos/kernel/sock.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+int dk_sock_bind(struct dk_queue *q, const struct sockaddr *addr, socklen_t len)
+{
+    struct dk_sock *s = q->impl;
+    if (addr->sa_family != s->domain)
+        return -EAFNOSUPPORT;
+    return bind(s->fd, addr, len) < 0 ? -errno : 0;
+}
+
+int dk_sock_listen(struct dk_queue *q, int backlog)
+{
+    struct dk_sock *s = q->impl;
+    if (!s->stream)
+        return -EOPNOTSUPP;
+    if (s->state != DK_SOCK_NEW && s->state != DK_SOCK_LISTENING)
+        return -EINVAL;
+    if (listen(s->fd, backlog) < 0)
+        return -errno;
+    int r = dk_sock_watch(s);
+    if (r == 0)
+        s->state = DK_SOCK_LISTENING;
+    return r;
+}
+
+/* An error of accept4 that concerns one connection that is gone already, see accept(2). */
+static bool passing(int error)
+{
+    switch (error) {
+    case EINTR:
+    case ECONNABORTED:
+    case ENETDOWN:
+    case EPROTO:
+    case ENOPROTOOPT:
+    case EHOSTDOWN:
+    case ENONET:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Accepts one connection into s, which is new. 0, -EAGAIN or a negative errno. */
+static int accept_into(struct dk_sock *listener, struct dk_sock *s, struct dk_op *op)
+{
+    socklen_t len = sizeof(op->addr);
+    memset(&op->qr.qr_value, 0, sizeof(op->qr.qr_value));
+    do {
+        s->fd = accept4(listener->fd, &op->addr.sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    } while (s->fd < 0 && passing(errno));
+    if (s->fd < 0)
+        return -errno;
+    s->state = DK_SOCK_CONNECTED;
+    s->linger_reset = listener->linger_reset; /* inherited, as the kernel's options are */
+    op->qr.qr_value.ares.qd = s->q->qd;
+    if (op->addr.sa.sa_family == AF_INET)
+        op->qr.qr_value.ares.addr = op->addr.in;
+    dk_count(&s->k->stats.accepts, 1);
+    dk_sock_watch(s); /* if it fails, the first pop tries again and tells */
+    return 0;
+}
+
+/* Everything that may fail is there before the connection is taken, so that none is lost. */
+static int accept_one(struct dk_sock *listener, struct dk_op *op)
+{
+    struct dk_sock *s;
+    int r = dk_sock_create(&s, listener->k, listener->domain, true);
+    if (r < 0)
+        return r;
+    r = accept_into(listener, s, op);
+    if (r < 0) {
+        dk_queue_set_closed(s->q);
+        dk_sock_destroy(s);
+    }
+    return r;
+}
+
+void dk_sock_do_accepts(struct dk_sock *s)
+{
+    while (!dk_list_empty(&s->accepts)) {
+        struct dk_op *op = dk_container_of(s->accepts.next, struct dk_op, link);
+        int r = accept_one(s, op);
+        if (r == -EAGAIN) {
+            s->readable = false;
+            return;
+        }
+        /* EMFILE and the like: the connection stays in the backlog for the next accept. */
+        dk_list_del(&op->link);
+        dk_op_complete(op, r);
+    }
+}
+
+int dk_sock_accept(struct dk_queue *q, struct dk_op *op)
+{
+    struct dk_sock *s = q->impl;
+    if (!s->stream)
+        return -EOPNOTSUPP;
+    if (s->state != DK_SOCK_LISTENING)
+        return -EINVAL;
+    dk_list_add_tail(&s->accepts, &op->link);
+    if (s->readable)
+        dk_sock_do_accepts(s);
+    return 0;
+}
+
+/* Dissolves an attempt to connect; the socket keeps its address and options, connect(2). */
+static void dissolve(struct dk_sock *s)
+{
+    struct sockaddr none = {.sa_family = AF_UNSPEC};
+    connect(s->fd, &none,
+            sizeof(none)); /* says what the attempt came to, which is known or unwanted */
+    s->connecting = NULL;
+    s->state = DK_SOCK_NEW;
+    s->alarmed = false;
+}
+
+/* Ends a connect with an error; the socket may be used again at once. */
+static void connect_failed(struct dk_sock *s, int error)
+{
+    struct dk_op *op = s->connecting;
+    dissolve(s);
+    dk_op_complete(op, error);
+}
+
+void dk_sock_connected(struct dk_sock *s)
+{
+    struct dk_op *op = s->connecting;
+    int error = 0;
+    socklen_t len = sizeof(error);
+    getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &error, &len);
+    if (error) {
+        connect_failed(s, -error);
+        return;
+    }
+    struct sockaddr_storage peer;
+    len = sizeof(peer);
+    if (getpeername(s->fd, (struct sockaddr *)&peer, &len) < 0)
+        return; /* an early event: still connecting */
+    s->connecting = NULL;
+    s->state = DK_SOCK_CONNECTED;
+    s->alarmed = false;
+    s->readable = true; /* data or an end may have come with the same event */
+    dk_op_complete(op, 0);
+}
+
+static int start_connect(struct dk_sock *s, struct dk_op *op)
+{
+    if (connect(s->fd, &op->addr.sa, op->addr_len) == 0) {
+        s->state = DK_SOCK_CONNECTED;
+        dk_op_complete(op, 0);
+        return 0;
+    }
+    if (errno != EINPROGRESS) {
+        dk_op_complete(op, -errno);
+        return 0;
+    }
+    s->state = DK_SOCK_CONNECTING;
+    s->writable = false;
+    s->connecting = op;
+    return 0;
+}
+
+int dk_sock_connect(struct dk_queue *q, struct dk_op *op)
+{
+    struct dk_sock *s = q->impl;
+    if (op->addr.sa.sa_family != s->domain)
+        return -EAFNOSUPPORT;
+    if (s->state == DK_SOCK_CONNECTING)
+        return -EALREADY;
+    if (s->stream && s->state != DK_SOCK_NEW)
+        return s->state == DK_SOCK_LISTENING ? -EINVAL : -EISCONN;
+    int r = start_connect(s, op);
+    if (s->state != DK_SOCK_CONNECTING)
+        return r;
+    /* Watched only now: an unconnected stream would report a hang-up at once. */
+    r = s->watched ? 0 : dk_sock_watch(s);
+    if (r < 0) {
+        s->connecting = NULL;
+        s->state = DK_SOCK_NEW;
+    }
+    return r;
+}
+
+static int cancel_push(struct dk_sock *s, struct dk_op *op)
+{
+    if (op->progress > 0)
+        return -EBUSY;
+    dk_list_del(&op->link);
+    if (dk_list_empty(&s->pushes)) {
+        s->k->undrained--;
+        if (s->write_shut)
+            shutdown(s->fd, SHUT_WR);
+    }
+    return 0;
+}
+
+int dk_sock_cancel(struct dk_queue *q, struct dk_op *op, demi_qtoken_t token)
+{
+    struct dk_sock *s = q->impl;
+    (void)token; /* under the lead it is still the operation that the caller looked up */
+    if (s->closing)
+        return -EBUSY; /* a push of a closed queue is being carried out */
+    switch (op->qr.qr_opcode) {
+    case DEMI_OPC_POP:
+        dk_sock_remove_pop(s, op);
+        return 0;
+    case DEMI_OPC_PUSH:
+        return cancel_push(s, op);
+    case DEMI_OPC_ACCEPT:
+        dk_list_del(&op->link);
+        return 0;
+    default:
+        dissolve(s);
+        return 0;
+    }
+}

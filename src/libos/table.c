@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which library OSes this build has. The only home of a backend's #ifdef.
+ */
+#include "libos/table.h"
+
+#include <string.h>
+
+static int open_kernel(struct dk_instance *inst, const struct dk_libos_options *options,
+                       const char **why_out)
+{
+    return dk_kernel_open(inst, &options->kernel, why_out);
+}
+
+static const char *probe_memory(const char **why_out)
+{
+    *why_out = "";
+    return "memory";
+}
+
+static const struct dk_libos libos_table[] = {
+    {
+        .name = "kernel",
+        .kind = "network",
+        .summary = "TCP and UDP over Linux sockets",
+        .open = open_kernel,
+        .socket = dk_kernel_socket,
+        .probe = dk_kernel_probe,
+    },
+    {
+        .name = "memory",
+        .kind = "memory",
+        .summary = "queues in memory only, no sockets",
+        .probe = probe_memory,
+    },
+};
+
+const struct dk_libos *dk_libos_at(size_t index)
+{
+    return index < sizeof(libos_table) / sizeof(libos_table[0]) ? &libos_table[index] : NULL;
+}
+
+const struct dk_libos *dk_libos_find(const char *name)
+{
+    const struct dk_libos *l;
+    for (size_t i = 0; (l = dk_libos_at(i)) != NULL; i++)
+        if (strcmp(l->name, name) == 0)
+            return l;
+    return NULL;
+}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reference-counted buffers: the unit of free-protection.
+ *
+ * A buffer has two counts. `app_refs` are the holds that the application has (one per sga that it
+ * must free), `refs` are all holds, the library's included. Memory is reclaimed when `refs` falls
+ * to zero, so an application may free an sga whose push is still outstanding.
+ *
+ * Descriptors (struct dk_buf) live in a table that neither moves nor shrinks. The application sees
+ * a handle {generation, index}: a handle that was freed, or garbage, is recognised without touching
+ * memory that may be gone. Invariant: app_refs <= refs; a descriptor on the free list has refs == 0
+ * and a generation that no handle given out so far carries.
+ *
+ * Memory of a buffer comes from a per-class cache (powers of two up to 64 KiB), beyond that from
+ * malloc. Thread-safe.
+ */
+#ifndef DK_MEM_BUF_H
+#define DK_MEM_BUF_H
+
+#include "os/sync.h"
+
+#include <netinet/in.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define DK_BUF_MAX (4u << 20) /* descriptors, process-wide */
+
+struct dk_buf {
+    /* Changed together when several threads may: the last hold of the application ends the
+     * generation. */
+    union {
+        struct {
+            uint32_t app_refs; /* low half of life */
+            uint32_t gen;
+        };
+        uint64_t life;
+    };
+    uint32_t refs;
+    uint32_t number; /* index + 1: low half of the handle */
+    uint32_t cap;    /* usable bytes at data */
+    uint8_t size_class;
+    uint8_t peer_len; /* bytes of the sender's address kept behind cap, 0: none */
+    uint16_t reserved;
+    uint8_t *data;
+    union {
+        struct dk_buf *next_free; /* refs == 0 */
+        struct dk_buf *owner;     /* of an alias: the buffer whose memory it shares, held */
+    };
+} __attribute__((aligned(64)));
+
+/* The table; dk_bufs_used entries have been used so far. */
+DK_HIDDEN extern struct dk_buf *dk_bufs;
+DK_HIDDEN extern uint32_t dk_bufs_used;
+
+/* Allocates a buffer of at least size bytes (> 0) with refs == 1 and app_refs == 0. Returns NULL
+ * without memory. */
+struct dk_buf *dk_buf_alloc(size_t size);
+
+/*
+ * Makes a descriptor of its own, with a handle of its own, for the memory of buf, which it holds.
+ * refs == 1, app_refs == 0. NULL when the table is full.
+ */
+struct dk_buf *dk_buf_alias(struct dk_buf *buf);
+
+/* Reclaims a buffer whose last hold is gone; called by dk_buf_put. */
+void dk_buf_free(struct dk_buf *buf);
+
+/* Takes one hold of the library. */
+static inline void dk_buf_get(struct dk_buf *buf)
+{
+    dk_add_u32(&buf->refs, 1);
+}
+
+/* Gives one hold back; the buffer may be gone afterwards. */
+static inline void dk_buf_put(struct dk_buf *buf)
+{
+    if (dk_sub_u32(&buf->refs, 1) == 0)
+        dk_buf_free(buf);
+}
+
+/* Turns one hold of the library into one of the application; returns its handle. */
+static inline void *dk_buf_lend(struct dk_buf *buf)
+{
+    uint64_t gen;
+    if (dk_mt()) {
+        gen = __atomic_add_fetch(&buf->life, 1, __ATOMIC_ACQ_REL) >> 32;
+    } else {
+        buf->app_refs++;
+        gen = buf->gen;
+    }
+    return (void *)(uintptr_t)(gen << 32 | buf->number);
+}
+
+/* Returns the buffer of a handle that the application holds, or NULL. */
+static inline struct dk_buf *dk_buf_from_handle(const void *handle)
+{
+    uint64_t h = (uintptr_t)handle;
+    uint32_t index = (uint32_t)h - 1;
+    if (dk_unlikely(index >= __atomic_load_n(&dk_bufs_used, __ATOMIC_ACQUIRE)))
+        return NULL;
+    struct dk_buf *buf = &dk_bufs[index];
+    uint64_t life = __atomic_load_n(&buf->life, __ATOMIC_RELAXED);
+    return dk_likely(life >> 32 == h >> 32 && (uint32_t)life != 0) ? buf : NULL;
+}
+
+/*
+ * Ends one hold of the application that a handle names: 0, or -EINVAL for one that is not held. Of
+ * two concurrent frees of the last hold exactly one succeeds.
+ */
+int dk_buf_app_put(const void *handle);
+
+/* Keeps the sender's address (at most sizeof(struct sockaddr_in6) bytes) with the buffer, and
+ * returns it. */
+void dk_buf_set_peer(struct dk_buf *buf, const struct sockaddr *peer, socklen_t len);
+const struct sockaddr *dk_buf_peer(const struct dk_buf *buf, socklen_t *len_out);
+
+/* Buffers in use, process-wide. */
+uint32_t dk_buf_in_use(void);
+
+/* In the child of a fork: nobody else holds the lock. */
+void dk_buf_after_fork(void);
+
+/* Gives cached memory back to malloc. Buffers in use, if any, stay valid. */
+void dk_buf_trim(void);
+
+#endif /* DK_MEM_BUF_H */
