@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT */
+/* Names, options, and bad arguments of the control path. */
+#include "suite.h"
+
+#include <netinet/tcp.h>
+#include <string.h>
+
+static int socket_make(void)
+{
+    int qd = -1;
+    must(demi_socket(&qd, backend()->domain, backend()->type, 0));
+    assert_true(qd >= 0);
+    return qd;
+}
+
+static int option(int qd, int level, int name)
+{
+    int value = -1;
+    socklen_t len = sizeof value;
+    must(demi_getsockopt(qd, level, name, &value, &len));
+    assert_int_equal(len, sizeof value);
+    return value;
+}
+
+static void test_socket_unknown_kinds_are_refused(void **state)
+{
+    (void)state;
+    int qd = 4711;
+    must_fail(demi_socket(NULL, AF_INET, SOCK_STREAM, 0), EINVAL);
+    must_fail(demi_socket(&qd, AF_UNIX, SOCK_STREAM, 0), EAFNOSUPPORT);
+    must_fail(demi_socket(&qd, AF_UNSPEC, SOCK_STREAM, 0), EAFNOSUPPORT);
+    must_fail(demi_socket(&qd, AF_NETLINK, SOCK_RAW, 0), EAFNOSUPPORT);
+    must_fail(demi_socket(&qd, -1, SOCK_STREAM, 0), EAFNOSUPPORT);
+    must_fail(demi_socket(&qd, backend()->domain, SOCK_RAW, 0), ESOCKTNOSUPPORT);
+    must_fail(demi_socket(&qd, backend()->domain, SOCK_SEQPACKET, 0), ESOCKTNOSUPPORT);
+    must_fail(demi_socket(&qd, backend()->domain, 0, 0), ESOCKTNOSUPPORT);
+    must_fail(demi_socket(&qd, backend()->domain, SOCK_STREAM, IPPROTO_UDP), EPROTONOSUPPORT);
+    must_fail(demi_socket(&qd, backend()->domain, SOCK_DGRAM, IPPROTO_TCP), EPROTONOSUPPORT);
+    must_fail(demi_socket(&qd, backend()->domain, SOCK_STREAM, 9999), EPROTONOSUPPORT);
+    assert_int_equal(qd, 4711);
+    must(demi_socket(&qd, backend()->domain, SOCK_STREAM, IPPROTO_TCP));
+    must(demi_close(qd));
+    must(demi_socket(&qd, backend()->domain, SOCK_DGRAM, IPPROTO_UDP));
+    must(demi_close(qd));
+}
+
+static void test_bind_bad_arguments(void **state)
+{
+    (void)state;
+    struct sockaddr_storage addr, other;
+    socklen_t len = loopback(backend()->domain, 0, &addr);
+    socklen_t other_len = loopback(backend()->domain == AF_INET ? AF_INET6 : AF_INET, 0, &other);
+    int qd = socket_make();
+    must_fail(demi_bind(-1, (struct sockaddr *)&addr, len), EBADF);
+    must_fail(demi_bind(qd, NULL, len), EINVAL);
+    must_fail(demi_bind(qd, (struct sockaddr *)&addr, 0), EINVAL);
+    must_fail(demi_bind(qd, (struct sockaddr *)&addr, 3), EINVAL);
+    must_fail(demi_bind(qd, (struct sockaddr *)&addr, UINT32_MAX), EINVAL);
+    (void)must_either(demi_bind(qd, (struct sockaddr *)&other, other_len), EAFNOSUPPORT, EINVAL);
+    must(demi_bind(qd, (struct sockaddr *)&addr, len));
+    must_fail(demi_bind(qd, (struct sockaddr *)&addr, len), EINVAL);
+    must(demi_close(qd));
+}
+
+static void test_bind_address_that_is_not_ours_is_eaddrnotavail(void **state)
+{
+    (void)state;
+    struct sockaddr_storage addr;
+    socklen_t len = loopback(backend()->domain, 0, &addr);
+    if (backend()->domain == AF_INET) /* addresses for documentation */
+        ((struct sockaddr_in *)&addr)->sin_addr.s_addr = htonl(0xc0000201);
+    else
+        memcpy(&((struct sockaddr_in6 *)&addr)->sin6_addr, "\x20\x01\x0d\xb8", 4);
+    int qd = socket_make();
+    must_fail(demi_bind(qd, (struct sockaddr *)&addr, len), EADDRNOTAVAIL);
+    must(demi_close(qd));
+}
+
+static void test_bind_port_that_listens_is_eaddrinuse(void **state)
+{
+    (void)state;
+    backend_needs(CAN_LISTEN);
+    struct sockaddr_storage addr;
+    socklen_t len;
+    int listener = listener_make(&addr, &len, 4);
+    int qd = socket_make();
+    int error = demi_bind(qd, (struct sockaddr *)&addr, len);
+    if (error == 0) /* with SO_REUSEADDR, listen is where it shows */
+        error = demi_listen(qd, 4);
+    must_fail(error, EADDRINUSE);
+    must(demi_close(qd));
+    must(demi_close(listener));
+}
+
+static void test_bind_port_of_a_closed_connection_at_once(void **state)
+{
+    (void)state;
+    backend_needs(CAN_LISTEN);
+    struct sockaddr_storage addr;
+    socklen_t len;
+    int listener = listener_make(&addr, &len, 4);
+    int client = connect_to(&addr, len);
+    int conn = accept_one(listener);
+    must(demi_close(conn)); /* the server's side waits out TIME-WAIT */
+    pop_end(client);
+    must(demi_close(client));
+    must(demi_close(listener));
+    int qd = socket_make();
+    must(demi_bind(qd, (struct sockaddr *)&addr, len));
+    must(demi_listen(qd, 4));
+    must(demi_close(qd));
+}
+
+static void test_names_of_both_ends_agree(void **state)
+{
+    (void)state;
+    struct pair pair = pair_make();
+    struct sockaddr_storage tx_local, tx_peer, rx_local, rx_peer;
+    socklen_t lens[4] = {sizeof tx_local, sizeof tx_peer, sizeof rx_local, sizeof rx_peer};
+    must(demi_getsockname(pair.tx, (struct sockaddr *)&tx_local, &lens[0]));
+    must(demi_getpeername(pair.tx, (struct sockaddr *)&tx_peer, &lens[1]));
+    must(demi_getsockname(pair.rx, (struct sockaddr *)&rx_local, &lens[2]));
+    must(demi_getpeername(pair.rx, (struct sockaddr *)&rx_peer, &lens[3]));
+    const socklen_t size =
+        backend()->domain == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(lens[i], size);
+    assert_int_equal(tx_local.ss_family, backend()->domain);
+    assert_memory_equal(&tx_local, &rx_peer, size);
+    assert_memory_equal(&rx_local, &tx_peer, size);
+    pair_close(pair);
+}
+
+static void test_names_are_truncated_to_the_space_given(void **state)
+{
+    (void)state;
+    struct pair pair = pair_make();
+    struct sockaddr_storage whole;
+    socklen_t whole_len = sizeof whole;
+    must(demi_getsockname(pair.tx, (struct sockaddr *)&whole, &whole_len));
+    for (socklen_t space = 0; space <= whole_len + 3; space++) {
+        struct sockaddr_storage got;
+        memset(&got, 0xee, sizeof got);
+        socklen_t len = space;
+        must(demi_getsockname(pair.tx, (struct sockaddr *)&got, &len));
+        assert_int_equal(len, whole_len);
+        const size_t filled = space < whole_len ? space : whole_len;
+        assert_memory_equal(&got, &whole, filled);
+        assert_int_equal(((uint8_t *)&got)[filled], 0xee);
+        len = space;
+        must(demi_getpeername(pair.tx, (struct sockaddr *)&got, &len));
+        assert_int_equal(len, whole_len);
+    }
+    pair_close(pair);
+}
+
+static void test_names_bad_arguments(void **state)
+{
+    (void)state;
+    struct sockaddr_storage addr;
+    socklen_t len = sizeof addr;
+    int qd = socket_make();
+    must_fail(demi_getpeername(qd, (struct sockaddr *)&addr, &len), ENOTCONN);
+    must_fail(demi_getsockname(qd, NULL, &len), EINVAL);
+    must_fail(demi_getsockname(qd, (struct sockaddr *)&addr, NULL), EINVAL);
+    must_fail(demi_getpeername(qd, NULL, &len), EINVAL);
+    must_fail(demi_getpeername(qd, (struct sockaddr *)&addr, NULL), EINVAL);
+    must_fail(demi_getsockname(-1, (struct sockaddr *)&addr, &len), EBADF);
+    must_fail(demi_getpeername(-1, (struct sockaddr *)&addr, &len), EBADF);
+    assert_int_equal(len, sizeof addr);
+    must(demi_getsockname(qd, (struct sockaddr *)&addr, &len)); /* unbound: port 0 */
+    assert_int_equal(addr.ss_family, backend()->domain);
+    assert_int_equal(port_of(&addr), 0);
+    must(demi_close(qd));
+}
+
+static void test_options_that_describe_the_socket(void **state)
+{
+    (void)state;
+    int qd = socket_make();
+    assert_int_equal(option(qd, SOL_SOCKET, SO_TYPE), backend()->type);
+    assert_int_equal(option(qd, SOL_SOCKET, SO_DOMAIN), backend()->domain);
+    assert_int_equal(option(qd, SOL_SOCKET, SO_PROTOCOL),
+                     backend()->type == SOCK_STREAM ? IPPROTO_TCP : IPPROTO_UDP);
+    assert_int_equal(option(qd, SOL_SOCKET, SO_ERROR), 0);
+    assert_int_equal(option(qd, SOL_SOCKET, SO_REUSEADDR), 1);
+    must(demi_close(qd));
+    if (!backend_can(CAN_LISTEN))
+        return;
+    struct sockaddr_storage addr;
+    socklen_t len;
+    int listener = listener_make(&addr, &len, 1);
+    assert_int_equal(option(listener, SOL_SOCKET, SO_ACCEPTCONN), 1);
+    must(demi_close(listener));
+    struct pair pair = pair_make();
+    assert_int_equal(option(pair.tx, SOL_SOCKET, SO_ACCEPTCONN), 0);
+    assert_int_equal(option(pair.tx, IPPROTO_TCP, TCP_NODELAY), 1);
+    assert_int_equal(option(pair.rx, IPPROTO_TCP, TCP_NODELAY), 1); /* an accepted one too */
+    pair_close(pair);
+}
+
+static void test_options_set_are_read_back(void **state)
+{
+    (void)state;
+    static const struct {
+        int level, name, value, type;
+    } options[] = {
+        {SOL_SOCKET, SO_REUSEADDR, 0, 0},
+        {SOL_SOCKET, SO_REUSEPORT, 1, 0},
+        {SOL_SOCKET, SO_KEEPALIVE, 1, SOCK_STREAM},
+        {SOL_SOCKET, SO_BROADCAST, 1, SOCK_DGRAM},
+        {IPPROTO_TCP, TCP_NODELAY, 0, SOCK_STREAM},
+        {IPPROTO_TCP, TCP_KEEPIDLE, 77, SOCK_STREAM},
+        {IPPROTO_TCP, TCP_KEEPINTVL, 7, SOCK_STREAM},
+        {IPPROTO_TCP, TCP_KEEPCNT, 3, SOCK_STREAM},
+        {IPPROTO_TCP, TCP_USER_TIMEOUT, 12000, SOCK_STREAM},
+    };
+    int qd = socket_make();
+    for (size_t i = 0; i < COUNT_OF(options); i++) {
+        if (options[i].type != 0 && options[i].type != backend()->type)
+            continue;
+        const int value = options[i].value;
+        must(demi_setsockopt(qd, options[i].level, options[i].name, &value, sizeof value));
+        assert_int_equal(option(qd, options[i].level, options[i].name), value);
+    }
+    const int buffer = 64 * 1024; /* at least what was asked: systems round up */
+    must(demi_setsockopt(qd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer));
+    must(demi_setsockopt(qd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer));
+    assert_true(option(qd, SOL_SOCKET, SO_RCVBUF) >= buffer);
+    assert_true(option(qd, SOL_SOCKET, SO_SNDBUF) >= buffer);
+    const struct linger linger = {.l_onoff = 1, .l_linger = 5};
+    struct linger got = {0};
+    socklen_t len = sizeof got;
+    must(demi_setsockopt(qd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger));
+    must(demi_getsockopt(qd, SOL_SOCKET, SO_LINGER, &got, &len));
+    assert_int_equal(len, sizeof got);
+    assert_memory_equal(&got, &linger, sizeof got);
+    if (backend()->domain == AF_INET6) {
+        const int on = 1;
+        must(demi_setsockopt(qd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on));
+        assert_int_equal(option(qd, IPPROTO_IPV6, IPV6_V6ONLY), 1);
+    }
+    must(demi_close(qd));
+}
+
+static void test_options_bad_arguments(void **state)
+{
+    (void)state;
+    int qd = socket_make();
+    int value = 1;
+    socklen_t len = sizeof value;
+    must_fail(demi_setsockopt(-1, SOL_SOCKET, SO_KEEPALIVE, &value, sizeof value), EBADF);
+    must_fail(demi_setsockopt(qd, SOL_SOCKET, SO_KEEPALIVE, NULL, sizeof value), EINVAL);
+    must_fail(demi_setsockopt(qd, SOL_SOCKET, SO_KEEPALIVE, &value, 0), EINVAL);
+    must_fail(demi_setsockopt(qd, SOL_SOCKET, SO_KEEPALIVE, &value, 2), EINVAL);
+    must_fail(demi_setsockopt(qd, SOL_SOCKET, SO_LINGER, &value, sizeof value), EINVAL);
+    must_fail(demi_setsockopt(qd, SOL_SOCKET, 9999, &value, sizeof value), ENOPROTOOPT);
+    must_fail(demi_setsockopt(qd, 4711, 1, &value, sizeof value), ENOPROTOOPT);
+    must_fail(demi_setsockopt(qd, SOL_SOCKET, SO_TYPE, &value, sizeof value), ENOPROTOOPT);
+    must_fail(demi_getsockopt(-1, SOL_SOCKET, SO_TYPE, &value, &len), EBADF);
+    must_fail(demi_getsockopt(qd, SOL_SOCKET, SO_TYPE, NULL, &len), EINVAL);
+    must_fail(demi_getsockopt(qd, SOL_SOCKET, SO_TYPE, &value, NULL), EINVAL);
+    must_fail(demi_getsockopt(qd, SOL_SOCKET, 9999, &value, &len), ENOPROTOOPT);
+    must_fail(demi_getsockopt(qd, 4711, 1, &value, &len), ENOPROTOOPT);
+    assert_int_equal(len, sizeof value);
+    assert_int_equal(value, 1);
+    must(demi_close(qd));
+}
+
+static void test_two_sockets_share_a_port_with_reuseport(void **state)
+{
+    (void)state;
+    struct sockaddr_storage addr;
+    socklen_t len = loopback(backend()->domain, 0, &addr);
+    const int on = 1;
+    int qds[2];
+    for (int i = 0; i < 2; i++) {
+        qds[i] = socket_make();
+        must(demi_setsockopt(qds[i], SOL_SOCKET, SO_REUSEPORT, &on, sizeof on));
+        must(demi_bind(qds[i], (struct sockaddr *)&addr, len));
+        socklen_t size = sizeof addr;
+        must(demi_getsockname(qds[i], (struct sockaddr *)&addr, &size));
+        if (backend_can(CAN_LISTEN))
+            must(demi_listen(qds[i], 4));
+    }
+    must(demi_close(qds[0]));
+    must(demi_close(qds[1]));
+}
+
+int run_socket_tests(void)
+{
+    if (!backend_can(CAN_SOCKET))
+        return 0;
+    const struct CMUnitTest tests[] = {
+        STARTED(test_socket_unknown_kinds_are_refused),
+        STARTED(test_bind_bad_arguments),
+        STARTED(test_bind_address_that_is_not_ours_is_eaddrnotavail),
+        STARTED(test_bind_port_that_listens_is_eaddrinuse),
+        STARTED(test_bind_port_of_a_closed_connection_at_once),
+        STARTED(test_names_of_both_ends_agree),
+        STARTED(test_names_are_truncated_to_the_space_given),
+        STARTED(test_names_bad_arguments),
+        STARTED(test_options_that_describe_the_socket),
+        STARTED(test_options_set_are_read_back),
+        STARTED(test_options_bad_arguments),
+        STARTED(test_two_sockets_share_a_port_with_reuseport),
+    };
+    return cmocka_run_group_tests_name("socket", tests, NULL, NULL);
+}

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+/* See inject.h. The linker's --wrap=f turns a call of f into one of __wrap_f, and gives the real
+ * one the name __real_f. */
+#include "inject.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+static struct {
+    enum inject_kind kind;
+    uint32_t nth;
+    uint32_t count;
+    bool lasting;
+    bool hit;
+    int error;
+} plan;
+
+static _Atomic int64_t blocks;
+
+void inject_arm(enum inject_kind kind, uint32_t nth, bool lasting, int error)
+{
+    plan.count = 0;
+    plan.nth = nth;
+    plan.lasting = lasting;
+    plan.hit = false;
+    plan.error = error;
+    plan.kind = kind;
+}
+
+uint32_t inject_disarm(void)
+{
+    plan.kind = INJECT_NOTHING;
+    return plan.count;
+}
+
+bool inject_hit(void)
+{
+    return plan.hit;
+}
+
+int64_t inject_blocks_held(void)
+{
+    return blocks;
+}
+
+/* Counts a request; true, with errno set, when it is to fail. */
+static bool fails(enum inject_kind kind)
+{
+    if (kind != plan.kind)
+        return false;
+    plan.count++;
+    if (plan.count != plan.nth && !(plan.lasting && plan.count > plan.nth))
+        return false;
+    plan.hit = true;
+    errno = plan.error;
+    return true;
+}
+
+static void *held(void *block)
+{
+    blocks += block != NULL;
+    return block;
+}
+
+#define WRAP(type, name, ...)                                                                      \
+    type __real_##name(__VA_ARGS__);                                                               \
+    type __wrap_##name(__VA_ARGS__);                                                               \
+    type __wrap_##name(__VA_ARGS__)
+
+WRAP(void *, malloc, size_t size)
+{
+    return fails(INJECT_MEMORY) ? NULL : held(__real_malloc(size));
+}
+
+WRAP(void *, calloc, size_t n, size_t size)
+{
+    return fails(INJECT_MEMORY) ? NULL : held(__real_calloc(n, size));
+}
+
+WRAP(void *, aligned_alloc, size_t align, size_t size)
+{
+    return fails(INJECT_MEMORY) ? NULL : held(__real_aligned_alloc(align, size));
+}
+
+WRAP(void *, realloc, void *old, size_t size)
+{
+    if (fails(INJECT_MEMORY))
+        return NULL;
+    void *block = __real_realloc(old, size);
+    blocks += old == NULL && block != NULL;
+    return block;
+}
+
+WRAP(void, free, void *block)
+{
+    blocks -= block != NULL;
+    __real_free(block);
+}
+
+/* The name depends on how wide the library was compiled to see file offsets. */
+#define WRAP_MMAP(name)                                                                            \
+    WRAP(void *, name, void *at, size_t len, int prot, int flags, int fd, off_t offset)            \
+    {                                                                                              \
+        if (fails(INJECT_MEMORY))                                                                  \
+            return MAP_FAILED;                                                                     \
+        void *map = __real_##name(at, len, prot, flags, fd, offset);                               \
+        blocks += map != MAP_FAILED;                                                               \
+        return map;                                                                                \
+    }
+
+WRAP_MMAP(mmap)
+WRAP_MMAP(mmap64)
+
+WRAP(int, munmap, void *map, size_t len)
+{
+    blocks--;
+    return __real_munmap(map, len);
+}
+
+WRAP(int, socket, int domain, int type, int protocol)
+{
+    return fails(INJECT_DESCRIPTOR) ? -1 : __real_socket(domain, type, protocol);
+}
+
+WRAP(int, accept4, int fd, struct sockaddr *addr, socklen_t *len, int flags)
+{
+    if (fails(INJECT_DESCRIPTOR) || fails(INJECT_ACCEPT))
+        return -1;
+    return __real_accept4(fd, addr, len, flags);
+}
+
+WRAP(int, epoll_create1, int flags)
+{
+    return fails(INJECT_DESCRIPTOR) ? -1 : __real_epoll_create1(flags);
+}
+
+WRAP(int, eventfd, unsigned count, int flags)
+{
+    return fails(INJECT_DESCRIPTOR) ? -1 : __real_eventfd(count, flags);
+}
+
+WRAP(int, epoll_ctl, int epfd, int op, int fd, struct epoll_event *event)
+{
+    return fails(INJECT_WATCH) ? -1 : __real_epoll_ctl(epfd, op, fd, event);
+}
+
+WRAP(ssize_t, send, int fd, const void *buf, size_t len, int flags)
+{
+    return fails(INJECT_IO) ? -1 : __real_send(fd, buf, len, flags);
+}
+
+WRAP(ssize_t, sendmsg, int fd, const struct msghdr *msg, int flags)
+{
+    return fails(INJECT_IO) ? -1 : __real_sendmsg(fd, msg, flags);
+}
+
+WRAP(ssize_t, recv, int fd, void *buf, size_t len, int flags)
+{
+    return fails(INJECT_IO) ? -1 : __real_recv(fd, buf, len, flags);
+}
+
+WRAP(ssize_t, recvfrom, int fd, void *buf, size_t len, int flags, struct sockaddr *addr,
+     socklen_t *addr_len)
+{
+    return fails(INJECT_IO) ? -1 : __real_recvfrom(fd, buf, len, flags, addr, addr_len);
+}
+
+struct io_uring;
+struct io_uring_params;
+
+WRAP(int, io_uring_queue_init_params, unsigned entries, struct io_uring *ring,
+     struct io_uring_params *params)
+{
+    if (fails(INJECT_RING))
+        return -plan.error;
+    return __real_io_uring_queue_init_params(entries, ring, params);
+}

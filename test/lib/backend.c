@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: MIT */
+/* See backend.h. */
+#include "backend.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#define TCP_CAN                                                                                    \
+    (CAN_STREAM | CAN_DUPLEX | CAN_SOCKET | CAN_LISTEN | CAN_SHUTDOWN | CAN_RELIABLE | CAN_KERNEL)
+#define UDP_CAN (CAN_BOUNDARY | CAN_DUPLEX | CAN_SOCKET | CAN_PUSHTO | CAN_KERNEL)
+#define MEM_CAN (CAN_BOUNDARY | CAN_SHUTDOWN | CAN_RELIABLE | CAN_REFERENCE | CAN_INHERENT)
+
+#define TCP(family) family, SOCK_STREAM, TCP_CAN, 64u << 20, 1000
+#define UDP4        AF_INET, SOCK_DGRAM, UDP_CAN, 65507, 48
+#define UDP6        AF_INET6, SOCK_DGRAM, UDP_CAN, 65507, 48
+
+static const struct backend backends[] = {
+    {"memory", "memory", NULL, NULL, AF_UNSPEC, 0, MEM_CAN, 64u << 20, 1000},
+    {"memory-never", "kernel", NULL, "never", AF_UNSPEC, 0, MEM_CAN, 64u << 20, 1000},
+    {"uring-tcp4", "kernel", "io_uring", NULL, TCP(AF_INET)},
+    {"uring-tcp6", "kernel", "io_uring", NULL, TCP(AF_INET6)},
+    {"uring-udp4", "kernel", "io_uring", NULL, UDP4},
+    {"uring-udp6", "kernel", "io_uring", NULL, UDP6},
+    {"epoll-tcp4", "kernel", "epoll", NULL, TCP(AF_INET)},
+    {"epoll-tcp6", "kernel", "epoll", NULL, TCP(AF_INET6)},
+    {"epoll-udp4", "kernel", "epoll", NULL, UDP4},
+    {"epoll-udp6", "kernel", "epoll", NULL, UDP6},
+    {"uring-tcp4-always", "kernel", "io_uring", "always", TCP(AF_INET)},
+    {"uring-tcp4-never", "kernel", "io_uring", "never", TCP(AF_INET)},
+    {"epoll-tcp4-always", "kernel", "epoll", "always", TCP(AF_INET)},
+    {"epoll-tcp4-never", "kernel", "epoll", "never", TCP(AF_INET)},
+    {"memory-threaded", "memory", NULL, NULL, AF_UNSPEC, 0, MEM_CAN, 64u << 20, 1000, true},
+    {"uring-tcp4-threaded", "kernel", "io_uring", NULL, TCP(AF_INET), true},
+    {"epoll-tcp4-threaded", "kernel", "epoll", NULL, TCP(AF_INET), true},
+};
+
+static const struct backend *chosen;
+
+static const struct {
+    uint32_t can;
+    const char *words;
+} can_words[] = {
+    {CAN_STREAM, "a byte stream"},
+    {CAN_BOUNDARY, "elements kept apart"},
+    {CAN_DUPLEX, "both directions"},
+    {CAN_SOCKET, "sockets"},
+    {CAN_LISTEN, "connections"},
+    {CAN_SHUTDOWN, "an end of the stream"},
+    {CAN_RELIABLE, "loss-free bursts"},
+    {CAN_PUSHTO, "pushto many addresses"},
+    {CAN_KERNEL, "the host's sockets as peer"},
+    {CAN_REFERENCE, "elements handed over by reference"},
+    {CAN_INHERENT, "to be the one backend that runs this"},
+};
+
+static void *nothing(void *arg)
+{
+    return arg;
+}
+
+bool backend_choose(const char *name)
+{
+    for (size_t i = 0; i < COUNT_OF(backends); i++) {
+        if (strcmp(backends[i].name, name) != 0)
+            continue;
+        chosen = &backends[i];
+        setenv("DEMI_NET", chosen->net, 1);
+        if (chosen->engine != NULL)
+            setenv("DEMI_ENGINE", chosen->engine, 1);
+        if (chosen->poll != NULL)
+            setenv("DEMI_POLL", chosen->poll, 1);
+        pthread_t thread;
+        if (chosen->threaded && pthread_create(&thread, NULL, nothing, NULL) == 0)
+            pthread_join(thread, NULL);
+        return true;
+    }
+    return false;
+}
+
+void backend_list(void)
+{
+    for (size_t i = 0; i < COUNT_OF(backends); i++)
+        puts(backends[i].name);
+}
+
+const struct backend *backend(void)
+{
+    return chosen;
+}
+
+bool backend_can(uint32_t what)
+{
+    return (chosen->can & what) == what;
+}
+
+const char *backend_missing(void)
+{
+    static char reason[256];
+    if (chosen->domain == AF_INET6) {
+        struct sockaddr_storage addr;
+        socklen_t len = loopback(AF_INET6, 0, &addr);
+        int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        int error = fd < 0 || bind(fd, (struct sockaddr *)&addr, len) != 0 ? errno : 0;
+        if (fd >= 0)
+            close(fd);
+        if (error != 0) {
+            snprintf(reason, sizeof reason, "IPv6 loopback: %s", strerror(error));
+            return reason;
+        }
+    }
+    int error = demi_init(NULL);
+    if (error == 0) {
+        demi_fini();
+        return NULL;
+    }
+    snprintf(reason, sizeof reason, "demi_init: %s", errno_name(error));
+    return error == ENODEV ? reason : NULL; /* other errors are for the tests to report */
+}
+
+void backend_needs(uint32_t what)
+{
+    if (backend_can(what))
+        return;
+    for (size_t i = 0; i < COUNT_OF(can_words); i++)
+        if ((what & can_words[i].can) != 0 && !backend_can(can_words[i].can))
+            print_message("%s lacks %s\n", chosen->name, can_words[i].words);
+    skip();
+}
+
+int library_setup(void **state)
+{
+    deadline_setup(state);
+    const int error = demi_init(NULL);
+    if (error == EEXIST) { /* an earlier test crashed inside: what follows would mean nothing */
+        print_error("the library of an earlier test cannot be ended; giving up\n");
+        exit(1);
+    }
+    must(error);
+    if (chosen != NULL && chosen->engine != NULL) {
+        const char *engine = stat_text("kernel.engine");
+        must_hold(engine != NULL && strcmp(engine, chosen->engine) == 0,
+                  "the engine is %s, asked for %s", engine != NULL ? engine : "(none)",
+                  chosen->engine);
+    }
+    return 0;
+}
+
+int library_teardown(void **state)
+{
+    must(demi_fini());
+    return deadline_teardown(state);
+}
+
+int deadline_setup(void **state)
+{
+    (void)state;
+    deadline_start(chosen != NULL ? chosen->name : "a test", DEADLINE_S);
+    return 0;
+}
+
+int deadline_teardown(void **state)
+{
+    (void)state;
+    (void)demi_fini(); /* a test that failed in the middle has not */
+    deadline_stop();
+    return 0;
+}
+
+socklen_t loopback(int domain, uint16_t port, struct sockaddr_storage *addr_out)
+{
+    memset(addr_out, 0, sizeof *addr_out);
+    if (domain == AF_INET) {
+        struct sockaddr_in *in = (struct sockaddr_in *)addr_out;
+        in->sin_family = AF_INET;
+        in->sin_port = htons(port);
+        in->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        return sizeof *in;
+    }
+    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)addr_out;
+    in6->sin6_family = AF_INET6;
+    in6->sin6_port = htons(port);
+    in6->sin6_addr = in6addr_loopback;
+    return sizeof *in6;
+}
+
+uint16_t port_of(const struct sockaddr_storage *addr)
+{
+    if (addr->ss_family == AF_INET)
+        return ntohs(((const struct sockaddr_in *)addr)->sin_port);
+    return ntohs(((const struct sockaddr_in6 *)addr)->sin6_port);
+}
+
+static int bound_make(struct sockaddr_storage *addr, socklen_t *len)
+{
+    int qd = -1;
+    must(demi_socket(&qd, chosen->domain, chosen->type, 0));
+    *len = loopback(chosen->domain, 0, addr);
+    must(demi_bind(qd, (struct sockaddr *)addr, *len));
+    *len = sizeof *addr;
+    must(demi_getsockname(qd, (struct sockaddr *)addr, len));
+    must_hold(port_of(addr) != 0, "no port after bind");
+    return qd;
+}
+
+int listener_make(struct sockaddr_storage *addr, socklen_t *len, int backlog)
+{
+    int qd = bound_make(addr, len);
+    must(demi_listen(qd, backlog));
+    return qd;
+}
+
+int datagram_make(struct sockaddr_storage *addr, socklen_t *len)
+{
+    return bound_make(addr, len);
+}
+
+demi_qtoken_t connect_start(int *qd_out, const struct sockaddr_storage *addr, socklen_t len)
+{
+    demi_qtoken_t qt = 0;
+    must(demi_socket(qd_out, chosen->domain, chosen->type, 0));
+    must(demi_connect(&qt, *qd_out, (const struct sockaddr *)addr, len));
+    return qt;
+}
+
+int connect_to(const struct sockaddr_storage *addr, socklen_t len)
+{
+    int qd = -1;
+    demi_qresult_t qr = wait_success(connect_start(&qd, addr, len), DEMI_OPC_CONNECT);
+    assert_int_equal(qr.qr_qd, qd);
+    return qd;
+}
+
+int accept_one(int listener)
+{
+    demi_qtoken_t qt = 0;
+    must(demi_accept(&qt, listener));
+    demi_qresult_t qr = wait_success(qt, DEMI_OPC_ACCEPT);
+    assert_int_equal(qr.qr_qd, listener);
+    assert_true(qr.qr_value.ares.qd >= 0);
+    assert_int_not_equal(qr.qr_value.ares.qd, listener);
+    return qr.qr_value.ares.qd;
+}
+
+static struct pair stream_pair(void)
+{
+    struct pair pair;
+    struct sockaddr_storage addr;
+    socklen_t len;
+    int listener = listener_make(&addr, &len, 1);
+    demi_qtoken_t connecting = connect_start(&pair.tx, &addr, len);
+    pair.rx = accept_one(listener);
+    wait_success(connecting, DEMI_OPC_CONNECT);
+    must(demi_close(listener));
+    return pair;
+}
+
+static struct pair datagram_pair(void)
+{
+    struct pair pair;
+    struct sockaddr_storage tx_addr, rx_addr;
+    socklen_t tx_len, rx_len;
+    demi_qtoken_t qt;
+    pair.tx = datagram_make(&tx_addr, &tx_len);
+    pair.rx = datagram_make(&rx_addr, &rx_len);
+    must(demi_connect(&qt, pair.tx, (struct sockaddr *)&rx_addr, rx_len));
+    wait_success(qt, DEMI_OPC_CONNECT);
+    must(demi_connect(&qt, pair.rx, (struct sockaddr *)&tx_addr, tx_len));
+    wait_success(qt, DEMI_OPC_CONNECT);
+    return pair;
+}
+
+/* A queue that has been used takes shorter paths than a new one. One backend tests each. */
+static struct pair memory_pair(void)
+{
+    struct pair pair;
+    must(demi_queue(&pair.tx, 0));
+    pair.rx = pair.tx;
+    for (int i = 0; i < 2 && chosen->poll == NULL; i++) {
+        demi_sgarray_t sga = pattern_sga(1, 0, 0);
+        push_all(pair.tx, &sga);
+        must(demi_sgafree(&sga));
+        pop_pattern(pair.rx, 1, 0, 0);
+    }
+    return pair;
+}
+
+struct pair pair_make(void)
+{
+    if (backend_can(CAN_LISTEN))
+        return stream_pair();
+    if (backend_can(CAN_PUSHTO))
+        return datagram_pair();
+    return memory_pair();
+}
+
+void pair_close(struct pair pair)
+{
+    must(demi_close(pair.tx));
+    if (pair.rx != pair.tx)
+        must(demi_close(pair.rx));
+}
+
+static int plain_socket(int domain)
+{
+    int fd = socket(domain, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    const struct timeval patience = {PATIENCE_S, 0};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    return fd;
+}
+
+int plain_listener(int domain, struct sockaddr_storage *addr, socklen_t *len)
+{
+    int fd = plain_socket(domain);
+    *len = loopback(domain, 0, addr);
+    assert_int_equal(bind(fd, (struct sockaddr *)addr, *len), 0);
+    assert_int_equal(listen(fd, 128), 0);
+    *len = sizeof *addr;
+    assert_int_equal(getsockname(fd, (struct sockaddr *)addr, len), 0);
+    return fd;
+}
+
+int plain_connect(const struct sockaddr_storage *addr, socklen_t len)
+{
+    int fd = plain_socket(addr->ss_family);
+    int error = connect(fd, (const struct sockaddr *)addr, len) != 0 ? errno : 0;
+    if (error == EINTR) { /* it goes on by itself */
+        struct pollfd pollfd = {.fd = fd, .events = POLLOUT};
+        socklen_t size = sizeof error;
+        while (poll(&pollfd, 1, PATIENCE_S * 1000) < 0 && errno == EINTR)
+            ;
+        getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    }
+    must_hold(error == 0, "plain connect: %s", errno_name(error));
+    return fd;
+}
+
+int plain_accept(int fd)
+{
+    int conn;
+    do
+        conn = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+    while (conn < 0 && errno == EINTR);
+    must_hold(conn >= 0, "plain accept: %s", errno_name(errno));
+    const struct timeval patience = {PATIENCE_S, 0};
+    setsockopt(conn, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    setsockopt(conn, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    return conn;
+}
+
+void plain_reset(int fd)
+{
+    const struct linger hard = {.l_onoff = 1, .l_linger = 0};
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard), 0);
+    assert_int_equal(close(fd), 0);
+}
+
+void plain_send(int fd, const void *buf, size_t len)
+{
+    for (size_t sent = 0; sent < len;) {
+        ssize_t n = send(fd, (const char *)buf + sent, len - sent, MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR)
+            continue;
+        must_hold(n > 0, "plain send: %s", errno_name(errno));
+        sent += (size_t)n;
+    }
+}
+
+ssize_t plain_take(int fd, void *buf, size_t len, int flags)
+{
+    for (;;) {
+        const ssize_t n = recv(fd, buf, len, flags);
+        if (n >= 0 || errno != EINTR)
+            return n >= 0 ? n : -errno;
+    }
+}
+
+void plain_receive(int fd, void *buf, size_t len)
+{
+    for (size_t got = 0; got < len;) {
+        ssize_t n = plain_take(fd, (char *)buf + got, len - got, 0);
+        must_hold(n > 0, "plain receive after %zu of %zu bytes: %s", got, len,
+                  n == 0 ? "end" : errno_name((int)-n));
+        got += (size_t)n;
+    }
+}
+
+int plain_end(int fd)
+{
+    const uint64_t give_up = now_ns() + PATIENCE_S * 1000000000ull;
+    for (;;) {
+        char byte;
+        const ssize_t n = plain_take(fd, &byte, 1, MSG_DONTWAIT);
+        if (n >= 0)
+            return n == 0 ? 0 : EMSGSIZE;
+        if (n != -EAGAIN)
+            return (int)-n;
+        must_hold(now_ns() < give_up, "neither an end nor a reset");
+        demi_qresult_t qr;
+        int count = 0;
+        const struct timespec moment = ms_time(1);
+        const int error = demi_wait_some(&qr, 1, &count, &moment);
+        must_hold(error == ETIMEDOUT, "waiting for nothing: %s", errno_name(error));
+    }
+}
+
+void plain_pair(int *qd_out, int *fd_out)
+{
+    struct sockaddr_storage addr;
+    socklen_t len;
+    int listener = listener_make(&addr, &len, 4);
+    *fd_out = plain_connect(&addr, len);
+    *qd_out = accept_one(listener);
+    must(demi_close(listener));
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/* regress BACKEND: what bugs taught, each test named for its bug. */
+#include "../lib/backend.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Of one batch of events, an earlier one led to the close of a socket that a later one was of. */
+static void test_event_of_a_socket_closed_meanwhile_is_dropped(void **state)
+{
+    (void)state;
+    backend_needs(CAN_LISTEN);
+    enum { CONNS = 40 };
+    struct sockaddr_storage addr;
+    socklen_t len;
+    int listener = listener_make(&addr, &len, CONNS);
+    for (int round = 0; round < 25; round++) {
+        int clients[CONNS], conns[CONNS];
+        demi_qtoken_t connects[CONNS], accepts[CONNS];
+        for (int i = 0; i < CONNS; i++)
+            connects[i] = connect_start(&clients[i], &addr, len);
+        for (int i = 0; i < CONNS; i++)
+            must(demi_accept(&accepts[i], listener));
+        for (int i = 0; i < CONNS; i++) {
+            conns[i] = wait_success(accepts[i], DEMI_OPC_ACCEPT).qr_value.ares.qd;
+            pop_start(conns[i]);
+        }
+        for (int i = 0; i < CONNS; i += 2) /* some before their connect was heard of */
+            must(demi_close(clients[i]));
+        for (int i = 0; i < CONNS; i++) {
+            demi_qresult_t qr = wait_result(connects[i]);
+            assert_true(qr.qr_opcode == DEMI_OPC_CONNECT || qr.qr_ret == ECANCELED);
+        }
+        for (int i = 0; i < CONNS; i++) {
+            must(demi_close(conns[i]));
+            if (i % 2 != 0)
+                must(demi_close(clients[i]));
+        }
+        demi_qresult_t qrs[CONNS];
+        int n = 0;
+        while (demi_wait_some(qrs, CONNS, &n, ZERO_TIME) == 0)
+            ;
+    }
+    must(demi_close(listener));
+}
+
+struct waiting {
+    demi_qtoken_t qt;
+    int error;
+    demi_qresult_t qr;
+};
+
+static void *wait_long(void *arg)
+{
+    struct waiting *waiting = arg;
+    const struct timespec patience = {PATIENCE_S, 0};
+    do
+        waiting->error = demi_wait(&waiting->qr, waiting->qt, &patience);
+    while (waiting->error == EBUSY);
+    return NULL;
+}
+
+/* A thread that is between two sleeps, woken to lead or for nothing, is inside all the same. */
+static void test_fini_while_a_waiter_is_between_two_sleeps_is_ebusy(void **state)
+{
+    (void)state;
+    struct pair pair = pair_make();
+    struct pair other = pair_make();
+    struct waiting waiting = {.qt = pop_start(pair.rx)};
+    demi_qtoken_t mine = pop_start(other.rx);
+    demi_qresult_t qr;
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, wait_long, &waiting), 0);
+    while (must_either(demi_wait(&qr, waiting.qt, ZERO_TIME), ETIMEDOUT, EBUSY) != EBUSY)
+        ;
+    for (int i = 0; i < 3000; i++) {
+        const struct timespec moment = {0, i % 3 * 5000};
+        must_fail(demi_wait(&qr, mine, &moment), ETIMEDOUT); /* leads, and hands the lead over */
+        must_fail(demi_fini(), EBUSY);
+    }
+    demi_sgarray_t sga = pattern_sga(10, 1, 0);
+    push_all(pair.tx, &sga);
+    must(demi_sgafree(&sga));
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    must(waiting.error);
+    must(demi_sgafree(&waiting.qr.qr_value.sga));
+    must(demi_cancel(mine));
+    pair_close(pair);
+    pair_close(other);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 2 || !backend_choose(argv[1])) {
+        fprintf(stderr, "usage: regress BACKEND\n");
+        return 2;
+    }
+    const char *missing = backend_missing();
+    if (missing != NULL) {
+        printf("skipped: %s\n", missing);
+        return 77;
+    }
+#define STARTED(f) cmocka_unit_test_setup_teardown(f, library_setup, library_teardown)
+    const struct CMUnitTest tests[] = {
+        STARTED(test_event_of_a_socket_closed_meanwhile_is_dropped),
+        STARTED(test_fini_while_a_waiter_is_between_two_sleeps_is_ebusy),
+    };
+    return cmocka_run_group_tests_name("regress", tests, NULL, NULL);
+}
