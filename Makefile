@@ -8,6 +8,9 @@ B ?= build
 prefix ?= /usr/local
 export B prefix DESTDIR
 
+# What make check runs; CI adds asan and tsan.
+VARIANTS ?= plain
+
 .PHONY: all help setup run check check-asan check-tsan tidy bench install clean
 .NOTPARALLEL:
 
@@ -24,7 +27,7 @@ run: ## the key-value server under load, beside a plain epoll server
 	@scripts/run
 
 check: ## build, tidy, all tests
-	@scripts/check plain
+	@scripts/check $(VARIANTS)
 
 check-asan: ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@scripts/check asan
