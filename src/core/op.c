@@ -59,6 +59,10 @@ void dk_op_table_fini(void)
         if (generation >= table.first_generation && generation + DK_OP_ONE_GENERATION != 0)
             table.first_generation = generation + DK_OP_ONE_GENERATION;
     }
+    for (uint32_t i = 0; i < table.used; i += DK_OP_BATCH) {
+        uint32_t n = table.used - i < DK_OP_BATCH ? table.used - i : DK_OP_BATCH;
+        dk_pages_drop_root(&dk_ops[i], n * sizeof(struct dk_op));
+    }
     dk_pages_release(dk_ops, table_bytes());
     dk_op_table_abandon();
 }
@@ -77,6 +81,8 @@ static int grow(struct dk_instance *inst)
     uint32_t first = table.used;
     uint32_t n = table.max - first < DK_OP_BATCH ? table.max - first : DK_OP_BATCH;
     table.used += n;
+    if (n)
+        dk_pages_add_root(&dk_ops[first], n * sizeof(struct dk_op));
     dk_unlock(&table.lock);
     for (uint32_t i = n; i-- > 0;) {
         struct dk_op *op = &dk_ops[first + i];

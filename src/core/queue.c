@@ -21,6 +21,15 @@ static struct {
     struct dk_queue *free_queues;
 } table;
 
+/* Entries are shown to a leak detector so many at a time. */
+#define ROOT_QUEUES 64
+
+static size_t root_bytes(uint32_t first)
+{
+    uint32_t left = table.max_queues - first;
+    return (left < ROOT_QUEUES ? left : ROOT_QUEUES) * sizeof(struct dk_queue);
+}
+
 int dk_queue_table_init(uint32_t max_queues)
 {
     table.max_queues = max_queues;
@@ -30,6 +39,8 @@ int dk_queue_table_init(uint32_t max_queues)
 
 void dk_queue_table_fini(void)
 {
+    for (uint32_t i = 0; i < dk_queues_used; i += ROOT_QUEUES)
+        dk_pages_drop_root(&dk_queues[i], root_bytes(i));
     dk_pages_release(dk_queues, table.max_queues * sizeof(*dk_queues));
     dk_queue_table_abandon();
 }
@@ -51,6 +62,8 @@ static int take(struct dk_queue **q_out)
     } else if (dk_queues_used < table.max_queues) {
         q = &dk_queues[dk_queues_used];
         q->qd = (int32_t)dk_queues_used;
+        if (dk_queues_used % ROOT_QUEUES == 0)
+            dk_pages_add_root(q, root_bytes(dk_queues_used));
         __atomic_store_n(&dk_queues_used, dk_queues_used + 1, __ATOMIC_RELEASE);
     }
     dk_unlock(&table.lock);

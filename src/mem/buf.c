@@ -33,6 +33,9 @@ _Static_assert(sizeof(struct dk_buf) == 64, "the size of a descriptor is a power
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "app_refs is the low half of life");
 
+/* Descriptors are shown to a leak detector so many at a time; DK_BUF_MAX is a multiple. */
+#define ROOT_BUFS 64
+
 struct dk_buf *dk_bufs;
 uint32_t dk_bufs_used;
 
@@ -69,6 +72,8 @@ static struct dk_buf *new_descriptor(void)
     if (!dk_bufs || dk_bufs_used == DK_BUF_MAX)
         return NULL;
     struct dk_buf *buf = &dk_bufs[dk_bufs_used];
+    if (dk_bufs_used % ROOT_BUFS == 0)
+        dk_pages_add_root(buf, ROOT_BUFS * sizeof(*buf));
     /* Weyl sequence: each descriptor starts at a generation of its own. */
     pool.seed += UINT64_C(0x9e3779b97f4a7c15);
     buf->gen = (uint32_t)(pool.seed >> 32);

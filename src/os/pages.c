@@ -7,26 +7,30 @@
 
 #include <sys/mman.h>
 
-/* Where a leak detector is linked in, it looks for pointers in our tables too. */
 void __lsan_register_root_region(const void *p, size_t bytes) __attribute__((weak));
 void __lsan_unregister_root_region(const void *p, size_t bytes) __attribute__((weak));
+
+void dk_pages_add_root(const void *p, size_t bytes)
+{
+    if (__lsan_register_root_region)
+        __lsan_register_root_region(p, bytes);
+}
+
+void dk_pages_drop_root(const void *p, size_t bytes)
+{
+    if (__lsan_unregister_root_region)
+        __lsan_unregister_root_region(p, bytes);
+}
 
 void *dk_pages_reserve(size_t bytes)
 {
     void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
                    -1, 0);
-    if (p == MAP_FAILED)
-        return NULL;
-    if (__lsan_register_root_region)
-        __lsan_register_root_region(p, bytes);
-    return p;
+    return p == MAP_FAILED ? NULL : p;
 }
 
 void dk_pages_release(void *base, size_t bytes)
 {
-    if (!base)
-        return;
-    if (__lsan_unregister_root_region)
-        __lsan_unregister_root_region(base, bytes);
-    munmap(base, bytes);
+    if (base)
+        munmap(base, bytes);
 }
