@@ -54,6 +54,15 @@ class Requests:
                  ["PX", "100000"]]
         return [word for _ in range(c.randrange(3)) for word in c.choice(picks)]
 
+    def relative_expiry(self, key):
+        """A time that is no other request's: whether GT holds would depend on the millisecond."""
+        c = self.choice
+        if c.randrange(2) == 0:
+            return [c.choice(["EXPIRE", "PEXPIRE"]), key,
+                    c.choice(["-1", "x", "9223372036854775807"])]
+        seconds = c.randrange(1000, 1000000)
+        return c.choice([["EXPIRE", key, str(seconds)], ["PEXPIRE", key, str(seconds * 1000)]])
+
     def command(self):
         c, key, value = self.choice, self.key, self.value
         number = c.choice(NUMBERS)
@@ -71,9 +80,8 @@ class Requests:
                                for i in range(c.randrange(1, 6))]],
             lambda: ["MSETNX", key(), value(), key(), value()],
             lambda: ["MGET", *[key() for _ in range(c.randrange(1, 4))]],
-            lambda: [c.choice(["EXPIRE", "PEXPIRE"]), key(),
-                     c.choice(["-1", "100000", "x", "9223372036854775807"]),
-                     *[c.choice(WORDS) for _ in range(c.randrange(2))]],
+            lambda: [*self.relative_expiry(key()), *[c.choice(WORDS)
+                                                     for _ in range(c.randrange(2))]],
             lambda: [c.choice(["EXPIREAT", "PEXPIREAT"]), key(),
                      c.choice(["1", "x", *FUTURE]), *[c.choice(WORDS)
                                                       for _ in range(c.randrange(3))]],
