@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Per-thread caches of free objects.
+ *
+ * For each size class a thread has a stack of free objects, marked DK_REF_CACHED, and the
+ * superblock that it allocates from. The stack is filled from there, half of its room at a time,
+ * and emptied by half when it is full; objects in it may be of any thread's superblocks. So a pair
+ * of malloc and free touches no lock and no line that other threads write, and an object freed by
+ * another thread than allocated it finds its way back by itself.
+ *
+ * Before its first slow path a thread has the empty cache, `dk_cache_none`, whose stacks have no
+ * room; and again when it ends: what it does after that takes turns with others in one cache.
+ */
+#ifndef DK_MEM_CACHE_H
+#define DK_MEM_CACHE_H
+
+#include "mem/superblock.h"
+
+struct dk_stack {
+    uint32_t n;   /* objects in it */
+    uint32_t cap; /* 0: every call takes the slow path */
+    struct dk_free_object *slots;
+};
+
+struct dk_cache {
+    struct dk_stack stacks[DK_NUM_CLASSES + 1]; /* the last, of large objects, has no room */
+    struct dk_superblock *attached[DK_NUM_CLASSES];
+    struct dk_cache *next; /* of those that no thread has */
+};
+
+DK_HIDDEN extern struct dk_cache dk_cache_none;
+DK_HIDDEN extern _Thread_local struct dk_cache *dk_cache_self;
+
+/* Called once, before any other. 0 or a negative errno: then threads that end keep their caches. */
+int dk_cache_init(void);
+
+/* Whether caches keep nothing: each object then passes through its superblock. Affects caches that
+ * are made later, and the calling thread's. */
+void dk_cache_set_off(bool off);
+
+/* Takes one free object of a class: false without memory. */
+bool dk_cache_take(uint32_t size_class, bool debug, struct dk_free_object *out);
+
+/* Gives one object back, marked DK_REF_CACHED by the caller; the class's stack may be full. */
+void dk_cache_give(struct dk_superblock *sb, const struct dk_free_object *object);
+
+/* Empties the calling thread's cache. */
+void dk_cache_trim(void);
+
+void dk_cache_before_fork(void);
+void dk_cache_after_fork(void);
+
+#endif /* DK_MEM_CACHE_H */

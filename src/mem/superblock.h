@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Superblocks: runs of slices that hold objects of one size, and who holds each object (SOSP'21,
+ * section 5.3). An object too large for a size class has a superblock of its own.
+ *
+ * Reference bits. Every object has one byte:
+ *
+ *     0x00          free
+ *     0x7f          free, in the cache of a thread
+ *     0x80 | n      held by the application, and n times by the library
+ *     n             held n times by the library only: 1 <= n <= 0x7d
+ *     n == 0x7e     more: the number is in the superblock's overflow table
+ *
+ * The bytes of objects under 1 KiB stand at the start of the run, others in the header, so larger
+ * objects lie on their natural alignment. Whoever holds an object, or owns the cache that it is in,
+ * may change its byte; taking it from 0x00 is for the thread that the superblock is attached to.
+ * Giving an object back is one store of 0x00, whichever thread does it, and a count.
+ *
+ * Life of a superblock of a class; list and state are guarded by the lock of its class:
+ *
+ *     ATTACHED (one thread allocates from it) --nothing left--> FULL --enough given back--> PARTIAL
+ *         ^-------- a thread needs one of this class ---------------------------------------'
+ *     PARTIAL and empty: its slices are given back, but for one per class.
+ *
+ * The headers stand in a table by slice that never shrinks, so that a late look at a superblock
+ * that is gone is harmless: `used`, `state` and `size_class` are read without a lock, and checked
+ * again under it.
+ */
+#ifndef DK_MEM_SUPERBLOCK_H
+#define DK_MEM_SUPERBLOCK_H
+
+#include "mem/size_class.h"
+#include "mem/slice.h"
+
+#define DK_REF_FREE   0x00
+#define DK_REF_CACHED 0x7f
+#define DK_REF_APP    0x80
+#define DK_REF_MANY   0x7e
+#define DK_REF_MAX    0x7d /* references that the byte itself counts */
+#define DK_REF_COUNT  0x7f /* the bits that count */
+
+#define DK_INLINE_REFS 64
+#define DK_LARGE       DK_NUM_CLASSES /* size_class of a large object */
+
+struct dk_superblock {
+    /* Read by every free. */
+    uint8_t *start;      /* the first object */
+    uint64_t reciprocal; /* 2^40 / object_bytes, rounded up; 0: one object */
+    uint64_t object_bytes;
+    uint8_t *refs;
+    uint32_t num_objects;
+    uint16_t size_class;
+    uint16_t stack; /* of a cache that takes its objects: size_class, or DK_LARGE when none may */
+    bool debug;     /* objects have canaries (heap_debug.h) */
+    uint8_t state;  /* enum in superblock.c */
+    uint32_t *overflow;       /* references beyond DK_REF_MAX, by object; NULL: none had so many */
+    struct dk_region *region; /* of a large object that has one of its own, else NULL */
+    uint32_t num_slices;
+    /* Written when objects come and go. */
+    uint32_t used __attribute__((aligned(64))); /* objects that are not free; those in caches too */
+    uint32_t cursor; /* where the last search ended: a number of eight refs */
+    bool spare;      /* empty, and kept */
+    struct dk_list link;
+    uint8_t inline_refs[DK_INLINE_REFS];
+} __attribute__((aligned(64)));
+
+/* A free object as a cache keeps it. */
+struct dk_free_object {
+    uint8_t *p;
+    uint8_t *ref;
+};
+
+/* By slice of the heap's range; NULL where there is no superblock. */
+DK_HIDDEN extern struct dk_superblock **dk_superblock_map;
+
+/* Makes the tables. 0 or -ENOMEM; it may be called again. */
+int dk_superblock_init(void);
+
+/* The superblock that p points into, or NULL. */
+static inline struct dk_superblock *dk_superblock_at(const void *p)
+{
+    uintptr_t offset = (uintptr_t)p - dk_heap_base;
+    if (dk_unlikely(offset >= dk_heap_span))
+        return NULL;
+    return __atomic_load_n(&dk_superblock_map[offset >> DK_SLICE_SHIFT], __ATOMIC_RELAXED);
+}
+
+/* The number of the object at offset bytes from the superblock's start; beyond num_objects when
+ * there is none. */
+static inline uint64_t dk_object_index(const struct dk_superblock *sb, uint64_t offset)
+{
+    return offset * sb->reciprocal >> 40;
+}
+
+/* The header of the superblock whose run starts at p. */
+struct dk_superblock *dk_superblock_header(const void *p);
+
+/* Says of every slice of [from, from + bytes) whose it is: sb's, or (NULL) nobody's. */
+void dk_superblock_set_map(const void *from, size_t bytes, struct dk_superblock *sb);
+
+/*
+ * Takes up to max free objects of a class for the calling thread, marked DK_REF_CACHED, into out[].
+ * *attached: the thread's superblock of that class, or NULL; it may be another one afterwards.
+ * Returns how many: 0 without memory.
+ */
+uint32_t dk_superblock_take(struct dk_superblock **attached, uint32_t size_class, bool debug,
+                            struct dk_free_object out[], uint32_t max);
+
+/* Gives back an object that is marked DK_REF_CACHED. */
+void dk_superblock_give(struct dk_superblock *sb, const struct dk_free_object *object);
+
+/* The thread allocates from sb no longer. */
+void dk_superblock_detach(struct dk_superblock *sb);
+
+/* The slow cases of taking and giving a reference: those that the byte cannot count. get: false
+ * when none can be counted. put: false when the byte counts by now. */
+bool dk_ref_get_many(struct dk_superblock *sb, uint64_t index);
+bool dk_ref_put_many(struct dk_superblock *sb, uint64_t index);
+
+/* Frees the overflow table of a superblock that goes. */
+void dk_superblock_drop_overflow(struct dk_superblock *sb);
+
+/* Gives the superblocks that are kept empty back. */
+void dk_superblock_trim(void);
+
+void dk_superblock_before_fork(void);
+void dk_superblock_after_fork(void);
+
+#endif /* DK_MEM_SUPERBLOCK_H */
