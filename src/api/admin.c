@@ -5,6 +5,7 @@
 #include "api/api.h"
 #include "api/config.h"
 #include "libos/table.h"
+#include "mem/stats.h"
 
 #include <demi/admin.h>
 
@@ -59,11 +60,15 @@ static size_t core_stats(const struct dk_instance *inst, struct demi_stat out[],
         {"core.posted", inst->stats.posted, NULL},
         {"core.array_reads", inst->stats.array_reads, NULL},
         {"mem.buffers_in_use", dk_buf_in_use(), NULL},
-        {"mem.copied_bytes", inst->stats.copied_bytes, NULL},
     };
     size_t count = sizeof(stats) / sizeof(stats[0]);
     for (size_t i = 0; i < count && i < n; i++)
         out[i] = stats[i];
+    const uint64_t *values = (const uint64_t *)dk_mem_stats;
+    for (size_t i = 0; i < DK_MEM_STATS_COUNT; i++, count++)
+        if (count < n)
+            out[count] = (struct demi_stat){dk_mem_stat_names[i],
+                                            __atomic_load_n(&values[i], __ATOMIC_RELAXED), NULL};
     return count;
 }
 

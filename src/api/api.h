@@ -10,6 +10,7 @@
 
 #include "core/fast.h"
 #include "core/thread.h"
+#include "mem/watch.h"
 
 #include <demi/types.h>
 #include <errno.h>
@@ -41,7 +42,7 @@ static inline struct dk_instance *dk_api_instance(void)
     struct dk_instance *inst = t->inst ? t->inst : __atomic_load_n(&dk_api.first, __ATOMIC_ACQUIRE);
     if (!dk_mt() && inst) {
         inst->fast_thread = t->id;
-        dk_fast_set(dk_api.callback || inst->eventfd >= 0 ? NULL : inst);
+        dk_fast_set(dk_api.callback || dk_watch_on || inst->eventfd >= 0 ? NULL : inst);
     }
     return inst;
 }

@@ -133,6 +133,11 @@ static void fill(struct dk_config *out, const struct dk_config_entry entries[])
         .background = entries[DK_CONFIG_BACKGROUND].value != 0,
         .exit_linger_ms = entries[DK_CONFIG_EXIT_LINGER_MS].value,
         .rx_buffer_bytes = entries[DK_CONFIG_RX_BUFFER_BYTES].value,
+        .rx_pool_bytes = entries[DK_CONFIG_RX_POOL_BYTES].value,
+        .copy_threshold = entries[DK_CONFIG_COPY_THRESHOLD].value,
+        .huge_pages =
+            dk_config_keys[DK_CONFIG_HUGE_PAGES].words[entries[DK_CONFIG_HUGE_PAGES].value],
+        .debug = (enum dk_config_debug)entries[DK_CONFIG_DEBUG].value,
         .max_tokens = entries[DK_CONFIG_MAX_TOKENS].value,
         .max_queues = entries[DK_CONFIG_MAX_QUEUES].value,
         .log = (enum dk_config_log)entries[DK_CONFIG_LOG].value,

@@ -36,6 +36,13 @@ enum dk_config_poll {
     DK_CONFIG_POLL_NEVER,    /* sleeps at once */
 };
 
+/* What is checked at run time. */
+enum dk_config_debug {
+    DK_CONFIG_DEBUG_NONE,
+    DK_CONFIG_DEBUG_HEAP,     /* canaries, junk fill */
+    DK_CONFIG_DEBUG_INFLIGHT, /* that, and writes to memory in flight */
+};
+
 enum dk_config_log {
     DK_CONFIG_LOG_ERROR,
     DK_CONFIG_LOG_WARN,
@@ -52,8 +59,12 @@ struct dk_config {
     bool background;          /* a thread leads when nobody waits */
     uint32_t exit_linger_ms;  /* 0 to 60000 */
     uint32_t rx_buffer_bytes; /* 1024 to 1048576: receive buffer of one pop */
-    uint32_t max_tokens;      /* 1024 to 16777216 */
-    uint32_t max_queues;      /* 16 to 16777216 */
+    uint32_t rx_pool_bytes;   /* 65536 or more: receive pool of an instance */
+    uint32_t copy_threshold;  /* 0 to 1 GiB: shorter segments are copied, not referenced */
+    const char *huge_pages;   /* a word of the key; points to a constant, never NULL */
+    enum dk_config_debug debug;
+    uint32_t max_tokens; /* 1024 to 16777216 */
+    uint32_t max_queues; /* 16 to 16777216 */
     enum dk_config_log log;
 };
 

@@ -18,6 +18,8 @@ static const char *const net_words[] = {"kernel", "memory", NULL};
 static const char *const engine_words[] = {"auto", "io_uring", "epoll", NULL};
 static const char *const poll_words[] = {"adaptive", "always", "never", NULL};
 static const char *const switch_words[] = {"no", "yes", NULL};
+static const char *const page_words[] = {"auto", "hugetlb", "transparent", "none", NULL};
+static const char *const debug_words[] = {"none", "heap", "inflight", NULL};
 static const char *const log_words[] = {"error", "warn", "info", "debug", NULL};
 
 const struct dk_config_key dk_config_keys[DK_CONFIG_COUNT] = {
@@ -61,6 +63,26 @@ const struct dk_config_key dk_config_keys[DK_CONFIG_COUNT] = {
                                    .min = 1024,
                                    .max = 1048576,
                                    .initial = 16384},
+    [DK_CONFIG_RX_POOL_BYTES] = {.name = "rx_pool_bytes",
+                                 .env = "DEMI_RX_POOL_BYTES",
+                                 .summary = "receive pool: once half is kept, pops are copied",
+                                 .min = 65536,
+                                 .max = 4294967295,
+                                 .initial = 33554432},
+    [DK_CONFIG_COPY_THRESHOLD] = {.name = "copy_threshold",
+                                  .env = "DEMI_COPY_THRESHOLD",
+                                  .summary = "pushed segments of fewer bytes are copied when held",
+                                  .max = 1073741824,
+                                  .initial = 1024},
+    [DK_CONFIG_HUGE_PAGES] = {.name = "huge_pages",
+                              .env = "DEMI_HUGE_PAGES",
+                              .summary =
+                                  "pages of the heap; auto takes hugetlb while some are free",
+                              .words = page_words},
+    [DK_CONFIG_DEBUG] = {.name = "debug",
+                         .env = "DEMI_DEBUG",
+                         .summary = "heap: find misuse of memory; inflight: and writes in flight",
+                         .words = debug_words},
     [DK_CONFIG_MAX_TOKENS] = {.name = "max_tokens",
                               .env = "DEMI_MAX_TOKENS",
                               .summary = "operations outstanding at one time",

@@ -9,6 +9,7 @@
 #include "api/background.h"
 #include "api/config.h"
 #include "libos/table.h"
+#include "mem/heap.h"
 #include "os/log.h"
 
 #include <demi/libos.h>
@@ -57,6 +58,7 @@ static bool take_or_watch(struct dk_instance *inst, int64_t timeout_ns)
 
 static void at_exit(void)
 {
+    dk_heap_exiting(); /* it may have been interrupted */
     for (uint32_t i = 0; i < state.num_instances; i++) {
         struct dk_instance *inst = state.instances[i];
         if (!take_or_watch(inst, linger_ns()))
@@ -115,6 +117,7 @@ static struct dk_libos_options libos_options(const struct dk_config *c)
     };
     return (struct dk_libos_options){.kernel = {.engine = engines[c->engine],
                                                 .rx_buffer_bytes = c->rx_buffer_bytes,
+                                                .rx_pool_bytes = c->rx_pool_bytes,
                                                 .reuseport = c->workers > 1}};
 }
 
@@ -165,6 +168,15 @@ static void free_tables(void)
     dk_queue_table_fini();
 }
 
+static void set_up_memory(const struct dk_config *c)
+{
+    dk_sga_set_copy_threshold(c->copy_threshold);
+    dk_heap_set_pages(c->huge_pages);
+    if (c->debug != DK_CONFIG_DEBUG_NONE)
+        dk_heap_set_debug(true);
+    dk_watch_on = c->debug == DK_CONFIG_DEBUG_INFLIGHT;
+}
+
 static int load_config(void)
 {
     char err[512];
@@ -180,6 +192,7 @@ static int load_config(void)
     state.config = config;
     dk_api.libos = libos;
     dk_log_set_level((enum dk_log_level)config.log);
+    set_up_memory(&config);
     return make_tables();
 }
 
@@ -271,7 +284,7 @@ static void end_all(void)
     for (uint32_t i = 0; i < state.num_instances; i++)
         dk_instance_destroy(state.instances[i]);
     free_tables();
-    dk_buf_trim();
+    dk_heap_trim();
     dk_thread_detach_all();
     dk_fast_set(NULL);
     state.num_instances = 0;

@@ -4,6 +4,7 @@
  */
 #include "api/api.h"
 #include "core/fast.h"
+#include "mem/watch.h"
 
 #include <demi/libos.h>
 
@@ -91,6 +92,8 @@ static int push(demi_qtoken_t *qt_out, int qd, const demi_sgarray_t *sga,
     op->buf = buf;
     if (addr)
         set_addr(op, addr);
+    if (dk_unlikely(dk_watch_on))
+        dk_watch_begin(dk_op_token(op), qd, sga, buf);
     return issue(op, sga, qt_out);
 }
 
@@ -110,7 +113,7 @@ int demi_push(demi_qtoken_t *qt_out, int qd, const demi_sgarray_t *sga)
     struct dk_instance *inst = dk_fast_get();
     if (dk_unlikely(!qt_out || !sga))
         return EINVAL;
-    if (dk_unlikely(!inst || dk_mt() || (uint32_t)qd >= dk_queues_used))
+    if (dk_unlikely(dk_mt() || (uint32_t)qd >= dk_queues_used))
         return profiled_push(qt_out, qd, sga);
     struct dk_queue *q = &dk_queues[(uint32_t)qd];
     struct dk_buf *buf;
@@ -151,11 +154,12 @@ int demi_pop(demi_qtoken_t *qt_out, int qd)
     struct dk_instance *inst = dk_fast_get();
     if (dk_unlikely(!qt_out))
         return EINVAL;
-    if (dk_unlikely(!inst || dk_mt() || (uint32_t)qd >= dk_queues_used))
+    if (dk_unlikely(dk_mt() || (uint32_t)qd >= dk_queues_used))
         return profiled_pop(qt_out, qd);
     struct dk_queue *q = &dk_queues[(uint32_t)qd];
-    struct dk_op *op = dk_fast_slot(inst);
-    if (dk_likely(q->fast_inst == inst && op && q->pop_now(q, dk_op_sga(op)))) {
+    struct dk_op *op;
+    if (dk_likely(q->fast_inst == inst && (op = dk_fast_slot(inst)) != NULL &&
+                  q->pop_now(q, dk_op_sga(op)))) {
         *qt_out = dk_fast_done(q, DEMI_OPC_POP);
         return 0;
     }

@@ -124,7 +124,7 @@ int demi_close(int qd)
     uint8_t open = DK_QUEUE_OPEN;
     if (__atomic_compare_exchange_n(&q->state, &open, DK_QUEUE_CLOSED, false, __ATOMIC_ACQ_REL,
                                     __ATOMIC_RELAXED)) {
-        q->fast_inst = NULL;
+        q->fast_inst = DK_NO_INSTANCE;
         q->ops->close(q);
     } else {
         r = -EBADF;

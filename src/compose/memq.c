@@ -9,6 +9,7 @@
 #include "compose/memq.h"
 
 #include "core/instance.h"
+#include "mem/watch.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -66,6 +67,8 @@ static inline void fill(demi_sgarray_t *to, const demi_sgaseg_t *segs, uint32_t 
 static void deliver(struct dk_op *pop, const demi_sgaseg_t *segs, uint32_t num_segs,
                     struct dk_buf *buf)
 {
+    if (dk_unlikely(dk_watch_on))
+        dk_watch_delivered(buf);
     fill(dk_op_sga(pop), segs, num_segs);
     dk_sga_lend(dk_op_sga(pop), buf);
     dk_op_complete(pop, 0);

@@ -17,7 +17,8 @@
 
 /*
  * The instance of a process with one thread, for calls that may take this path; NULL when they may
- * not (not started, the application profiles, or waits for the event descriptor).
+ * not (not started, the application profiles, or waits for the event descriptor). No open queue
+ * has NULL for its fast_inst.
  */
 DK_HIDDEN extern struct dk_instance *dk_fast_instance;
 

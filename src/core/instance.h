@@ -70,13 +70,12 @@ struct dk_sched_options {
 };
 
 struct dk_instance_stats {
-    uint64_t polls;        /* device polls */
-    uint64_t sleeps;       /* sleeps in the device */
-    uint64_t wakeups;      /* threads woken because their operation completed */
-    uint64_t handovers;    /* threads woken to take the lead */
-    uint64_t posted;       /* operations run by another thread than their issuer */
-    uint64_t array_reads;  /* token arrays read whole */
-    uint64_t copied_bytes; /* pushed memory that was not the library's */
+    uint64_t polls;       /* device polls */
+    uint64_t sleeps;      /* sleeps in the device */
+    uint64_t wakeups;     /* threads woken because their operation completed */
+    uint64_t handovers;   /* threads woken to take the lead */
+    uint64_t posted;      /* operations run by another thread than their issuer */
+    uint64_t array_reads; /* token arrays read whole */
 };
 
 struct dk_instance {

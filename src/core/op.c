@@ -7,6 +7,7 @@
 #include "core/instance.h"
 #include "core/thread.h"
 #include "core/wait.h"
+#include "mem/watch.h"
 #include "os/pages.h"
 
 #include <errno.h>
@@ -41,11 +42,19 @@ int dk_op_table_init(uint32_t max_tokens)
     return dk_ops ? 0 : -ENOMEM;
 }
 
+/* What a push lent is the application's again. */
+static inline void end_watch(const struct dk_op *op)
+{
+    if (dk_unlikely(dk_watch_on))
+        dk_watch_end(dk_op_token(op), op->queue->anywhere);
+}
+
 /* A result that nobody collected: its element, and its hold on the queue. */
 static void drop_result(struct dk_op *op)
 {
     if (op->state != DK_OP_DONE)
         return;
+    end_watch(op);
     if (op->qr.qr_opcode == DEMI_OPC_POP && dk_op_sga(op)->sga_buf)
         dk_buf_app_put(dk_op_sga(op)->sga_buf);
     dk_queue_put(op->queue);
@@ -154,10 +163,9 @@ int dk_op_hold(struct dk_op *op, const demi_sgarray_t *sga)
     if (op->buf) {
         dk_buf_get(op->buf);
     } else {
-        int r = dk_sga_copy_foreign(own, &op->buf);
+        int r = dk_sga_gather(own, &op->buf);
         if (r < 0)
             return r;
-        dk_count(&op->inst->stats.copied_bytes, dk_sga_bytes(own));
     }
     op->held = 1;
     return 0;
@@ -186,6 +194,7 @@ static void drop_hold(struct dk_op *op)
 void dk_op_release(struct dk_op *op)
 {
     struct dk_queue *q = op->queue;
+    end_watch(op);
     drop_hold(op);
     dk_lock(&op->inst->tokens);
     free_slot(op);
@@ -196,6 +205,7 @@ void dk_op_release(struct dk_op *op)
 void dk_op_collected(struct dk_op *op)
 {
     dk_list_del(&op->link);
+    end_watch(op);
     free_slot(op);
     dk_queue_put(op->queue);
 }

@@ -127,7 +127,7 @@ void dk_queue_gone(struct dk_queue *q)
 
 void dk_queue_set_closed(struct dk_queue *q)
 {
-    q->fast_inst = NULL;
+    q->fast_inst = DK_NO_INSTANCE;
     __atomic_store_n(&q->state, DK_QUEUE_CLOSED, __ATOMIC_RELEASE);
 }
 

@@ -65,6 +65,9 @@ struct dk_queue_ops {
 
 enum dk_queue_state { DK_QUEUE_FREE, DK_QUEUE_OPEN, DK_QUEUE_CLOSED };
 
+/* Nobody's instance, and not NULL. */
+#define DK_NO_INSTANCE ((struct dk_instance *)-1)
+
 struct dk_queue {
     const struct dk_queue_ops *ops;
     struct dk_instance *inst;
@@ -78,7 +81,7 @@ struct dk_queue {
     uint8_t state;    /* enum dk_queue_state */
     uint8_t anywhere; /* locks itself: any instance may push and pop */
     struct dk_instance
-        *fast_inst; /* inst while OPEN, else NULL: one comparison on the shortest path */
+        *fast_inst; /* inst while OPEN, else DK_NO_INSTANCE: one comparison on the shortest path */
     /* Of ops, or functions that say no. */
     bool (*push_now)(struct dk_queue *q, const demi_sgarray_t *sga, struct dk_buf *buf);
     bool (*pop_now)(struct dk_queue *q, demi_sgarray_t *sga_out);

@@ -1,33 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Buffer table, size-class caches and the two reference counts of buf.h.
+ * The table of buffers, what they stand for, and the two reference counts of buf.h.
  *
- * One lock guards the free lists; it is held for a few instructions. Under AddressSanitizer nothing
- * is cached and every buffer is a malloc of its exact size, so that overruns and uses after free
- * are seen.
+ * One lock guards the list of free descriptors; it is held for a few instructions.
  */
 #include "mem/buf.h"
 
+#include "mem/heap.h"
+#include "mem/rxpool.h"
+#include "mem/watch.h"
 #include "os/entropy.h"
 #include "os/pages.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
-
-#define MIN_CLASS_BITS 6  /* 64 bytes */
-#define MAX_CLASS_BITS 16 /* 64 KiB */
-#define NUM_CLASSES    (MAX_CLASS_BITS - MIN_CLASS_BITS + 1)
-#define NO_CLASS       0xff
-#define ALIAS          0xfe
-#define CACHE_BYTES    (1u << 20) /* per class; beyond it, memory goes back to malloc */
-#define PEER_BYTES     sizeof(struct sockaddr_in6)
-
-#if defined(__SANITIZE_ADDRESS__)
-#define CACHING 0
-#else
-#define CACHING 1
-#endif
 
 _Static_assert(sizeof(struct dk_buf) == 64, "the size of a descriptor is a power of two");
 
@@ -43,24 +29,8 @@ static struct {
     struct dk_lock lock;
     uint32_t in_use;
     uint64_t seed;
-    struct dk_buf *free_descs; /* without memory */
-    struct dk_buf *cached[NUM_CLASSES];
-    uint32_t cached_count[NUM_CLASSES];
+    struct dk_buf *unused;
 } pool;
-
-static uint8_t class_of(size_t size)
-{
-    if (size > 1u << MAX_CLASS_BITS || !CACHING)
-        return NO_CLASS;
-    if (size <= 1u << MIN_CLASS_BITS)
-        return 0;
-    return (uint8_t)(64 - __builtin_clzll(size - 1) - MIN_CLASS_BITS);
-}
-
-static size_t class_bytes(uint8_t size_class)
-{
-    return (size_t)1 << (size_class + MIN_CLASS_BITS);
-}
 
 /* Takes a descriptor that was never used; the lock is held. */
 static struct dk_buf *new_descriptor(void)
@@ -83,113 +53,105 @@ static struct dk_buf *new_descriptor(void)
 }
 
 /* Counters are written under the lock and read without it. */
-static void count_cached(uint8_t size_class, int n)
-{
-    uint32_t *count = &pool.cached_count[size_class];
-    __atomic_store_n(count, *count + (uint32_t)n, __ATOMIC_RELAXED);
-}
-
 static void count_in_use(int n)
 {
     __atomic_store_n(&pool.in_use, pool.in_use + (uint32_t)n, __ATOMIC_RELAXED);
 }
 
-/* Takes a descriptor with memory from the cache, or one without; NULL when the table cannot grow.
- */
-static struct dk_buf *take(uint8_t size_class)
+/* Takes a descriptor: for len bytes at data, with one hold of the library. NULL when the table
+ * cannot grow. */
+static struct dk_buf *take(enum dk_buf_kind kind, uint8_t *data, size_t len)
 {
-    struct dk_buf *buf = NULL;
     dk_lock(&pool.lock);
-    if (size_class != NO_CLASS && pool.cached[size_class]) {
-        buf = pool.cached[size_class];
-        pool.cached[size_class] = buf->next_free;
-        count_cached(size_class, -1);
-    } else if (pool.free_descs) {
-        buf = pool.free_descs;
-        pool.free_descs = buf->next_free;
-    } else {
+    struct dk_buf *buf = pool.unused;
+    if (buf)
+        pool.unused = buf->next_free;
+    else
         buf = new_descriptor();
-    }
     if (buf)
         count_in_use(1);
     dk_unlock(&pool.lock);
-    return buf;
-}
-
-/* Returns a descriptor: to its class's cache while it has memory, else to the bare ones. */
-static void give(struct dk_buf *buf)
-{
-    dk_lock(&pool.lock);
-    struct dk_buf **list = buf->data ? &pool.cached[buf->size_class] : &pool.free_descs;
-    if (buf->data)
-        count_cached(buf->size_class, 1);
-    buf->next_free = *list;
-    *list = buf;
-    count_in_use(-1);
-    dk_unlock(&pool.lock);
-}
-
-struct dk_buf *dk_buf_alloc(size_t size)
-{
-    uint8_t size_class = class_of(size);
-    struct dk_buf *buf = take(size_class);
     if (dk_unlikely(!buf))
         return NULL;
-    if (!buf->data) {
-        size_t cap = size_class == NO_CLASS ? size : class_bytes(size_class);
-        buf->data = malloc(cap + PEER_BYTES);
-        if (!buf->data) {
-            give(buf);
-            return NULL;
-        }
-        buf->cap = (uint32_t)cap;
-        buf->size_class = size_class;
-    }
     buf->refs = 1;
     buf->app_refs = 0;
+    buf->data = data;
+    buf->end = data + len;
+    buf->more = NULL;
+    buf->kind = (uint8_t)kind;
     buf->peer_len = 0;
     return buf;
 }
 
+static void give(struct dk_buf *buf)
+{
+    dk_lock(&pool.lock);
+    buf->refs = 0;
+    buf->next_free = pool.unused;
+    pool.unused = buf;
+    count_in_use(-1);
+    dk_unlock(&pool.lock);
+}
+
+struct dk_buf *dk_buf_alloc(size_t size, size_t behind)
+{
+    uint8_t *data = dk_heap_alloc_ref(size + behind);
+    if (!data)
+        return NULL;
+    struct dk_buf *buf = take(DK_BUF_OWN, data, size);
+    if (!buf)
+        dk_heap_put(data);
+    else
+        buf->pool = NULL;
+    return buf;
+}
+
+struct dk_buf *dk_buf_view(struct dk_buf *buf, uint8_t *data, size_t len)
+{
+    struct dk_buf *view = take(DK_BUF_VIEW, data, len);
+    if (!view)
+        return NULL;
+    /* A view of a view holds what that one holds, so that holds do not form long chains. */
+    view->owner = buf->kind == DK_BUF_VIEW && !buf->more ? buf->owner : buf;
+    dk_buf_get(view->owner);
+    return view;
+}
+
 struct dk_buf *dk_buf_alias(struct dk_buf *buf)
 {
-    struct dk_buf *alias = take(NO_CLASS);
-    if (!alias)
-        return NULL;
-    struct dk_buf *owner = buf->size_class == ALIAS ? buf->owner : buf;
-    dk_buf_get(owner);
-    alias->size_class = ALIAS;
-    alias->owner = owner;
-    alias->data = owner->data;
-    alias->cap = owner->cap;
-    alias->peer_len = owner->peer_len;
-    alias->refs = 1;
-    alias->app_refs = 0;
+    struct dk_buf *alias = dk_buf_view(buf, buf->data, dk_buf_bytes(buf));
+    if (alias)
+        alias->peer_len = buf->peer_len;
     return alias;
 }
 
-static void free_alias(struct dk_buf *alias)
+struct dk_buf *dk_buf_reference(uint8_t *data, size_t len)
 {
-    struct dk_buf *owner = alias->owner;
-    alias->data = NULL;
-    give(alias);
-    dk_buf_put(owner);
+    if (!dk_heap_get(data))
+        return NULL;
+    struct dk_buf *buf = take(DK_BUF_REFERENCE, data, len);
+    if (!buf)
+        dk_heap_put(data);
+    return buf;
 }
 
 void dk_buf_free(struct dk_buf *buf)
 {
-    if (buf->size_class == ALIAS) {
-        free_alias(buf);
-        return;
+    if (dk_unlikely(dk_watch_on))
+        dk_watch_gone(buf);
+    while (buf) {
+        struct dk_buf *more = buf->more;
+        uint8_t *data = buf->kind == DK_BUF_VIEW ? NULL : buf->data;
+        struct dk_buf *owner = buf->kind == DK_BUF_VIEW ? buf->owner : NULL;
+        if (buf->kind == DK_BUF_OWN && buf->pool)
+            dk_rxpool_returned(buf->pool, dk_buf_bytes(buf));
+        give(buf);
+        if (data)
+            dk_heap_put(data);
+        if (owner)
+            dk_buf_put(owner);
+        buf = more;
     }
-    bool keep = buf->size_class != NO_CLASS &&
-                __atomic_load_n(&pool.cached_count[buf->size_class], __ATOMIC_RELAXED) <
-                    CACHE_BYTES / class_bytes(buf->size_class);
-    if (!keep) {
-        free(buf->data);
-        buf->data = NULL;
-    }
-    give(buf);
 }
 
 /*
@@ -220,6 +182,8 @@ static bool app_put(struct dk_buf *buf, uint32_t gen)
 int dk_buf_app_put(const void *handle)
 {
     struct dk_buf *buf = dk_buf_from_handle(handle);
+    if (dk_unlikely(dk_watch_on) && buf)
+        dk_watch_freed(buf);
     if (!buf || !app_put(buf, (uint32_t)((uintptr_t)handle >> 32)))
         return -EINVAL;
     dk_buf_put(buf);
@@ -228,14 +192,14 @@ int dk_buf_app_put(const void *handle)
 
 void dk_buf_set_peer(struct dk_buf *buf, const struct sockaddr *peer, socklen_t len)
 {
-    buf->peer_len = (uint8_t)(len > PEER_BYTES ? PEER_BYTES : len);
-    memcpy(buf->data + buf->cap, peer, buf->peer_len);
+    buf->peer_len = (uint8_t)(len > DK_BUF_PEER_BYTES ? DK_BUF_PEER_BYTES : len);
+    memcpy(buf->end, peer, buf->peer_len);
 }
 
 const struct sockaddr *dk_buf_peer(const struct dk_buf *buf, socklen_t *len_out)
 {
     *len_out = buf->peer_len;
-    return buf->peer_len ? (const struct sockaddr *)(const void *)(buf->data + buf->cap) : NULL;
+    return buf->peer_len ? (const struct sockaddr *)(const void *)buf->end : NULL;
 }
 
 uint32_t dk_buf_in_use(void)
@@ -246,21 +210,4 @@ uint32_t dk_buf_in_use(void)
 void dk_buf_after_fork(void)
 {
     pool.lock.word = 0;
-}
-
-void dk_buf_trim(void)
-{
-    dk_lock(&pool.lock);
-    for (int c = 0; c < NUM_CLASSES; c++) {
-        while (pool.cached[c]) {
-            struct dk_buf *buf = pool.cached[c];
-            pool.cached[c] = buf->next_free;
-            free(buf->data);
-            buf->data = NULL;
-            buf->next_free = pool.free_descs;
-            pool.free_descs = buf;
-        }
-        pool.cached_count[c] = 0;
-    }
-    dk_unlock(&pool.lock);
 }

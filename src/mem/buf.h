@@ -1,18 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reference-counted buffers: the unit of free-protection.
+ * Reference-counted buffers: what stands behind the handle of an sga.
  *
  * A buffer has two counts. `app_refs` are the holds that the application has (one per sga that it
- * must free), `refs` are all holds, the library's included. Memory is reclaimed when `refs` falls
- * to zero, so an application may free an sga whose push is still outstanding.
+ * must free), `refs` are all holds, the library's included. What the buffer stands for is let go
+ * when `refs` falls to zero, so an application may free an sga whose push is still outstanding.
+ *
+ * What a buffer stands for:
+ *
+ *     OWN        memory of its own: an object of the heap with one reference
+ *     VIEW       a part of another buffer's memory, which it holds: a clone, received data
+ *     REFERENCE  a part of an object of the application's, on which it has one reference
+ *
+ * An element made of several objects is a chain of buffers by `more`: the first has the handle and
+ * the counts, and the others go with it.
  *
  * Descriptors (struct dk_buf) live in a table that neither moves nor shrinks. The application sees
  * a handle {generation, index}: a handle that was freed, or garbage, is recognised without touching
  * memory that may be gone. Invariant: app_refs <= refs; a descriptor on the free list has refs == 0
- * and a generation that no handle given out so far carries.
- *
- * Memory of a buffer comes from a per-class cache (powers of two up to 64 KiB), beyond that from
- * malloc. Thread-safe.
+ * and a generation that no handle given out so far carries. Thread-safe.
  */
 #ifndef DK_MEM_BUF_H
 #define DK_MEM_BUF_H
@@ -24,6 +30,13 @@
 #include <stdint.h>
 
 #define DK_BUF_MAX (4u << 20) /* descriptors, process-wide */
+
+/* Room for a sender's address behind the bytes of a buffer. */
+#define DK_BUF_PEER_BYTES sizeof(struct sockaddr_in6)
+
+enum dk_buf_kind { DK_BUF_OWN, DK_BUF_VIEW, DK_BUF_REFERENCE };
+
+struct dk_rxpool;
 
 struct dk_buf {
     /* Changed together when several threads may: the last hold of the application ends the
@@ -37,33 +50,49 @@ struct dk_buf {
     };
     uint32_t refs;
     uint32_t number; /* index + 1: low half of the handle */
-    uint32_t cap;    /* usable bytes at data */
-    uint8_t size_class;
-    uint8_t peer_len; /* bytes of the sender's address kept behind cap, 0: none */
-    uint16_t reserved;
     uint8_t *data;
+    uint8_t *end;        /* data and what may be used behind it */
+    struct dk_buf *more; /* of the same element, or NULL */
     union {
         struct dk_buf *next_free; /* refs == 0 */
-        struct dk_buf *owner;     /* of an alias: the buffer whose memory it shares, held */
+        struct dk_buf *owner;     /* of a view: held */
+        struct dk_rxpool *pool;   /* of memory of its own: counted as held there, or NULL */
     };
+    uint8_t kind;     /* enum dk_buf_kind */
+    uint8_t peer_len; /* bytes of the sender's address kept behind the end, 0: none */
 } __attribute__((aligned(64)));
 
 /* The table; dk_bufs_used entries have been used so far. */
 DK_HIDDEN extern struct dk_buf *dk_bufs;
 DK_HIDDEN extern uint32_t dk_bufs_used;
 
-/* Allocates a buffer of at least size bytes (> 0) with refs == 1 and app_refs == 0. Returns NULL
- * without memory. */
-struct dk_buf *dk_buf_alloc(size_t size);
+/* Allocates a buffer of size bytes (1 to UINT32_MAX) with refs == 1 and app_refs == 0; `behind`
+ * bytes more follow its end. NULL without memory. */
+struct dk_buf *dk_buf_alloc(size_t size, size_t behind);
 
 /*
- * Makes a descriptor of its own, with a handle of its own, for the memory of buf, which it holds.
- * refs == 1, app_refs == 0. NULL when the table is full.
+ * Makes a view of len bytes at data, in memory of buf, which it holds. refs == 1, app_refs == 0; it
+ * has no peer. NULL when the table is full.
  */
+struct dk_buf *dk_buf_view(struct dk_buf *buf, uint8_t *data, size_t len);
+
+/* Makes a view of the whole of buf, chain and peer included: a clone. */
 struct dk_buf *dk_buf_alias(struct dk_buf *buf);
 
-/* Reclaims a buffer whose last hold is gone; called by dk_buf_put. */
+/*
+ * Makes a buffer of len bytes at data, in an object of the heap that somebody holds, and takes a
+ * reference on that. refs == 1. NULL when none can be taken or the table is full.
+ */
+struct dk_buf *dk_buf_reference(uint8_t *data, size_t len);
+
+/* Lets go what a buffer whose last hold is gone stands for; called by dk_buf_put. */
 void dk_buf_free(struct dk_buf *buf);
+
+/* Usable bytes at data. */
+static inline size_t dk_buf_bytes(const struct dk_buf *buf)
+{
+    return (size_t)(buf->end - buf->data);
+}
 
 /* Takes one hold of the library. */
 static inline void dk_buf_get(struct dk_buf *buf)
@@ -109,7 +138,7 @@ static inline struct dk_buf *dk_buf_from_handle(const void *handle)
  */
 int dk_buf_app_put(const void *handle);
 
-/* Keeps the sender's address (at most sizeof(struct sockaddr_in6) bytes) with the buffer, and
+/* Keeps the sender's address (at most DK_BUF_PEER_BYTES) behind the end, where there is room, and
  * returns it. */
 void dk_buf_set_peer(struct dk_buf *buf, const struct sockaddr *peer, socklen_t len);
 const struct sockaddr *dk_buf_peer(const struct dk_buf *buf, socklen_t *len_out);
@@ -119,8 +148,5 @@ uint32_t dk_buf_in_use(void);
 
 /* In the child of a fork: nobody else holds the lock. */
 void dk_buf_after_fork(void);
-
-/* Gives cached memory back to malloc. Buffers in use, if any, stay valid. */
-void dk_buf_trim(void);
 
 #endif /* DK_MEM_BUF_H */

@@ -3,8 +3,9 @@
  * Scatter-gather arrays over reference-counted buffers.
  *
  * An sga is checked once, when it enters the library (dk_sga_check). What the library keeps longer
- * it holds by reference: memory that a buffer of ours owns gets one more hold, memory that the
- * application brought itself is copied (dk_sga_copy_foreign).
+ * it holds by reference: the buffer of its handle gets one more hold, or, when the application
+ * built the sga, each object of the heap that it points into (dk_sga_gather). Memory that is not
+ * the heap's is copied, and counted.
  */
 #ifndef DK_MEM_SGA_H
 #define DK_MEM_SGA_H
@@ -26,24 +27,32 @@ int dk_sga_alloc(demi_sgarray_t *sga_out, const uint32_t lens[], uint32_t n);
 int dk_sga_free(const demi_sgarray_t *sga);
 
 /* The general case of dk_sga_check. */
-int dk_sga_check_segs(const demi_sgarray_t *sga);
+int dk_sga_check_segs(const demi_sgarray_t *sga, struct dk_buf **buf_out);
+
+/* Whether len bytes at p are the buffer's, chains and what they are views of left out. */
+static inline bool dk_buf_covers(const struct dk_buf *buf, const void *p, size_t len)
+{
+    const uint8_t *at = p;
+    return at >= buf->data && at + len <= buf->end;
+}
 
 /*
  * 0 when an sga may be pushed, else -EINVAL: 1 to 8 segments, no NULL with a length, a live handle
- * or none. *buf_out is the buffer that owns its memory, NULL when the application brought it
- * itself.
+ * or none, no segment that begins in memory of the heap which is free or too short for it. *buf_out
+ * is the buffer of the handle when all segments lie in it; NULL when some are elsewhere: in the
+ * heap, or in memory that is not the library's.
  */
 static inline int dk_sga_check(const demi_sgarray_t *sga, struct dk_buf **buf_out)
 {
-    if (dk_unlikely(sga->sga_numsegs != 1 || !sga->sga_segs[0].sgaseg_buf) &&
-        dk_sga_check_segs(sga) < 0)
-        return -EINVAL;
-    if (!sga->sga_buf) {
-        *buf_out = NULL;
-        return 0;
+    if (dk_likely(sga->sga_numsegs == 1 && sga->sga_segs[0].sgaseg_buf)) {
+        struct dk_buf *buf = dk_buf_from_handle(sga->sga_buf);
+        if (dk_likely(buf && dk_buf_covers(buf, sga->sga_segs[0].sgaseg_buf,
+                                           sga->sga_segs[0].sgaseg_len))) {
+            *buf_out = buf;
+            return 0;
+        }
     }
-    *buf_out = dk_buf_from_handle(sga->sga_buf);
-    return *buf_out ? 0 : -EINVAL;
+    return dk_sga_check_segs(sga, buf_out);
 }
 
 /*
@@ -54,10 +63,12 @@ static inline bool dk_sga_fast_buf(const demi_sgarray_t *sga, struct dk_buf **bu
 {
     uint64_t handle = (uintptr_t)sga->sga_buf;
     uint32_t index = (uint32_t)handle - 1; /* of NULL: past the end */
-    if (dk_unlikely(sga->sga_numsegs != 1 || !sga->sga_segs[0].sgaseg_buf || index >= dk_bufs_used))
+    if (dk_unlikely(sga->sga_numsegs != 1 || index >= dk_bufs_used))
         return false;
     *buf_out = &dk_bufs[index];
-    return dk_likely((*buf_out)->gen == (uint32_t)(handle >> 32));
+    return dk_likely(
+        (*buf_out)->gen == (uint32_t)(handle >> 32) &&
+        dk_buf_covers(*buf_out, sga->sga_segs[0].sgaseg_buf, sga->sga_segs[0].sgaseg_len));
 }
 
 /* Sum of the segments' lengths in bytes. */
@@ -85,11 +96,16 @@ static inline void dk_sga_copy_all(demi_sgarray_t *to, const demi_sgarray_t *fro
     to->sga_addr = from->sga_addr;
 }
 
+/* Segments of application memory from so many bytes on are referenced, shorter ones copied. */
+void dk_sga_set_copy_threshold(uint32_t bytes);
+
 /*
- * Copies the memory of an sga that no buffer of ours owns into one, in *buf_out with a hold of the
- * library, and redirects the segments. 0 or -ENOMEM.
+ * Makes an element of segments that do not all lie in one buffer: those in the heap are referenced,
+ * or copied when they are short; what is not the library's is copied. Redirects copied segments.
+ * *buf_out: the first buffer of the chain, with a hold of the library. 0 or -ENOMEM, the sga as it
+ * was.
  */
-int dk_sga_copy_foreign(demi_sgarray_t *sga, struct dk_buf **buf_out);
+int dk_sga_gather(demi_sgarray_t *sga, struct dk_buf **buf_out);
 
 /* Describes buf as a one-segment sga of len bytes, without a hold of the application. */
 static inline void dk_sga_from_buf(demi_sgarray_t *sga, struct dk_buf *buf, uint32_t len)

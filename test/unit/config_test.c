@@ -26,10 +26,26 @@ struct fixture {
 };
 
 static const char *const variables[] = {
-    "DEMI_NET",     "DEMI_ENGINE",     "DEMI_POLL",           "DEMI_SPIN_US",
-    "DEMI_WORKERS", "DEMI_BACKGROUND", "DEMI_EXIT_LINGER_MS", "DEMI_RX_BUFFER_BYTES",
-    "DEMI_LOG",     "DEMI_MAX_TOKENS", "DEMI_MAX_QUEUES",     "DEMI_CONFIG",
-    "CONFIG_PATH",  "LIBOS",           "DEMI_SPINUS",         "DEMI_PORT",
+    "DEMI_NET",
+    "DEMI_ENGINE",
+    "DEMI_POLL",
+    "DEMI_SPIN_US",
+    "DEMI_WORKERS",
+    "DEMI_BACKGROUND",
+    "DEMI_EXIT_LINGER_MS",
+    "DEMI_RX_BUFFER_BYTES",
+    "DEMI_LOG",
+    "DEMI_MAX_TOKENS",
+    "DEMI_MAX_QUEUES",
+    "DEMI_CONFIG",
+    "CONFIG_PATH",
+    "LIBOS",
+    "DEMI_SPINUS",
+    "DEMI_PORT",
+    "DEMI_RX_POOL_BYTES",
+    "DEMI_COPY_THRESHOLD",
+    "DEMI_HUGE_PAGES",
+    "DEMI_DEBUG",
 };
 
 static int setup(void **state)
@@ -126,6 +142,10 @@ static void test_config_nothing_set_is_default(void **state)
     assert_false(f->config.background);
     assert_int_equal(f->config.exit_linger_ms, 1000);
     assert_int_equal(f->config.rx_buffer_bytes, 16384);
+    assert_int_equal(f->config.rx_pool_bytes, 33554432);
+    assert_int_equal(f->config.copy_threshold, 1024);
+    assert_string_equal(f->config.huge_pages, "auto");
+    assert_int_equal(f->config.debug, DK_CONFIG_DEBUG_NONE);
     assert_int_equal(f->config.max_tokens, 1048576);
     assert_int_equal(f->config.max_queues, 262144);
     assert_int_equal(f->config.log, DK_CONFIG_LOG_WARN);
@@ -137,6 +157,7 @@ static void test_config_file_full_sets_every_value(void **state)
     struct fixture *f = *state;
     write_file(f, "---\n# all of them\nnet: memory\nengine: epoll\npoll: \"never\"\nspin_us: 0\n"
                   "workers: 64\nbackground: true\nexit_linger_ms: 60000\nrx_buffer_bytes: 1024\n"
+                  "rx_pool_bytes: 65536\ncopy_threshold: 0\nhuge_pages: none\ndebug: inflight\n"
                   "max_tokens: 16777216\nmax_queues: 16\nlog: &level debug\n...\n");
     assert_loads(f);
     assert_string_equal(f->config.net, "memory");
@@ -147,6 +168,10 @@ static void test_config_file_full_sets_every_value(void **state)
     assert_true(f->config.background);
     assert_int_equal(f->config.exit_linger_ms, 60000);
     assert_int_equal(f->config.rx_buffer_bytes, 1024);
+    assert_int_equal(f->config.rx_pool_bytes, 65536);
+    assert_int_equal(f->config.copy_threshold, 0);
+    assert_string_equal(f->config.huge_pages, "none");
+    assert_int_equal(f->config.debug, DK_CONFIG_DEBUG_INFLIGHT);
     assert_int_equal(f->config.max_tokens, 16777216);
     assert_int_equal(f->config.max_queues, 16);
     assert_int_equal(f->config.log, DK_CONFIG_LOG_DEBUG);

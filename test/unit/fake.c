@@ -2,6 +2,8 @@
 /* See fake.h. */
 #include "fake.h"
 
+#include "mem/heap.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -152,7 +154,7 @@ void fake_end(struct fake *fake)
     dk_op_table_fini();
     dk_instance_destroy(fake->inst);
     dk_queue_table_fini();
-    dk_buf_trim();
+    dk_heap_trim();
 }
 
 struct dk_queue *fake_queue(struct fake *fake)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Buffers and their two counts; sgas over them. */
+#include "mem/heap.h"
 #include "mem/sga.h"
 
 #include <setjmp.h>
@@ -17,30 +18,30 @@ static void test_buf_every_size_has_room_and_is_counted(void **state)
     const uint32_t before = dk_buf_in_use();
     struct dk_buf *bufs[sizeof sizes / sizeof sizes[0]];
     for (uint32_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        bufs[i] = dk_buf_alloc(sizes[i]);
+        bufs[i] = dk_buf_alloc(sizes[i], 0);
         assert_non_null(bufs[i]);
-        assert_true(bufs[i]->cap >= sizes[i]);
+        assert_true(dk_buf_bytes(bufs[i]) == sizes[i]);
         assert_int_equal(bufs[i]->refs, 1);
         assert_int_equal(bufs[i]->app_refs, 0);
-        memset(bufs[i]->data, 0x5a, bufs[i]->cap);
+        memset(bufs[i]->data, 0x5a, dk_buf_bytes(bufs[i]));
         assert_int_equal(dk_buf_in_use(), before + i + 1);
     }
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
         dk_buf_put(bufs[i]);
     assert_int_equal(dk_buf_in_use(), before);
-    dk_buf_trim();
+    dk_heap_trim();
 }
 
 static void test_buf_handle_is_good_exactly_while_lent(void **state)
 {
     (void)state;
-    struct dk_buf *buf = dk_buf_alloc(100);
+    struct dk_buf *buf = dk_buf_alloc(100, 0);
     void *handle = dk_buf_lend(buf);
     assert_ptr_equal(dk_buf_from_handle(handle), buf);
     assert_int_equal(dk_buf_app_put(handle), 0);
     assert_null(dk_buf_from_handle(handle));
     assert_int_equal(dk_buf_app_put(handle), -EINVAL);
-    struct dk_buf *next = dk_buf_alloc(100); /* the same memory, most likely */
+    struct dk_buf *next = dk_buf_alloc(100, 0); /* the same memory, most likely */
     void *other = dk_buf_lend(next);
     assert_ptr_not_equal(other, handle);
     assert_int_equal(dk_buf_app_put(handle), -EINVAL);
@@ -52,14 +53,14 @@ static void test_buf_freed_by_the_application_lives_while_the_library_holds_it(v
 {
     (void)state;
     const uint32_t before = dk_buf_in_use();
-    struct dk_buf *buf = dk_buf_alloc(100);
+    struct dk_buf *buf = dk_buf_alloc(100, 0);
     memset(buf->data, 1, 100);
     void *handle = dk_buf_lend(buf);
     dk_buf_get(buf);
     dk_buf_get(buf);
     assert_int_equal(dk_buf_app_put(handle), 0);
     assert_null(dk_buf_from_handle(handle));
-    struct dk_buf *other = dk_buf_alloc(100);
+    struct dk_buf *other = dk_buf_alloc(100, 0);
     assert_ptr_not_equal(other, buf);
     memset(other->data, 2, 100);
     assert_int_equal(buf->data[99], 1);
@@ -74,7 +75,7 @@ static void test_buf_alias_has_its_own_handle_and_shares_memory(void **state)
 {
     (void)state;
     const uint32_t before = dk_buf_in_use();
-    struct dk_buf *buf = dk_buf_alloc(100);
+    struct dk_buf *buf = dk_buf_alloc(100, 0);
     void *handle = dk_buf_lend(buf);
     struct dk_buf *alias = dk_buf_alias(buf);
     void *second = dk_buf_lend(alias);
@@ -94,7 +95,7 @@ static void test_buf_generations_differ_over_many_reuses(void **state)
     (void)state;
     void *last = NULL;
     for (int i = 0; i < 10000; i++) {
-        struct dk_buf *buf = dk_buf_alloc(64);
+        struct dk_buf *buf = dk_buf_alloc(64, 0);
         void *handle = dk_buf_lend(buf);
         assert_non_null(handle);
         assert_ptr_not_equal(handle, last);
@@ -107,7 +108,7 @@ static void test_buf_generations_differ_over_many_reuses(void **state)
 static void test_buf_handle_that_is_garbage_is_refused(void **state)
 {
     (void)state;
-    struct dk_buf *buf = dk_buf_alloc(64);
+    struct dk_buf *buf = dk_buf_alloc(64, 0);
     const uintptr_t good = (uintptr_t)dk_buf_lend(buf);
     for (int bit = 0; bit < 64; bit++)
         assert_null(dk_buf_from_handle((void *)(good ^ (uintptr_t)1 << bit)));
@@ -119,22 +120,22 @@ static void test_buf_handle_that_is_garbage_is_refused(void **state)
 static void test_buf_peer_address_is_kept_beside_the_data(void **state)
 {
     (void)state;
-    struct dk_buf *buf = dk_buf_alloc(64);
+    struct dk_buf *buf = dk_buf_alloc(64, DK_BUF_PEER_BYTES);
     socklen_t len = 99;
     assert_null(dk_buf_peer(buf, &len));
     assert_int_equal(len, 0);
     struct sockaddr_in6 addr = {.sin6_family = AF_INET6, .sin6_port = 77, .sin6_scope_id = 5};
     memset(&addr.sin6_addr, 0xab, sizeof addr.sin6_addr);
-    memset(buf->data, 0x11, buf->cap);
+    memset(buf->data, 0x11, dk_buf_bytes(buf));
     dk_buf_set_peer(buf, (struct sockaddr *)&addr, sizeof addr);
-    for (uint32_t i = 0; i < buf->cap; i++)
+    for (size_t i = 0; i < dk_buf_bytes(buf); i++)
         assert_int_equal(buf->data[i], 0x11);
-    memset(buf->data, 0x22, buf->cap);
+    memset(buf->data, 0x22, dk_buf_bytes(buf));
     const struct sockaddr *peer = dk_buf_peer(buf, &len);
     assert_int_equal(len, sizeof addr);
     assert_memory_equal(peer, &addr, sizeof addr);
     dk_buf_put(buf);
-    buf = dk_buf_alloc(64);
+    buf = dk_buf_alloc(64, DK_BUF_PEER_BYTES);
     assert_null(dk_buf_peer(buf, &len)); /* not the one of an earlier life */
     dk_buf_put(buf);
 }
@@ -196,7 +197,7 @@ static void test_sga_check_names_the_owner_or_refuses(void **state)
     assert_null(buf);
 }
 
-static void test_sga_foreign_memory_is_gathered_into_one_buffer(void **state)
+static void test_sga_memory_of_another_is_gathered_into_one_buffer(void **state)
 {
     (void)state;
     char a[5] = "abcde", b[3] = "xyz";
@@ -206,7 +207,7 @@ static void test_sga_foreign_memory_is_gathered_into_one_buffer(void **state)
     sga.sga_segs[2] = (demi_sgaseg_t){b, 0};
     sga.sga_segs[3] = (demi_sgaseg_t){b, 3};
     struct dk_buf *buf = NULL;
-    assert_int_equal(dk_sga_copy_foreign(&sga, &buf), 0);
+    assert_int_equal(dk_sga_gather(&sga, &buf), 0);
     memset(a, 0, sizeof a);
     memset(b, 0, sizeof b);
     assert_int_equal(sga.sga_numsegs, 4);
@@ -229,7 +230,7 @@ int main(void)
         cmocka_unit_test(test_sga_segments_are_aligned_and_apart),
         cmocka_unit_test(test_sga_lengths_that_wrap_are_refused),
         cmocka_unit_test(test_sga_check_names_the_owner_or_refuses),
-        cmocka_unit_test(test_sga_foreign_memory_is_gathered_into_one_buffer),
+        cmocka_unit_test(test_sga_memory_of_another_is_gathered_into_one_buffer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

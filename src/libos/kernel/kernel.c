@@ -24,6 +24,9 @@
 #define DIRECT_SOCKETS 2
 /* Events that one poll dispatches. */
 #define BATCH          8
+/* Receive buffers of the usual size in one slab; datagrams of any size share larger ones. */
+#define SLAB_PIECES    4
+#define DATAGRAM_SLAB  (256u << 10)
 /* And asks the engine every so many polls all the same, for connections and for room to send. */
 #define DIRECT_POLLS   16
 
@@ -191,11 +194,25 @@ static void kernel_reset_undrained(struct dk_poller *p)
     }
 }
 
-static void drop_spare(struct dk_buf **spare)
+/* Makes the pool that the sockets of the instance receive into. */
+static int open_pool(struct dk_kernel *k)
 {
-    if (*spare)
-        dk_buf_put(*spare);
-    *spare = NULL;
+    struct dk_rxpool *pool = dk_rxpool_create(k->options.rx_pool_bytes);
+    if (!pool)
+        return -ENOMEM;
+    k->stream_slab.pool = k->datagram_slab.pool = pool;
+    k->stream_slab.bytes = SLAB_PIECES * k->options.rx_buffer_bytes;
+    k->datagram_slab.bytes = DATAGRAM_SLAB;
+    k->datagram_slab.behind = DK_BUF_PEER_BYTES;
+    k->datagram_slab.whole = true;
+    return 0;
+}
+
+static void close_pool(struct dk_kernel *k)
+{
+    dk_rxslab_drop(&k->stream_slab);
+    dk_rxslab_drop(&k->datagram_slab);
+    dk_rxpool_destroy(k->stream_slab.pool);
 }
 
 static void kernel_destroy(struct dk_poller *p)
@@ -208,8 +225,7 @@ static void kernel_destroy(struct dk_poller *p)
         dk_sock_fail_pushes(s, -ECANCELED); /* not sent in time */
         dk_sock_ops.close(s->q);
     }
-    drop_spare(&k->rx_spare);
-    drop_spare(&k->datagram_spare);
+    close_pool(k);
     close_engine(&k->engine);
     close_engine(&k->spare);
     close_engine(&k->retired);
@@ -252,7 +268,6 @@ static int kernel_stat(struct dk_poller *p, size_t index, const char **name, uin
         {"kernel.sends", k->stats.sends},
         {"kernel.blocked_sends", k->stats.blocked_sends},
         {"kernel.receives", k->stats.receives},
-        {"kernel.copied_small", k->stats.copied_small},
         {"kernel.accepts", k->stats.accepts},
         {"kernel.direct_polls", k->stats.direct_polls},
         {"kernel.engine_changes", k->stats.engine_changes},
@@ -313,6 +328,9 @@ int dk_kernel_open(struct dk_instance *inst, const struct dk_kernel_options *opt
         *why_out = "no file descriptor: raise the limit (ulimit -n)";
         goto fail_kickfd;
     }
+    r = open_pool(k);
+    if (r < 0)
+        goto fail_pool;
     r = open_engine(k, why_out);
     if (r < 0)
         goto fail_engine;
@@ -320,6 +338,8 @@ int dk_kernel_open(struct dk_instance *inst, const struct dk_kernel_options *opt
     return 0;
 fail_engine:
     close_engine(&k->engine);
+    close_pool(k);
+fail_pool:
     close(k->kickfd);
 fail_kickfd:
     free(k);

@@ -16,7 +16,8 @@ enum dk_kernel_engine { DK_KERNEL_AUTO, DK_KERNEL_IO_URING, DK_KERNEL_EPOLL };
 
 struct dk_kernel_options {
     enum dk_kernel_engine engine;
-    uint32_t rx_buffer_bytes; /* first receive buffer of a stream */
+    uint32_t rx_buffer_bytes; /* offered to the first receive of a stream */
+    uint32_t rx_pool_bytes;   /* received data is copied once half of it is held */
     bool reuseport;           /* several workers bind the same address */
 };
 

@@ -15,6 +15,7 @@
 
 #include "libos/kernel/engine.h"
 #include "libos/kernel/kernel.h"
+#include "mem/rxpool.h"
 
 #define DK_KERNEL_EVENTS 256
 
@@ -25,7 +26,6 @@ struct dk_kernel_stats {
     uint64_t sends, receives, accepts;
     uint64_t blocked_sends;  /* the socket took less than it was given */
     uint64_t direct_polls;   /* looks at sockets without asking the engine */
-    uint64_t copied_small;   /* received data moved to a smaller buffer */
     uint64_t engine_changes; /* io_uring given up for epoll: a second thread drives */
 };
 
@@ -53,11 +53,11 @@ struct dk_kernel {
     uint32_t poll_count;
     struct dk_sock **by_fd; /* watched sockets; owned, fds_size entries */
     uint32_t fds_size;
-    uint32_t generation;    /* of the last key */
-    struct dk_list sockets; /* all */
-    struct dk_list popping; /* those with pops outstanding */
-    struct dk_buf *rx_spare;
-    struct dk_buf *datagram_spare;
+    uint32_t generation;          /* of the last key */
+    struct dk_list sockets;       /* all */
+    struct dk_list popping;       /* those with pops outstanding */
+    struct dk_rxslab stream_slab; /* what sockets receive into */
+    struct dk_rxslab datagram_slab;
     struct dk_kernel_options options;
     struct dk_kernel_stats stats;
     /* What a block found: owned by who blocks while num is 0, and by who polls otherwise. */
@@ -77,7 +77,7 @@ struct dk_sock {
     uint64_t key; /* generation << 32 | fd, while watched: events of an earlier socket with that fd
                      do not match */
     int fd;
-    uint32_t rx_bytes; /* next receive buffer */
+    uint32_t rx_bytes; /* offered to the next receive */
     uint64_t emptied;  /* k->fills when the socket was last read empty: older events are old news */
     int32_t rx_error;  /* every further pop fails with it */
     int32_t tx_error;

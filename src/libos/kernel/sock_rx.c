@@ -2,10 +2,10 @@
 /*
  * Receiving: outstanding pops are served in order, in the poll or in the pop's own call.
  *
- * Data is read only into a buffer that a pop gets, so a pop that is cancelled has taken nothing. A
- * stream is read into a spare buffer that is handed over when the data fills at least a quarter of
- * it, and copied to a smaller one else: so an application that keeps small elements does not keep
- * large buffers. A stream that fills its buffer gets a larger one next time.
+ * Data is read only for a pop that gets it, so a pop that is cancelled has taken nothing. It is
+ * received into a slab that the sockets of an instance share, one piece behind the other, and
+ * popped as a view of that (mem/rxpool.h). A stream that fills what it was offered is offered more
+ * next time.
  */
 #include "libos/kernel/sock.h"
 
@@ -52,48 +52,15 @@ void dk_sock_end_pops(struct dk_sock *s, int error)
         complete_pop(s, error);
 }
 
-/* Takes the buffer to receive into out of *spare, or makes one. */
-static struct dk_buf *take_spare(struct dk_buf **spare, uint32_t bytes)
-{
-    struct dk_buf *buf = *spare;
-    if (buf && buf->cap >= bytes) {
-        *spare = NULL;
-        return buf;
-    }
-    return dk_buf_alloc(bytes);
-}
-
-static void give_spare(struct dk_buf **spare, struct dk_buf *buf)
-{
-    if (*spare)
-        dk_buf_put(buf);
-    else
-        *spare = buf;
-}
-
-/* Chooses what the application gets: buf itself, or a copy that fits, and buf is spare again. */
-static struct dk_buf *fit(struct dk_sock *s, struct dk_buf *buf, size_t len, struct dk_buf **spare)
-{
-    struct dk_buf *small = NULL;
-    if (len < buf->cap / 4)
-        small = dk_buf_alloc(len ? len : 1);
-    if (!small)
-        return buf;
-    memcpy(small->data, buf->data, len);
-    dk_count(&s->k->stats.copied_small, 1);
-    give_spare(spare, buf);
-    return small;
-}
-
-/* Completes the first pop with len bytes that were received into buf; peer is a datagram's sender
- * or NULL. */
-static void deliver(struct dk_sock *s, struct dk_buf *buf, size_t len, struct dk_buf **spare,
+/* Completes the first pop with the first len bytes of a slab's room; peer is a datagram's sender or
+ * NULL. */
+static void deliver(struct dk_sock *s, struct dk_rxslab *slab, size_t len,
                     const struct sockaddr_storage *peer, socklen_t peer_len)
 {
     struct dk_op *op = first_pop(s);
-    buf = fit(s, buf, len, spare);
-    dk_sock_remove_pop(s, op);
     demi_sgarray_t *sga = dk_op_sga(op);
+    struct dk_buf *buf = dk_rxslab_take(slab, (uint32_t)len);
+    dk_sock_remove_pop(s, op);
     dk_sga_from_buf(sga, buf, (uint32_t)len);
     if (peer) {
         dk_buf_set_peer(buf, (const struct sockaddr *)peer, peer_len);
@@ -131,60 +98,55 @@ static bool receive_failed(struct dk_sock *s, int error)
     return true;
 }
 
-static void adapt_rx_bytes(struct dk_sock *s, size_t got, uint32_t cap)
+static void adapt_rx_bytes(struct dk_sock *s, size_t got, uint32_t room)
 {
-    if (got == cap && s->rx_bytes < MAX_RX_BYTES)
+    if (got == room && s->rx_bytes < MAX_RX_BYTES)
         s->rx_bytes *= 2;
-    else if (got < cap / 4 && s->rx_bytes > s->k->options.rx_buffer_bytes)
+    else if (got < room / 4 && s->rx_bytes > s->k->options.rx_buffer_bytes)
         s->rx_bytes /= 2;
 }
 
 /* Serves the first pop of a stream. Returns false when nothing is left to read. */
 static bool receive_stream(struct dk_sock *s)
 {
-    struct dk_buf **spare = &s->k->rx_spare;
-    struct dk_buf *buf = take_spare(spare, s->rx_bytes);
-    if (!buf) {
+    struct dk_rxslab *slab = &s->k->stream_slab;
+    uint32_t room;
+    uint8_t *to = dk_rxslab_room(slab, s->rx_bytes, &room);
+    if (!to) {
         complete_pop(s, -ENOMEM); /* the data stays in the socket */
         return true;
     }
-    uint32_t cap = buf->cap;
-    ssize_t n = recv(s->fd, buf->data, cap, MSG_DONTWAIT);
-    if (n > 0) {
-        deliver(s, buf, (size_t)n, spare, NULL, 0);
-        adapt_rx_bytes(s, (size_t)n, cap);
-        /* A short read emptied the socket: what comes later is a new event. */
-        if ((uint32_t)n < cap && !s->alarmed)
-            set_empty(s);
-        return s->readable;
-    }
-    int error = errno;
-    give_spare(spare, buf);
+    ssize_t n = recv(s->fd, to, room, MSG_DONTWAIT);
     if (n < 0)
-        return receive_failed(s, error);
-    s->eof = true;
-    dk_sock_end_pops(s, 0);
-    return false;
+        return receive_failed(s, errno);
+    if (n == 0) {
+        s->eof = true;
+        dk_sock_end_pops(s, 0);
+        return false;
+    }
+    adapt_rx_bytes(s, (size_t)n, room);
+    deliver(s, slab, (size_t)n, NULL, 0);
+    /* A short read emptied the socket: what comes later is a new event. */
+    if ((uint32_t)n < room && !s->alarmed)
+        set_empty(s);
+    return s->readable;
 }
 
 static bool receive_datagram(struct dk_sock *s)
 {
-    struct dk_buf **spare = &s->k->datagram_spare;
-    struct dk_buf *buf = take_spare(spare, DATAGRAM_BYTES);
+    struct dk_rxslab *slab = &s->k->datagram_slab;
     struct sockaddr_storage peer;
     socklen_t peer_len = sizeof(peer);
-    if (!buf) {
+    uint32_t room;
+    uint8_t *to = dk_rxslab_room(slab, DATAGRAM_BYTES, &room);
+    if (!to) {
         complete_pop(s, -ENOMEM);
         return true;
     }
-    ssize_t n =
-        recvfrom(s->fd, buf->data, buf->cap, MSG_DONTWAIT, (struct sockaddr *)&peer, &peer_len);
-    if (n < 0) {
-        int error = errno;
-        give_spare(spare, buf);
-        return receive_failed(s, error);
-    }
-    deliver(s, buf, (size_t)n, spare, &peer, peer_len);
+    ssize_t n = recvfrom(s->fd, to, room, MSG_DONTWAIT, (struct sockaddr *)&peer, &peer_len);
+    if (n < 0)
+        return receive_failed(s, errno);
+    deliver(s, slab, (size_t)n, &peer, peer_len);
     return true;
 }
 
