@@ -25,12 +25,15 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "app_refs is the low h
 struct dk_buf *dk_bufs;
 uint32_t dk_bufs_used;
 
+static uint64_t unshown;
+
 static struct {
     struct dk_lock lock;
     uint32_t in_use;
+    uint64_t *shown; /* in_use, for other processes to read */
     uint64_t seed;
     struct dk_buf *unused;
-} pool;
+} pool = {.shown = &unshown};
 
 /* Takes a descriptor that was never used; the lock is held. */
 static struct dk_buf *new_descriptor(void)
@@ -56,6 +59,7 @@ static struct dk_buf *new_descriptor(void)
 static void count_in_use(int n)
 {
     __atomic_store_n(&pool.in_use, pool.in_use + (uint32_t)n, __ATOMIC_RELAXED);
+    __atomic_store_n(pool.shown, pool.in_use, __ATOMIC_RELAXED);
 }
 
 /* Takes a descriptor: for len bytes at data, with one hold of the library. NULL when the table
@@ -205,6 +209,14 @@ const struct sockaddr *dk_buf_peer(const struct dk_buf *buf, socklen_t *len_out)
 uint32_t dk_buf_in_use(void)
 {
     return __atomic_load_n(&pool.in_use, __ATOMIC_RELAXED);
+}
+
+void dk_buf_show_in_use(uint64_t *at)
+{
+    dk_lock(&pool.lock);
+    pool.shown = at ? at : &unshown;
+    __atomic_store_n(pool.shown, pool.in_use, __ATOMIC_RELAXED);
+    dk_unlock(&pool.lock);
 }
 
 void dk_buf_after_fork(void)

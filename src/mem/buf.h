@@ -146,6 +146,9 @@ const struct sockaddr *dk_buf_peer(const struct dk_buf *buf, socklen_t *len_out)
 /* Buffers in use, process-wide. */
 uint32_t dk_buf_in_use(void);
 
+/* Keeps a copy of that number at a place, from here on; NULL: at none. */
+void dk_buf_show_in_use(uint64_t *at);
+
 /* In the child of a fork: nobody else holds the lock. */
 void dk_buf_after_fork(void);
 

@@ -50,8 +50,19 @@ DK_HIDDEN extern struct dk_mem_stats *dk_mem_stats;
 void dk_mem_stats_move(struct dk_mem_stats *to);
 
 /* Adds to a counter. Two's complement: n may be a negative number for a gauge. */
-#define dk_mem_count(field, n)                                                                     \
-    (dk_mt() ? (void)__atomic_fetch_add(&dk_mem_stats->field, (uint64_t)(n), __ATOMIC_RELAXED)     \
-             : (void)(dk_mem_stats->field += (uint64_t)(n)))
+#define dk_mem_count(field, n) dk_mem_add(&dk_mem_stats_get()->field, (uint64_t)(n))
+
+static inline struct dk_mem_stats *dk_mem_stats_get(void)
+{
+    return __atomic_load_n(&dk_mem_stats, __ATOMIC_RELAXED);
+}
+
+static inline void dk_mem_add(uint64_t *counter, uint64_t n)
+{
+    if (dk_mt())
+        __atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
+    else
+        *counter += n;
+}
 
 #endif /* DK_MEM_STATS_H */

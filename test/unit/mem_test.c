@@ -2,6 +2,7 @@
 /* Buffers and their two counts; sgas over them. */
 #include "mem/heap.h"
 #include "mem/sga.h"
+#include "mem/stats.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -217,6 +218,40 @@ static void test_sga_memory_of_another_is_gathered_into_one_buffer(void **state)
     dk_buf_put(buf);
 }
 
+static void test_buf_number_in_use_is_shown_where_it_is_asked_for(void **state)
+{
+    (void)state;
+    uint64_t shown = 4711;
+    struct dk_buf *one = dk_buf_alloc(100, 0);
+    dk_buf_show_in_use(&shown);
+    assert_int_equal(shown, dk_buf_in_use());
+    struct dk_buf *two = dk_buf_alloc(100, 0);
+    assert_int_equal(shown, dk_buf_in_use());
+    dk_buf_show_in_use(NULL);
+    dk_buf_put(one);
+    assert_int_equal(shown, dk_buf_in_use() + 1);
+    dk_buf_put(two);
+}
+
+static void test_mem_stats_move_with_their_values(void **state)
+{
+    (void)state;
+    struct dk_mem_stats elsewhere = {0};
+    const uint64_t before = dk_mem_stats->regions;
+    dk_mem_count(regions, 5);
+    dk_mem_stats_move(&elsewhere);
+    assert_int_equal(elsewhere.regions, before + 5);
+    dk_mem_count(regions, -2);
+    assert_int_equal(elsewhere.regions, before + 3);
+    dk_mem_stats_move(NULL);
+    assert_ptr_not_equal(dk_mem_stats, &elsewhere);
+    dk_mem_count(regions, -3);
+    assert_int_equal(dk_mem_stats->regions, before);
+    assert_int_equal(elsewhere.regions, before + 3);
+    for (size_t i = 0; i < DK_MEM_STATS_COUNT; i++)
+        assert_int_equal(strncmp(dk_mem_stat_names[i], "mem.", 4), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -227,6 +262,8 @@ int main(void)
         cmocka_unit_test(test_buf_generations_differ_over_many_reuses),
         cmocka_unit_test(test_buf_handle_that_is_garbage_is_refused),
         cmocka_unit_test(test_buf_peer_address_is_kept_beside_the_data),
+        cmocka_unit_test(test_buf_number_in_use_is_shown_where_it_is_asked_for),
+        cmocka_unit_test(test_mem_stats_move_with_their_values),
         cmocka_unit_test(test_sga_segments_are_aligned_and_apart),
         cmocka_unit_test(test_sga_lengths_that_wrap_are_refused),
         cmocka_unit_test(test_sga_check_names_the_owner_or_refuses),
