@@ -53,7 +53,7 @@ struct demi_config_value {
 DEMI_PUBLIC int demi_config_get(_In_ size_t index, _Out_ struct demi_config_value *value_out,
                                 _Out_opt_ char *err, _In_ size_t err_len);
 
-/* One counter of this process. */
+/* One counter of a process. */
 struct demi_stat {
     const char *name; /* "core.wakeups", "kernel.engine", ... */
     uint64_t value;
@@ -64,6 +64,16 @@ struct demi_stat {
  * there are. ENOSYS before demi_init. */
 DEMI_PUBLIC int demi_stats(_Out_writes_(n) struct demi_stat stats_out[], _In_ size_t n,
                            _Out_ size_t *n_out);
+
+/*
+ * The same of any process of a user, which does nothing for it: it keeps its counters in a file
+ * (demi_stats(3), FILES). Those of several instances are summed; a text is that of the first. Needs
+ * no demi_init and does not block. Errors: ENOENT the process keeps no statistics, or there is no
+ * such process; ESRCH a process that is gone left the file; EACCES it is another user's; EPROTO it
+ * is damaged, or of another version of the library; ENOMEM; EINVAL.
+ */
+DEMI_PUBLIC int demi_stats_pid(_Out_writes_(n) struct demi_stat stats_out[], _In_ size_t n,
+                               _Out_ size_t *n_out, _In_ int pid);
 
 DEMI_END_DECLS
 

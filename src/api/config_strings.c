@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A list of kept strings behind a mutex. It holds a few dozen: values, defaults and origins of the
- * configuration; a list is enough. Never freed, but always reachable.
+ * A list of kept strings behind a mutex. It holds some dozens: values, defaults and origins of the
+ * configuration, names of counters; a list is enough. Never freed, but always reachable.
  */
 #include "api/config_strings.h"
 

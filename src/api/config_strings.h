@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Strings that live as long as the process, each distinct one kept once. demi_config_get returns
- * them: its caller frees nothing, and two threads may ask at the same time.
+ * Strings that live as long as the process, each distinct one kept once. demi_config_get and
+ * demi_stats_pid return them: their caller frees nothing, and two threads may ask at the same time.
  */
 #ifndef DK_API_CONFIG_STRINGS_H
 #define DK_API_CONFIG_STRINGS_H

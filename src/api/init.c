@@ -8,9 +8,11 @@
 #include "api/api.h"
 #include "api/background.h"
 #include "api/config.h"
+#include "api/stats.h"
 #include "libos/table.h"
 #include "mem/heap.h"
 #include "os/log.h"
+#include "os/statfile.h"
 
 #include <demi/libos.h>
 #include <pthread.h>
@@ -69,6 +71,7 @@ static void at_exit(void)
         }
         dk_unlock(&inst->lead);
     }
+    dk_statfile_unlink();
 }
 
 /* The child shares the parent's sockets and rings: it lets go of them and starts anew when it calls
@@ -83,6 +86,7 @@ static void in_forked_child(void)
     dk_op_table_abandon();
     dk_queue_table_abandon();
     dk_buf_after_fork();
+    dk_stats_after_fork();
     dk_thread_after_fork();
     dk_fast_set(NULL);
     dk_background_after_fork();
@@ -92,7 +96,7 @@ static int hook(void)
 {
     if (state.hooked)
         return 0;
-    if (atexit(at_exit) != 0 || pthread_atfork(NULL, NULL, in_forked_child) != 0)
+    if (atexit(at_exit) != 0 || pthread_atfork(dk_statfile_before_fork, NULL, in_forked_child) != 0)
         return -ENOMEM;
     state.hooked = true;
     return 0;
@@ -203,24 +207,34 @@ static int start(const struct demi_args *args, struct dk_instance **inst_out)
     if (r < 0)
         return r;
     r = hook();
-    if (r == 0)
-        r = add_instance(inst_out);
-    if (r < 0) {
-        free_tables();
-        return r;
-    }
+    if (r < 0)
+        goto fail_hook;
+    dk_stats_open(state.config.workers);
+    r = add_instance(inst_out);
+    if (r < 0)
+        goto fail_instance;
     dk_api.callback = args ? args->callback : NULL;
     __atomic_store_n(&dk_api.first, *inst_out, __ATOMIC_RELEASE);
     return 0;
+fail_instance:
+    dk_stats_close();
+fail_hook:
+    free_tables();
+    return r;
 }
 
 /* A further thread: an instance of its own while there are workers left, else the first. */
 static int join(struct dk_instance **inst_out)
 {
-    if (state.num_instances < state.config.workers)
-        return add_instance(inst_out);
-    *inst_out = dk_api.first;
-    return 0;
+    uint32_t mark = dk_statfile_mark();
+    if (state.num_instances >= state.config.workers) {
+        *inst_out = dk_api.first;
+        return 0;
+    }
+    int r = add_instance(inst_out);
+    if (r < 0)
+        dk_statfile_rewind(mark);
+    return r;
 }
 
 int demi_init(const struct demi_args *args)
@@ -285,6 +299,7 @@ static void end_all(void)
         dk_instance_destroy(state.instances[i]);
     free_tables();
     dk_heap_trim();
+    dk_stats_close();
     dk_thread_detach_all();
     dk_fast_set(NULL);
     state.num_instances = 0;

@@ -105,7 +105,7 @@ static int wait_issued(demi_qresult_t *qrs, int n, int *n_out, bool all,
     w->all_ready = all;
     uint64_t seen;
     do {
-        seen = __atomic_load_n(&w->inst->num_done, __ATOMIC_RELAXED);
+        seen = __atomic_load_n(&w->inst->stats->completions, __ATOMIC_RELAXED);
         r = dk_wait(w, ns);
     } while (r == -ETIMEDOUT && !all && w->inst->eventfd >= 0 && !dk_instance_rearm(w->inst, seen));
     if (r == 0 || r == -ETIMEDOUT)

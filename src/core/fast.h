@@ -7,6 +7,10 @@
  * call is the wait that collects it; then nothing but the slot's generation has changed. Everything
  * else that looks at slots settles it first (dk_op_settle). Only one operation is fresh at a time.
  *
+ * Nothing is counted here. How many operations took this path shows in the generation of the first
+ * free slot, which only they raise while it is the first; it is counted before another slot becomes
+ * the first, in every other wait, and when the counters are asked for (dk_op_count_fast).
+ *
  * Everything here may be used only while !dk_mt(). The exit hook may interrupt it anywhere: it
  * never continues the interrupted call, and finds either no fresh operation or a whole one.
  */

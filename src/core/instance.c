@@ -8,6 +8,7 @@
 #include "core/fast.h"
 #include "core/wait.h"
 #include "os/log.h"
+#include "os/statfile.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -17,6 +18,17 @@
 #include <unistd.h>
 
 struct dk_instance *dk_fast_instance;
+
+#define NAME(field, name) name,
+const char *const dk_instance_stat_names[DK_INSTANCE_STATS_COUNT] = {DK_INSTANCE_STATS(NAME)};
+
+/* Puts the counters where other processes can read them. */
+static void place_stats(struct dk_instance *inst)
+{
+    struct dk_statfile_block *block =
+        dk_statfile_add(dk_instance_stat_names, DK_INSTANCE_STATS_COUNT, NULL, NULL);
+    inst->stats = block ? (struct dk_instance_stats *)block->counters : &inst->own_stats;
+}
 
 int dk_instance_create(struct dk_instance **inst_out, const struct dk_clock *clock,
                        const struct dk_sched_options *sched)
@@ -31,6 +43,7 @@ int dk_instance_create(struct dk_instance **inst_out, const struct dk_clock *clo
     inst->sched = *sched;
     inst->spin_budget_ns = sched->spin_us > UINT32_MAX / 1000 ? UINT32_MAX : sched->spin_us * 1000;
     inst->eventfd = inst->kickfd = -1;
+    place_stats(inst);
     *inst_out = inst;
     return 0;
 }
@@ -178,7 +191,7 @@ void dk_run_posted_slow(struct dk_instance *inst)
         if (l) {
             dk_list_del(l);
             __atomic_sub_fetch(&inst->num_posted, 1, __ATOMIC_RELAXED);
-            dk_count(&inst->stats.posted, 1);
+            dk_count(&inst->stats->posted, 1);
         }
         dk_unlock(&inst->tokens);
         if (l)
@@ -228,6 +241,14 @@ int dk_op_start(struct dk_op *op, const demi_sgarray_t *sga)
     return r;
 }
 
+void dk_instance_count(struct dk_instance *inst)
+{
+    dk_lock(&inst->tokens);
+    dk_op_settle(inst);
+    dk_op_count_fast(inst);
+    dk_unlock(&inst->tokens);
+}
+
 int dk_instance_eventfd(struct dk_instance *inst, int *fd_out)
 {
     struct epoll_event ev = {.events = EPOLLIN};
@@ -270,7 +291,7 @@ bool dk_instance_rearm(struct dk_instance *inst, uint64_t seen_done)
         dk_lead_drop(inst);
     }
     dk_lock(&inst->tokens);
-    bool quiet = inst->num_done == seen_done;
+    bool quiet = inst->stats->completions == seen_done;
     if (quiet && eventfd_read(inst->kickfd, &ignored) < 0)
         ignored = 0; /* it was not readable */
     inst->eventfd_armed = quiet;

@@ -69,19 +69,34 @@ struct dk_sched_options {
     uint32_t spin_us; /* longest spin before sleeping; UINT32_MAX: never sleep */
 };
 
+/*
+ * Counters of an instance: X(field, "name"). Waits compare completions with what they saw, to learn
+ * whether they must look again; there is no second count of them, which would cost every operation.
+ * The shortest path is counted late (fast.h), which makes such a wait look once more than it must.
+ */
+#define DK_INSTANCE_STATS(X)                                                                       \
+    X(completions, "core.completions")                                                             \
+    X(polls, "core.polls")             /* device polls */                                          \
+    X(sleeps, "core.sleeps")           /* sleeps in the device */                                  \
+    X(wakeups, "core.wakeups")         /* threads woken because their operation completed */       \
+    X(handovers, "core.handovers")     /* threads woken to take the lead */                        \
+    X(posted, "core.posted")           /* operations run by another thread than their issuer */    \
+    X(array_reads, "core.array_reads") /* token arrays read whole */
+
 struct dk_instance_stats {
-    uint64_t polls;       /* device polls */
-    uint64_t sleeps;      /* sleeps in the device */
-    uint64_t wakeups;     /* threads woken because their operation completed */
-    uint64_t handovers;   /* threads woken to take the lead */
-    uint64_t posted;      /* operations run by another thread than their issuer */
-    uint64_t array_reads; /* token arrays read whole */
+#define DK_INSTANCE_STATS_FIELD(field, name) uint64_t field;
+    DK_INSTANCE_STATS(DK_INSTANCE_STATS_FIELD)
+#undef DK_INSTANCE_STATS_FIELD
 };
+
+#define DK_INSTANCE_STATS_COUNT (sizeof(struct dk_instance_stats) / sizeof(uint64_t))
+
+/* Names in the order of the fields. */
+extern const char *const dk_instance_stat_names[DK_INSTANCE_STATS_COUNT];
 
 struct dk_instance {
     /* Hot: under `tokens`. */
     struct dk_lock tokens;
-    uint64_t num_done;      /* completions so far */
     struct dk_list ready;   /* DONE operations, oldest first */
     struct dk_op *fresh;    /* done after all of those, and still first on free_ops: see fast.h */
     struct dk_op *free_ops; /* most recently freed first */
@@ -107,8 +122,9 @@ struct dk_instance {
     int kickfd;
     uint8_t eventfd_armed;
     uint8_t is_first;
-    uint32_t users; /* threads that called demi_init on it */
-    struct dk_instance_stats stats;
+    uint32_t users;                  /* threads that called demi_init on it */
+    struct dk_instance_stats *stats; /* in the statistics file, else own_stats */
+    struct dk_instance_stats own_stats;
 };
 
 /* Creates an instance without a poller. 0 or -ENOMEM. */
@@ -162,6 +178,20 @@ bool dk_lead_yield(struct dk_instance *inst);
  */
 void dk_op_settle(struct dk_instance *inst);
 
+void dk_op_count_fast_slow(struct dk_instance *inst);
+
+/* Counts the operations that were collected on the shortest path, see fast.h. `tokens` is held.
+ * Called before the first of the free slots changes, and before the counters are looked at. */
+static inline void dk_op_count_fast(struct dk_instance *inst)
+{
+    const struct dk_op *first = inst->free_ops;
+    if (first && dk_unlikely(dk_op_generation(first) != first->free_gen))
+        dk_op_count_fast_slow(inst);
+}
+
+/* Brings inst->stats up to date. */
+void dk_instance_count(struct dk_instance *inst);
+
 /* Starts an operation on its queue (sga: of a push), or posts it; on failure it is released. The
  * caller holds neither lock. */
 int dk_op_start(struct dk_op *op, const demi_sgarray_t *sga);
@@ -179,7 +209,7 @@ static inline void dk_run_posted(struct dk_instance *inst)
 int dk_instance_eventfd(struct dk_instance *inst, int *fd_out);
 
 /*
- * Re-arms the event descriptor. seen_done: inst->num_done when the caller last found nothing to
+ * Re-arms the event descriptor. seen_done: stats->completions when the caller last found nothing to
  * collect; false, and not armed, when something completed since.
  */
 bool dk_instance_rearm(struct dk_instance *inst, uint64_t seen_done);

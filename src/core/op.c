@@ -83,6 +83,22 @@ void dk_op_table_abandon(void)
     table.lock.word = 0;
 }
 
+/* Puts a slot before the other free ones; `tokens` is held. */
+static inline void put_free(struct dk_instance *inst, struct dk_op *op)
+{
+    op->free_gen = dk_op_generation(op);
+    op->next_free = inst->free_ops;
+    inst->free_ops = op;
+}
+
+void dk_op_count_fast_slow(struct dk_instance *inst)
+{
+    struct dk_op *first = inst->free_ops;
+    uint32_t uses = dk_op_generation(first) - first->free_gen;
+    dk_count(&inst->stats->completions, uses);
+    first->free_gen += uses;
+}
+
 /* Gives inst one batch of slots; `tokens` is held. */
 static int grow(struct dk_instance *inst)
 {
@@ -98,8 +114,7 @@ static int grow(struct dk_instance *inst)
         op->inst = inst;
         op->issuer = dk_thread_id();
         op->qr.qr_qt = table.first_generation | (first + i);
-        op->next_free = inst->free_ops;
-        inst->free_ops = op;
+        put_free(inst, op);
     }
     return n ? 0 : -ENOMEM;
 }
@@ -109,6 +124,7 @@ void dk_op_settle(struct dk_instance *inst)
     struct dk_op *op = inst->fresh;
     if (!op)
         return;
+    dk_op_count_fast(inst);
     inst->fresh = NULL;
     inst->free_ops = op->next_free;
     op->qr.qr_ret = 0;
@@ -117,7 +133,7 @@ void dk_op_settle(struct dk_instance *inst)
     op->posted = op->addr_len = op->held = 0;
     dk_add_u32(&op->queue->holds, 1);
     dk_list_add_tail(&inst->ready, &op->link);
-    dk_count(&inst->num_done, 1);
+    dk_count(&inst->stats->completions, 1);
 }
 
 /* Takes a free slot; `tokens` is held. */
@@ -128,6 +144,7 @@ static struct dk_op *take_slot(struct dk_instance *inst, struct dk_queue *q,
     if (dk_unlikely(!inst->free_ops) && grow(inst) < 0)
         return NULL;
     struct dk_op *op = inst->free_ops;
+    dk_op_count_fast(inst);
     inst->free_ops = op->next_free;
     op->state = DK_OP_PENDING;
     op->queue = q;
@@ -179,8 +196,7 @@ static void free_slot(struct dk_op *op)
     if (dk_unlikely(__builtin_add_overflow(op->qr.qr_qt, DK_OP_ONE_GENERATION, &next)))
         return;
     op->qr.qr_qt = next;
-    op->next_free = op->inst->free_ops;
-    op->inst->free_ops = op;
+    put_free(op->inst, op);
 }
 
 static void drop_hold(struct dk_op *op)
@@ -197,6 +213,7 @@ void dk_op_release(struct dk_op *op)
     end_watch(op);
     drop_hold(op);
     dk_lock(&op->inst->tokens);
+    dk_op_count_fast(op->inst);
     free_slot(op);
     dk_unlock(&op->inst->tokens);
     dk_queue_put(q);
@@ -221,7 +238,7 @@ void dk_op_complete(struct dk_op *op, int error)
     op->state = DK_OP_DONE;
     dk_op_settle(inst);
     dk_list_add_tail(&inst->ready, &op->link);
-    dk_count(&inst->num_done, 1);
+    dk_count(&inst->stats->completions, 1);
     if (op->waiter || !dk_list_empty(&inst->waiters) || inst->eventfd_armed)
         dk_wait_notify(op);
     if (op->waiter) /* the wait that collects it will look at this place of its array */
@@ -236,5 +253,6 @@ bool dk_op_set_next_generation(struct dk_instance *inst, uint64_t generation)
         return false;
     struct dk_op *op = inst->free_ops;
     op->qr.qr_qt = generation << DK_OP_SLOT_BITS | (uint32_t)(op - dk_ops);
+    op->free_gen = dk_op_generation(op);
     return true;
 }

@@ -45,13 +45,16 @@ struct dk_op {
     struct dk_instance *inst;
     struct dk_queue *queue;
     struct dk_op *next_free;
-    uint32_t hint;      /* its position in that wait's array */
-    uint32_t issuer;    /* thread that issued it */
-    uint8_t state;      /* enum dk_op_state */
-    uint8_t posted;     /* on the instance's posted list */
-    uint8_t addr_len;   /* bytes of addr in use */
-    uint8_t held;       /* the library has a hold on buf, and the sga is in qr */
-    uint32_t queue_gen; /* generation of `queue` when the operation was posted */
+    uint32_t hint;    /* its position in that wait's array */
+    uint32_t issuer;  /* thread that issued it */
+    uint8_t state;    /* enum dk_op_state */
+    uint8_t posted;   /* on the instance's posted list */
+    uint8_t addr_len; /* bytes of addr in use */
+    uint8_t held;     /* the library has a hold on buf, and the sga is in qr */
+    union {
+        uint32_t queue_gen; /* PENDING: generation of `queue` when the operation was posted */
+        uint32_t free_gen;  /* FREE: low half of its generation when it was put on the list */
+    };
 
     /* The result as it will be delivered. Until then: the token, the opcode, the sga of a push that
      * is held. */
@@ -69,6 +72,12 @@ struct dk_op {
 static inline demi_qtoken_t dk_op_token(const struct dk_op *op)
 {
     return op->qr.qr_qt;
+}
+
+/* Low half of the generation of a slot. */
+static inline uint32_t dk_op_generation(const struct dk_op *op)
+{
+    return (uint32_t)(op->qr.qr_qt >> DK_OP_SLOT_BITS);
 }
 
 /* The element of an operation: popped, or of a held push. */

@@ -41,9 +41,9 @@ void dk_waiter_wake(struct dk_waiter *w, uint32_t value)
     if (w->role == DK_WAITER_AWAKE)
         return;
     if (value == DK_WAITER_SIGNALLED)
-        dk_count(&w->inst->stats.wakeups, 1);
+        dk_count(&w->inst->stats->wakeups, 1);
     else
-        dk_count(&w->inst->stats.handovers, 1);
+        dk_count(&w->inst->stats->handovers, 1);
     __atomic_store_n(&w->futex, value, __ATOMIC_RELEASE);
     if (w->role == DK_WAITER_IN_DEVICE && w->inst->poller)
         w->inst->poller->ops->kick(w->inst->poller);
@@ -107,7 +107,7 @@ static int read_array(struct dk_waiter *w)
 {
     uint32_t done = 0;
     int error;
-    dk_count(&w->inst->stats.array_reads, 1);
+    dk_count(&w->inst->stats->array_reads, 1);
     for (uint32_t i = 0; i < w->num_qts; i++) {
         struct dk_op *op = find(w->inst, w->qts[i], &error);
         if (!op || claimed_by_other(op, w)) {
@@ -118,7 +118,7 @@ static int read_array(struct dk_waiter *w)
         op->hint = i;
         done += op->state == DK_OP_DONE;
     }
-    w->read_at = w->inst->num_done;
+    w->read_at = w->inst->stats->completions;
     w->need = w->kind == DK_WAIT_ALL ? w->num_qts - done : (done == 0);
     return 0;
 }
@@ -174,7 +174,7 @@ static int scan_any(struct dk_waiter *w)
     if (dk_list_empty(&w->inst->ready))
         return 0;
     r = match_ready(w, &unmatched);
-    if (r != 0 || !unmatched || w->read_at == w->inst->num_done)
+    if (r != 0 || !unmatched || w->read_at == w->inst->stats->completions)
         return r;
     r = read_array(w);
     return r < 0 || w->need ? r : match_ready(w, &unmatched);
@@ -288,7 +288,7 @@ static int64_t remaining(int64_t deadline, int64_t now)
 static void block_in_device(struct dk_waiter *w, int64_t timeout_ns)
 {
     struct dk_instance *inst = w->inst;
-    dk_count(&inst->stats.sleeps, 1);
+    dk_count(&inst->stats->sleeps, 1);
     if (__atomic_load_n(&w->futex, __ATOMIC_ACQUIRE) != DK_WAITER_SLEEPS)
         return;
     if (inst->poller)
@@ -346,7 +346,7 @@ static void poll_once(struct dk_instance *inst, int64_t now, bool spinning)
 {
     dk_run_posted(inst);
     if (inst->poller) {
-        dk_count(&inst->stats.polls, 1);
+        dk_count(&inst->stats->polls, 1);
         inst->poller->ops->poll(inst->poller, now, spinning);
     }
 }
@@ -506,6 +506,7 @@ int dk_wait(struct dk_waiter *w, int64_t timeout_ns)
     w->num_out = 0;
     w->need = 0;
     w->read_at = UINT64_MAX;
+    dk_op_count_fast(inst);
     int r = scan(w);
     if (dk_likely(r != 0))
         w->active = 0;

@@ -15,10 +15,10 @@
 /*
  * A wait that finds its result at once still polls every so many calls, so that a busy queue does
  * not starve the others: of an instance with a device, and of one without (where there is nothing
- * to poll).
+ * to poll, but the shortest path is counted, see fast.h).
  */
 #define DK_WAIT_POLL_EVERY 16
-#define DK_WAIT_NO_POLLER  64
+#define DK_WAIT_NO_POLLER  128
 
 enum dk_wait_kind { DK_WAIT_ANY, DK_WAIT_ALL, DK_WAIT_ISSUED };
 
@@ -43,7 +43,7 @@ struct dk_waiter {
     uint8_t all_ready; /* ISSUED: return only with num_qts results */
     demi_qresult_t *qrs;
     uint32_t num_out; /* ISSUED: results delivered; ANY: position */
-    uint64_t read_at; /* inst->num_done when the array was last read whole in this call */
+    uint64_t read_at; /* inst->stats->completions when the array was last read whole in this call */
 };
 
 /*

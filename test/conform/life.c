@@ -4,6 +4,7 @@
 #include "suite.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -182,6 +183,45 @@ static void test_stats_name_what_runs(void **state)
     must_fail(demi_stats(stats, 1, NULL), EINVAL);
     must(demi_stats(NULL, 0, &n));
     must(demi_fini());
+}
+
+static void test_stats_by_number_are_those_of_the_process(void **state)
+{
+    (void)state;
+    static struct demi_stat own[128], file[128];
+    size_t num_own = 0, n = 4711;
+    must_fail(demi_stats_pid(file, 128, &n, getpid()), ENOENT);
+    must(demi_init(NULL));
+    struct pair pair = pair_make();
+    demi_sgarray_t sga = pattern_sga(10, 1, 0);
+    push_all(pair.tx, &sga);
+    must(demi_sgafree(&sga));
+    pop_pattern(pair.rx, 10, 1, 0);
+    must_fail(demi_stats_pid(NULL, 1, &n, getpid()), EINVAL);
+    must_fail(demi_stats_pid(file, 128, NULL, getpid()), EINVAL);
+    must_fail(demi_stats_pid(file, 128, &n, 0), EINVAL);
+    must_fail(demi_stats_pid(file, 128, &n, -1), EINVAL);
+    must_fail(demi_stats_pid(file, 128, &n, INT_MAX), ENOENT);
+    assert_true(n == 4711 && file[0].name == NULL);
+    must(demi_stats(own, 128, &num_own));
+    must(demi_stats_pid(file, 1, &n, getpid()));
+    assert_int_equal(n, num_own);
+    assert_true(file[0].name != NULL && file[1].name == NULL);
+    must(demi_stats_pid(file, 128, &n, getpid()));
+    for (size_t i = 0; i < n; i++) {
+        struct demi_stat stat = {0};
+        for (size_t k = 0; k < n; k++)
+            if (strcmp(own[k].name, file[i].name) == 0)
+                stat = own[k];
+        must_hold(stat.name && stat.value == file[i].value, "%s differs", file[i].name);
+        must_hold(!stat.text == !file[i].text, "%s has a text in one only", file[i].name);
+        if (stat.text)
+            assert_string_equal(stat.text, file[i].text);
+    }
+    pair_close(pair);
+    must(demi_fini());
+    must_fail(demi_stats_pid(file, 128, &n, getpid()), ENOENT);
+    assert_true(strlen(file[0].name) > 0); /* the strings live on */
 }
 
 static uint64_t profiled_calls, profiled_ns;
@@ -437,6 +477,7 @@ int run_life_tests(void)
         UNSTARTED(test_tokens_and_descriptors_of_an_earlier_life_are_bad),
         UNSTARTED(test_sga_held_over_fini_frees_without_harm),
         UNSTARTED(test_stats_name_what_runs),
+        UNSTARTED(test_stats_by_number_are_those_of_the_process),
         UNSTARTED(test_callback_hears_of_the_calls_and_their_durations),
         UNSTARTED(test_fork_child_has_nothing_until_init_and_parent_goes_on),
         UNSTARTED(test_fork_child_works_while_parent_works),

@@ -108,7 +108,7 @@ WRAP(void, free, void *block)
         if (fails(INJECT_MEMORY))                                                                  \
             return MAP_FAILED;                                                                     \
         void *map = __real_##name(at, len, prot, flags, fd, offset);                               \
-        blocks += map != MAP_FAILED && !(flags & MAP_FIXED);                                       \
+        blocks += map != MAP_FAILED && (flags & MAP_FIXED) == 0; /* else it replaces one */        \
         return map;                                                                                \
     }
 

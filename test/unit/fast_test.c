@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <demi/admin.h>
 #include <demi/libos.h>
 #include <demi/queue.h>
 #include <demi/sga.h>
@@ -195,6 +196,72 @@ static void test_fast_left_at_fini_leaves_nothing_behind(void **state)
     assert_int_equal(demi_init(NULL), 0);
 }
 
+static uint64_t completions(void)
+{
+    struct demi_stat stats[64];
+    size_t n = 0;
+    assert_int_equal(demi_stats(stats, 64, &n), 0);
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(stats[i].name, "core.completions") == 0)
+            return stats[i].value;
+    fail();
+    return 0;
+}
+
+/* A push and a pop with nothing but their waits: not even one that fails, which would count. */
+static void go_round(void)
+{
+    demi_qtoken_t qt = push();
+    demi_qresult_t qr;
+    assert_int_equal(demi_wait(&qr, qt, NULL), 0);
+    assert_int_equal(demi_pop(&qt, qd), 0);
+    assert_int_equal(demi_wait(&qr, qt, NULL), 0);
+    assert_int_equal(demi_sgafree(&qr.qr_value.sga), 0);
+}
+
+/* An operation that was outstanding puts its slot before the one of the shortest path. */
+static void test_fast_among_others_is_counted(void **state)
+{
+    (void)state;
+    uint64_t expected = completions();
+    demi_qtoken_t pops[8], qt;
+    unsigned outstanding = 0;
+    int other;
+    assert_int_equal(demi_queue(&other, 0), 0);
+    srand(1);
+    for (int i = 0; i < 5000; i++) {
+        const int what = rand() % 16;
+        if (what == 0 && outstanding < 8) {
+            assert_int_equal(demi_pop(&pops[outstanding++], other), 0);
+        } else if (what == 1 && outstanding == 1) {
+            assert_int_equal(demi_cancel(pops[--outstanding]), 0);
+        } else if (what == 2 && outstanding > 0) {
+            demi_sgarray_t sga = demi_sgaalloc(8);
+            assert_int_equal(demi_push(&qt, other, &sga), 0);
+            assert_int_equal(demi_sgafree(&sga), 0);
+            collect(qt, DEMI_OPC_PUSH);
+            go_round();
+            collect(pops[0], DEMI_OPC_POP);
+            memmove(pops, pops + 1, --outstanding * sizeof pops[0]);
+            expected += 4;
+            assert_int_equal(completions(), expected);
+        } else if (what == 3) {
+            assert_int_equal(completions(), expected);
+        } else if (what == 4) {
+            qt = push(); /* fresh, and no more when the next one comes */
+            go_round();
+            collect(qt, DEMI_OPC_PUSH);
+            assert_int_equal(demi_pop(&qt, qd), 0);
+            collect(qt, DEMI_OPC_POP);
+            expected += 4;
+        } else {
+            go_round();
+            expected += 2;
+        }
+    }
+    assert_int_equal(completions(), expected);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -207,6 +274,7 @@ int main(void)
         TEST(test_fast_generations_used_up_slot_is_retired),
         TEST(test_fast_freed_or_foreign_sga_is_refused),
         TEST(test_fast_left_at_fini_leaves_nothing_behind),
+        TEST(test_fast_among_others_is_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

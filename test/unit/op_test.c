@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The token table: generations, retirement, exhaustion, what an operation holds. */
 #include "fake.h"
-
 #include "mem/stats.h"
+
 
 #include <errno.h>
 #include <stdlib.h>
@@ -186,6 +186,7 @@ static void test_op_push_of_foreign_memory_is_copied_when_held(void **state)
     assert_int_equal(dk_op_alloc(&op, fake.inst, fake.queue, DEMI_OPC_PUSH), 0);
     assert_int_equal(dk_sga_check(&sga, &op->buf), 0);
     assert_null(op->buf);
+    const uint64_t copies = dk_mem_stats->copies_foreign;
     const uint64_t copied = dk_mem_stats->copied_bytes_foreign;
     assert_int_equal(dk_op_start(op, &sga), 0);
     memset(memory, 'b', sizeof memory);
@@ -195,6 +196,7 @@ static void test_op_push_of_foreign_memory_is_copied_when_held(void **state)
     for (int i = 0; i < 34; i++)
         assert_int_equal(((char *)own->sga_segs[1].sgaseg_buf)[i], 'a');
     assert_int_equal(dk_mem_stats->copied_bytes_foreign, copied + 64);
+    assert_int_equal(dk_mem_stats->copies_foreign, copies + 2);
     dk_op_release(op);
 }
 

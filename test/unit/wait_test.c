@@ -174,7 +174,7 @@ static void test_wait_any_steady_state_reads_no_array(void **state)
         ops[at] = fake_pop(fake.queue);
         qts[at] = dk_op_token(ops[at]);
     }
-    const uint64_t reads = fake.inst->stats.array_reads;
+    const uint64_t reads = fake.inst->stats->array_reads;
     for (uint32_t round = 0; round < ROUNDS; round++) {
         const uint32_t i = round * 7919 % TOKENS;
         dk_op_complete(ops[i], 0);
@@ -183,7 +183,7 @@ static void test_wait_any_steady_state_reads_no_array(void **state)
         ops[i] = fake_pop(fake.queue);
         qts[i] = dk_op_token(ops[i]);
     }
-    assert_true(fake.inst->stats.array_reads - reads <= 3);
+    assert_true(fake.inst->stats->array_reads - reads <= 3);
     for (int i = 0; i < TOKENS; i++)
         dk_op_release(ops[i]);
     free(ops);
@@ -206,11 +206,11 @@ static void test_wait_any_results_of_others_cause_no_reading_again(void **state)
     struct dk_op *other = fake_pop(fake.queue);
     const demi_qtoken_t others = dk_op_token(other);
     dk_op_complete(other, 0);
-    const uint64_t reads = fake.inst->stats.array_reads;
+    const uint64_t reads = fake.inst->stats->array_reads;
     const uint32_t polls = fake.polls;
     assert_int_equal(fake_wait_any(&fake, &qr, &at, qts, TOKENS, 45000), -ETIMEDOUT);
     assert_true(fake.polls - polls > 50);
-    assert_true(fake.inst->stats.array_reads - reads <= 3);
+    assert_true(fake.inst->stats->array_reads - reads <= 3);
     assert_int_equal(fake_wait_any(&fake, &qr, &at, &others, 1, 0), 0);
     for (int i = 0; i < TOKENS; i++)
         dk_op_release(ops[i]);

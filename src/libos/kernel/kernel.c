@@ -30,6 +30,11 @@
 /* And asks the engine every so many polls all the same, for connections and for room to send. */
 #define DIRECT_POLLS   16
 
+static const char engine_name[] = "kernel.engine";
+
+#define NAME(field, name) name,
+static const char *const stat_names[DK_KERNEL_STATS_COUNT] = {DK_KERNEL_STATS(NAME)};
+
 static void kernel_kick(struct dk_poller *p)
 {
     struct dk_kernel *k = (struct dk_kernel *)p;
@@ -67,7 +72,8 @@ static void change_engine(struct dk_kernel *k)
     }
     kernel_kick(&k->poller); /* its thread may be asleep in it */
     dk_instance_eventfd_add(k->inst, k->engine->ops->fd(k->engine));
-    dk_count(&k->stats.engine_changes, 1);
+    dk_statfile_set_text(k->block, k->engine->ops->name);
+    dk_count(&k->stats->engine_changes, 1);
     dk_log(DK_LOG_INFO, "a second thread drives the instance: epoll instead of %s", old->ops->name);
 }
 
@@ -126,7 +132,7 @@ static void poll_directly(struct dk_kernel *k)
     struct dk_list *l, *tmp;
     dk_list_for_each_safe (l, tmp, &k->popping)
         dk_sock_receive(dk_container_of(l, struct dk_sock, popping));
-    dk_count(&k->stats.direct_polls, 1);
+    dk_count(&k->stats->direct_polls, 1);
 }
 
 static void kernel_poll(struct dk_poller *p, int64_t now, bool spinning)
@@ -257,25 +263,10 @@ static int kernel_stat(struct dk_poller *p, size_t index, const char **name, uin
                        const char **text)
 {
     struct dk_kernel *k = (struct dk_kernel *)p;
-    const struct {
-        const char *name;
-        uint64_t value;
-    } stats[] = {
-        {"kernel.engine", 0},
-        {"kernel.sockets", k->num_sockets},
-        {"kernel.pushed_bytes", k->stats.pushed_bytes},
-        {"kernel.popped_bytes", k->stats.popped_bytes},
-        {"kernel.sends", k->stats.sends},
-        {"kernel.blocked_sends", k->stats.blocked_sends},
-        {"kernel.receives", k->stats.receives},
-        {"kernel.accepts", k->stats.accepts},
-        {"kernel.direct_polls", k->stats.direct_polls},
-        {"kernel.engine_changes", k->stats.engine_changes},
-    };
-    if (index >= sizeof(stats) / sizeof(stats[0]))
+    if (index > DK_KERNEL_STATS_COUNT)
         return -ENOENT;
-    *name = stats[index].name;
-    *value = stats[index].value;
+    *name = index == 0 ? engine_name : stat_names[index - 1];
+    *value = index == 0 ? 0 : __atomic_load_n((uint64_t *)k->stats + index - 1, __ATOMIC_RELAXED);
     *text = index == 0 ? k->engine->ops->name : NULL;
     return 0;
 }
@@ -308,6 +299,14 @@ static int open_engine(struct dk_kernel *k, const char **why_out)
     return dk_engine_epoll.open(&k->engine, k->kickfd, why_out);
 }
 
+/* Puts the counters where other processes can read them; the engine is open. */
+static void place_stats(struct dk_kernel *k)
+{
+    k->block =
+        dk_statfile_add(stat_names, DK_KERNEL_STATS_COUNT, engine_name, k->engine->ops->name);
+    k->stats = k->block ? (struct dk_kernel_stats *)k->block->counters : &k->own_stats;
+}
+
 int dk_kernel_open(struct dk_instance *inst, const struct dk_kernel_options *options,
                    const char **why_out)
 {
@@ -334,6 +333,7 @@ int dk_kernel_open(struct dk_instance *inst, const struct dk_kernel_options *opt
     r = open_engine(k, why_out);
     if (r < 0)
         goto fail_engine;
+    place_stats(k);
     inst->poller = &k->poller;
     return 0;
 fail_engine:

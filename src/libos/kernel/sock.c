@@ -31,7 +31,7 @@ int dk_sock_create(struct dk_sock **s_out, struct dk_kernel *k, int domain, bool
     dk_list_init(&s->pushes);
     dk_list_init(&s->accepts);
     dk_list_add_tail(&k->sockets, &s->all);
-    k->num_sockets++;
+    dk_count(&k->stats->sockets, 1);
     *s_out = s;
     return 0;
 }
@@ -78,7 +78,7 @@ void dk_sock_destroy(struct dk_sock *s)
     if (s->fd >= 0)
         close(s->fd);
     dk_list_del(&s->all);
-    s->k->num_sockets--;
+    dk_count(&s->k->stats->sockets, (uint64_t)-1);
     free(s);
     q->impl = NULL;
     dk_queue_gone(q);

@@ -16,18 +16,31 @@
 #include "libos/kernel/engine.h"
 #include "libos/kernel/kernel.h"
 #include "mem/rxpool.h"
+#include "os/statfile.h"
 
 #define DK_KERNEL_EVENTS 256
 
 enum dk_sock_state { DK_SOCK_NEW, DK_SOCK_CONNECTING, DK_SOCK_CONNECTED, DK_SOCK_LISTENING };
 
+/* Counters of a poller: X(field, "name"). */
+#define DK_KERNEL_STATS(X)                                                                         \
+    X(sockets, "kernel.sockets") /* gauge */                                                       \
+    X(pushed_bytes, "kernel.pushed_bytes")                                                         \
+    X(popped_bytes, "kernel.popped_bytes")                                                         \
+    X(sends, "kernel.sends")                                                                       \
+    X(blocked_sends, "kernel.blocked_sends") /* the socket took less than it was given */          \
+    X(receives, "kernel.receives")                                                                 \
+    X(accepts, "kernel.accepts")                                                                   \
+    X(direct_polls, "kernel.direct_polls")     /* looks at sockets without asking the engine */    \
+    X(engine_changes, "kernel.engine_changes") /* io_uring given up: a second thread drives */
+
 struct dk_kernel_stats {
-    uint64_t pushed_bytes, popped_bytes;
-    uint64_t sends, receives, accepts;
-    uint64_t blocked_sends;  /* the socket took less than it was given */
-    uint64_t direct_polls;   /* looks at sockets without asking the engine */
-    uint64_t engine_changes; /* io_uring given up for epoll: a second thread drives */
+#define DK_KERNEL_STATS_FIELD(field, name) uint64_t field;
+    DK_KERNEL_STATS(DK_KERNEL_STATS_FIELD)
+#undef DK_KERNEL_STATS_FIELD
 };
+
+#define DK_KERNEL_STATS_COUNT (sizeof(struct dk_kernel_stats) / sizeof(uint64_t))
 
 /* Events that are dispatched a few at a time: see kernel.c. */
 struct dk_inbox {
@@ -47,7 +60,6 @@ struct dk_kernel {
     int kickfd;                /* ends a block, and is read by who blocked */
     uint32_t kicked;           /* kickfd was written */
     uint32_t owner;            /* thread that a bound engine belongs to */
-    uint32_t num_sockets;
     uint32_t num_popping;
     uint32_t undrained; /* sockets with pushes on their list */
     uint32_t poll_count;
@@ -59,7 +71,9 @@ struct dk_kernel {
     struct dk_rxslab stream_slab; /* what sockets receive into */
     struct dk_rxslab datagram_slab;
     struct dk_kernel_options options;
-    struct dk_kernel_stats stats;
+    struct dk_statfile_block *block; /* in the statistics file, or NULL */
+    struct dk_kernel_stats *stats;   /* in block, else own_stats */
+    struct dk_kernel_stats own_stats;
     /* What a block found: owned by who blocks while num is 0, and by who polls otherwise. */
     struct dk_inbox mail;
     /* What a poll found: the leader's. */

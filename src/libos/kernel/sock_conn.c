@@ -64,7 +64,7 @@ static int accept_into(struct dk_sock *listener, struct dk_sock *s, struct dk_op
     op->qr.qr_value.ares.qd = s->q->qd;
     if (op->addr.sa.sa_family == AF_INET)
         op->qr.qr_value.ares.addr = op->addr.in;
-    dk_count(&s->k->stats.accepts, 1);
+    dk_count(&s->k->stats->accepts, 1);
     dk_sock_watch(s); /* if it fails, the first pop tries again and tells */
     return 0;
 }

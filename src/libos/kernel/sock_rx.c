@@ -68,8 +68,8 @@ static void deliver(struct dk_sock *s, struct dk_rxslab *slab, size_t len,
             memcpy(&sga->sga_addr, peer, sizeof(sga->sga_addr));
     }
     dk_sga_lend(sga, buf);
-    dk_count(&s->k->stats.receives, 1);
-    dk_count(&s->k->stats.popped_bytes, len);
+    dk_count(&s->k->stats->receives, 1);
+    dk_count(&s->k->stats->popped_bytes, len);
     dk_op_complete(op, 0);
 }
 

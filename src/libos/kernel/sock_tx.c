@@ -55,11 +55,11 @@ static int try_send(struct dk_sock *s, struct dk_op *op, const demi_sgarray_t *s
             if (errno != EAGAIN)
                 return -errno;
             s->writable = false;
-            dk_count(&s->k->stats.blocked_sends, 1);
+            dk_count(&s->k->stats->blocked_sends, 1);
             return -EAGAIN;
         }
-        dk_count(&s->k->stats.sends, 1);
-        dk_count(&s->k->stats.pushed_bytes, (uint64_t)n);
+        dk_count(&s->k->stats->sends, 1);
+        dk_count(&s->k->stats->pushed_bytes, (uint64_t)n);
         op->progress += (uint64_t)n;
         if (!s->stream || op->progress == total)
             return 0;
