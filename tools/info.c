@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * demi info: version, what this build and this machine have, and what to do about what is missing;
- * with --config, every configuration value and where it came from.
+ * with --config, every configuration value and where it came from; with --stats, the counters of
+ * another process.
  */
 #include "command.h"
 #include "info_print.h"
+#include "info_stats.h"
 
 #include <argp.h>
 #include <errno.h>
@@ -14,18 +16,19 @@
 struct options {
     bool config;
     bool json;
+    int stats_pid; /* 0: not asked for */
 };
 
 static const struct argp_option option_table[] = {
     {"config", 'c', NULL, 0, "Print every configuration value, its default, and its origin", 0},
     {"json", 'j', NULL, 0, "Print JSON", 0},
+    {"stats", 's', "PID", 0, "Print the counters of a running process", 0},
     {0},
 };
 
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
     struct options *options = state->input;
-    (void)arg;
     switch (key) {
     case 'c':
         options->config = true;
@@ -33,9 +36,18 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     case 'j':
         options->json = true;
         return 0;
+    case 's':
+        options->stats_pid = info_stats_pid(arg);
+        if (options->stats_pid == 0)
+            argp_error(state, "--stats %s: must be the number of a process", arg);
+        return 0;
     case ARGP_KEY_ARG:
         argp_error(state, "no argument is taken");
         return EINVAL;
+    case ARGP_KEY_END:
+        if (options->config && options->stats_pid != 0)
+            argp_error(state, "--config and --stats exclude each other");
+        return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -95,6 +107,8 @@ int info_run(int argc, char **argv)
     struct options options = {0};
     static struct info info; /* too large for a stack frame */
     argp_parse(&parser, argc, argv, 0, NULL, &options);
+    if (options.stats_pid != 0)
+        return info_stats(options.stats_pid, options.json);
     int code = collect(&info, &options);
     if (code == COMMAND_OK)
         code = options.json ? info_print_json(&info, options.config)

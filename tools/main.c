@@ -13,7 +13,7 @@
 #include <string.h>
 
 static const struct command commands[] = {
-    {"info", "show version, library OSes, configuration", info_run},
+    {"info", "show version, library OSes, configuration, counters of a process", info_run},
     {"echo", "send back what arrives", echo_run},
     {"ping", "measure round trips to an echo server", ping_run},
 };

@@ -3,7 +3,6 @@
 #include "fake.h"
 #include "mem/stats.h"
 
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
