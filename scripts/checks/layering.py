@@ -18,6 +18,7 @@ ALLOWED = {
     "drv": ("mem", "os", "base", "net/dev.h", "store/blk.h"),
     "libos": ("core", "net", "store", "drv", "mem", "os", "base"),
     "api": ("core", "compose", "libos", "mem", "os", "base"),
+    "preload": ("mem", "os", "base"),
 }
 # Folders outside src/ that use the library as anyone would.
 PUBLIC_ONLY = ("shim", "apps", "examples", "tools")

@@ -8,6 +8,10 @@ import tempfile
 
 from checks import tree
 
+MAP = "src/demikernel.map"
+MALLOC_NAMES = {"malloc", "free", "calloc", "realloc", "reallocarray", "memalign", "aligned_alloc",
+                "posix_memalign", "valloc", "pvalloc", "malloc_usable_size"}
+PRELOAD_NAMES = {"dk_malloc_is_preloaded"}
 WARN = ["-Wall", "-Wextra", "-Werror", "-fsyntax-only"]
 
 
@@ -66,32 +70,73 @@ def declared():
 
 
 def symbols(path, *options):
-    """(object, symbol) of the defined global symbols of a library."""
+    """(object, symbol) of the defined global symbols of a library; a version is @@VERSION."""
     code, out, err = tree.output([tree.tool("nm"), "-A", "-g", "--defined-only", *options, path])
     if code != 0:
         raise tree.Skip(f"nm: {err.strip()}")
     for line in out.splitlines():
         place, kind, name = re.match(r"(.+):[0-9a-f]*\s+(\w)\s+(\S+)$", line).groups()
         if kind != "A":
-            yield place.split(":")[-1], name.split("@")[0]
+            yield place.split(":")[-1], name
+
+
+def private_names():
+    """What the version script lists for the library's own modules: name -> file:line."""
+    found, inside = {}, False
+    for number, line in enumerate(tree.lines(MAP), 1):
+        if inside and re.match(r"\s+[^\s:]+;$", line):
+            found[line.strip().rstrip(";")] = f"{MAP}:{number}"
+        inside = line.startswith("DEMIKERNEL_PRIVATE") or (inside and not line.startswith("}"))
+    return found
+
+
+def check_shared(path):
+    """The public interface is what the headers declare; the private one is what the map lists."""
+    exported = {}
+    for _, symbol in symbols(str(path), "-D"):
+        name, _, version = symbol.partition("@@")
+        exported.setdefault(version, set()).add(name)
+    private, public = private_names(), declared()
+    module_names = exported.pop("DEMIKERNEL_PRIVATE", set())
+    names = set().union(*exported.values())
+    for name in sorted(public.keys() - names):
+        yield f"{public[name]}: {name} is declared, but not exported by {path.name}"
+    for name in sorted(names - public.keys()):
+        yield f"{MAP}:1: {name} is exported, but no public header declares it"
+    for name in sorted(n for n in public if not n.startswith("demi_")):
+        yield f"{public[name]}: {name} does not begin with demi_"
+    for name in sorted(private.keys() - module_names):
+        yield f"{private[name]}: {name} is listed, but not exported by {path.name} (DK_EXPORT)"
+    for name in sorted(module_names - private.keys()):
+        yield f"{MAP}:1: {name} is exported to modules, but not listed by its name"
+    for name in sorted(n for n in private if not n.startswith("dk_")):
+        yield f"{private[name]}: {name} is private, but does not begin with dk_"
+
+
+def check_static(path):
+    sources = {n[4:].replace("/", "_") + ".o": n for n in tree.c_files("src/")}
+    for place, name in sorted(set(symbols(str(path)))):
+        if not re.match(r"(dk|demi)_|_?_(asan|ubsan|tsan|odr_asan)", name):
+            source = sources.get(place, place)
+            yield f"{source}:1: global symbol {name} begins with neither dk_ nor demi_"
+
+
+def check_preload(path):
+    """The preloadable library replaces all of malloc(3), and nothing else."""
+    exported = {name for _, name in symbols(str(path), "-D")} - PRELOAD_NAMES
+    for name in sorted(exported ^ MALLOC_NAMES):
+        what = "is not defined" if name in MALLOC_NAMES else "is no function of malloc(3)"
+        yield f"src/preload/malloc.c:1: {name} {what}"
 
 
 def check_names():
     """the library exports exactly what the public headers declare; the rest is dk_"""
     shared = tree.BUILD / "src" / "libdemikernel.so"
     static = tree.BUILD / "src" / "libdemikernel.a"
+    preload = tree.BUILD / "src" / "preload" / "libdemikernel-malloc.so"
     if not shared.exists() or not static.exists():
         raise tree.Skip(f"{shared.name} is not built (make)")
-    public = declared()
-    exported = {name for _, name in symbols(str(shared), "-D")}
-    for name in sorted(public.keys() - exported):
-        yield f"{public[name]}: {name} is declared, but not exported by {shared.name}"
-    for name in sorted(exported - public.keys()):
-        yield f"src/demikernel.map:1: {name} is exported, but no public header declares it"
-    for name in sorted(n for n in public if not n.startswith("demi_")):
-        yield f"{public[name]}: {name} does not begin with demi_"
-    sources = {n[4:].replace("/", "_") + ".o": n for n in tree.c_files("src/")}
-    for place, name in sorted(set(symbols(str(static)))):
-        if not re.match(r"(dk|demi)_|_?_(asan|ubsan|tsan|odr_asan)", name):
-            source = sources.get(place, place)
-            yield f"{source}:1: global symbol {name} begins with neither dk_ nor demi_"
+    yield from check_shared(shared)
+    yield from check_static(static)
+    if preload.exists():
+        yield from check_preload(preload)

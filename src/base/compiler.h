@@ -11,4 +11,7 @@
 /* Of a variable of the library: addressed directly, not through the table of global offsets. */
 #define DK_HIDDEN __attribute__((visibility("hidden")))
 
+/* Of what the library's own loadable modules call (src/demikernel.map, DEMIKERNEL_PRIVATE). */
+#define DK_EXPORT __attribute__((visibility("default")))
+
 #endif /* DK_BASE_COMPILER_H */
