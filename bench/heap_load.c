@@ -90,6 +90,22 @@ static double batches(struct worker *worker, uint32_t rounds)
     return (double)rounds * BATCH;
 }
 
+/* One goes, one comes, among as many as a program may have of one kind. */
+static double replace(struct worker *worker, uint32_t rounds)
+{
+    void *live[BATCH];
+    for (uint32_t k = 0; k < BATCH; k++)
+        live[k] = allocate(worker->sizes[k % SIZES]);
+    for (uint32_t i = 0; i < rounds; i++) {
+        const uint32_t k = worker->order[i % BATCH];
+        HEAP_FREE(live[k]);
+        live[k] = allocate(worker->sizes[i % SIZES]);
+    }
+    for (uint32_t k = 0; k < BATCH; k++)
+        HEAP_FREE(live[k]);
+    return rounds;
+}
+
 /* From each thread to the other: what is in a slot is the reader's to free. */
 static void *rings[MAX_THREADS][RING];
 
@@ -137,6 +153,7 @@ static double growth(struct worker *worker, uint32_t rounds)
 static const struct workload workloads[] = {
     {"pairs-64", 1, 400000, 1, pairs_fixed},    {"pairs-64-threads", 2, 400000, 1, pairs_fixed},
     {"pairs-mixed", 1, 400000, 8, pairs_mixed}, {"pairs-mixed-threads", 2, 400000, 8, pairs_mixed},
+    {"replace", 1, 400000, 8, replace},         {"replace-threads", 2, 400000, 8, replace},
     {"batches", 1, 150, 11, batches},           {"batches-threads", 2, 150, 11, batches},
     {"remote", 2, 100000, 8, exchange},         {"growth", 1, 100, 1, growth},
 };

@@ -11,9 +11,12 @@
 #include <pthread.h>
 #include <string.h>
 
-#define STACK_BYTES 32768u /* of objects in one stack */
-#define MAX_SLOTS   64u
-#define MIN_SLOTS   4u
+#define STACK_BYTES 16384u /* of objects in one stack, unless one is larger */
+#define FIRST_BATCH 8u     /* doubles with each filling, to half of the room */
+#define CACHED_BYTES                                                                               \
+    32768u              /* larger objects are not cached: touching one costs more than a lock      \
+                         */
+#define SWEEP_EVERY 64u /* slow paths */
 
 struct dk_cache dk_cache_none;
 _Thread_local struct dk_cache *dk_cache_self = &dk_cache_none;
@@ -23,8 +26,6 @@ static _Thread_local bool ended; /* this thread's cache was given up */
 static struct {
     struct dk_lock lock; /* over `unused` */
     struct dk_cache *unused;
-    struct dk_lock turn;     /* over `shared` */
-    struct dk_cache *shared; /* of threads without one of their own */
     pthread_key_t key;
     bool have_key;
     bool off;
@@ -32,8 +33,17 @@ static struct {
 
 static uint32_t slots_of(uint32_t size_class)
 {
-    size_t n = STACK_BYTES / dk_class_bytes(size_class);
-    return (uint32_t)(n > MAX_SLOTS ? MAX_SLOTS : n < MIN_SLOTS ? MIN_SLOTS : n);
+    size_t bytes = dk_class_bytes(size_class), n = STACK_BYTES / bytes;
+    if (bytes > CACHED_BYTES)
+        return 0;
+    return n ? (uint32_t)n : 1;
+}
+
+/* Where a stack has no room, an object still passes through it. */
+static uint32_t storage_of(uint32_t size_class)
+{
+    uint32_t n = slots_of(size_class);
+    return n ? n : 1;
 }
 
 /* Bytes of a cache with all its slots. */
@@ -41,14 +51,18 @@ static size_t cache_bytes(void)
 {
     size_t slots = 0;
     for (uint32_t i = 0; i < DK_NUM_CLASSES; i++)
-        slots += slots_of(i);
+        slots += storage_of(i);
     return sizeof(struct dk_cache) + slots * sizeof(struct dk_free_object);
 }
 
 static void set_room(struct dk_cache *c, bool off)
 {
-    for (uint32_t i = 0; i < DK_NUM_CLASSES; i++)
-        c->stacks[i].cap = off ? 0 : slots_of(i);
+    for (uint32_t i = 0; i < DK_NUM_CLASSES; i++) {
+        struct dk_stack *stack = &c->stacks[i];
+        stack->room = off ? 0 : slots_of(i);
+        stack->batch = FIRST_BATCH;
+        stack->limit = stack->base + stack->room;
+    }
 }
 
 static struct dk_cache *make(void)
@@ -57,29 +71,59 @@ static struct dk_cache *make(void)
     if (!c)
         return NULL;
     struct dk_free_object *at = (struct dk_free_object *)(void *)(c + 1);
-    for (uint32_t i = 0; i < DK_NUM_CLASSES; at += slots_of(i++))
-        c->stacks[i].slots = at;
+    for (uint32_t i = 0; i < DK_NUM_CLASSES; at += storage_of(i++))
+        c->stacks[i].top = c->stacks[i].base = at;
     return c;
+}
+
+static uint32_t height(const struct dk_stack *stack)
+{
+    return (uint32_t)(stack->top - stack->base);
 }
 
 /* Gives the n oldest objects of a stack back to their superblocks. */
 static void give_oldest(struct dk_stack *stack, uint32_t n)
 {
-    struct dk_free_object *slots = stack->slots;
+    struct dk_free_object *base = stack->base;
     for (uint32_t i = 0; i < n; i++)
-        dk_superblock_give(dk_superblock_at(slots[i].p), &slots[i]);
-    memmove(slots, slots + n, (stack->n - n) * sizeof(*slots));
-    stack->n -= n;
+        dk_superblock_give(dk_superblock_at(base[i].p), &base[i]);
+    memmove(base, base + n, (height(stack) - n) * sizeof(*base));
+    stack->top -= n;
+}
+
+static void empty_class(struct dk_cache *c, uint32_t size_class)
+{
+    give_oldest(&c->stacks[size_class], height(&c->stacks[size_class]));
+    if (c->attached[size_class])
+        dk_superblock_detach(c->attached[size_class]);
+    c->attached[size_class] = NULL;
 }
 
 static void empty(struct dk_cache *c)
 {
+    for (uint32_t i = 0; i < DK_NUM_CLASSES; i++)
+        empty_class(c, i);
+}
+
+/*
+ * Empties the stacks that look as they did at the last sweep: nobody uses that class now, and each
+ * object in the stack may keep a whole superblock from being given back.
+ */
+static void sweep(struct dk_cache *c)
+{
     for (uint32_t i = 0; i < DK_NUM_CLASSES; i++) {
-        give_oldest(&c->stacks[i], c->stacks[i].n);
-        if (c->attached[i])
-            dk_superblock_detach(c->attached[i]);
-        c->attached[i] = NULL;
+        const struct dk_stack *stack = &c->stacks[i];
+        const uint8_t *last = height(stack) ? stack->top[-1].p : NULL;
+        if (c->seen[i] == last && (last || c->attached[i]))
+            empty_class(c, i);
+        c->seen[i] = height(stack) ? last : NULL;
     }
+}
+
+static void sweep_sometimes(struct dk_cache *c)
+{
+    if (++c->slow_paths % SWEEP_EVERY == 0)
+        sweep(c);
 }
 
 /* A thread ends: its cache may serve another. */
@@ -121,26 +165,35 @@ static struct dk_cache *adopt(void)
     return c;
 }
 
+/* Fills an empty stack: each time with more, while the class is in use. */
+static void fill(struct dk_cache *c, uint32_t size_class, bool debug)
+{
+    struct dk_stack *stack = &c->stacks[size_class];
+    uint32_t half = stack->room / 2, n = stack->batch < half ? stack->batch : half;
+    sweep_sometimes(c);
+    stack->batch = n * 2 > FIRST_BATCH ? n * 2 : FIRST_BATCH;
+    stack->top = stack->base + dk_superblock_take(&c->attached[size_class], size_class, debug,
+                                                  stack->base, n ? n : 1);
+}
+
 static bool take(struct dk_cache *c, uint32_t size_class, bool debug, struct dk_free_object *out)
 {
     struct dk_stack *stack = &c->stacks[size_class];
-    if (stack->n == 0)
-        stack->n = dk_superblock_take(&c->attached[size_class], size_class, debug, stack->slots,
-                                      stack->cap > 1 ? stack->cap / 2 : 1);
-    if (stack->n == 0)
+    if (stack->top == stack->base)
+        fill(c, size_class, debug);
+    if (stack->top == stack->base)
         return false;
-    *out = stack->slots[--stack->n];
+    *out = *--stack->top;
     return true;
 }
 
-/* For threads that have no cache. */
-static bool take_shared(uint32_t size_class, bool debug, struct dk_free_object *out)
+/* For threads that have no cache: the superblock is given up at once. */
+static bool take_alone(uint32_t size_class, bool debug, struct dk_free_object *out)
 {
-    dk_lock(&caches.turn);
-    if (!caches.shared)
-        caches.shared = make(); /* no room in its stacks: nothing stays there */
-    bool taken = caches.shared && take(caches.shared, size_class, debug, out);
-    dk_unlock(&caches.turn);
+    struct dk_superblock *attached = NULL;
+    bool taken = dk_superblock_take(&attached, size_class, debug, out, 1) == 1;
+    if (attached)
+        dk_superblock_detach(attached);
     return taken;
 }
 
@@ -149,7 +202,7 @@ bool dk_cache_take(uint32_t size_class, bool debug, struct dk_free_object *out)
     struct dk_cache *c = dk_cache_self;
     if (c == &dk_cache_none)
         c = adopt();
-    return c ? take(c, size_class, debug, out) : take_shared(size_class, debug, out);
+    return c ? take(c, size_class, debug, out) : take_alone(size_class, debug, out);
 }
 
 void dk_cache_give(struct dk_superblock *sb, const struct dk_free_object *object)
@@ -157,14 +210,16 @@ void dk_cache_give(struct dk_superblock *sb, const struct dk_free_object *object
     struct dk_cache *c = dk_cache_self;
     if (c == &dk_cache_none)
         c = adopt();
-    if (!c || c->stacks[sb->size_class].cap == 0) {
+    if (!c || c->stacks[sb->size_class].room == 0) {
         dk_superblock_give(sb, object);
         return;
     }
     struct dk_stack *stack = &c->stacks[sb->size_class];
-    if (stack->n >= stack->cap)
-        give_oldest(stack, (stack->n + 1) / 2);
-    stack->slots[stack->n++] = *object;
+    if (stack->top == stack->limit) {
+        give_oldest(stack, (stack->room + 1) / 2);
+        sweep_sometimes(c);
+    }
+    *stack->top++ = *object;
 }
 
 void dk_cache_set_off(bool off)
@@ -185,11 +240,9 @@ void dk_cache_trim(void)
 void dk_cache_before_fork(void)
 {
     dk_lock(&caches.lock);
-    dk_lock(&caches.turn);
 }
 
 void dk_cache_after_fork(void)
 {
-    dk_unlock(&caches.turn);
     dk_unlock(&caches.lock);
 }

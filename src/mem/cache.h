@@ -8,23 +8,31 @@
  * of malloc and free touches no lock and no line that other threads write, and an object freed by
  * another thread than allocated it finds its way back by itself.
  *
+ * What is not used any more is given back: a sweep, once in some slow paths, empties the stacks
+ * that nobody touched since the one before.
+ *
  * Before its first slow path a thread has the empty cache, `dk_cache_none`, whose stacks have no
- * room; and again when it ends: what it does after that takes turns with others in one cache.
+ * room; and again when it ends: each object then comes from a superblock and goes back there.
  */
 #ifndef DK_MEM_CACHE_H
 #define DK_MEM_CACHE_H
 
 #include "mem/superblock.h"
 
+/* Grows upwards from base. Pointers, not a number: one step less before the object is known. */
 struct dk_stack {
-    uint32_t n;   /* objects in it */
-    uint32_t cap; /* 0: every call takes the slow path */
-    struct dk_free_object *slots;
+    struct dk_free_object *top;   /* behind the object that is popped next */
+    struct dk_free_object *base;  /* top: it is empty */
+    struct dk_free_object *limit; /* top: it is full. base: every call takes the slow path */
+    uint32_t batch;               /* objects that the next filling takes */
+    uint32_t room;                /* objects that it may hold */
 };
 
 struct dk_cache {
     struct dk_stack stacks[DK_NUM_CLASSES + 1]; /* the last, of large objects, has no room */
     struct dk_superblock *attached[DK_NUM_CLASSES];
+    const uint8_t *seen[DK_NUM_CLASSES]; /* what was on top at the last sweep */
+    uint32_t slow_paths;
     struct dk_cache *next; /* of those that no thread has */
 };
 

@@ -34,18 +34,19 @@ extern const char dk_malloc_is_preloaded __attribute__((weak));
 
 static void before_fork(void)
 {
+    dk_region_before_fork(); /* a registrar that is being told may need all others */
     dk_cache_before_fork();
-    dk_region_before_fork();
     dk_superblock_before_fork();
     dk_slice_before_fork();
+    dk_region_before_fork_last();
 }
 
 static void after_fork(bool child)
 {
     dk_slice_after_fork();
     dk_superblock_after_fork();
-    dk_region_after_fork(child);
     dk_cache_after_fork();
+    dk_region_after_fork(child);
 }
 
 static void in_parent(void)
@@ -163,21 +164,30 @@ static __attribute__((noinline)) void *alloc_slow(size_t size, size_t align, uin
     return object.p;
 }
 
+static __attribute__((noreturn, cold)) void report_race(const void *p)
+{
+    dk_heap_report("free", p, "freed twice, by two threads at a time");
+}
+
 static inline void *alloc(size_t size, uint8_t ref)
 {
-    if (dk_unlikely(size - 1 >= DK_CLASS_MAX_BYTES))
+    uint32_t size_class;
+    if (dk_likely(size <= DK_CLASS_SMALL_BYTES))
+        size_class = dk_class_of_small(size);
+    else if (size <= DK_CLASS_MAX_BYTES)
+        size_class = dk_class_of(size);
+    else
         return alloc_slow(size, DK_HEAP_ALIGN, ref, false);
-    struct dk_stack *stack = &dk_cache_self->stacks[dk_class_of(size)];
-    uint32_t n = stack->n;
-    if (dk_unlikely(n == 0))
+    struct dk_stack *stack = &dk_cache_self->stacks[size_class];
+    struct dk_free_object *object = stack->top;
+    if (dk_unlikely(object == stack->base))
         return alloc_slow(size, DK_HEAP_ALIGN, ref, false);
-    struct dk_free_object *object = &stack->slots[n - 1];
-    uint8_t *p = object->p;
+    object--;
     if (dk_unlikely(__atomic_load_n(object->ref, __ATOMIC_RELAXED) != DK_REF_CACHED))
-        dk_heap_report("free", p, "freed twice, by two threads at a time");
-    stack->n = n - 1;
+        report_race(object->p);
+    stack->top = object;
     __atomic_store_n(object->ref, ref, __ATOMIC_RELAXED);
-    return p;
+    return object->p;
 }
 
 void *dk_heap_malloc(size_t size)
@@ -187,7 +197,7 @@ void *dk_heap_malloc(size_t size)
 
 void *dk_heap_alloc_ref(size_t size)
 {
-    return alloc(size, 1);
+    return alloc(size, DK_REF_ONE);
 }
 
 void *dk_heap_zalloc(size_t size)
@@ -245,7 +255,7 @@ static __attribute__((noinline)) void free_slow(struct dk_superblock *sb, uint8_
     while (b != DK_REF_APP) {
         if (!(b & DK_REF_APP))
             report_unheld("free", p, b);
-        if (__atomic_compare_exchange_n(ref, &b, b & DK_REF_COUNT, false, __ATOMIC_ACQ_REL,
+        if (__atomic_compare_exchange_n(ref, &b, b & ~DK_REF_APP, false, __ATOMIC_ACQ_REL,
                                         __ATOMIC_RELAXED)) {
             dk_mem_count(deferred_frees, 1);
             return;
@@ -273,15 +283,18 @@ void dk_heap_free(void *p)
 {
     uint8_t *ref;
     struct dk_superblock *sb = find_start("free", p, &ref);
-    struct dk_stack *stack = &dk_cache_self->stacks[sb->stack];
-    uint32_t n = stack->n;
-    if (dk_unlikely(__atomic_load_n(ref, __ATOMIC_RELAXED) != DK_REF_APP || n >= stack->cap)) {
+    struct dk_stack *stack =
+        &dk_cache_self->stacks[dk_superblock_stack[(uintptr_t)p >> DK_SLICE_SHIFT]];
+    struct dk_free_object *object = stack->top;
+    if (dk_unlikely(__atomic_load_n(ref, __ATOMIC_RELAXED) != DK_REF_APP ||
+                    object == stack->limit)) {
         free_slow(sb, p, ref);
         return;
     }
     __atomic_store_n(ref, DK_REF_CACHED, __ATOMIC_RELAXED);
-    stack->slots[n] = (struct dk_free_object){p, ref};
-    stack->n = n + 1;
+    object->p = p;
+    object->ref = ref;
+    stack->top = object + 1;
 }
 
 static size_t usable_of(const struct dk_superblock *sb, const void *p)
@@ -350,75 +363,89 @@ bool dk_heap_find(const void *p, struct dk_heap_object *out)
     return (size_t)((const uint8_t *)p - out->start) < out->usable;
 }
 
-/* The byte of the object that p points into, which somebody holds. */
+/* The superblock and number of the object that p points into, which somebody holds. */
 static inline struct dk_superblock *find_held(const void *p, uint64_t *index_out)
 {
-    struct dk_superblock *sb = dk_superblock_map[((uintptr_t)p - dk_heap_base) >> DK_SLICE_SHIFT];
+    struct dk_superblock *sb = dk_superblock_by_slice[(uintptr_t)p >> DK_SLICE_SHIFT];
     *index_out = dk_object_index(sb, (uint64_t)((const uint8_t *)p - sb->start));
     return sb;
 }
 
-bool dk_heap_held_once(const void *p)
+static inline uint8_t *find_ref(const void *p)
 {
     uint64_t index;
     struct dk_superblock *sb = find_held(p, &index);
-    return __atomic_load_n(&sb->refs[index], __ATOMIC_ACQUIRE) == 1;
+    return sb->refs + index;
 }
 
-bool dk_heap_get(const void *p)
+bool dk_heap_held_once(const void *p)
+{
+    return __atomic_load_n(find_ref(p), __ATOMIC_ACQUIRE) == DK_REF_ONE;
+}
+
+/* Adds n, 2 or -2, to a byte that is b; false when it was not. */
+static inline bool add_to_ref(uint8_t *ref, uint8_t b, int n)
+{
+    uint8_t sum = (uint8_t)(b + n);
+    if (dk_mt())
+        return __atomic_compare_exchange_n(ref, &b, sum, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+    *ref = sum;
+    return true;
+}
+
+static __attribute__((noinline)) bool get_slow(const void *p)
 {
     uint64_t index;
     struct dk_superblock *sb = find_held(p, &index);
     uint8_t *ref = &sb->refs[index];
-    uint8_t b = __atomic_load_n(ref, __ATOMIC_RELAXED);
-    do {
-        if (dk_unlikely((b & DK_REF_COUNT) >= DK_REF_MAX))
-            return dk_ref_get_many(sb, index);
-        if (!dk_mt()) {
-            *ref = (uint8_t)(b + 1);
+    for (;;) {
+        uint8_t b = __atomic_load_n(ref, __ATOMIC_RELAXED);
+        if (b >> 1 >= DK_REF_MAX)
+            return b != DK_REF_CACHED && dk_ref_get_many(sb, index);
+        if (add_to_ref(ref, b, DK_REF_ONE))
             return true;
-        }
-    } while (!__atomic_compare_exchange_n(ref, &b, (uint8_t)(b + 1), true, __ATOMIC_ACQ_REL,
-                                          __ATOMIC_RELAXED));
+    }
+}
+
+/* Up to 63 references are counted here: the byte's sign says that there are more. */
+bool dk_heap_get(const void *p)
+{
+    uint8_t *ref = find_ref(p);
+    uint8_t b = __atomic_load_n(ref, __ATOMIC_RELAXED);
+    if (dk_unlikely((int8_t)b < 0 || !add_to_ref(ref, b, DK_REF_ONE)))
+        return get_slow(p);
     return true;
 }
 
-/* Gives back the last reference, or one of so many that the byte does not count them; false: try
- * again. */
-static __attribute__((noinline)) bool put_slow(struct dk_superblock *sb, uint64_t index, uint8_t b)
+static __attribute__((noinline)) void put_slow(const void *p)
 {
-    uint8_t *p = sb->start + index * sb->object_bytes;
-    if (exiting)
-        return true;
-    if (b == 1) {
-        __atomic_thread_fence(__ATOMIC_ACQUIRE); /* what others did while they held it is done */
-        reclaim(sb, p, &sb->refs[index]);
-        return true;
+    uint64_t index;
+    struct dk_superblock *sb = find_held(p, &index);
+    uint8_t *ref = &sb->refs[index];
+    for (;;) {
+        uint8_t b = __atomic_load_n(ref, __ATOMIC_ACQUIRE); /* what other holders did is done */
+        if (exiting)
+            return;
+        if (b < DK_REF_ONE || b == DK_REF_CACHED)
+            dk_heap_report("put", p, "the library has no reference");
+        if (b == DK_REF_ONE) {
+            reclaim(sb, sb->start + index * sb->object_bytes, ref);
+            return;
+        }
+        bool many = b >> 1 == DK_REF_MANY;
+        if (many ? dk_ref_put_many(sb, index) : add_to_ref(ref, b, -DK_REF_ONE))
+            return;
     }
-    if ((b & DK_REF_COUNT) == DK_REF_MANY)
-        return dk_ref_put_many(sb, index);
-    dk_heap_report("put", p, "the library has no reference");
 }
 
 void dk_heap_put(const void *p)
 {
-    uint64_t index;
-    struct dk_superblock *sb = find_held(p, &index);
-    uint8_t *ref = &sb->refs[index];
+    uint8_t *ref = find_ref(p);
     uint8_t b = __atomic_load_n(ref, __ATOMIC_RELAXED);
-    for (;;) {
-        if (dk_unlikely(b == 1 || (uint8_t)((b & DK_REF_COUNT) - 1) >= DK_REF_MAX)) {
-            if (put_slow(sb, index, b))
-                return;
-            b = __atomic_load_n(ref, __ATOMIC_RELAXED);
-        } else if (!dk_mt()) {
-            *ref = (uint8_t)(b - 1);
-            return;
-        } else if (__atomic_compare_exchange_n(ref, &b, (uint8_t)(b - 1), true, __ATOMIC_ACQ_REL,
-                                               __ATOMIC_RELAXED)) {
-            return;
-        }
-    }
+    /* Neither the last one, nor more than the byte's positive half. */
+    if (dk_unlikely((uint8_t)(b - DK_REF_ONE - 1) >= 0x80 - DK_REF_ONE - 1 ||
+                    !add_to_ref(ref, b, -DK_REF_ONE)))
+        put_slow(p);
 }
 
 void dk_heap_set_debug(bool on)
@@ -434,7 +461,6 @@ void dk_heap_trim(void)
     if (!ready())
         return;
     dk_cache_trim();
-    dk_superblock_trim();
     dk_slice_trim();
 }
 

@@ -29,21 +29,21 @@ struct dk_heap_object {
 };
 
 /* For the application. NULL without memory; errno is not set. size 0 is as 1. */
-void *dk_heap_malloc(size_t size);
-void *dk_heap_zalloc(size_t size);
+DK_EXPORT void *dk_heap_malloc(size_t size);
+DK_EXPORT void *dk_heap_zalloc(size_t size);
 
 /* align: a power of two. */
-void *dk_heap_aligned(size_t align, size_t size);
+DK_EXPORT void *dk_heap_aligned(size_t align, size_t size);
 
 /* p is an object's start that the application holds, size > 0. NULL: no memory, p as it was. An
  * object that the library holds too always moves. */
-void *dk_heap_realloc(void *p, size_t size);
+DK_EXPORT void *dk_heap_realloc(void *p, size_t size);
 
 /* Ends the application's hold. p: the start of an object, not NULL. */
-void dk_heap_free(void *p);
+DK_EXPORT void dk_heap_free(void *p);
 
 /* Bytes that the holder may use from p, an object's start. */
-size_t dk_heap_usable(const void *p);
+DK_EXPORT size_t dk_heap_usable(const void *p);
 
 /* Allocates with one reference of the library and no hold of the application. NULL without memory.
  */

@@ -30,11 +30,10 @@ static void fill_header(struct dk_superblock *sb, uint8_t *start, size_t bytes, 
     sb->refs = sb->inline_refs;
     sb->num_objects = 1;
     __atomic_store_n(&sb->size_class, DK_LARGE, __ATOMIC_RELAXED);
-    sb->stack = DK_LARGE;
     sb->debug = debug;
     sb->overflow = NULL;
     sb->inline_refs[0] = ref;
-    dk_superblock_set_map(start, bytes, sb);
+    dk_superblock_set_map(start, bytes, sb, DK_LARGE);
     dk_mem_count(large_objects, 1);
 }
 
@@ -101,7 +100,7 @@ void dk_large_free(struct dk_superblock *sb)
     uint8_t *start = sb->start;
     uint32_t num_slices = sb->num_slices;
     sb->inline_refs[0] = DK_REF_FREE;
-    dk_superblock_set_map(start, sb->object_bytes, NULL);
+    dk_superblock_set_map(start, sb->object_bytes, NULL, DK_LARGE);
     dk_superblock_drop_overflow(sb);
     dk_mem_count(large_objects, -1);
     if (!sb->region)

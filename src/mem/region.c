@@ -82,8 +82,15 @@ int dk_region_init(void)
     if (!space.num_chunks || !make_tables(space.num_chunks))
         return -ENOMEM;
     dk_list_init(&space.all);
-    dk_heap_span = (uintptr_t)space.num_chunks << DK_CHUNK_SHIFT;
+    const uintptr_t span = (uintptr_t)space.num_chunks << DK_CHUNK_SHIFT;
+    __atomic_store_n(&dk_heap_span, span, __ATOMIC_RELEASE); /* pairs with dk_heap_range */
     return 0;
+}
+
+void dk_heap_range(uintptr_t *base_out, size_t *span_out)
+{
+    *span_out = __atomic_load_n(&dk_heap_span, __ATOMIC_ACQUIRE);
+    *base_out = dk_heap_base;
 }
 
 void dk_region_set_pages(enum dk_page_kind best)
@@ -411,6 +418,10 @@ void dk_registrar_remove(struct dk_registrar *r)
 void dk_region_before_fork(void)
 {
     dk_lock(&space.telling);
+}
+
+void dk_region_before_fork_last(void)
+{
     dk_lock(&space.lock);
 }
 

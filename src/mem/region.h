@@ -77,6 +77,10 @@ static inline bool dk_heap_owns(const void *p)
     return (uintptr_t)p - dk_heap_base < dk_heap_span;
 }
 
+/* Gives the reserved range to code outside this library; a span of 0 before it is there. It does
+ * not change afterwards. */
+DK_EXPORT void dk_heap_range(uintptr_t *base_out, size_t *span_out);
+
 /* Reserves the range, as large as the process may have it. 0 or -ENOMEM. Idempotent; the caller
  * sees to it that one thread calls it. */
 int dk_region_init(void);
@@ -125,6 +129,7 @@ static inline uint64_t dk_region_handle(const void *p, const struct dk_registrar
 /* Around fork: no other thread is inside; the child has no registrars (devices are the parent's).
  */
 void dk_region_before_fork(void);
+void dk_region_before_fork_last(void); /* after slices: they purge with their lock held */
 void dk_region_after_fork(bool child);
 
 #endif /* DK_MEM_REGION_H */

@@ -14,11 +14,12 @@
 
 #include <errno.h>
 
-#define ALL_FREE   UINT32_MAX
-#define KEEP_DIRTY 64u /* slices */
-#define KEEP_IDLE  2u  /* chunks */
-#define MAX_REGION 16u /* chunks: fewer, larger regions are fewer registrations */
-#define FRACTION   8u  /* of what is in use: growth, and what is kept */
+#define ALL_FREE       UINT32_MAX
+#define KEEP_DIRTY     64u /* slices */
+#define KEEP_IDLE      2u  /* chunks */
+#define MAX_REGION     16u /* chunks: fewer, larger regions are fewer registrations */
+#define FRACTION       8u  /* of all chunks: growth, and what is kept */
+#define DIRTY_FRACTION 16u /* of the slices in use */
 
 struct chunk {
     uint32_t free;
@@ -242,7 +243,7 @@ static uint32_t more(uint32_t a, uint32_t b)
 static void purge_excess(void)
 {
     uint32_t used = slices.num_chunks * DK_CHUNK_SLICES - slices.free_slices;
-    uint32_t keep = more(KEEP_DIRTY, used / FRACTION);
+    uint32_t keep = more(KEEP_DIRTY, used / DIRTY_FRACTION);
     if (slices.dirty_slices <= more(keep, slices.stuck))
         return;
     purge_down_to(keep / 2);

@@ -18,21 +18,22 @@
 #include <errno.h>
 #include <string.h>
 
-#define MAX_SLICES    16u /* of a superblock of a class */
-#define MIN_OBJECTS   4u
+#define MAX_SLICES    16u  /* of a superblock of a class */
 #define IN_BAND_BYTES 1024 /* objects under this size have their bytes at the start of the run */
-#define SPARE_SLICES  4u   /* larger superblocks are not kept empty */
 #define NO_OBJECT     0xff /* a byte behind the last object's: looks held */
 
 enum { GONE, ATTACHED, FULL, PARTIAL };
 
 struct dk_superblock **dk_superblock_map;
+struct dk_superblock **dk_superblock_by_slice;
+
+uint8_t *dk_superblock_stack;
 
 static struct dk_superblock *headers; /* by slice */
+static uint8_t *stacks;               /* by slice */
 
 static struct {
     struct dk_lock lock;
-    uint32_t spares;
     struct dk_list partial;
 } __attribute__((aligned(64))) classes[DK_NUM_CLASSES];
 
@@ -47,7 +48,13 @@ int dk_superblock_init(void)
         headers = dk_pages_reserve(n * sizeof(*headers));
     for (uint32_t i = 0; i < DK_NUM_CLASSES; i++)
         dk_list_init(&classes[i].partial);
-    return dk_superblock_map && headers ? 0 : -ENOMEM;
+    if (!stacks)
+        stacks = dk_pages_reserve(n);
+    if (!dk_superblock_map || !headers || !stacks)
+        return -ENOMEM;
+    dk_superblock_stack = stacks - (dk_heap_base >> DK_SLICE_SHIFT);
+    dk_superblock_by_slice = dk_superblock_map - (dk_heap_base >> DK_SLICE_SHIFT);
+    return 0;
 }
 
 struct dk_superblock *dk_superblock_header(const void *p)
@@ -55,10 +62,11 @@ struct dk_superblock *dk_superblock_header(const void *p)
     return &headers[((uintptr_t)p - dk_heap_base) >> DK_SLICE_SHIFT];
 }
 
-void dk_superblock_set_map(const void *from, size_t bytes, struct dk_superblock *sb)
+void dk_superblock_set_map(const void *from, size_t bytes, struct dk_superblock *sb, uint32_t stack)
 {
     size_t first = ((uintptr_t)from - dk_heap_base) >> DK_SLICE_SHIFT;
     size_t last = ((uintptr_t)from + bytes - 1 - dk_heap_base) >> DK_SLICE_SHIFT;
+    memset(stacks + first, (int)stack, last - first + 1);
     for (size_t i = first; i <= last; i++)
         __atomic_store_n(&dk_superblock_map[i], sb, __ATOMIC_RELEASE);
 }
@@ -74,13 +82,14 @@ static size_t round_up(size_t n, size_t unit)
     return (n + unit - 1) & ~(unit - 1);
 }
 
-/* Fewest slices of which at most a sixteenth is left over. */
+/* Fewest slices of which at most an eighth is left over: few, because each class and thread may
+ * have one that is nearly empty. */
 static uint32_t slices_for(size_t object_bytes)
 {
     uint32_t n = 1;
     for (; n < MAX_SLICES; n++) {
         size_t run = n * DK_SLICE_BYTES;
-        if (run / object_bytes >= MIN_OBJECTS && run % object_bytes <= run / 16)
+        if (run >= object_bytes && run % object_bytes <= run / 8)
             break;
     }
     return n;
@@ -115,21 +124,19 @@ static struct dk_superblock *create(uint32_t size_class, bool debug)
         return NULL;
     struct dk_superblock *sb = dk_superblock_header(run);
     sb->object_bytes = bytes;
-    sb->reciprocal = ((UINT64_C(1) << 40) + bytes - 1) / bytes;
+    sb->reciprocal = UINT64_MAX / bytes + 1;
     __atomic_store_n(&sb->size_class, (uint16_t)size_class, __ATOMIC_RELAXED);
-    sb->stack = debug ? DK_LARGE : (uint16_t)size_class;
     sb->debug = debug;
     sb->overflow = NULL;
     sb->region = NULL;
     sb->num_slices = n;
     sb->cursor = 0;
-    sb->spare = false;
     __atomic_store_n(&sb->used, 0, __ATOMIC_RELAXED);
     lay_out(sb, run);
     if (debug)
         dk_debug_fresh(sb->start, sb->num_objects * bytes);
     __atomic_store_n(&sb->state, ATTACHED, __ATOMIC_RELAXED);
-    dk_superblock_set_map(run, n * DK_SLICE_BYTES, sb);
+    dk_superblock_set_map(run, n * DK_SLICE_BYTES, sb, debug ? DK_LARGE : size_class);
     dk_mem_count(superblocks, 1);
     return sb;
 }
@@ -139,7 +146,7 @@ static void retire(struct dk_superblock *sb)
 {
     uint8_t *run = run_of(sb);
     uint32_t n = sb->num_slices;
-    dk_superblock_set_map(run, n * DK_SLICE_BYTES, NULL);
+    dk_superblock_set_map(run, n * DK_SLICE_BYTES, NULL, DK_LARGE);
     dk_superblock_drop_overflow(sb);
     if (sb->debug)
         dk_debug_gone(run, n * DK_SLICE_BYTES);
@@ -179,13 +186,8 @@ static bool settle(struct dk_superblock *sb, uint32_t size_class)
         set_state(sb, PARTIAL);
         dk_list_add_tail(&classes[size_class].partial, &sb->link);
     }
-    if (state(sb) != PARTIAL || used(sb) != 0 || sb->spare)
+    if (state(sb) != PARTIAL || used(sb) != 0)
         return false;
-    if (classes[size_class].spares == 0 && sb->num_slices <= SPARE_SLICES) {
-        classes[size_class].spares++;
-        sb->spare = true;
-        return false;
-    }
     dk_list_del(&sb->link);
     set_state(sb, GONE);
     return true;
@@ -226,8 +228,6 @@ static struct dk_superblock *attach(uint32_t size_class, bool debug)
         sb = dk_container_of(l, struct dk_superblock, link);
         dk_list_del(l);
         set_state(sb, ATTACHED);
-        classes[size_class].spares -= sb->spare;
-        sb->spare = false;
     }
     dk_unlock(&classes[size_class].lock);
     return sb ? sb : create(size_class, debug);
@@ -313,12 +313,17 @@ void dk_superblock_drop_overflow(struct dk_superblock *sb)
     sb->overflow = NULL;
 }
 
+static uint8_t count_of(const uint8_t *ref)
+{
+    return __atomic_load_n(ref, __ATOMIC_RELAXED) >> 1;
+}
+
 /* Changes how many references a byte counts, and not whether the application holds the object. */
 static bool change_count(uint8_t *ref, uint8_t from, uint8_t to)
 {
     uint8_t old = __atomic_load_n(ref, __ATOMIC_RELAXED);
-    while ((old & DK_REF_COUNT) == from)
-        if (__atomic_compare_exchange_n(ref, &old, (uint8_t)((old & DK_REF_APP) | to), false,
+    while (old >> 1 == from)
+        if (__atomic_compare_exchange_n(ref, &old, (uint8_t)((old & DK_REF_APP) | to << 1), false,
                                         __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
             return true;
     return false;
@@ -329,7 +334,7 @@ bool dk_ref_get_many(struct dk_superblock *sb, uint64_t index)
     uint8_t *ref = &sb->refs[index];
     bool counted = true;
     dk_lock(&overflow_lock);
-    uint8_t n = __atomic_load_n(ref, __ATOMIC_RELAXED) & DK_REF_COUNT;
+    uint8_t n = count_of(ref);
     if (n == DK_REF_MANY) {
         counted = sb->overflow[index] < UINT32_MAX;
         sb->overflow[index] += counted;
@@ -349,45 +354,13 @@ bool dk_ref_put_many(struct dk_superblock *sb, uint64_t index)
 {
     uint8_t *ref = &sb->refs[index];
     dk_lock(&overflow_lock);
-    bool many = (__atomic_load_n(ref, __ATOMIC_RELAXED) & DK_REF_COUNT) == DK_REF_MANY;
+    bool many = count_of(ref) == DK_REF_MANY;
     /* Half-way down, so that one reference more and one less is not a way through here each time.
      */
     if (many && --sb->overflow[index] == DK_REF_MAX / 2)
         change_count(ref, DK_REF_MANY, DK_REF_MAX / 2);
     dk_unlock(&overflow_lock);
     return many;
-}
-
-/* Takes one spare superblock of a class off its list, or returns NULL. */
-static struct dk_superblock *take_spare(uint32_t size_class)
-{
-    struct dk_superblock *found = NULL;
-    struct dk_list *l;
-    dk_lock(&classes[size_class].lock);
-    dk_list_for_each (l, &classes[size_class].partial) {
-        struct dk_superblock *sb = dk_container_of(l, struct dk_superblock, link);
-        if (sb->spare) {
-            found = sb;
-            break;
-        }
-    }
-    if (found) {
-        dk_list_del(&found->link);
-        classes[size_class].spares--;
-        found->spare = false;
-        set_state(found, GONE);
-    }
-    dk_unlock(&classes[size_class].lock);
-    return found;
-}
-
-void dk_superblock_trim(void)
-{
-    for (uint32_t i = 0; i < DK_NUM_CLASSES; i++) {
-        struct dk_superblock *sb = take_spare(i);
-        if (sb)
-            retire(sb);
-    }
 }
 
 void dk_superblock_before_fork(void)

@@ -5,11 +5,11 @@
  *
  * Reference bits. Every object has one byte:
  *
- *     0x00          free
- *     0x7f          free, in the cache of a thread
- *     0x80 | n      held by the application, and n times by the library
- *     n             held n times by the library only: 1 <= n <= 0x7d
- *     n == 0x7e     more: the number is in the superblock's overflow table
+ *     0             free
+ *     2 n + 1       held by the application, and n times by the library
+ *     2 n           held n times by the library only: 1 <= n <= 125
+ *     n == 126      more: the number is in the superblock's overflow table
+ *     254           free, in the cache of a thread
  *
  * The bytes of objects under 1 KiB stand at the start of the run, others in the header, so larger
  * objects lie on their natural alignment. Whoever holds an object, or owns the cache that it is in,
@@ -20,7 +20,7 @@
  *
  *     ATTACHED (one thread allocates from it) --nothing left--> FULL --enough given back--> PARTIAL
  *         ^-------- a thread needs one of this class ---------------------------------------'
- *     PARTIAL and empty: its slices are given back, but for one per class.
+ *     PARTIAL and empty: its slices are given back (which keep their pages for a while, slice.h).
  *
  * The headers stand in a table by slice that never shrinks, so that a late look at a superblock
  * that is gone is harmless: `used`, `state` and `size_class` are read without a lock, and checked
@@ -32,12 +32,12 @@
 #include "mem/size_class.h"
 #include "mem/slice.h"
 
-#define DK_REF_FREE   0x00
-#define DK_REF_CACHED 0x7f
-#define DK_REF_APP    0x80
-#define DK_REF_MANY   0x7e
-#define DK_REF_MAX    0x7d /* references that the byte itself counts */
-#define DK_REF_COUNT  0x7f /* the bits that count */
+#define DK_REF_FREE   0
+#define DK_REF_APP    1
+#define DK_REF_ONE    2 /* one reference of the library */
+#define DK_REF_CACHED 254
+#define DK_REF_MAX    125 /* references that the byte itself counts */
+#define DK_REF_MANY   126 /* its count when there are more */
 
 #define DK_INLINE_REFS 64
 #define DK_LARGE       DK_NUM_CLASSES /* size_class of a large object */
@@ -45,21 +45,19 @@
 struct dk_superblock {
     /* Read by every free. */
     uint8_t *start;      /* the first object */
-    uint64_t reciprocal; /* 2^40 / object_bytes, rounded up; 0: one object */
+    uint64_t reciprocal; /* 2^64 / object_bytes, rounded up; 0: one object */
     uint64_t object_bytes;
     uint8_t *refs;
     uint32_t num_objects;
     uint16_t size_class;
-    uint16_t stack; /* of a cache that takes its objects: size_class, or DK_LARGE when none may */
-    bool debug;     /* objects have canaries (heap_debug.h) */
-    uint8_t state;  /* enum in superblock.c */
+    bool debug;               /* objects have canaries (heap_debug.h) */
+    uint8_t state;            /* enum in superblock.c */
     uint32_t *overflow;       /* references beyond DK_REF_MAX, by object; NULL: none had so many */
     struct dk_region *region; /* of a large object that has one of its own, else NULL */
     uint32_t num_slices;
     /* Written when objects come and go. */
     uint32_t used __attribute__((aligned(64))); /* objects that are not free; those in caches too */
     uint32_t cursor; /* where the last search ended: a number of eight refs */
-    bool spare;      /* empty, and kept */
     struct dk_list link;
     uint8_t inline_refs[DK_INLINE_REFS];
 } __attribute__((aligned(64)));
@@ -72,6 +70,17 @@ struct dk_free_object {
 
 /* By slice of the heap's range; NULL where there is no superblock. */
 DK_HIDDEN extern struct dk_superblock **dk_superblock_map;
+
+/* The same by the slice of an address: dk_superblock_by_slice[(uintptr_t)p >> DK_SLICE_SHIFT], for
+ * p in the range. */
+DK_HIDDEN extern struct dk_superblock **dk_superblock_by_slice;
+
+/*
+ * By slice of an address: which stack of a cache takes its objects, their class or (none may)
+ * DK_LARGE. Apart from the header, because free writes to that stack, and the next malloc cannot be
+ * sure to read another before the address of that write is known.
+ */
+DK_HIDDEN extern uint8_t *dk_superblock_stack;
 
 /* Makes the tables. 0 or -ENOMEM; it may be called again. */
 int dk_superblock_init(void);
@@ -89,14 +98,17 @@ static inline struct dk_superblock *dk_superblock_at(const void *p)
  * there is none. */
 static inline uint64_t dk_object_index(const struct dk_superblock *sb, uint64_t offset)
 {
-    return offset * sb->reciprocal >> 40;
+    __extension__ typedef unsigned __int128 wide;
+    return (uint64_t)((wide)offset * sb->reciprocal >> 64);
 }
 
 /* The header of the superblock whose run starts at p. */
 struct dk_superblock *dk_superblock_header(const void *p);
 
-/* Says of every slice of [from, from + bytes) whose it is: sb's, or (NULL) nobody's. */
-void dk_superblock_set_map(const void *from, size_t bytes, struct dk_superblock *sb);
+/* Says of every slice of [from, from + bytes) whose it is: sb's, and the stack that takes its
+ * objects, or (NULL) nobody's. */
+void dk_superblock_set_map(const void *from, size_t bytes, struct dk_superblock *sb,
+                           uint32_t stack);
 
 /*
  * Takes up to max free objects of a class for the calling thread, marked DK_REF_CACHED, into out[].
@@ -119,9 +131,6 @@ bool dk_ref_put_many(struct dk_superblock *sb, uint64_t index);
 
 /* Frees the overflow table of a superblock that goes. */
 void dk_superblock_drop_overflow(struct dk_superblock *sb);
-
-/* Gives the superblocks that are kept empty back. */
-void dk_superblock_trim(void);
 
 void dk_superblock_before_fork(void);
 void dk_superblock_after_fork(void);
