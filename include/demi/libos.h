@@ -84,8 +84,8 @@ DEMI_PUBLIC int demi_shutdown(_In_ int qd, _In_ int how);
  * Pushes one element. Memory is lent until the token completes: the application may free the sga,
  * or the objects of demi_malloc that it points into, at once, but must not write to them. Errors:
  * EINVAL zero segments, more than DEMI_SGARRAY_MAXSIZE, NULL with a length, a freed sga, or a
- * segment in memory of the heap that is free or that it overlaps the end of; ENOTCONN; EPIPE; EMSGSIZE (in the result) a datagram too
- * large.
+ * segment in memory of the heap that is free or that it overlaps the end of; ENOTCONN; EPIPE;
+ * EMSGSIZE (in the result) a datagram too large.
  */
 DEMI_PUBLIC int demi_push(_Out_ demi_qtoken_t *qt_out, _In_ int qd, _In_ const demi_sgarray_t *sga);
 

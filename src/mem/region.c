@@ -21,7 +21,7 @@
 
 #define PAGE_BYTES ((size_t)4096)
 #define MAX_SPAN   ((size_t)1 << 38) /* 256 GiB */
-#define MIN_SPAN   ((size_t)1 << 30)
+#define MIN_SPAN   ((size_t)1 << 26)
 
 uintptr_t dk_heap_base;
 uintptr_t dk_heap_span;
@@ -48,10 +48,14 @@ static size_t round_up(size_t n, size_t unit)
     return (n + unit - 1) & ~(unit - 1);
 }
 
-/* Reserves as much of the range as the process's limits allow. */
+/* Reserves as much of the range as there is, and at most half of what the process may have: stacks
+ * and libraries need some too. */
 static size_t reserve_range(void)
 {
+    size_t limit = dk_pages_address_limit() / 2;
     for (size_t span = MAX_SPAN; span >= MIN_SPAN; span /= 2) {
+        if (span > limit)
+            continue;
         uint8_t *p = dk_pages_claim(span, DK_CHUNK_BYTES);
         if (p) {
             dk_heap_base = (uintptr_t)p;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Size classes: multiples of 16 bytes up to 1 KiB, then eight to each doubling, up to 256 KiB. So an
- * object wastes at most an eighth of itself, and a small one at most 15 bytes.
+ * Size classes: multiples of 16 bytes up to 1 KiB, then eight to each doubling, up to 256 KiB. So
+ * an object wastes at most an eighth of itself, and a small one at most 15 bytes.
  */
 #ifndef DK_MEM_SIZE_CLASS_H
 #define DK_MEM_SIZE_CLASS_H

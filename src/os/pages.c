@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #define CLAIMED (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
 
@@ -44,6 +45,13 @@ void dk_pages_release(void *base, size_t bytes)
 {
     if (base)
         munmap(base, bytes);
+}
+
+size_t dk_pages_address_limit(void)
+{
+    struct rlimit limit;
+    bool limited = getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+    return limited ? (size_t)limit.rlim_cur : SIZE_MAX;
 }
 
 void *dk_pages_claim(size_t bytes, size_t align)

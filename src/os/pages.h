@@ -28,6 +28,9 @@ void dk_pages_drop_root(const void *p, size_t bytes);
 /* Gives a reservation back. NULL is allowed. */
 void dk_pages_release(void *base, size_t bytes);
 
+/* Bytes of address space that the process may have, RLIMIT_AS; SIZE_MAX: as many as there are. */
+size_t dk_pages_address_limit(void);
+
 /* Claims address space that starts at a multiple of align (a power of two); NULL without. */
 void *dk_pages_claim(size_t bytes, size_t align);
 
