@@ -31,11 +31,14 @@ int demi_sgaclone(demi_sgarray_t *sga_out, const demi_sgarray_t *sga)
     struct dk_buf *buf;
     if (!sga_out || !sga || !sga->sga_buf || dk_sga_check(sga, &buf) < 0)
         return EINVAL;
-    struct dk_buf *alias = dk_buf_alias(buf);
-    if (!alias)
+    demi_sgarray_t clone = *sga;
+    struct dk_buf *shared = buf ? dk_buf_alias(buf) : NULL;
+    if (!buf) /* some segments are elsewhere */
+        dk_sga_gather(&clone, &shared);
+    if (!shared)
         return ENOMEM;
-    *sga_out = *sga;
-    dk_sga_lend(sga_out, alias);
+    dk_sga_lend(&clone, shared);
+    *sga_out = clone;
     return 0;
 }
 

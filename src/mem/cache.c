@@ -231,6 +231,12 @@ void dk_cache_set_off(bool off)
     set_room(dk_cache_self, off);
 }
 
+void dk_cache_leave(void)
+{
+    ended = true;
+    dk_cache_self = &dk_cache_none;
+}
+
 void dk_cache_trim(void)
 {
     if (dk_cache_self != &dk_cache_none)

@@ -52,6 +52,9 @@ bool dk_cache_take(uint32_t size_class, bool debug, struct dk_free_object *out);
 /* Gives one object back, marked DK_REF_CACHED by the caller; the class's stack may be full. */
 void dk_cache_give(struct dk_superblock *sb, const struct dk_free_object *object);
 
+/* The calling thread has no cache any more; what was in it stays there. */
+void dk_cache_leave(void);
+
 /* Empties the calling thread's cache. */
 void dk_cache_trim(void);
 

@@ -34,6 +34,7 @@ extern const char dk_malloc_is_preloaded __attribute__((weak));
 
 static void before_fork(void)
 {
+    dk_lock(&heap.lock);
     dk_region_before_fork(); /* a registrar that is being told may need all others */
     dk_cache_before_fork();
     dk_superblock_before_fork();
@@ -47,6 +48,7 @@ static void after_fork(bool child)
     dk_superblock_after_fork();
     dk_cache_after_fork();
     dk_region_after_fork(child);
+    dk_unlock(&heap.lock);
 }
 
 static void in_parent(void)
@@ -245,23 +247,23 @@ static __attribute__((noreturn, cold)) void report_unheld(const char *call, cons
 /* Ends the application's hold where that is not the short path. */
 static __attribute__((noinline)) void free_slow(struct dk_superblock *sb, uint8_t *p, uint8_t *ref)
 {
-    uint8_t b = __atomic_load_n(ref, __ATOMIC_RELAXED);
+    uint8_t b = __atomic_load_n(ref, __ATOMIC_ACQUIRE), left;
     if (exiting)
         return;
     if (!(b & DK_REF_APP))
         report_unheld("free", p, b);
     if (sb->debug)
         dk_debug_check("free", p, sb->object_bytes);
-    while (b != DK_REF_APP) {
+    do { /* of two threads that free it, one gets here first */
         if (!(b & DK_REF_APP))
             report_unheld("free", p, b);
-        if (__atomic_compare_exchange_n(ref, &b, b & ~DK_REF_APP, false, __ATOMIC_ACQ_REL,
-                                        __ATOMIC_RELAXED)) {
-            dk_mem_count(deferred_frees, 1);
-            return;
-        }
-    }
-    reclaim(sb, p, ref);
+        left = b == DK_REF_APP ? DK_REF_CACHED : (uint8_t)(b & ~DK_REF_APP);
+    } while (
+        !__atomic_compare_exchange_n(ref, &b, left, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+    if (left == DK_REF_CACHED)
+        reclaim(sb, p, ref);
+    else
+        dk_mem_count(deferred_frees, 1);
 }
 
 /* The object that starts at p; ends the process where there is none. */
@@ -286,7 +288,8 @@ void dk_heap_free(void *p)
     struct dk_stack *stack =
         &dk_cache_self->stacks[dk_superblock_stack[(uintptr_t)p >> DK_SLICE_SHIFT]];
     struct dk_free_object *object = stack->top;
-    if (dk_unlikely(__atomic_load_n(ref, __ATOMIC_RELAXED) != DK_REF_APP ||
+    /* Acquires what another thread did before it gave a reference back. */
+    if (dk_unlikely(__atomic_load_n(ref, __ATOMIC_ACQUIRE) != DK_REF_APP ||
                     object == stack->limit)) {
         free_slow(sb, p, ref);
         return;
@@ -316,7 +319,9 @@ size_t dk_heap_usable(const void *p)
 static bool resize_in_place(struct dk_superblock *sb, void *p, size_t size)
 {
     size_t extra = sb->debug ? DK_DEBUG_EXTRA : 0;
-    if (size + extra > sb->object_bytes || size + extra <= sb->object_bytes / 2)
+    bool same_class =
+        size + extra <= DK_CLASS_MAX_BYTES && dk_class_of(size + extra) == sb->size_class;
+    if (!same_class && (size + extra > sb->object_bytes || size + extra <= sb->object_bytes / 2))
         return false;
     if (sb->debug)
         dk_debug_resize(p, sb->object_bytes, size);
@@ -327,7 +332,7 @@ void *dk_heap_realloc(void *p, size_t size)
 {
     uint8_t *ref;
     struct dk_superblock *sb = find_start("realloc", p, &ref);
-    uint8_t b = __atomic_load_n(ref, __ATOMIC_RELAXED);
+    uint8_t b = __atomic_load_n(ref, __ATOMIC_ACQUIRE);
     if (!(b & DK_REF_APP))
         report_unheld("realloc", p, b);
     if (sb->debug)
@@ -461,10 +466,12 @@ void dk_heap_trim(void)
     if (!ready())
         return;
     dk_cache_trim();
+    dk_large_trim();
     dk_slice_trim();
 }
 
 void dk_heap_exiting(void)
 {
     exiting = true;
+    dk_cache_leave();
 }

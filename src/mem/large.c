@@ -66,7 +66,7 @@ static void *alloc_region(size_t bytes, size_t align, uint8_t ref, bool debug)
     return start;
 }
 
-static void release_late(void)
+void dk_large_trim(void)
 {
     dk_lock(&late.lock);
     struct dk_superblock *sb = late.first;
@@ -108,7 +108,7 @@ void dk_large_free(struct dk_superblock *sb)
     else if (!dk_region_release(sb->region))
         keep_for_later(sb);
     else if (dk_unlikely(__atomic_load_n(&late.first, __ATOMIC_RELAXED) != NULL))
-        release_late();
+        dk_large_trim();
 }
 
 void *dk_large_grow(struct dk_superblock *sb, size_t bytes)

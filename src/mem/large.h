@@ -16,6 +16,9 @@ void *dk_large_alloc(size_t bytes, size_t align, uint8_t ref, bool debug, bool *
  * which is freed then. NULL without memory: it is as it was. */
 void *dk_large_grow(struct dk_superblock *sb, size_t bytes);
 
+/* Releases regions of freed objects that could not be released at the time. */
+void dk_large_trim(void);
+
 /* Frees a large object that nobody holds. */
 void dk_large_free(struct dk_superblock *sb);
 

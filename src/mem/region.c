@@ -79,16 +79,19 @@ static bool make_tables(uint32_t num_chunks)
 
 int dk_region_init(void)
 {
-    if (dk_heap_span)
-        return 0;
+    int r = 0;
+    dk_lock(&space.lock);
     if (!space.num_chunks)
         space.num_chunks = (uint32_t)(reserve_range() >> DK_CHUNK_SHIFT);
-    if (!space.num_chunks || !make_tables(space.num_chunks))
-        return -ENOMEM;
-    dk_list_init(&space.all);
-    const uintptr_t span = (uintptr_t)space.num_chunks << DK_CHUNK_SHIFT;
-    __atomic_store_n(&dk_heap_span, span, __ATOMIC_RELEASE); /* pairs with dk_heap_range */
-    return 0;
+    if (!space.num_chunks || !make_tables(space.num_chunks)) {
+        r = -ENOMEM;
+    } else if (!dk_heap_span) {
+        dk_list_init(&space.all);
+        const uintptr_t span = (uintptr_t)space.num_chunks << DK_CHUNK_SHIFT;
+        __atomic_store_n(&dk_heap_span, span, __ATOMIC_RELEASE); /* pairs with dk_heap_range */
+    }
+    dk_unlock(&space.lock);
+    return r;
 }
 
 void dk_heap_range(uintptr_t *base_out, size_t *span_out)
@@ -165,11 +168,13 @@ static void give_chunks(uint32_t first, uint32_t n)
 static int back(struct dk_region *region)
 {
     size_t whole = (size_t)region->num_chunks << DK_CHUNK_SHIFT;
-    if (space.best == DK_PAGES_HUGETLB && dk_pages_back_huge(region->base, whole)) {
+    int r = space.best == DK_PAGES_HUGETLB ? dk_pages_back_huge(region->base, whole) : -ENOMEM;
+    if (r == 0) {
         region->kind = DK_PAGES_HUGETLB;
         region->bytes = whole;
-        return 0;
     }
+    if (r != -ENOMEM)
+        return r;
     region->kind = DK_PAGES_PLAIN;
     if (!dk_pages_back(region->base, region->bytes))
         return -ENOMEM;
@@ -309,8 +314,10 @@ int dk_region_create(struct dk_region **region_out, size_t bytes)
     region->told = 0;
     region->locked = false;
     memset(region->handles, 0xff, sizeof(region->handles));
-    if (back(region) < 0) {
-        give_chunks(first, n);
+    int r = back(region);
+    if (r < 0) {
+        if (r != -EFAULT)
+            give_chunks(first, n);
         return -ENOMEM;
     }
     publish(region);
@@ -339,6 +346,7 @@ bool dk_region_release(struct dk_region *region)
     dk_lock(&space.lock);
     dk_list_del(&region->link);
     dk_unlock(&space.lock);
+    tell_all(); /* of what unmap allocated */
     dk_unlock(&space.telling);
     dk_pages_drop_root(region->base, region->bytes);
     count_region(region, -1);
@@ -399,14 +407,21 @@ int dk_registrar_add(struct dk_registrar *r)
     return 0;
 }
 
+/* Returns the region after one, or (NULL) the first; NULL at the end. The list only grows at its
+ * end while `telling` is held. */
+static struct dk_region *next_region(struct dk_region *region)
+{
+    dk_lock(&space.lock);
+    struct dk_list *l = region ? region->link.next : space.all.next;
+    dk_unlock(&space.lock);
+    return l == &space.all ? NULL : dk_container_of(l, struct dk_region, link);
+}
+
 void dk_registrar_remove(struct dk_registrar *r)
 {
-    struct dk_list *l;
     dk_lock(&space.telling);
     inside = true;
-    /* The list only grows at its end meanwhile, by regions that r is not told of. */
-    dk_list_for_each (l, &space.all) {
-        struct dk_region *region = dk_container_of(l, struct dk_region, link);
+    for (struct dk_region *region = NULL; (region = next_region(region)) != NULL;) {
         unmap_one(r, region);
         if (space.present == 1u << r->index)
             unlock_from_memory(region);
@@ -416,6 +431,7 @@ void dk_registrar_remove(struct dk_registrar *r)
     space.present &= ~(1u << r->index);
     space.registrars[r->index] = NULL;
     dk_unlock(&space.lock);
+    tell_all(); /* of what unmap allocated */
     dk_unlock(&space.telling);
 }
 

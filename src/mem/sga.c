@@ -49,10 +49,13 @@ int dk_sga_free(const demi_sgarray_t *sga)
     return dk_buf_app_put(sga->sga_buf);
 }
 
-/* Whether len bytes at p are an element's: of its chain, or of what it is a view of. */
+/* Whether len bytes at p are an element's: of its chain or, of a clone, of the chain it is a view
+ * of. */
 static bool element_covers(const struct dk_buf *buf, const void *p, size_t len)
 {
-    for (; buf; buf = buf->kind == DK_BUF_VIEW && !buf->more ? buf->owner : buf->more)
+    if (buf->kind == DK_BUF_VIEW && !buf->more && buf->owner->more)
+        buf = buf->owner;
+    for (; buf; buf = buf->more)
         if (dk_buf_covers(buf, p, len))
             return true;
     return false;
@@ -170,7 +173,8 @@ int dk_sga_gather(demi_sgarray_t *sga, struct dk_buf **buf_out)
     if (copied || any_empty) { /* an empty segment points somewhere too */
         struct dk_buf *to = copied <= UINT32_MAX ? dk_buf_alloc(copied ? copied : 1, 0) : NULL;
         if (!to) {
-            dk_buf_free(chain);
+            if (chain)
+                dk_buf_free(chain);
             return -ENOMEM;
         }
         copy_segs(sga, fates, to);

@@ -33,7 +33,7 @@ int dk_sga_check_segs(const demi_sgarray_t *sga, struct dk_buf **buf_out);
 static inline bool dk_buf_covers(const struct dk_buf *buf, const void *p, size_t len)
 {
     const uint8_t *at = p;
-    return at >= buf->data && at + len <= buf->end;
+    return at >= buf->data && at <= buf->end && len <= (size_t)(buf->end - at);
 }
 
 /*

@@ -182,7 +182,9 @@ static void add_region(struct dk_region *region, uint32_t dirty)
 static int grow(void)
 {
     struct dk_region *region;
+    dk_lock(&slices.lock);
     uint32_t n = slices.num_chunks / FRACTION;
+    dk_unlock(&slices.lock);
     n = n < 1 ? 1 : n > MAX_REGION ? MAX_REGION : n;
     if (dk_region_create(&region, n * DK_CHUNK_BYTES) < 0 &&
         dk_region_create(&region, DK_CHUNK_BYTES) < 0)

@@ -222,9 +222,12 @@ void dk_superblock_detach(struct dk_superblock *sb)
 static struct dk_superblock *attach(uint32_t size_class, bool debug)
 {
     struct dk_superblock *sb = NULL;
+    struct dk_list *l, *head = &classes[size_class].partial;
     dk_lock(&classes[size_class].lock);
-    struct dk_list *l = dk_list_first(&classes[size_class].partial);
-    if (l) {
+    dk_list_for_each (l, head)
+        if (dk_container_of(l, struct dk_superblock, link)->debug == debug)
+            break; /* the first, unless DEMI_DEBUG came late */
+    if (l != head) {
         sb = dk_container_of(l, struct dk_superblock, link);
         dk_list_del(l);
         set_state(sb, ATTACHED);
@@ -329,25 +332,34 @@ static bool change_count(uint8_t *ref, uint8_t from, uint8_t to)
     return false;
 }
 
-bool dk_ref_get_many(struct dk_superblock *sb, uint64_t index)
+/* Counts one more reference; `overflow_lock` is held. 1, 0 (none can be counted), or -1: the byte
+ * changed meanwhile. */
+static int count_one_more(struct dk_superblock *sb, uint64_t index)
 {
     uint8_t *ref = &sb->refs[index];
-    bool counted = true;
-    dk_lock(&overflow_lock);
     uint8_t n = count_of(ref);
-    if (n == DK_REF_MANY) {
-        counted = sb->overflow[index] < UINT32_MAX;
-        sb->overflow[index] += counted;
-    } else if (n < DK_REF_MAX) { /* some were given back meanwhile */
-        counted = change_count(ref, n, (uint8_t)(n + 1));
-    } else if (make_overflow(sb)) {
+    if (n < DK_REF_MAX) /* some were given back */
+        return change_count(ref, n, (uint8_t)(n + 1)) ? 1 : -1;
+    if (n == DK_REF_MAX) {
+        if (!make_overflow(sb))
+            return 0;
         sb->overflow[index] = DK_REF_MAX + 1;
-        counted = change_count(ref, DK_REF_MAX, DK_REF_MANY);
-    } else {
-        counted = false;
+        return change_count(ref, DK_REF_MAX, DK_REF_MANY) ? 1 : -1;
     }
+    if (n != DK_REF_MANY || sb->overflow[index] == UINT32_MAX)
+        return 0;
+    sb->overflow[index]++;
+    return 1;
+}
+
+bool dk_ref_get_many(struct dk_superblock *sb, uint64_t index)
+{
+    int counted;
+    dk_lock(&overflow_lock);
+    while ((counted = count_one_more(sb, index)) < 0)
+        ;
     dk_unlock(&overflow_lock);
-    return counted;
+    return counted == 1;
 }
 
 bool dk_ref_put_many(struct dk_superblock *sb, uint64_t index)

@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define CLAIMED (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
 
@@ -68,14 +70,33 @@ void *dk_pages_claim(size_t bytes, size_t align)
 
 bool dk_pages_back(void *p, size_t bytes)
 {
-    return map(p, bytes, PROT_READ | PROT_WRITE, CLAIMED | MAP_FIXED) != NULL;
+    /* Not by a new mapping in place of the claim: where that fails, it may leave a hole for others.
+     */
+    int saved = errno;
+    bool done = mprotect(p, bytes, PROT_READ | PROT_WRITE) == 0;
+    errno = saved;
+    return done;
 }
 
-bool dk_pages_back_huge(void *p, size_t bytes)
+int dk_pages_back_huge(void *p, size_t bytes)
 {
-    /* Not MAP_NORESERVE: pages that are not there must be missed now, not by a signal later. */
-    return map(p, bytes, PROT_READ | PROT_WRITE,
-               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_HUGETLB) != NULL;
+    int saved = errno, r = 0;
+    /* Made elsewhere and moved, for the same reason. Not MAP_NORESERVE: pages that are not there
+     * must be missed now, not by a signal later. */
+    void *huge =
+        map(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB);
+    if (!huge)
+        return -ENOMEM;
+    if (mremap(huge, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, p) == MAP_FAILED) {
+        munmap(huge, bytes);
+        r = -ENOMEM;
+        /* The claim is whole, or was taken away by the attempt. */
+        if (mprotect(p, bytes, PROT_NONE) < 0 &&
+            mmap(p, bytes, PROT_NONE, CLAIMED | MAP_FIXED_NOREPLACE, -1, 0) != p)
+            r = -EFAULT;
+    }
+    errno = saved;
+    return r;
 }
 
 bool dk_pages_prefer_huge(void *p, size_t bytes)
@@ -112,7 +133,7 @@ bool dk_pages_move(void *to, void *from, size_t bytes)
 bool dk_pages_lock(void *p, size_t bytes)
 {
     int saved = errno;
-    bool done = mlock2(p, bytes, MLOCK_ONFAULT) == 0;
+    bool done = syscall(SYS_mlock2, p, bytes, MLOCK_ONFAULT) == 0; /* sanitizers drop munlock */
     errno = saved;
     return done;
 }
@@ -120,6 +141,6 @@ bool dk_pages_lock(void *p, size_t bytes)
 void dk_pages_unlock(void *p, size_t bytes)
 {
     int saved = errno;
-    munlock(p, bytes);
+    syscall(SYS_munlock, p, bytes);
     errno = saved;
 }

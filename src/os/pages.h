@@ -37,9 +37,12 @@ void *dk_pages_claim(size_t bytes, size_t align);
 /* Puts zeroed memory behind a part of a claim: false without memory. */
 bool dk_pages_back(void *p, size_t bytes);
 
-/* The same from the free huge pages of hugetlbfs; p and bytes are multiples of 2 MiB. false: there
- * are not enough, and nothing changed. */
-bool dk_pages_back_huge(void *p, size_t bytes);
+/*
+ * The same from the free huge pages of hugetlbfs (Linux 5.16); p and bytes are multiples of 2 MiB.
+ * 0; -ENOMEM: there are not enough, and nothing changed; -EFAULT: this part of the claim is lost,
+ * and must not be touched again.
+ */
+int dk_pages_back_huge(void *p, size_t bytes);
 
 /* Asks for transparent huge pages: false when the kernel has none. */
 bool dk_pages_prefer_huge(void *p, size_t bytes);
