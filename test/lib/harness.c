@@ -217,7 +217,7 @@ void pattern_fill(void *buf, size_t len, uint64_t seed, uint64_t at)
         byte[i] = pattern_byte(seed, at + i);
 }
 
-void pattern_check(const void *buf, size_t len, uint64_t seed, uint64_t at)
+size_t pattern_length(const void *buf, size_t len, uint64_t seed, uint64_t at)
 {
     const uint8_t *byte = buf;
     for (size_t i = 0; i < len; i++) {
@@ -229,9 +229,18 @@ void pattern_check(const void *buf, size_t len, uint64_t seed, uint64_t at)
             }
         }
         if (byte[i] != pattern_byte(seed, at + i))
-            must_hold(false, "byte %llu (%zu of this piece of %zu) is %02x, must be %02x",
-                      (unsigned long long)(at + i), i, len, byte[i], pattern_byte(seed, at + i));
+            return i;
     }
+    return len;
+}
+
+void pattern_check(const void *buf, size_t len, uint64_t seed, uint64_t at)
+{
+    const uint8_t *byte = buf;
+    const size_t i = pattern_length(buf, len, seed, at);
+    if (i < len)
+        must_hold(false, "byte %llu (%zu of this piece of %zu) is %02x, must be %02x",
+                  (unsigned long long)(at + i), i, len, byte[i], pattern_byte(seed, at + i));
 }
 
 void pattern_check_sga(const demi_sgarray_t *sga, uint64_t seed, uint64_t at)
@@ -378,7 +387,7 @@ void child_exit(int status)
 
 int child_wait(int pid)
 {
-    const uint64_t give_up = now_ns() + 2u * PATIENCE_S * 1000000000u;
+    const uint64_t give_up = now_ns() + 2 * PATIENCE_S * 1000000000ull;
     int status = 0;
     for (;;) {
         pid_t got = waitpid(pid, &status, WNOHANG);

@@ -84,9 +84,11 @@ size_t sga_bytes(const demi_sgarray_t *sga);
 /* Copies the segments one after another into buf, at most len bytes; returns sga_bytes. */
 size_t sga_copy_out(const demi_sgarray_t *sga, void *buf, size_t len);
 
-/* Byte `at` of the pattern of `seed`; fill and check of a run of it. */
+/* Byte `at` of the pattern of `seed`; fill and check of a run of it. pattern_length says how many
+ * bytes are as they must be, in any thread. */
 uint8_t pattern_byte(uint64_t seed, uint64_t at);
 void pattern_fill(void *buf, size_t len, uint64_t seed, uint64_t at);
+size_t pattern_length(const void *buf, size_t len, uint64_t seed, uint64_t at);
 void pattern_check(const void *buf, size_t len, uint64_t seed, uint64_t at);
 void pattern_check_sga(const demi_sgarray_t *sga, uint64_t seed, uint64_t at);
 

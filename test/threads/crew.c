@@ -57,6 +57,11 @@ bool crew_failed(void)
     return failed;
 }
 
+const char *crew_failure(void)
+{
+    return failure;
+}
+
 void crew_fails(const char *what, const char *file, int line)
 {
     crew_fails_errno(what, 0, file, line);

@@ -39,8 +39,9 @@ void crew_start(int n, crew_fn fn, void *arg);
 /* Waits for all, and fails the test if one failed. */
 void crew_join(void);
 
-/* Whether a check failed so far: the others should stop. */
+/* Whether a check failed so far: the others should stop. What failed first, and where. */
 bool crew_failed(void);
+const char *crew_failure(void);
 
 void crew_fails(const char *what, const char *file, int line);
 void crew_fails_errno(const char *what, int error, const char *file, int line);

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 struct item {
@@ -163,6 +164,48 @@ static void test_pages_reserved_are_zero_and_writable(void **state)
     dk_pages_release(NULL, bytes);
 }
 
+/* Whether every page of the range is mapped: nobody else may come to lie in a claim. */
+static bool is_mapped(void *p, size_t bytes)
+{
+    static unsigned char resident[1 << 16];
+    assert_true(bytes / 4096 <= sizeof resident);
+    return mincore(p, bytes, resident) == 0;
+}
+
+static void test_pages_of_a_claim_are_backed_and_unbacked_and_stay_claimed(void **state)
+{
+    (void)state;
+    const size_t bytes = (size_t)64 << 20, part = (size_t)8 << 20;
+    uint8_t *p = dk_pages_claim(bytes, (size_t)2 << 20);
+    assert_non_null(p);
+    assert_int_equal((uintptr_t)p % ((size_t)2 << 20), 0);
+    for (int round = 0; round < 2; round++) {
+        assert_true(dk_pages_back(p + part, part));
+        assert_int_equal(p[part] + p[2 * part - 1], 0);
+        p[part] = p[2 * part - 1] = 1;
+        dk_pages_unback(p + part, part);
+        assert_true(is_mapped(p, bytes));
+    }
+    dk_pages_release(p, bytes);
+}
+
+/* The place of a mapping that failed must not be free for others meanwhile. */
+static void test_pages_huge_that_are_not_there_leave_the_claim_whole(void **state)
+{
+    (void)state;
+    const size_t bytes = (size_t)64 << 30;
+    uint8_t *p = dk_pages_claim(bytes, (size_t)2 << 20);
+    assert_non_null(p);
+    if (dk_pages_back_huge(p, bytes)) {
+        print_message("there are 64 GiB of huge pages\n");
+        dk_pages_release(p, bytes);
+        skip();
+    }
+    assert_true(is_mapped(p, (size_t)2 << 20));
+    assert_true(is_mapped(p + bytes - ((size_t)2 << 20), (size_t)2 << 20));
+    dk_pages_release(p, bytes);
+}
+
 int main(void)
 {
     alarm(60);
@@ -174,6 +217,8 @@ int main(void)
         cmocka_unit_test(test_futex_says_why_it_returns),
         cmocka_unit_test(test_clock_goes_forward),
         cmocka_unit_test(test_pages_reserved_are_zero_and_writable),
+        cmocka_unit_test(test_pages_of_a_claim_are_backed_and_unbacked_and_stay_claimed),
+        cmocka_unit_test(test_pages_huge_that_are_not_there_leave_the_claim_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
