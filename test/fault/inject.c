@@ -105,7 +105,7 @@ WRAP(void, free, void *block)
 #define WRAP_MMAP(name)                                                                            \
     WRAP(void *, name, void *at, size_t len, int prot, int flags, int fd, off_t offset)            \
     {                                                                                              \
-        if (fails(INJECT_MEMORY))                                                                  \
+        if (fails(INJECT_MEMORY) || fails(INJECT_PAGES))                                           \
             return MAP_FAILED;                                                                     \
         void *map = __real_##name(at, len, prot, flags, fd, offset);                               \
         blocks += map != MAP_FAILED && (flags & MAP_FIXED) == 0; /* else it replaces one */        \
@@ -117,8 +117,25 @@ WRAP_MMAP(mmap64)
 
 WRAP(int, munmap, void *map, size_t len)
 {
+    if (fails(INJECT_UNMAP))
+        return -1;
     blocks--;
     return __real_munmap(map, len);
+}
+
+WRAP(int, mprotect, void *map, size_t len, int prot)
+{
+    return fails(INJECT_MEMORY) || fails(INJECT_PAGES) ? -1 : __real_mprotect(map, len, prot);
+}
+
+WRAP(int, madvise, void *map, size_t len, int advice)
+{
+    return fails(INJECT_PAGES) ? -1 : __real_madvise(map, len, advice);
+}
+
+WRAP(int, mlock2, const void *map, size_t len, unsigned flags)
+{
+    return fails(INJECT_PAGES) ? -1 : __real_mlock2(map, len, flags);
 }
 
 WRAP(int, socket, int domain, int type, int protocol)

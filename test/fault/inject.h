@@ -12,7 +12,9 @@
 
 enum inject_kind {
     INJECT_NOTHING,
-    INJECT_MEMORY,     /* malloc, calloc, realloc, aligned_alloc, mmap */
+    INJECT_MEMORY,     /* malloc, calloc, realloc, aligned_alloc, mmap, mprotect */
+    INJECT_PAGES,      /* mmap, mprotect, madvise, mlock2: what the heap asks for */
+    INJECT_UNMAP,      /* munmap */
     INJECT_DESCRIPTOR, /* socket, accept4, epoll_create1, eventfd */
     INJECT_ACCEPT,     /* accept4 */
     INJECT_WATCH,      /* epoll_ctl */
