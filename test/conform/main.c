@@ -19,6 +19,7 @@ static const struct {
     {"sga", run_sga_tests},
     {"element", run_element_tests},
     {"lend", run_lend_tests},
+    {"zerocopy", run_zerocopy_tests},
     {"cancel", run_cancel_tests},
     {"close", run_close_tests},
     {"accept", run_accept_tests},

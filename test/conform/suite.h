@@ -18,6 +18,7 @@ int run_sleep_tests(void);    /* two threads at one token; signals */
 int run_sga_tests(void);      /* allocation, free, clone */
 int run_element_tests(void);  /* what is pushed is what is popped */
 int run_lend_tests(void);     /* memory lent to a push; late readers */
+int run_zerocopy_tests(void); /* memory by reference; counters of copies */
 int run_cancel_tests(void);   /* demi_cancel */
 int run_close_tests(void);    /* demi_close, demi_shutdown */
 int run_accept_tests(void);   /* listen, accept, connect */
