@@ -822,6 +822,33 @@ static void test_debug_set_late_checks_what_is_allocated_later(void **state)
     }
 }
 
+/* Objects of both kinds are there at the same time. */
+static void test_debug_set_and_unset_does_no_harm(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(debug_sizes); i++) {
+        const int pid = child_fork();
+        if (pid == 0) {
+            const size_t size = debug_sizes[i];
+            void *held[60];
+            for (size_t k = 0; k < 20; k++) {
+                dk_heap_set_debug(k % 2 == 0);
+                for (size_t n = 0; n < 3; n++) {
+                    CHILD((held[3 * k + n] = demi_malloc(size)) != NULL);
+                    memset(held[3 * k + n], 1, demi_usable_size(held[3 * k + n]));
+                }
+                demi_free(held[3 * k + 1]);
+                CHILD((held[3 * k + 1] = demi_malloc(size)) != NULL);
+            }
+            for (size_t k = 0; k < COUNT_OF(held); k++)
+                demi_free(held[k]);
+            child_exit(0);
+        }
+        const int status = child_wait(pid);
+        must_hold(status == 0, "%zu bytes: status %x", debug_sizes[i], (unsigned)status);
+    }
+}
+
 static void test_debug_misuse_is_found_as_without(void **state)
 {
     (void)state;
@@ -943,6 +970,7 @@ int main(int argc, char **argv)
         BOUNDED(test_debug_underrun_is_found_by_freeing_the_neighbour),
         BOUNDED(test_debug_write_after_free_is_found_at_reuse),
         BOUNDED(test_debug_set_late_checks_what_is_allocated_later),
+        BOUNDED(test_debug_set_and_unset_does_no_harm),
         BOUNDED(test_debug_misuse_is_found_as_without),
         BOUNDED(test_debug_by_environment_is_heard_by_the_first_call),
     };

@@ -197,6 +197,40 @@ static void test_threads_that_ended_leave_nothing(void **state)
     kit_must_be_back(before);
 }
 
+static pthread_key_t last_words;
+
+/* The heap's own end of the thread came before: its key is older. */
+static void use_at_the_end(void *arg)
+{
+    (void)arg;
+    for (size_t size = 1; size < MIB; size = size * 2 + 1) {
+        uint8_t *p = dk_heap_zalloc(size), *q = dk_heap_malloc(size);
+        if (p == NULL || q == NULL || !kit_is_zero(p, size))
+            crew_fails("a thread that ends may allocate", __FILE__, __LINE__);
+        dk_heap_free(p);
+        dk_heap_free(q);
+    }
+}
+
+static void leave_last_words(int index, void *arg)
+{
+    use_briefly(index, arg);
+    CREW_CHECK(pthread_setspecific(last_words, &last_words) == 0);
+}
+
+static void test_threads_that_allocate_at_their_very_end_leave_nothing(void **state)
+{
+    (void)state;
+    assert_int_equal(pthread_key_create(&last_words, use_at_the_end), 0);
+    const struct kit_gauges before = kit_gauges();
+    for (int round = 0; round < 5; round++) {
+        crew_start(6, leave_last_words, NULL);
+        crew_join();
+    }
+    kit_must_be_back(before);
+    pthread_key_delete(last_words);
+}
+
 enum { HANDED = 3000, CREW = 4 };
 
 static _Atomic(uint8_t *) handed[CREW][HANDED];
@@ -419,6 +453,7 @@ int main(void)
         cmocka_unit_test(test_fork_of_a_fork_has_a_heap),
         cmocka_unit_test(test_exiting_frees_of_this_thread_do_nothing),
         cmocka_unit_test(test_threads_that_ended_leave_nothing),
+        cmocka_unit_test(test_threads_that_allocate_at_their_very_end_leave_nothing),
         cmocka_unit_test(test_objects_allocated_here_are_freed_there),
         cmocka_unit_test(test_put_here_comes_before_reuse_there),
         cmocka_unit_test(test_objects_of_a_thread_that_ended_live_on),
