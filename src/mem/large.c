@@ -66,6 +66,14 @@ static void *alloc_region(size_t bytes, size_t align, uint8_t ref, bool debug)
     return start;
 }
 
+static void keep_for_later(struct dk_superblock *sb)
+{
+    dk_lock(&late.lock);
+    sb->link.next = (struct dk_list *)late.first;
+    late.first = sb;
+    dk_unlock(&late.lock);
+}
+
 void dk_large_trim(void)
 {
     dk_lock(&late.lock);
@@ -74,17 +82,10 @@ void dk_large_trim(void)
     dk_unlock(&late.lock);
     while (sb) {
         struct dk_superblock *next = (struct dk_superblock *)sb->link.next;
-        dk_region_release(sb->region);
+        if (!dk_region_release(sb->region))
+            keep_for_later(sb);
         sb = next;
     }
-}
-
-static void keep_for_later(struct dk_superblock *sb)
-{
-    dk_lock(&late.lock);
-    sb->link.next = (struct dk_list *)late.first;
-    late.first = sb;
-    dk_unlock(&late.lock);
 }
 
 void *dk_large_alloc(size_t bytes, size_t align, uint8_t ref, bool debug, bool *zero_out)

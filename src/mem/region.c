@@ -353,8 +353,8 @@ bool dk_region_release(struct dk_region *region)
     for (uint32_t i = 0; i < region->num_chunks; i++)
         dk_chunk_region[first + i] = NULL;
     uint32_t n = region->num_chunks;
-    dk_pages_unback(region->base, (size_t)n << DK_CHUNK_SHIFT);
-    give_chunks(first, n);
+    if (dk_pages_unback(region->base, (size_t)n << DK_CHUNK_SHIFT))
+        give_chunks(first, n);
     return true;
 }
 

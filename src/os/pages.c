@@ -107,10 +107,10 @@ bool dk_pages_prefer_huge(void *p, size_t bytes)
     return done;
 }
 
-void dk_pages_unback(void *p, size_t bytes)
+bool dk_pages_unback(void *p, size_t bytes)
 {
-    if (!map(p, bytes, PROT_NONE, CLAIMED | MAP_FIXED))
-        dk_pages_purge(p, bytes); /* too many mappings: it stays accessible, but empty */
+    /* With too many mappings it stays accessible, but empty. */
+    return map(p, bytes, PROT_NONE, CLAIMED | MAP_FIXED) || dk_pages_purge(p, bytes);
 }
 
 bool dk_pages_purge(void *p, size_t bytes)

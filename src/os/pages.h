@@ -47,8 +47,10 @@ int dk_pages_back_huge(void *p, size_t bytes);
 /* Asks for transparent huge pages: false when the kernel has none. */
 bool dk_pages_prefer_huge(void *p, size_t bytes);
 
-/* Takes the memory from a part of a claim. */
-void dk_pages_unback(void *p, size_t bytes);
+/* Takes the memory from a part of a claim. false: it could not, and this part must not be used
+ * again.
+ */
+bool dk_pages_unback(void *p, size_t bytes);
 
 /* Gives memory back until it is touched again, then it is zero. false: it stayed as it was. */
 bool dk_pages_purge(void *p, size_t bytes);
