@@ -220,8 +220,10 @@ void *dk_heap_aligned(size_t align, size_t size)
 static void reclaim(struct dk_superblock *sb, uint8_t *p, uint8_t *ref)
 {
     const struct dk_free_object object = {p, ref};
-    if (sb->debug)
+    if (sb->debug) {
+        dk_debug_check("free", p, sb->object_bytes);
         dk_debug_free(p, sb->object_bytes);
+    }
     if (sb->size_class == DK_LARGE) {
         if (sb->debug)
             dk_debug_gone(p, sb->object_bytes);
@@ -252,8 +254,6 @@ static __attribute__((noinline)) void free_slow(struct dk_superblock *sb, uint8_
         return;
     if (!(b & DK_REF_APP))
         report_unheld("free", p, b);
-    if (sb->debug)
-        dk_debug_check("free", p, sb->object_bytes);
     do { /* of two threads that free it, one gets here first */
         if (!(b & DK_REF_APP))
             report_unheld("free", p, b);

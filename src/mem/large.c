@@ -70,7 +70,7 @@ static void keep_for_later(struct dk_superblock *sb)
 {
     dk_lock(&late.lock);
     sb->link.next = (struct dk_list *)late.first;
-    late.first = sb;
+    __atomic_store_n(&late.first, sb, __ATOMIC_RELAXED);
     dk_unlock(&late.lock);
 }
 
@@ -78,7 +78,7 @@ void dk_large_trim(void)
 {
     dk_lock(&late.lock);
     struct dk_superblock *sb = late.first;
-    late.first = NULL;
+    __atomic_store_n(&late.first, NULL, __ATOMIC_RELAXED);
     dk_unlock(&late.lock);
     while (sb) {
         struct dk_superblock *next = (struct dk_superblock *)sb->link.next;
