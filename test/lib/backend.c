@@ -100,6 +100,11 @@ bool backend_can(uint32_t what)
     return (chosen->can & what) == what;
 }
 
+bool backend_spins(void)
+{
+    return chosen->poll != NULL && strcmp(chosen->poll, "always") == 0;
+}
+
 const char *backend_missing(void)
 {
     static char reason[256];

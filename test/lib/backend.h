@@ -53,6 +53,9 @@ void backend_list(void);
 const struct backend *backend(void);
 bool backend_can(uint32_t what);
 
+/* Whether a thread that leads never sleeps. */
+bool backend_spins(void);
+
 /* Why the backend cannot run on this machine, or NULL. */
 const char *backend_missing(void);
 

@@ -33,6 +33,10 @@ typedef void (*crew_fn)(int index, void *arg);
         }                                                                                          \
     } while (0)
 
+/* How often to do what n times is usual for: less where a leader spins for ever, because there
+ * every other thread waits for its turn of a processor. */
+int crew_rounds(int n);
+
 /* Starts n threads that run fn(index, arg); they begin together. */
 void crew_start(int n, crew_fn fn, void *arg);
 

@@ -132,10 +132,7 @@ static void test_memory_queues_connect_instances(void **state)
 {
     (void)state;
     workers("4");
-    const char *poll = backend()->poll;
-    const bool spins =
-        poll != NULL && strcmp(poll, "always") == 0; /* more threads than processors */
-    struct mesh mesh = {.threads = 3, .rounds = spins ? 200 : 2000};
+    struct mesh mesh = {.threads = 3, .rounds = crew_rounds(2000)};
     for (int i = 0; i < mesh.threads; i++)
         must(demi_queue(&mesh.memory[i], 4));
     crew_start(mesh.threads, mesh_worker, &mesh);

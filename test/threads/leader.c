@@ -75,7 +75,7 @@ static void test_completion_wakes_the_thread_that_waits_for_it_and_no_other(void
 {
     (void)state;
     uint64_t random = seed_choose(__func__);
-    enum { ROUNDS = 400 };
+    const int rounds = crew_rounds(400);
     struct wakers *wakers = calloc(1, sizeof *wakers);
     int expected[THREADS] = {0};
     for (int i = 0; i < THREADS; i++) {
@@ -88,7 +88,7 @@ static void test_completion_wakes_the_thread_that_waits_for_it_and_no_other(void
     crew_start(THREADS, wait_and_count, wakers);
     for (int i = 0; i < THREADS; i++)
         await_asleep(wakers->pops[i]);
-    for (int round = 0; round < ROUNDS; round++) {
+    for (int round = 0; round < rounds; round++) {
         const uint32_t i = random_below(&random, THREADS);
         push_tag(wakers->pairs[i].tx, 1);
         await_count(&wakers->returned[i], ++expected[i]);
@@ -105,8 +105,8 @@ static void test_completion_wakes_the_thread_that_waits_for_it_and_no_other(void
     long switches = 0;
     for (int i = 0; i < THREADS; i++)
         switches += wakers->switches[i];
-    must_hold(switches < 6l * ROUNDS, "%ld switches of %d waiting threads in %d rounds: a herd",
-              switches, THREADS, ROUNDS);
+    must_hold(switches < 6l * rounds, "%ld switches of %d waiting threads in %d rounds: a herd",
+              switches, THREADS, rounds);
     for (int i = 0; i < THREADS; i++)
         pair_close(wakers->pairs[i]);
     free(wakers);
@@ -150,9 +150,10 @@ static void run_ring(int threads, uint64_t hops)
 static void test_ring_of_threads_one_element_never_sticks(void **state)
 {
     (void)state;
-    run_ring(2, 6000);
-    run_ring(3, 6000);
-    run_ring(THREADS, 6000);
+    const uint64_t hops = (uint64_t)crew_rounds(6000);
+    run_ring(2, hops);
+    run_ring(3, hops);
+    run_ring(THREADS, hops);
 }
 
 struct echoes {
@@ -178,7 +179,7 @@ static void test_threads_echo_each_on_its_own_pair(void **state)
 {
     (void)state;
     struct echoes *echoes = calloc(1, sizeof *echoes);
-    echoes->rounds = 2500;
+    echoes->rounds = crew_rounds(2500);
     for (int i = 0; i < THREADS; i++)
         echoes->pairs[i] = pair_make();
     crew_start(THREADS, echo_own, echoes);
@@ -233,7 +234,7 @@ static void test_one_thread_serves_what_the_others_push(void **state)
     (void)state;
     backend_needs(CAN_RELIABLE); /* nothing holds the clients back */
     struct server *server = calloc(1, sizeof *server);
-    server->requests = 1500;
+    server->requests = crew_rounds(1500);
     for (int i = 1; i < THREADS; i++)
         server->pairs[i] = pair_make();
     crew_start(THREADS, serve, server);
@@ -274,7 +275,7 @@ static void test_many_producers_and_consumers_of_one_queue(void **state)
     (void)state;
     backend_needs(CAN_REFERENCE);
     for (uint32_t capacity = 0; capacity <= 4; capacity += 2) {
-        struct many many = {.each = 2500};
+        struct many many = {.each = crew_rounds(2500)};
         const int total = PRODUCERS * many.each;
         many.left = total;
         many.seen = calloc((size_t)total, sizeof *many.seen);
@@ -306,7 +307,7 @@ static void test_waiting_threads_do_not_keep_others_out(void **state)
     struct pair pair = pair_make();
     crew_start(3, wait_for_ever, waiting);
     uint64_t longest = 0;
-    for (int i = 0; i < 300; i++) {
+    for (int i = 0; i < crew_rounds(300); i++) {
         const uint64_t start = now_ns();
         struct pair fresh = pair_make();
         demi_qtoken_t qt = pop_start(fresh.rx);

@@ -80,7 +80,7 @@ static void test_cancel_racing_completion_every_element_comes_once(void **state)
     struct cancel_race *race = calloc(1, sizeof *race);
     race->seed = seed_choose(__func__);
     race->pair = pair_make();
-    race->elements = 4000;
+    race->elements = crew_rounds(4000);
     crew_start(RACERS, cancel_race, race);
     crew_join();
     print_message("%d of the pops were cancelled\n", race->cancelled);
@@ -247,7 +247,7 @@ static void free_elsewhere(int index, void *arg)
 static void test_buffers_allocated_here_are_freed_there(void **state)
 {
     (void)state;
-    struct free_elsewhere there = {.elements = 3000};
+    struct free_elsewhere there = {.elements = crew_rounds(3000)};
     must(demi_queue(&there.qd, 16));
     crew_start(4, free_elsewhere, &there);
     crew_join();
