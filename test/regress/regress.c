@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Of one batch of events, an earlier one led to the close of a socket that a later one was of. */
 static void test_event_of_a_socket_closed_meanwhile_is_dropped(void **state)
@@ -91,6 +92,63 @@ static void test_fini_while_a_waiter_is_between_two_sleeps_is_ebusy(void **state
     pair_close(other);
 }
 
+struct bytes {
+    int qd;
+    atomic_int popped;
+    atomic_int failed;
+};
+
+static void *pop_bytes(void *arg)
+{
+    struct bytes *bytes = arg;
+    for (bool end = false; !end && !bytes->failed;) {
+        struct waiting waiting = {0};
+        waiting.error = demi_pop(&waiting.qt, bytes->qd);
+        if (waiting.error == 0)
+            wait_long(&waiting);
+        if (waiting.error != 0 || waiting.qr.qr_opcode != DEMI_OPC_POP) {
+            bytes->failed = 1;
+            break;
+        }
+        const size_t len = sga_bytes(&waiting.qr.qr_value.sga);
+        (void)demi_sgafree(&waiting.qr.qr_value.sga);
+        bytes->popped += (int)len;
+        end = len == 0;
+    }
+    return NULL;
+}
+
+/* One thread read a socket empty; what arrived right then was an event that another one fetched,
+ * and the first took it for what it had just read. */
+static void test_event_fetched_while_another_thread_reads_is_not_old_news(void **state)
+{
+    (void)state;
+    backend_needs(CAN_LISTEN | CAN_KERNEL);
+    uint64_t random = seed_choose(__func__);
+    struct bytes bytes = {0};
+    pthread_t threads[2];
+    int peer, sent = 0;
+    plain_pair(&bytes.qd, &peer);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, pop_bytes, &bytes), 0);
+    for (int round = 0; round < (under_sanitizer() ? 2000 : 20000); round++) {
+        for (int i = 0; i < 2; i++) {
+            plain_send(peer, "x", 1);
+            for (uint32_t spin = random_below(&random, 300); spin > 0; spin--)
+                atomic_thread_fence(memory_order_seq_cst);
+        }
+        sent += 2;
+        const uint64_t give_up = now_ns() + PATIENCE_S * 500000000ull;
+        while (bytes.popped != sent)
+            must_hold(now_ns() < give_up && !bytes.failed, "round %d: a byte never came", round);
+    }
+    close(peer);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    must_hold(bytes.failed == 0, "a pop failed");
+    must(demi_close(bytes.qd));
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2 || !backend_choose(argv[1])) {
@@ -106,6 +164,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         STARTED(test_event_of_a_socket_closed_meanwhile_is_dropped),
         STARTED(test_fini_while_a_waiter_is_between_two_sleeps_is_ebusy),
+        STARTED(test_event_fetched_while_another_thread_reads_is_not_old_news),
     };
     return cmocka_run_group_tests_name("regress", tests, NULL, NULL);
 }

@@ -92,7 +92,7 @@ struct dk_sock {
                      do not match */
     int fd;
     uint32_t rx_bytes; /* offered to the next receive */
-    uint64_t emptied;  /* k->fills when the socket was last read empty: older events are old news */
+    uint64_t emptied;  /* k->fills before it was last read empty: what those report is old news */
     int32_t rx_error;  /* every further pop fails with it */
     int32_t tx_error;
     uint8_t state; /* enum dk_sock_state */

@@ -73,19 +73,29 @@ static void deliver(struct dk_sock *s, struct dk_rxslab *slab, size_t len,
     dk_op_complete(op, 0);
 }
 
-/* What is reported by events that were fetched before now has been read. */
-static void set_empty(struct dk_sock *s)
+/*
+ * How many fills there were: read before a receive that may empty the socket. Another thread may
+ * fetch the event of what arrives right after the receive.
+ */
+static uint64_t fills_now(const struct dk_sock *s)
 {
-    s->readable = false;
-    s->emptied = __atomic_load_n(&s->k->fills, __ATOMIC_RELAXED);
+    return __atomic_load_n(&s->k->fills, __ATOMIC_ACQUIRE);
 }
 
-/* A receive that yielded nothing. Returns true when another try is worth it. */
-static bool receive_failed(struct dk_sock *s, int error)
+/* What the events of those fills report has been read. */
+static void set_empty(struct dk_sock *s, uint64_t fills)
+{
+    s->readable = false;
+    s->emptied = fills;
+}
+
+/* A receive, begun after so many fills, that yielded nothing. Returns true when another try is
+ * worth it. */
+static bool receive_failed(struct dk_sock *s, int error, uint64_t fills)
 {
     if (error == EINTR)
         return true;
-    set_empty(s);
+    set_empty(s, fills);
     if (error == EAGAIN)
         return false;
     if (s->stream) {
@@ -116,9 +126,10 @@ static bool receive_stream(struct dk_sock *s)
         complete_pop(s, -ENOMEM); /* the data stays in the socket */
         return true;
     }
+    uint64_t fills = fills_now(s);
     ssize_t n = recv(s->fd, to, room, MSG_DONTWAIT);
     if (n < 0)
-        return receive_failed(s, errno);
+        return receive_failed(s, errno, fills);
     if (n == 0) {
         s->eof = true;
         dk_sock_end_pops(s, 0);
@@ -128,7 +139,7 @@ static bool receive_stream(struct dk_sock *s)
     deliver(s, slab, (size_t)n, NULL, 0);
     /* A short read emptied the socket: what comes later is a new event. */
     if ((uint32_t)n < room && !s->alarmed)
-        set_empty(s);
+        set_empty(s, fills);
     return s->readable;
 }
 
@@ -143,9 +154,10 @@ static bool receive_datagram(struct dk_sock *s)
         complete_pop(s, -ENOMEM);
         return true;
     }
+    uint64_t fills = fills_now(s);
     ssize_t n = recvfrom(s->fd, to, room, MSG_DONTWAIT, (struct sockaddr *)&peer, &peer_len);
     if (n < 0)
-        return receive_failed(s, errno);
+        return receive_failed(s, errno, fills);
     deliver(s, slab, (size_t)n, &peer, peer_len);
     return true;
 }
