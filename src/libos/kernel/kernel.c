@@ -38,8 +38,19 @@ static const char *const stat_names[DK_KERNEL_STATS_COUNT] = {DK_KERNEL_STATS(NA
 static void kernel_kick(struct dk_poller *p)
 {
     struct dk_kernel *k = (struct dk_kernel *)p;
-    __atomic_store_n(&k->kicked, 1, __ATOMIC_RELEASE);
     eventfd_write(k->kickfd, 1);
+    __atomic_store_n(&k->kicked, 1, __ATOMIC_RELEASE);
+}
+
+/* Reads the kick. `kicked` is set after the write and taken back before the read, so that a written
+ * kickfd, which nobody would sleep over, never stands with `kicked` unset. */
+static void take_kick(struct dk_kernel *k)
+{
+    eventfd_t ignored;
+    if (dk_unlikely(__atomic_load_n(&k->kicked, __ATOMIC_RELAXED)) &&
+        __atomic_exchange_n(&k->kicked, 0, __ATOMIC_ACQ_REL) &&
+        eventfd_read(k->kickfd, &ignored) < 0)
+        ignored = 0; /* one read took several writes */
 }
 
 static void close_engine(struct dk_engine **e)
@@ -70,7 +81,8 @@ static void change_engine(struct dk_kernel *k)
             dk_log(DK_LOG_ERROR, "cannot watch descriptor %d with epoll: %s", s->q->qd,
                    strerror(-r));
     }
-    kernel_kick(&k->poller); /* its thread may be asleep in it */
+    if (__atomic_load_n(&k->armed, __ATOMIC_ACQUIRE) == old)
+        kernel_kick(&k->poller); /* its thread is asleep in it, or about to be */
     dk_instance_eventfd_add(k->inst, k->engine->ops->fd(k->engine));
     dk_statfile_set_text(k->block, k->engine->ops->name);
     dk_count(&k->stats->engine_changes, 1);
@@ -168,10 +180,7 @@ static void kernel_block(struct dk_poller *p, int64_t timeout_ns)
     if (e && __atomic_load_n(&k->mail.num, __ATOMIC_ACQUIRE) == 0)
         fill(k, &k->mail, e, timeout_ns);
     __atomic_store_n(&k->armed, NULL, __ATOMIC_RELEASE);
-    eventfd_t ignored;
-    if (dk_unlikely(__atomic_load_n(&k->kicked, __ATOMIC_ACQUIRE)) &&
-        eventfd_read(k->kickfd, &ignored) == 0)
-        __atomic_store_n(&k->kicked, 0, __ATOMIC_RELEASE);
+    take_kick(k);
 }
 
 static int kernel_fd(struct dk_poller *p)
