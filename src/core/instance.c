@@ -11,7 +11,6 @@
 #include "os/statfile.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -112,20 +111,25 @@ void dk_lead_take(struct dk_instance *inst)
     }
 }
 
-/* Wakes one follower to take the lead, unless somebody leads or sleeps in the device. */
+/* Whether somebody leads, sleeps in the device, or is on the way to lead. */
+static bool is_manned(const struct dk_instance *inst)
+{
+    return inst->sleeper || inst->heir || __atomic_load_n(&inst->lead.word, __ATOMIC_RELAXED) != 0;
+}
+
+/* Wakes one follower to take the lead, where somebody must. */
 static void promote(struct dk_instance *inst)
 {
     struct dk_list *l;
     dk_lock(&inst->tokens);
-    if (!inst->sleeper && __atomic_load_n(&inst->lead.word, __ATOMIC_RELAXED) == 0) {
+    if (!is_manned(inst)) {
         dk_list_for_each (l, &inst->waiters) {
             struct dk_waiter *w = dk_container_of(l, struct dk_waiter, link);
-            if (w->futex == DK_WAITER_SLEEPS) {
-                dk_waiter_wake(w, DK_WAITER_PROMOTED);
-                break;
-            }
-            if (w->futex == DK_WAITER_PROMOTED)
-                break; /* it is on its way */
+            if (!dk_waiter_wake(w))
+                continue; /* its operation completed: it leaves */
+            __atomic_store_n(&inst->heir, w, __ATOMIC_RELAXED);
+            dk_count(&inst->stats->handovers, 1);
+            break;
         }
     }
     dk_unlock(&inst->tokens);
@@ -144,17 +148,10 @@ void dk_lead_drop_slow(struct dk_instance *inst)
             return; /* the new holder runs them, and promotes */
         dk_run_posted(inst);
     }
-    /* Pairs with the fence in follow(): either we see the follower or it finds the lead free. */
-    if (__atomic_load_n(&inst->num_waiters, __ATOMIC_RELAXED) != 0)
+    /* Pairs with the fence in follow(): either we see the follower or it finds the lead free, and
+     * the queue that the device has got meanwhile. */
+    if (__atomic_load_n(&inst->num_waiters, __ATOMIC_RELAXED) != 0 && dk_instance_needs_lead(inst))
         promote(inst);
-}
-
-bool dk_lead_yield(struct dk_instance *inst)
-{
-    dk_unlock(&inst->lead);
-    for (int i = 0; i < 1000 && __atomic_load_n(&inst->lead_wanted, __ATOMIC_RELAXED) != 0; i++)
-        sched_yield();
-    return dk_lead_try(inst);
 }
 
 /* Starts op on its queue; the lead is held, or the queue locks itself. */
@@ -297,6 +294,14 @@ bool dk_instance_rearm(struct dk_instance *inst, uint64_t seen_done)
     inst->eventfd_armed = quiet;
     dk_unlock(&inst->tokens);
     return quiet;
+}
+
+void dk_instance_tell(struct dk_instance *inst)
+{
+    if (inst->eventfd_armed) {
+        inst->eventfd_armed = 0;
+        eventfd_write(inst->kickfd, 1);
+    }
 }
 
 void dk_instance_eventfd_add(struct dk_instance *inst, int fd)

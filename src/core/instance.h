@@ -13,7 +13,10 @@
  * lead_wanted and takes the lead between two polls.
  *
  * One waiter at a time sleeps in the device (`sleeper`); the others are followers and sleep on
- * their own futex. When the sleeper or leader leaves, dk_lead_drop wakes one follower to take over.
+ * their own futex. When the sleeper or leader leaves, dk_lead_drop wakes one follower to take over:
+ * it becomes the `heir`, and while there is one nobody else is woken for that. An heir that leaves
+ * its wait without having led passes the lead on. An instance whose device has no queue needs no
+ * leader: there all are followers, and none is ever woken to lead.
  */
 #ifndef DK_CORE_INSTANCE_H
 #define DK_CORE_INSTANCE_H
@@ -63,6 +66,7 @@ struct dk_poller_ops {
 
 struct dk_poller {
     const struct dk_poller_ops *ops;
+    uint32_t queues; /* that it serves; changed under the lead, see dk_poller_add_queues */
 };
 
 struct dk_sched_options {
@@ -80,6 +84,7 @@ struct dk_sched_options {
     X(sleeps, "core.sleeps")           /* sleeps in the device */                                  \
     X(wakeups, "core.wakeups")         /* threads woken because their operation completed */       \
     X(handovers, "core.handovers")     /* threads woken to take the lead */                        \
+    X(asleep, "core.asleep")           /* gauge: threads asleep in a wait, and not woken yet */    \
     X(posted, "core.posted")           /* operations run by another thread than their issuer */    \
     X(array_reads, "core.array_reads") /* token arrays read whole */
 
@@ -102,6 +107,7 @@ struct dk_instance {
     struct dk_op *free_ops; /* most recently freed first */
     struct dk_list waiters; /* threads asleep or about to sleep */
     struct dk_waiter *sleeper;
+    struct dk_waiter *heir; /* awake, and about to take the lead; it alone sets this back */
     struct dk_list posted;
     uint32_t num_posted;
     uint32_t num_waiting; /* threads inside dk_wait */
@@ -169,8 +175,18 @@ static inline void dk_lead_drop(struct dk_instance *inst)
         inst->lead.word = 0;
 }
 
-/* Gives way to a thread that waits for the lead, and tries to take it again. */
-bool dk_lead_yield(struct dk_instance *inst);
+/* Whether there is a device that somebody should look at while threads wait. */
+static inline bool dk_instance_needs_lead(const struct dk_instance *inst)
+{
+    return inst->poller && __atomic_load_n(&inst->poller->queues, __ATOMIC_RELAXED) != 0;
+}
+
+/* Counts the queues that a device serves. The lead is held: who gives it up then sees to it that
+ * somebody leads. */
+static inline void dk_poller_add_queues(struct dk_poller *p, int n)
+{
+    __atomic_store_n(&p->queues, p->queues + (uint32_t)n, __ATOMIC_RELAXED);
+}
 
 /*
  * Makes inst->fresh an operation like any other: off the free list, DONE, on the ready list. Called
@@ -213,6 +229,9 @@ int dk_instance_eventfd(struct dk_instance *inst, int *fd_out);
  * collect; false, and not armed, when something completed since.
  */
 bool dk_instance_rearm(struct dk_instance *inst, uint64_t seen_done);
+
+/* Makes the event descriptor readable, if it is armed. `tokens` is held. */
+void dk_instance_tell(struct dk_instance *inst);
 
 /* A poller's descriptor changed: the event descriptor watches fd too. */
 void dk_instance_eventfd_add(struct dk_instance *inst, int fd);

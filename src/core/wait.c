@@ -11,12 +11,13 @@
 #include "core/thread.h"
 
 #include <errno.h>
-#include <sys/eventfd.h>
+#include <sched.h>
 
 /* Results of the steps below, besides 0 (not yet) and a negative errno. */
 #define SATISFIED 1
 #define AGAIN     2
-#define FOLLOW    3 /* another thread sleeps in the device */
+#define FOLLOW    3 /* another thread sleeps in the device, or nobody need */
+#define LEADS     4 /* not yet, and it has the lead */
 
 /* A thread that never sleeps looks for stale tokens after this time. */
 #define STALE_CHECK_NS 50000
@@ -36,36 +37,31 @@ static bool claimed_by_other(const struct dk_op *op, const struct dk_waiter *me)
     return op->waiter != me && claim_counts(op, op->waiter);
 }
 
-void dk_waiter_wake(struct dk_waiter *w, uint32_t value)
+bool dk_waiter_wake(struct dk_waiter *w)
 {
-    if (w->role == DK_WAITER_AWAKE)
-        return;
-    if (value == DK_WAITER_SIGNALLED)
-        dk_count(&w->inst->stats->wakeups, 1);
-    else
-        dk_count(&w->inst->stats->handovers, 1);
-    __atomic_store_n(&w->futex, value, __ATOMIC_RELEASE);
-    if (w->role == DK_WAITER_IN_DEVICE && w->inst->poller)
+    if (w->role == DK_WAITER_AWAKE || w->futex == DK_WAITER_WOKEN)
+        return false;
+    dk_count(&w->inst->stats->asleep, (uint64_t)-1);
+    __atomic_store_n(&w->futex, DK_WAITER_WOKEN, __ATOMIC_RELEASE);
+    if (w->role == DK_WAITER_IN_DEVICE)
         w->inst->poller->ops->kick(w->inst->poller);
     else
         dk_futex_wake(&w->futex, 1);
+    return true;
 }
 
 /* A waiter lacks one completion less. */
 static void satisfy(struct dk_waiter *w)
 {
-    if (w->need && --w->need == 0)
-        dk_waiter_wake(w, DK_WAITER_SIGNALLED);
+    if (w->need && --w->need == 0 && dk_waiter_wake(w))
+        dk_count(&w->inst->stats->wakeups, 1);
 }
 
 void dk_wait_notify(struct dk_op *op)
 {
     struct dk_instance *inst = op->inst;
     struct dk_list *l;
-    if (inst->eventfd_armed) {
-        inst->eventfd_armed = 0;
-        eventfd_write(inst->kickfd, 1);
-    }
+    dk_instance_tell(inst);
     if (claim_counts(op, op->waiter)) {
         satisfy(op->waiter);
         return;
@@ -257,25 +253,53 @@ static int prepare_sleep(struct dk_waiter *w)
     return r == 0 && w->need == 0 ? scan(w) : r;
 }
 
-static void enlist(struct dk_waiter *w, uint8_t role)
+static bool is_heir(const struct dk_waiter *w)
 {
-    w->role = role;
-    __atomic_store_n(&w->futex, DK_WAITER_SLEEPS, __ATOMIC_RELAXED);
-    dk_list_add_tail(&w->inst->waiters, &w->link);
-    __atomic_add_fetch(&w->inst->num_waiters, 1, __ATOMIC_RELAXED);
-    if (role == DK_WAITER_IN_DEVICE)
-        w->inst->sleeper = w;
+    return __atomic_load_n(&w->inst->heir, __ATOMIC_RELAXED) == w;
 }
 
-/* Leaves the waiters; returns the futex value. */
-static uint32_t delist(struct dk_waiter *w)
+/* w will take the lead; `tokens` is held. */
+static void become_heir(struct dk_waiter *w)
 {
-    if (w->inst->sleeper == w)
-        w->inst->sleeper = NULL;
+    if (!w->inst->heir)
+        __atomic_store_n(&w->inst->heir, w, __ATOMIC_RELAXED);
+}
+
+/* w will not, or has it already; `tokens` is held. Returns whether it was the heir. */
+static bool resign(struct dk_waiter *w)
+{
+    if (!is_heir(w))
+        return false;
+    __atomic_store_n(&w->inst->heir, NULL, __ATOMIC_RELAXED);
+    return true;
+}
+
+static void enlist(struct dk_waiter *w, uint8_t role)
+{
+    struct dk_instance *inst = w->inst;
+    w->role = role;
+    __atomic_store_n(&w->futex, DK_WAITER_SLEEPS, __ATOMIC_RELAXED);
+    dk_list_add_tail(&inst->waiters, &w->link);
+    __atomic_add_fetch(&inst->num_waiters, 1, __ATOMIC_RELAXED);
+    dk_count(&inst->stats->asleep, 1);
+    resign(w);
+    if (role == DK_WAITER_IN_DEVICE)
+        inst->sleeper = w;
+}
+
+/* Leaves the waiters. Who slept in the device takes the lead next. */
+static void delist(struct dk_waiter *w)
+{
+    struct dk_instance *inst = w->inst;
+    if (inst->sleeper == w) {
+        inst->sleeper = NULL;
+        become_heir(w);
+    }
     w->role = DK_WAITER_AWAKE;
     dk_list_del_init(&w->link);
-    __atomic_sub_fetch(&w->inst->num_waiters, 1, __ATOMIC_RELAXED);
-    return __atomic_load_n(&w->futex, __ATOMIC_ACQUIRE);
+    __atomic_sub_fetch(&inst->num_waiters, 1, __ATOMIC_RELAXED);
+    if (w->futex == DK_WAITER_SLEEPS)
+        dk_count(&inst->stats->asleep, (uint64_t)-1);
 }
 
 static int64_t remaining(int64_t deadline, int64_t now)
@@ -291,10 +315,13 @@ static void block_in_device(struct dk_waiter *w, int64_t timeout_ns)
     dk_count(&inst->stats->sleeps, 1);
     if (__atomic_load_n(&w->futex, __ATOMIC_ACQUIRE) != DK_WAITER_SLEEPS)
         return;
-    if (inst->poller)
-        inst->poller->ops->block(inst->poller, timeout_ns);
-    else
-        dk_futex_wait(&w->futex, DK_WAITER_SLEEPS, timeout_ns);
+    inst->poller->ops->block(inst->poller, timeout_ns);
+}
+
+/* Shows which thread drives the instance. */
+static void set_leader(const struct dk_waiter *w)
+{
+    __atomic_store_n(&w->inst->leader, w->thread, __ATOMIC_RELAXED);
 }
 
 /*
@@ -306,12 +333,12 @@ static int lead_sleep(struct dk_waiter *w, int64_t timeout_ns)
     struct dk_instance *inst = w->inst;
     dk_lock(&inst->tokens);
     int r = prepare_sleep(w);
-    if (r == 0 && inst->sleeper)
+    if (r == 0 && (inst->sleeper || !dk_instance_needs_lead(inst)))
         r = FOLLOW;
     if (r == 0)
         enlist(w, DK_WAITER_IN_DEVICE);
     dk_unlock(&inst->tokens);
-    if (r == 0 && inst->poller)
+    if (r == 0)
         inst->poller->ops->arm(inst->poller);
     dk_lead_drop(inst);
     if (r != 0)
@@ -323,11 +350,27 @@ static int lead_sleep(struct dk_waiter *w, int64_t timeout_ns)
     delist(w);
     r = dk_mt() ? scan(w) : 0; /* nobody else can have completed anything */
     dk_unlock(&inst->tokens);
-    if (r == 0)
+    if (r == 0) {
         dk_lead_take(inst);
-    else if (dk_lead_try(inst))
-        dk_lead_drop(inst); /* somebody must take over the device */
+        set_leader(w);
+    }
     return r;
+}
+
+/*
+ * Gives way to a thread that waits for the lead, and tries to take it again. It is the heir
+ * meanwhile: it need not be replaced for the length of a call.
+ */
+static bool give_way(struct dk_waiter *w)
+{
+    struct dk_instance *inst = w->inst;
+    dk_lock(&inst->tokens);
+    become_heir(w);
+    dk_unlock(&inst->tokens);
+    dk_unlock(&inst->lead);
+    for (int i = 0; i < 1000 && __atomic_load_n(&inst->lead_wanted, __ATOMIC_RELAXED) != 0; i++)
+        sched_yield();
+    return dk_lead_try(inst);
 }
 
 /* Spins longer when spinning found the result, less when it ended in sleep. */
@@ -384,7 +427,7 @@ static int drive(struct dk_waiter *w, int64_t deadline, int64_t now)
             dk_lead_drop(inst);
             return r;
         }
-        if (__atomic_load_n(&inst->lead_wanted, __ATOMIC_RELAXED) && !dk_lead_yield(inst))
+        if (__atomic_load_n(&inst->lead_wanted, __ATOMIC_RELAXED) && !give_way(w))
             return AGAIN;
         now = dk_instance_now(inst);
         if (always && now >= spin_until && (r = report_stale(w)) != 0) {
@@ -406,7 +449,7 @@ static int drive(struct dk_waiter *w, int64_t deadline, int64_t now)
 static int lead(struct dk_waiter *w, int64_t deadline, int64_t now)
 {
     struct dk_instance *inst = w->inst;
-    __atomic_store_n(&inst->leader, w->thread, __ATOMIC_RELAXED);
+    set_leader(w);
     int r = drive(w, deadline, now);
     uint32_t self = w->thread;
     __atomic_compare_exchange_n(&inst->leader, &self, 0, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
@@ -425,7 +468,7 @@ static int sleep_as_follower(struct dk_waiter *w, int64_t deadline)
     return 0;
 }
 
-/* Sleeps until its operation completed, or it is asked to lead. AGAIN: try to lead. */
+/* Sleeps until its operation completed, or it is asked to lead. AGAIN: try to lead; LEADS. */
 static int follow(struct dk_waiter *w, int64_t deadline)
 {
     struct dk_instance *inst = w->inst;
@@ -439,23 +482,35 @@ static int follow(struct dk_waiter *w, int64_t deadline)
         return r;
     dk_fence(); /* pairs with the one in dk_lead_drop_slow() */
     /* A leader that left before we were on the list has woken nobody: look whether there is one. */
-    if (!led && dk_lead_try(inst)) {
+    if (!led && dk_instance_needs_lead(inst) && dk_lead_try(inst)) {
         dk_lock(&inst->tokens);
         delist(w);
         dk_unlock(&inst->tokens);
-        dk_lead_drop(inst);
-        return AGAIN;
+        return LEADS;
     }
-    r = sleep_as_follower(w, deadline);
+    int slept = sleep_as_follower(w, deadline);
     dk_lock(&inst->tokens);
-    uint32_t value = delist(w);
-    int satisfied = scan(w);
+    delist(w);
+    r = scan(w);
     dk_unlock(&inst->tokens);
-    if (satisfied == 0)
-        return r == -ETIMEDOUT && value != DK_WAITER_PROMOTED ? -ETIMEDOUT : AGAIN;
-    if (value == DK_WAITER_PROMOTED && dk_lead_try(inst))
-        dk_lead_drop(inst); /* pass the promotion on */
-    return satisfied;
+    if (r == 0)
+        r = slept == 0 ? AGAIN : slept;
+    return r;
+}
+
+/*
+ * Takes the lead if it is free. An heir also waits for a caller that has it for the length of a
+ * call: going to sleep would only have it woken once more. It does not push a leader aside.
+ */
+static bool take_turn(struct dk_waiter *w)
+{
+    struct dk_instance *inst = w->inst;
+    if (dk_lead_try(inst))
+        return true;
+    if (!is_heir(w) || __atomic_load_n(&inst->leader, __ATOMIC_RELAXED) != 0)
+        return false;
+    dk_lead_take(inst);
+    return true;
 }
 
 /* Nothing was ready: lead or follow until something is. */
@@ -465,9 +520,10 @@ static int wait_slow(struct dk_waiter *w, int64_t timeout_ns)
     int64_t now = dk_instance_now(inst);
     int64_t deadline =
         timeout_ns < 0 || timeout_ns > INT64_MAX - now - 1 ? INT64_MAX : now + timeout_ns;
+    bool leads = dk_lead_try(inst);
     for (;;) {
         int r;
-        if (dk_lead_try(inst))
+        if (leads)
             r = lead(w, deadline, now);
         else if (now >= deadline)
             r = -ETIMEDOUT;
@@ -475,9 +531,10 @@ static int wait_slow(struct dk_waiter *w, int64_t timeout_ns)
             r = dk_mt() ? FOLLOW : -EDEADLK;
         if (r == FOLLOW)
             r = follow(w, deadline);
-        if (r != AGAIN)
+        if (r != AGAIN && r != LEADS)
             return r;
         now = dk_instance_now(inst);
+        leads = r == LEADS || take_turn(w);
     }
 }
 
@@ -496,31 +553,50 @@ static void poll_sometimes(struct dk_instance *inst)
     }
 }
 
+/* Waits for what is not there yet. */
+static int wait_long(struct dk_waiter *w, int64_t timeout_ns)
+{
+    struct dk_instance *inst = w->inst;
+    int r = wait_slow(w, timeout_ns);
+    dk_lock(&inst->tokens);
+    w->active = 0;
+    w->cancelled = 0;
+    inst->num_waiting--;
+    bool was_heir = resign(w);
+    dk_unlock(&inst->tokens);
+    /* Whoever has the lead now sees the other waiters when it gives it up. */
+    if (was_heir && dk_lead_try(inst))
+        dk_lead_drop(inst);
+    return r;
+}
+
 int dk_wait(struct dk_waiter *w, int64_t timeout_ns)
 {
     struct dk_instance *inst = w->inst;
     poll_sometimes(inst);
     dk_lock(&inst->tokens);
     w->active = 1;
-    w->cancelled = 0;
     w->num_out = 0;
     w->need = 0;
     w->read_at = UINT64_MAX;
     dk_op_count_fast(inst);
     int r = scan(w);
     if (dk_likely(r != 0))
-        w->active = 0;
+        w->active = w->cancelled = 0;
     else
         inst->num_waiting++;
     dk_unlock(&inst->tokens);
-    if (r == 0) {
-        r = wait_slow(w, timeout_ns);
-        dk_lock(&inst->tokens);
-        w->active = 0;
-        inst->num_waiting--;
-        dk_unlock(&inst->tokens);
-    }
+    if (r == 0)
+        r = wait_long(w, timeout_ns);
     return r > 0 ? 0 : r;
+}
+
+void dk_wait_end(struct dk_waiter *w)
+{
+    dk_lock(&w->inst->tokens);
+    w->cancelled = 1;
+    dk_waiter_wake(w);
+    dk_unlock(&w->inst->tokens);
 }
 
 /* Tells whoever waits on a cancelled operation. */
@@ -529,7 +605,7 @@ static void notify_cancelled(struct dk_op *op)
     dk_lock(&op->inst->tokens);
     if (claim_counts(op, op->waiter)) {
         op->waiter->cancelled = 1;
-        dk_waiter_wake(op->waiter, DK_WAITER_SIGNALLED);
+        dk_waiter_wake(op->waiter);
     }
     dk_unlock(&op->inst->tokens);
 }

@@ -25,7 +25,7 @@ enum dk_wait_kind { DK_WAIT_ANY, DK_WAIT_ALL, DK_WAIT_ISSUED };
 enum dk_waiter_role { DK_WAITER_AWAKE, DK_WAITER_FOLLOWS, DK_WAITER_IN_DEVICE };
 
 /* futex values */
-enum { DK_WAITER_SLEEPS = 0, DK_WAITER_SIGNALLED = 1, DK_WAITER_PROMOTED = 2 };
+enum { DK_WAITER_SLEEPS = 0, DK_WAITER_WOKEN = 1 };
 
 struct dk_waiter {
     struct dk_list link; /* inst->waiters while it sleeps or is about to */
@@ -39,7 +39,7 @@ struct dk_waiter {
     uint8_t kind;
     uint8_t active;
     uint8_t role;      /* enum dk_waiter_role, guarded by `tokens` */
-    uint8_t cancelled; /* a token it sleeps on was cancelled elsewhere */
+    uint8_t cancelled; /* a token it sleeps on was cancelled elsewhere; false between waits */
     uint8_t all_ready; /* ISSUED: return only with num_qts results */
     demi_qresult_t *qrs;
     uint32_t num_out; /* ISSUED: results delivered; ANY: position */
@@ -59,7 +59,10 @@ int dk_cancel(struct dk_instance *inst, demi_qtoken_t token);
 /* `tokens` of op->inst is held: accounts a completion, and wakes whom it concerns. */
 void dk_wait_notify(struct dk_op *op);
 
-/* `tokens` is held: wakes a waiter with a futex value. */
-void dk_waiter_wake(struct dk_waiter *w, uint32_t value);
+/* `tokens` is held: wakes a waiter. False: it is awake, or was woken and has not run yet. */
+bool dk_waiter_wake(struct dk_waiter *w);
+
+/* Ends the wait that w is in, or the next one, with -ECANCELED. Any thread. */
+void dk_wait_end(struct dk_waiter *w);
 
 #endif /* DK_CORE_WAIT_H */

@@ -92,6 +92,71 @@ static void test_fini_while_a_waiter_is_between_two_sleeps_is_ebusy(void **state
     pair_close(other);
 }
 
+static void await_asleep(demi_qtoken_t qt)
+{
+    demi_qresult_t qr;
+    while (must_either(demi_wait(&qr, qt, ZERO_TIME), ETIMEDOUT, EBUSY) != EBUSY)
+        ;
+}
+
+/* FIRST sleeps in the device, the others follow it. */
+enum { FIRST, NEXT, LAST, TURNS };
+
+struct turns {
+    struct turn {
+        pthread_t thread;
+        struct turns *all;
+        struct waiting waiting;
+    } turn[TURNS];
+    int memory; /* what NEXT waits for: FIRST pushes to it as soon as it leaves */
+};
+
+static void *take_turn(void *arg)
+{
+    struct turn *turn = arg;
+    wait_long(&turn->waiting);
+    if (turn->waiting.error != 0)
+        return NULL;
+    if (turn == &turn->all->turn[FIRST])
+        turn->waiting.error = demi_blocking_push(turn->all->memory, &turn->waiting.qr.qr_value.sga);
+    (void)demi_sgafree(&turn->waiting.qr.qr_value.sga);
+    return NULL;
+}
+
+/* NEXT was woken to lead, and its operation completed before it ran: it left, and nobody led. */
+static void test_lead_is_passed_on_by_a_thread_whose_operation_completed(void **state)
+{
+    (void)state;
+    backend_needs(CAN_LISTEN | CAN_KERNEL);
+    struct turns turns;
+    int qds[TURNS], peers[TURNS];
+    plain_pair(&qds[FIRST], &peers[FIRST]);
+    plain_pair(&qds[LAST], &peers[LAST]);
+    must(demi_queue(&turns.memory, 0));
+    qds[NEXT] = turns.memory;
+    for (int round = 0; round < 200; round++) {
+        for (int i = 0; i < TURNS; i++) {
+            turns.turn[i].all = &turns;
+            turns.turn[i].waiting.qt = pop_start(qds[i]);
+            assert_int_equal(pthread_create(&turns.turn[i].thread, NULL, take_turn, &turns.turn[i]),
+                             0);
+            await_asleep(turns.turn[i].waiting.qt);
+        }
+        plain_send(peers[FIRST], "first", 5);
+        assert_int_equal(pthread_join(turns.turn[FIRST].thread, NULL), 0);
+        assert_int_equal(pthread_join(turns.turn[NEXT].thread, NULL), 0);
+        plain_send(peers[LAST], "last", 4); /* no call of this thread helps */
+        assert_int_equal(pthread_join(turns.turn[LAST].thread, NULL), 0);
+        for (int i = 0; i < TURNS; i++)
+            must(turns.turn[i].waiting.error);
+    }
+    must(demi_close(qds[FIRST]));
+    must(demi_close(qds[LAST]));
+    must(demi_close(turns.memory));
+    close(peers[FIRST]);
+    close(peers[LAST]);
+}
+
 struct bytes {
     int qd;
     atomic_int popped;
@@ -164,6 +229,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         STARTED(test_event_of_a_socket_closed_meanwhile_is_dropped),
         STARTED(test_fini_while_a_waiter_is_between_two_sleeps_is_ebusy),
+        STARTED(test_lead_is_passed_on_by_a_thread_whose_operation_completed),
         STARTED(test_event_fetched_while_another_thread_reads_is_not_old_news),
     };
     return cmocka_run_group_tests_name("regress", tests, NULL, NULL);

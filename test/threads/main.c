@@ -13,6 +13,7 @@ static const struct {
     int (*run)(void);
 } groups[] = {
     {"leader", run_leader_tests},
+    {"one_queue", run_one_queue_tests},
     {"race", run_race_tests},
     {"instance", run_instance_tests},
 };
@@ -20,7 +21,7 @@ static const struct {
 int main(int argc, char **argv)
 {
     if (argc < 2 || argc > 3 || !backend_choose(argv[1])) {
-        fprintf(stderr, "usage: threads BACKEND [leader|race|instance]\n");
+        fprintf(stderr, "usage: threads BACKEND [GROUP]\n");
         return 2;
     }
     const char *missing = backend_missing();

@@ -93,7 +93,7 @@ class Case(unittest.TestCase):
         raise AssertionError(f"still not so: {stats}")
 
     def asleep(self, pid, threads=1):
-        return self.stats_when(pid, lambda s: s["core.sleeps"] >= threads)
+        return self.stats_when(pid, lambda s: s["core.asleep"] >= threads)
 
     def check_failure(self, pid, *words):
         done = self.demi("info", "--stats", str(pid))
@@ -112,7 +112,7 @@ class Counters(Case):
         self.assertEqual(stats["core.completions"], 1000)
         self.assertEqual(stats["mem.buffers_in_use"], 1000)
         self.assertEqual(stats["core.libos"], "memory")
-        self.assertEqual(stats["core.sleeps"], 1)
+        self.assertEqual(stats["core.asleep"], 1)
         self.assertEqual(stats["mem.copies_foreign"], 0)
 
     def test_shortest_path_is_counted(self):
@@ -127,8 +127,8 @@ class Counters(Case):
                 stats = self.asleep(process.pid)
                 self.assertEqual(stats.keys(), process.own.keys())
                 changed = {k for k in stats if stats[k] != process.own[k]}
-                self.assertLessEqual(changed, {"core.sleeps", "core.polls", "core.array_reads",
-                                               "kernel.direct_polls"})
+                self.assertLessEqual(changed, {"core.asleep", "core.sleeps", "core.polls",
+                                               "core.array_reads", "kernel.direct_polls"})
 
     def test_table_has_a_line_for_each(self):
         process = self.start("sleep", "7", DEMI_NET="kernel")
@@ -165,7 +165,7 @@ class Forks(Case):
         end = time.monotonic() + PATIENCE_S
         while str(process.child) not in self.files() and time.monotonic() < end:
             pass
-        child = self.stats_when(process.child, lambda s: s.get("core.sleeps"))
+        child = self.stats_when(process.child, lambda s: s.get("core.asleep"))
         self.assertEqual(child["core.completions"], 200)
         self.assertEqual(child["mem.buffers_in_use"], 300)  # it has those of its parent too
         stats = self.asleep(process.pid)

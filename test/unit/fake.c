@@ -145,6 +145,7 @@ void fake_start(struct fake *fake, uint32_t max_tokens, uint32_t max_queues, uin
     const struct dk_sched_options sched = {.spin_us = spin_us};
     assert_int_equal(dk_instance_create(&fake->inst, &fake->clock, &sched), 0);
     fake->inst->poller = &fake->poller;
+    dk_poller_add_queues(&fake->poller, 1);
     fake->queue = fake_queue(fake);
 }
 

@@ -31,6 +31,7 @@ int dk_sock_create(struct dk_sock **s_out, struct dk_kernel *k, int domain, bool
     dk_list_init(&s->pushes);
     dk_list_init(&s->accepts);
     dk_list_add_tail(&k->sockets, &s->all);
+    dk_poller_add_queues(&k->poller, 1);
     dk_count(&k->stats->sockets, 1);
     *s_out = s;
     return 0;
@@ -78,6 +79,7 @@ void dk_sock_destroy(struct dk_sock *s)
     if (s->fd >= 0)
         close(s->fd);
     dk_list_del(&s->all);
+    dk_poller_add_queues(&s->k->poller, -1);
     dk_count(&s->k->stats->sockets, (uint64_t)-1);
     free(s);
     q->impl = NULL;
