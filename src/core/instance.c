@@ -288,7 +288,8 @@ bool dk_instance_rearm(struct dk_instance *inst, uint64_t seen_done)
         dk_lead_drop(inst);
     }
     dk_lock(&inst->tokens);
-    bool quiet = inst->stats->completions == seen_done;
+    bool quiet = inst->stats->completions == seen_done &&
+                 !(inst->poller && inst->poller->ops->backlog(inst->poller));
     if (quiet && eventfd_read(inst->kickfd, &ignored) < 0)
         ignored = 0; /* it was not readable */
     inst->eventfd_armed = quiet;
@@ -302,6 +303,15 @@ void dk_instance_tell(struct dk_instance *inst)
         inst->eventfd_armed = 0;
         eventfd_write(inst->kickfd, 1);
     }
+}
+
+void dk_instance_tell_backlog(struct dk_instance *inst)
+{
+    if (!inst->poller || !inst->poller->ops->backlog(inst->poller))
+        return;
+    dk_lock(&inst->tokens);
+    dk_instance_tell(inst);
+    dk_unlock(&inst->tokens);
 }
 
 void dk_instance_eventfd_add(struct dk_instance *inst, int fd)

@@ -50,6 +50,8 @@ struct dk_poller_ops {
     /* Returns a descriptor that is readable when poll has something to do; submits what must be
      * submitted for that. The lead is held. */
     int (*fd)(struct dk_poller *p);
+    /* Whether events were fetched that no poll has acted on yet. Any thread. */
+    bool (*backlog)(struct dk_poller *p);
     /* Returns how many accepted pushes are not with the device yet. */
     uint32_t (*undrained)(struct dk_poller *p);
     /* Time is up for what is not sent yet: the peers see a reset, not an end that looks orderly. */
@@ -226,12 +228,15 @@ int dk_instance_eventfd(struct dk_instance *inst, int *fd_out);
 
 /*
  * Re-arms the event descriptor. seen_done: stats->completions when the caller last found nothing to
- * collect; false, and not armed, when something completed since.
+ * collect; false, and not armed, when something completed since, or events are left to act on.
  */
 bool dk_instance_rearm(struct dk_instance *inst, uint64_t seen_done);
 
 /* Makes the event descriptor readable, if it is armed. `tokens` is held. */
 void dk_instance_tell(struct dk_instance *inst);
+
+/* Does so when a poll left events behind: the device will not report them again. */
+void dk_instance_tell_backlog(struct dk_instance *inst);
 
 /* A poller's descriptor changed: the event descriptor watches fd too. */
 void dk_instance_eventfd_add(struct dk_instance *inst, int fd);

@@ -550,6 +550,7 @@ static void poll_sometimes(struct dk_instance *inst)
     if (inst->poller && dk_lead_try(inst)) {
         poll_once(inst, dk_instance_now(inst), false);
         dk_lead_drop(inst);
+        dk_instance_tell_backlog(inst);
     }
 }
 
@@ -567,6 +568,7 @@ static int wait_long(struct dk_waiter *w, int64_t timeout_ns)
     /* Whoever has the lead now sees the other waiters when it gives it up. */
     if (was_heir && dk_lead_try(inst))
         dk_lead_drop(inst);
+    dk_instance_tell_backlog(inst);
     return r;
 }
 

@@ -129,6 +129,36 @@ static void test_eventfd_echo_loop_never_sticks(void **state)
     assert_true(push_results >= popped - 1);
 }
 
+/* Of many events that are fetched at once the last ones matter. */
+static void test_eventfd_event_behind_many_others_is_not_slept_over(void **state)
+{
+    (void)state;
+    enum { PAIRS = 30, POPPED = 4 };
+    struct pair pairs[PAIRS];
+    int fd = -1;
+    for (int i = 0; i < PAIRS; i++)
+        pairs[i] = pair_make();
+    must(demi_eventfd(&fd));
+    demi_qresult_t qrs[PAIRS + POPPED + 1];
+    drain(qrs, 1);
+    for (int i = PAIRS - POPPED; i < PAIRS; i++)
+        pop_start(pairs[i].rx);
+    demi_sgarray_t sga = pattern_sga(100, 0, 0);
+    for (int i = 0; i < PAIRS; i++)
+        push_start(pairs[i].tx, &sga);
+    must(demi_sgafree(&sga));
+    for (int left = PAIRS + POPPED; left > 0;) {
+        must_hold(readable(fd, PATIENCE_S * 1000), "stuck: %d results are missing", left);
+        const int n = drain(qrs, left + 1);
+        for (int i = 0; i < n; i++)
+            if (qrs[i].qr_opcode == DEMI_OPC_POP)
+                must(demi_sgafree(&qrs[i].qr_value.sga));
+        left -= n;
+    }
+    for (int i = 0; i < PAIRS; i++)
+        pair_close(pairs[i]);
+}
+
 struct pusher {
     int qd;
     int error;
@@ -179,6 +209,7 @@ int run_eventfd_tests(void)
         STARTED(test_eventfd_idle_is_not_readable_for_long),
         STARTED(test_eventfd_data_from_a_plain_peer_makes_it_readable),
         STARTED(test_eventfd_echo_loop_never_sticks),
+        STARTED(test_eventfd_event_behind_many_others_is_not_slept_over),
         STARTED(test_eventfd_completion_by_another_thread_makes_it_readable),
     };
     return cmocka_run_group_tests_name("eventfd", tests, NULL, NULL);

@@ -63,6 +63,12 @@ static int poller_fd(struct dk_poller *poller)
     return -1;
 }
 
+static bool poller_backlog(struct dk_poller *poller)
+{
+    (void)poller;
+    return false;
+}
+
 static uint32_t poller_undrained(struct dk_poller *poller)
 {
     (void)poller;
@@ -87,6 +93,7 @@ static const struct dk_poller_ops poller_ops = {
     .block = poller_block,
     .kick = poller_kick,
     .fd = poller_fd,
+    .backlog = poller_backlog,
     .undrained = poller_undrained,
     .reset_undrained = poller_destroy,
     .destroy = poller_destroy,

@@ -185,9 +185,20 @@ static void kernel_block(struct dk_poller *p, int64_t timeout_ns)
 
 static int kernel_fd(struct dk_poller *p)
 {
-    struct dk_engine *e = dk_kernel_engine((struct dk_kernel *)p);
+    struct dk_kernel *k = (struct dk_kernel *)p;
+    struct dk_engine *e = dk_kernel_engine(k);
+    /* A kick that came too late for who blocked would keep the descriptor readable. */
+    if (__atomic_load_n(&k->armed, __ATOMIC_ACQUIRE) == NULL)
+        take_kick(k);
     e->ops->flush(e);
     return e->ops->fd(e);
+}
+
+static bool kernel_backlog(struct dk_poller *p)
+{
+    struct dk_kernel *k = (struct dk_kernel *)p;
+    return __atomic_load_n(&k->polled.num, __ATOMIC_ACQUIRE) != 0 ||
+           __atomic_load_n(&k->mail.num, __ATOMIC_ACQUIRE) != 0;
 }
 
 static uint32_t kernel_undrained(struct dk_poller *p)
@@ -286,6 +297,7 @@ static const struct dk_poller_ops kernel_poller_ops = {
     .block = kernel_block,
     .kick = kernel_kick,
     .fd = kernel_fd,
+    .backlog = kernel_backlog,
     .undrained = kernel_undrained,
     .reset_undrained = kernel_reset_undrained,
     .destroy = kernel_destroy,
