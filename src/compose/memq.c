@@ -8,7 +8,7 @@
  */
 #include "compose/memq.h"
 
-#include "core/instance.h"
+#include "core/wait.h"
 #include "mem/watch.h"
 
 #include <errno.h>
@@ -246,13 +246,9 @@ static int memq_cancel(struct dk_queue *q, struct dk_op *op, demi_qtoken_t token
 {
     struct memq *m = q->impl;
     dk_lock(&m->lock);
-    dk_lock(&op->inst->tokens);
-    int r = op->state != DK_OP_FREE && dk_op_token(op) == token && op->queue == q ? 0 : -EINVAL;
-    if (r == 0 && op->state == DK_OP_DONE)
-        r = -EALREADY;
-    dk_unlock(&op->inst->tokens);
+    int r = dk_cancel_mark(q, op, token);
     if (r == 0) {
-        dk_list_del(&op->link); /* what is PENDING here stands on pops or pushes */
+        dk_list_del(&op->link); /* what was PENDING here stands on pops or pushes */
         m->unusual -= op->qr.qr_opcode == DEMI_OPC_PUSH;
     }
     update_room(m);

@@ -9,7 +9,8 @@
  *
  *        alloc                start               complete               collect
  *   FREE ------> PENDING (posted or in a queue) ----------> DONE (on the ready list) ------> FREE
- *                        \------------- cancel, or start failed -------------------------/
+ *                        \------------- start failed ------------------------------------/
+ *                        \------------- cancel ------> CANCELLED (on no list) -----------/
  *
  * Invariants: qr.qr_qt is the token in PENDING and DONE, and the next one in FREE. `next_free` is
  * the free list; `link` is on the posted list or a list of the backend (PENDING), or on the ready
@@ -32,7 +33,7 @@
 #define DK_OP_MAX_SLOTS                                                                            \
     ((1u << DK_OP_SLOT_BITS) - 1) /* the last is left out: its last token would be ~0 */
 
-enum dk_op_state { DK_OP_FREE, DK_OP_PENDING, DK_OP_DONE };
+enum dk_op_state { DK_OP_FREE, DK_OP_CANCELLED, DK_OP_PENDING, DK_OP_DONE };
 
 struct dk_instance;
 struct dk_queue;
@@ -67,6 +68,12 @@ struct dk_op {
     struct dk_buf *buf; /* of a push: the buffer that owns its memory, or NULL */
     uint64_t progress;  /* of a push: bytes handed on */
 };
+
+/* Whether a token of it is outstanding; `tokens` is held. */
+static inline bool dk_op_is_outstanding(const struct dk_op *op)
+{
+    return op->state >= DK_OP_PENDING;
+}
 
 /* The token of an operation that is not FREE. */
 static inline demi_qtoken_t dk_op_token(const struct dk_op *op)
@@ -112,8 +119,8 @@ int dk_op_alloc(struct dk_op **op_out, struct dk_instance *inst, struct dk_queue
  */
 int dk_op_hold(struct dk_op *op, const demi_sgarray_t *sga);
 
-/* Takes back an operation that never started or was cancelled (PENDING, on no list); releases what
- * it holds. */
+/* Takes back an operation that never started or was cancelled (on no list); releases what it holds.
+ */
 void dk_op_release(struct dk_op *op);
 
 /*

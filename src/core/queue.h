@@ -42,9 +42,8 @@ struct dk_queue_ops {
     int (*accept)(struct dk_queue *q, struct dk_op *op);
     int (*connect)(struct dk_queue *q, struct dk_op *op);
     /*
-     * Lets go of an operation: 0, and op is the caller's; -EBUSY: bytes were handed on already;
-     * -EINVAL: op is not (any more) the operation that token names, or not of this queue (an
-     * `anywhere` queue checks that under its own lock).
+     * Lets go of an operation: 0, and op is the caller's; -EBUSY: bytes were handed on already. An
+     * `anywhere` queue calls dk_cancel_mark under its own lock, and returns its error.
      */
     int (*cancel)(struct dk_queue *q, struct dk_op *op, demi_qtoken_t token);
     int (*shutdown)(struct dk_queue *q, int how);

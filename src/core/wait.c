@@ -86,7 +86,7 @@ static struct dk_op *find(const struct dk_instance *inst, demi_qtoken_t token, i
         return NULL;
     }
     *error = -EINVAL;
-    return dk_likely(op->state != DK_OP_FREE && dk_op_token(op) == token) ? op : NULL;
+    return dk_likely(dk_op_is_outstanding(op) && dk_op_token(op) == token) ? op : NULL;
 }
 
 static int collect_any(struct dk_waiter *w, struct dk_op *op, uint32_t position)
@@ -604,12 +604,26 @@ void dk_wait_end(struct dk_waiter *w)
 /* Tells whoever waits on a cancelled operation. */
 static void notify_cancelled(struct dk_op *op)
 {
-    dk_lock(&op->inst->tokens);
     if (claim_counts(op, op->waiter)) {
         op->waiter->cancelled = 1;
         dk_waiter_wake(op->waiter);
     }
+}
+
+int dk_cancel_mark(struct dk_queue *q, struct dk_op *op, demi_qtoken_t token)
+{
+    int r = 0;
+    dk_lock(&op->inst->tokens);
+    if (!dk_op_is_outstanding(op) || dk_op_token(op) != token || op->queue != q)
+        r = -EINVAL;
+    else if (op->state == DK_OP_DONE)
+        r = -EALREADY;
+    else
+        op->state = DK_OP_CANCELLED;
+    if (r == 0)
+        notify_cancelled(op);
     dk_unlock(&op->inst->tokens);
+    return r;
 }
 
 /* Looks a token up: the operation when it is outstanding, and its queue with a hold; else NULL and
@@ -642,6 +656,8 @@ static int cancel_led(struct dk_instance *inst, demi_qtoken_t token, struct dk_q
     struct dk_op *op = find_pending(inst, token, &again, &r);
     if (op) {
         r = q->ops->cancel(q, op, token);
+        if (r == 0)
+            r = dk_cancel_mark(q, op, token);
         dk_queue_put(again);
     }
     dk_lead_drop(inst);
@@ -657,9 +673,7 @@ int dk_cancel(struct dk_instance *inst, demi_qtoken_t token)
         return r;
     r = q->anywhere ? q->ops->cancel(q, op, token) : cancel_led(inst, token, q);
     dk_queue_put(q);
-    if (r == 0) {
-        notify_cancelled(op);
+    if (r == 0)
         dk_op_release(op);
-    }
     return r;
 }

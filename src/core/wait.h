@@ -56,6 +56,15 @@ int dk_wait(struct dk_waiter *w, int64_t timeout_ns);
 /* Cancels an operation of inst: 0, -EINVAL, -EALREADY, -EBUSY. */
 int dk_cancel(struct dk_instance *inst, demi_qtoken_t token);
 
+/*
+ * Says of an operation on q that it is cancelled: nobody else finds it any more, and who sleeps on
+ * it gets -ECANCELED. 0; -EALREADY: it is done; -EINVAL: op is not (any more) the outstanding
+ * operation that token names, or not of q. An `anywhere` queue calls it in its `cancel`, under its
+ * own lock, before it lets op go: of two threads that cancel, one does. For the others dk_cancel
+ * does, under the lead.
+ */
+int dk_cancel_mark(struct dk_queue *q, struct dk_op *op, demi_qtoken_t token);
+
 /* `tokens` of op->inst is held: accounts a completion, and wakes whom it concerns. */
 void dk_wait_notify(struct dk_op *op);
 

@@ -88,6 +88,50 @@ static void test_cancel_racing_completion_every_element_comes_once(void **state)
     free(race);
 }
 
+struct cancel_together {
+    pthread_barrier_t barrier;
+    demi_qtoken_t token;
+    atomic_int cancelled;
+    int qd;
+    int rounds;
+};
+
+/* All cancel the same operation: one succeeds, and to the others it is gone. */
+static void cancel_together(int index, void *arg)
+{
+    struct cancel_together *race = arg;
+    for (int i = 0; i < race->rounds; i++) {
+        if (index == 0) {
+            const int error = demi_pop(&race->token, race->qd);
+            if (error != 0)
+                crew_fails_errno("demi_pop", error, __FILE__, __LINE__);
+            race->cancelled = 0;
+        }
+        pthread_barrier_wait(&race->barrier);
+        const int error = demi_cancel(race->token);
+        if (error == 0)
+            race->cancelled++;
+        else if (error != EINVAL)
+            crew_fails_errno("demi_cancel", error, __FILE__, __LINE__);
+        pthread_barrier_wait(&race->barrier);
+        if (race->cancelled != 1)
+            crew_fails("one of the cancels succeeds", __FILE__, __LINE__);
+        pthread_barrier_wait(&race->barrier);
+    }
+}
+
+static void test_cancel_by_several_threads_succeeds_once(void **state)
+{
+    (void)state;
+    struct pair pair = pair_make();
+    struct cancel_together race = {.qd = pair.rx, .rounds = crew_rounds(2000)};
+    assert_int_equal(pthread_barrier_init(&race.barrier, NULL, 3), 0);
+    crew_start(3, cancel_together, &race);
+    crew_join();
+    pthread_barrier_destroy(&race.barrier);
+    pair_close(pair);
+}
+
 struct close_race {
     struct pair pair;
     demi_qtoken_t pops[4];
@@ -327,6 +371,7 @@ int run_race_tests(void)
 {
     const struct CMUnitTest tests[] = {
         STARTED(test_cancel_racing_completion_every_element_comes_once),
+        STARTED(test_cancel_by_several_threads_succeeds_once),
         STARTED(test_close_racing_waits_ends_them_all),
         STARTED(test_close_while_others_use_the_descriptor),
         STARTED(test_free_by_several_threads_succeeds_once),
