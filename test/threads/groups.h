@@ -11,6 +11,7 @@
 int run_leader_tests(void);    /* who leads, who sleeps, who is woken */
 int run_one_queue_tests(void); /* many threads wait for one queue: what each element costs */
 int run_race_tests(void);      /* cancel, close, free, exit of a thread, at any moment */
+int run_stress_tests(void);    /* everything at random */
 int run_instance_tests(void);  /* one instance per worker */
 
 #endif /* DEMI_TEST_THREADS_GROUPS_H */

@@ -12,10 +12,8 @@ static const struct {
     const char *name;
     int (*run)(void);
 } groups[] = {
-    {"leader", run_leader_tests},
-    {"one_queue", run_one_queue_tests},
-    {"race", run_race_tests},
-    {"instance", run_instance_tests},
+    {"leader", run_leader_tests}, {"one_queue", run_one_queue_tests}, {"race", run_race_tests},
+    {"stress", run_stress_tests}, {"instance", run_instance_tests},
 };
 
 int main(int argc, char **argv)
