@@ -22,6 +22,8 @@ WARN = ["-std=c17", "-Wall", "-Wextra", "-Werror"]
 EXAMPLE_LINES = 150
 README_LINES = 150
 RUN_SECONDS = 60
+# What examples may show the library beside: header and pkg-config name.
+OPTIONAL = {"uv.h": "libuv"}
 # Programs that need a peer, or a port that may be taken here.
 NOT_RUN = ("demi_socket.3", "demi_eventfd.3")
 
@@ -303,13 +305,28 @@ def check_readme(tree):
         yield "README.md: the example differs from examples/echo.c"
 
 
+def optional_arguments(text):
+    """Compiler arguments for the other libraries of a program, or None where one is missing."""
+    found = []
+    for header, package in OPTIONAL.items():
+        if f"#include <{header}>" in text:
+            code, out = run(["pkg-config", "--cflags", "--libs", package])
+            if code != 0:
+                return None
+            found += ["-std=gnu17", *out.split()]  # their headers need more than C17
+    return found
+
+
 def check_example_files(tree):
-    """every program in examples/ compiles, links and is short"""
+    """every program in examples/ compiles, links and is short; not where its library is missing"""
     for path in sorted((tree.root / "examples").glob("*.c")):
         text = path.read_text(encoding="utf-8")
         if text.count("\n") >= EXAMPLE_LINES:
             yield f"examples/{path.name}: {EXAMPLE_LINES} lines or more"
-        for line in tree.compile(text, *tree.link_arguments()):
+        libraries = optional_arguments(text)
+        if libraries is None:
+            continue
+        for line in tree.compile(text, *tree.link_arguments(), *libraries):
             yield f"examples/{path.name}: {line}"
 
 

@@ -2,10 +2,13 @@
 # SPDX-License-Identifier: MIT
 """Runs the programs of examples/ with both engines. Prints TAP.
 
-    run_examples.py ECHO MEMORY_QUEUE
+    run_examples.py NAME PROGRAM [NAME PROGRAM...]
+
+A program that was not built, for want of a library that it needs, is skipped.
 """
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +17,8 @@ import time
 SECONDS = 20
 ENGINES = ("epoll", "io_uring")
 CLIENTS = 40
+ROUNDS = 20
+IDLE_SECONDS = 0.5
 
 
 def environment(engine):
@@ -67,6 +72,39 @@ def run_echo(program, engine):
         server.wait()
 
 
+def run_eventfd(program, engine):
+    """An echo server in a loop of its own, which sleeps when there is nothing to do."""
+    port = free_port()
+    server = subprocess.Popen([program, str(port)], env=environment(engine),
+                              stdout=subprocess.PIPE)
+    try:
+        clients = [connect(port, server) for _ in range(CLIENTS)]
+        exchange(clients)
+        for client in clients[::2]:
+            client.close()
+        for _ in range(ROUNDS):
+            exchange(clients[1::2])
+        used = processor_time(server.pid)
+        time.sleep(IDLE_SECONDS)
+        used = processor_time(server.pid) - used
+        if used > IDLE_SECONDS / 10:
+            raise RuntimeError(f"it used {used} s of processor time in {IDLE_SECONDS} idle seconds")
+        server.send_signal(signal.SIGTERM)
+        out, _ = server.communicate(timeout=SECONDS)
+        if server.returncode != 0 or int(out.split()[0]) < CLIENTS:
+            raise RuntimeError(f"exit code {server.returncode}, it printed {out!r}")
+    finally:
+        server.kill()
+        server.wait()
+
+
+def processor_time(pid):
+    """Seconds, of user and system."""
+    with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def run_memory_queue(program, engine):
     done = subprocess.run([program], env=environment(engine), stdout=subprocess.PIPE,
                           timeout=SECONDS, check=True)
@@ -83,16 +121,20 @@ def has_io_uring(echo):
 
 
 def main():
-    echo, memory_queue = sys.argv[1:]
-    tests = [(name, function, program, engine) for engine in ENGINES
-             for name, function, program in (("echo", run_echo, echo),
-                                             ("memory_queue", run_memory_queue, memory_queue))]
+    programs = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+    tests = [(name, function, programs.get(name), engine) for engine in ENGINES
+             for name, function in (("echo", run_echo), ("eventfd_epoll", run_eventfd),
+                                    ("eventfd_libuv", run_eventfd),
+                                    ("memory_queue", run_memory_queue))]
     print(f"1..{len(tests)}", flush=True)
     failed = 0
     for number, (name, function, program, engine) in enumerate(tests, 1):
         title = f"{number} - {name} with {engine}"
         try:
-            if engine == "io_uring" and not has_io_uring(echo):
+            if program is None:
+                print(f"ok {title} # SKIP it was not built: see doc/dependencies.md")
+                continue
+            if engine == "io_uring" and not has_io_uring(programs["echo"]):
                 print(f"ok {title} # SKIP io_uring is not available here")
                 continue
             function(program, engine)
