@@ -60,6 +60,13 @@ static void close_engine(struct dk_engine **e)
     *e = NULL;
 }
 
+/* Lets everybody see which engine is in use: the engine itself belongs to who leads. */
+static void show_engine(struct dk_kernel *k)
+{
+    __atomic_store_n(&k->shown_engine, k->engine->ops->name, __ATOMIC_RELAXED);
+    dk_statfile_set_text(k->block, k->engine->ops->name);
+}
+
 /*
  * A second thread drives the instance: epoll takes over. Data never passes through an engine, and
  * epoll reports what is ready when a socket is added, so nothing is lost. The ring is closed when
@@ -84,7 +91,7 @@ static void change_engine(struct dk_kernel *k)
     if (__atomic_load_n(&k->armed, __ATOMIC_ACQUIRE) == old)
         kernel_kick(&k->poller); /* its thread is asleep in it, or about to be */
     dk_instance_eventfd_add(k->inst, k->engine->ops->fd(k->engine));
-    dk_statfile_set_text(k->block, k->engine->ops->name);
+    show_engine(k);
     dk_count(&k->stats->engine_changes, 1);
     dk_log(DK_LOG_INFO, "a second thread drives the instance: epoll instead of %s", old->ops->name);
 }
@@ -287,7 +294,7 @@ static int kernel_stat(struct dk_poller *p, size_t index, const char **name, uin
         return -ENOENT;
     *name = index == 0 ? engine_name : stat_names[index - 1];
     *value = index == 0 ? 0 : __atomic_load_n((uint64_t *)k->stats + index - 1, __ATOMIC_RELAXED);
-    *text = index == 0 ? k->engine->ops->name : NULL;
+    *text = index == 0 ? __atomic_load_n(&k->shown_engine, __ATOMIC_RELAXED) : NULL;
     return 0;
 }
 
@@ -326,6 +333,7 @@ static void place_stats(struct dk_kernel *k)
     k->block =
         dk_statfile_add(stat_names, DK_KERNEL_STATS_COUNT, engine_name, k->engine->ops->name);
     k->stats = k->block ? (struct dk_kernel_stats *)k->block->counters : &k->own_stats;
+    show_engine(k);
 }
 
 int dk_kernel_open(struct dk_instance *inst, const struct dk_kernel_options *options,

@@ -71,6 +71,7 @@ struct dk_kernel {
     struct dk_rxslab stream_slab; /* what sockets receive into */
     struct dk_rxslab datagram_slab;
     struct dk_kernel_options options;
+    const char *shown_engine;        /* name of the engine, for who does not lead */
     struct dk_statfile_block *block; /* in the statistics file, or NULL */
     struct dk_kernel_stats *stats;   /* in block, else own_stats */
     struct dk_kernel_stats own_stats;
