@@ -97,12 +97,14 @@ int dk_queue_create(struct dk_queue **q_out, struct dk_instance *inst,
     q->inst = inst;
     q->impl = impl;
     q->gen++;
-    q->holds = 1;
     q->anywhere = anywhere;
     q->fast_inst = inst;
     q->push_now = ops->push_now ? ops->push_now : never_push_now;
     q->pop_now = ops->pop_now ? ops->pop_now : never_pop_now;
     __atomic_store_n(&q->state, DK_QUEUE_OPEN, __ATOMIC_RELEASE);
+    /* Last: with a descriptor of before a thread may be in dk_queue_get, and what it gets a hold on
+     * must be whole. */
+    __atomic_store_n(&q->holds, 1, __ATOMIC_RELEASE);
     *q_out = q;
     return 0;
 }

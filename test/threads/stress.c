@@ -162,7 +162,8 @@ static void issue(struct worker *w, bool pop)
     if (error == 0)
         issued(w, qt);
     else
-        CREW_CHECK(error == EBADF || error == EPIPE || error == ENOTCONN);
+        CREW_CHECK(error == EBADF || error == EPIPE || error == ENOTCONN ||
+                   error == EDESTADDRREQ); /* closed meanwhile, or another queue in the making */
 }
 
 /* None, a moment, or as long as it takes. */
