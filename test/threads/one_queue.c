@@ -210,11 +210,12 @@ static struct crowd *crowd_asleep(void)
     return crowd;
 }
 
-static void crowd_end(struct crowd *crowd, int error)
+/* A thread that leads for ever is never asleep: it may find its token gone instead. */
+static void crowd_end(struct crowd *crowd)
 {
     crew_join();
     for (int i = 0; i < WAITERS; i++)
-        must_fail(crowd->errors[i], error);
+        must_either(crowd->errors[i], ECANCELED, backend_spins() ? EINVAL : ECANCELED);
     crowd_free(crowd);
 }
 
@@ -225,7 +226,7 @@ static void test_close_of_a_queue_that_many_wait_for_wakes_each_once(void **stat
     struct woken seen = {0};
     woken_since(&seen);
     must(demi_close(crowd->qd));
-    crowd_end(crowd, ECANCELED);
+    crowd_end(crowd);
     const struct woken cost = woken_since(&seen);
     /* The device may have woken the thread that slept in it, for nothing. */
     const uint64_t least = is_memory() ? WAITERS : sleepers() - 1;
@@ -247,7 +248,7 @@ static void test_cancel_of_one_of_many_wakes_its_thread(void **state)
                   (int)cost.wakeups, (int)cost.handovers);
     }
     must(demi_close(crowd->qd));
-    crowd_end(crowd, ECANCELED);
+    crowd_end(crowd);
 }
 
 /* Calls that take the lead for their own length. */
@@ -274,7 +275,7 @@ static void test_calls_while_many_wait_wake_nobody(void **state)
     assert_int_equal(cost.wakeups, 0);
     assert_int_equal(cost.handovers, 0);
     must(demi_close(crowd->qd));
-    crowd_end(crowd, ECANCELED);
+    crowd_end(crowd);
 }
 
 int run_one_queue_tests(void)
