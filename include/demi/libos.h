@@ -114,8 +114,20 @@ DEMI_PUBLIC int demi_pop(_Out_ demi_qtoken_t *qt_out, _In_ int qd);
 DEMI_PUBLIC int demi_setsockopt(_In_ int qd, _In_ int level, _In_ int optname,
                                 _In_reads_bytes_(optlen) const void *optval, _In_ socklen_t optlen);
 
-/* Reads a socket option: those of demi_setsockopt, SO_ERROR, SO_TYPE, SO_DOMAIN, SO_PROTOCOL,
- * SO_ACCEPTCONN. */
+/* The level of options of the library's own, and the one that there is, which is only read. */
+#define SOL_DEMI     0x44454d49
+#define DEMI_TRAFFIC 1 /* struct demi_traffic */
+
+/* What passed through a socket so far, whoever popped and pushed it. */
+struct demi_traffic {
+    uint64_t popped;
+    uint64_t popped_bytes;
+    uint64_t pushed;
+    uint64_t pushed_bytes;
+};
+
+/* Reads a socket option: those of demi_setsockopt, SOL_DEMI, SO_ERROR, SO_TYPE, SO_DOMAIN,
+ * SO_PROTOCOL, SO_ACCEPTCONN. */
 DEMI_PUBLIC int demi_getsockopt(_In_ int qd, _In_ int level, _In_ int optname,
                                 _Out_writes_to_(*optlen, *optlen) void *optval,
                                 _Inout_ socklen_t *optlen);

@@ -15,8 +15,6 @@
 #include <demi/types.h>
 #include <errno.h>
 
-#define DK_MAX_INSTANCES 64
-
 struct dk_libos;
 
 /* The process's instances; written by init.c only. */
@@ -24,6 +22,8 @@ struct dk_api {
     struct dk_instance *first; /* NULL: not started */
     const struct dk_libos *libos;
     demi_callback_t callback;
+    uint32_t sort_max; /* of the configuration */
+    uint32_t element_max;
 };
 
 DK_HIDDEN extern struct dk_api dk_api;
@@ -33,11 +33,12 @@ static inline int dk_public(int r)
     return r < 0 ? -r : 0;
 }
 
-/* Returns the calling thread's instance, or NULL before demi_init; makes the thread's record. */
+/* Returns the calling thread's instance; NULL before demi_init, and inside a function that the
+ * library calls. Makes the thread's record. */
 static inline struct dk_instance *dk_api_instance(void)
 {
     struct dk_thread *t = dk_thread_get();
-    if (dk_unlikely(!t))
+    if (dk_unlikely(!t || t->in_function))
         return NULL;
     struct dk_instance *inst = t->inst ? t->inst : __atomic_load_n(&dk_api.first, __ATOMIC_ACQUIRE);
     if (!dk_mt() && inst) {
@@ -45,6 +46,12 @@ static inline struct dk_instance *dk_api_instance(void)
         dk_fast_set(dk_api.callback || dk_watch_on || inst->eventfd >= 0 ? NULL : inst);
     }
     return inst;
+}
+
+/* Why dk_api_instance returned NULL, a negative errno. */
+static inline int dk_api_missing(void)
+{
+    return dk_thread_self && dk_thread_self->in_function ? -EDEADLK : -ENOSYS;
 }
 
 /* A profiled scope: reports its duration to the application's callback when it is left. */

@@ -138,6 +138,8 @@ static void fill(struct dk_config *out, const struct dk_config_entry entries[])
         .huge_pages =
             dk_config_keys[DK_CONFIG_HUGE_PAGES].words[entries[DK_CONFIG_HUGE_PAGES].value],
         .debug = (enum dk_config_debug)entries[DK_CONFIG_DEBUG].value,
+        .sort_max = entries[DK_CONFIG_SORT_MAX].value,
+        .element_max = entries[DK_CONFIG_ELEMENT_MAX].value,
         .max_tokens = entries[DK_CONFIG_MAX_TOKENS].value,
         .max_queues = entries[DK_CONFIG_MAX_QUEUES].value,
         .log = (enum dk_config_log)entries[DK_CONFIG_LOG].value,

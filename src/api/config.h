@@ -63,8 +63,10 @@ struct dk_config {
     uint32_t copy_threshold;  /* 0 to 1 GiB: shorter segments are copied, not referenced */
     const char *huge_pages;   /* a word of the key; points to a constant, never NULL */
     enum dk_config_debug debug;
-    uint32_t max_tokens; /* 1024 to 16777216 */
-    uint32_t max_queues; /* 16 to 16777216 */
+    uint32_t sort_max;    /* 1 to 16777216 */
+    uint32_t element_max; /* 1 to 1 GiB */
+    uint32_t max_tokens;  /* 1024 to 16777216 */
+    uint32_t max_queues;  /* 16 to 16777216 */
     enum dk_config_log log;
 };
 

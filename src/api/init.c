@@ -9,6 +9,7 @@
 #include "api/background.h"
 #include "api/config.h"
 #include "api/stats.h"
+#include "compose/connect.h"
 #include "libos/table.h"
 #include "mem/heap.h"
 #include "os/log.h"
@@ -82,6 +83,7 @@ static void in_forked_child(void)
         dk_instance_abandon(state.instances[i]);
     state.num_instances = 0;
     dk_api.first = NULL;
+    dk_connect_abandon();
     pthread_mutex_init(&state.mutex, NULL);
     dk_op_table_abandon();
     dk_queue_table_abandon();
@@ -214,6 +216,8 @@ static int start(const struct demi_args *args, struct dk_instance **inst_out)
     if (r < 0)
         goto fail_instance;
     dk_api.callback = args ? args->callback : NULL;
+    dk_api.sort_max = state.config.sort_max;
+    dk_api.element_max = state.config.element_max;
     __atomic_store_n(&dk_api.first, *inst_out, __ATOMIC_RELEASE);
     return 0;
 fail_instance:
@@ -244,6 +248,8 @@ int demi_init(const struct demi_args *args)
     int r = -EEXIST;
     if (!t)
         return ENOMEM;
+    if (t->in_function)
+        return EDEADLK;
     pthread_mutex_lock(&state.mutex);
     if (!t->inst)
         r = dk_api.first ? join(&inst) : start(args, &inst);
@@ -294,9 +300,11 @@ static void end_all(void)
         dk_op_settle(state.instances[i]);
         dk_instance_drain(state.instances[i], linger_ns());
     }
+    dk_connect_detach_all();
     dk_queue_for_each(NULL, close_queue, NULL);
     for (uint32_t i = 0; i < state.num_instances; i++)
         dk_instance_destroy(state.instances[i]);
+    dk_connect_destroy_all();
     free_tables();
     dk_heap_trim();
     dk_stats_close();
@@ -310,6 +318,8 @@ static void end_all(void)
 int demi_fini(void)
 {
     int r = -ENOSYS;
+    if (dk_thread_self && dk_thread_self->in_function)
+        return EDEADLK;
     pthread_mutex_lock(&state.mutex);
     if (dk_api.first) {
         dk_background_stop();

@@ -15,7 +15,7 @@ static int find_queue(int qd, struct dk_queue **q_out, struct dk_instance **inst
     struct dk_instance *inst = dk_api_instance();
     int r = 0;
     if (!inst)
-        return -ENOSYS;
+        return dk_api_missing();
     struct dk_queue *q = dk_queue_lookup(qd);
     if (!q || !dk_queue_get(q))
         return -EBADF;

@@ -5,6 +5,7 @@
  */
 #include "api/api.h"
 #include "compose/memq.h"
+#include "core/taker.h"
 #include "libos/table.h"
 
 #include <demi/libos.h>
@@ -16,7 +17,7 @@ static int enter(int qd, struct dk_queue **q_out)
 {
     struct dk_instance *inst = dk_api_instance();
     if (!inst)
-        return -ENOSYS;
+        return dk_api_missing();
     struct dk_queue *q = dk_queue_lookup(qd);
     if (!q || !dk_queue_get(q))
         return -EBADF;
@@ -47,6 +48,7 @@ static int leave(struct dk_queue *q, int r)
     if (!q->anywhere)
         dk_lead_drop(q->inst);
     dk_queue_put(q);
+    dk_taker_run_woken();
     return dk_public(r);
 }
 
@@ -57,7 +59,7 @@ int demi_socket(int *sockqd_out, int domain, int type, int protocol)
     if (!sockqd_out)
         return EINVAL;
     if (!inst)
-        return ENOSYS;
+        return dk_public(dk_api_missing());
     if (!dk_api.libos->socket)
         return EAFNOSUPPORT;
     dk_lead_take(inst);
@@ -72,7 +74,7 @@ int demi_queue(int *qd_out, uint32_t capacity)
     if (!qd_out)
         return EINVAL;
     if (!inst)
-        return ENOSYS;
+        return dk_public(dk_api_missing());
     return dk_public(dk_memq_create(qd_out, inst, capacity));
 }
 
@@ -109,7 +111,7 @@ int demi_shutdown(int qd, int how)
     if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR)
         r = -EINVAL;
     else
-        r = q->ops->shutdown ? q->ops->shutdown(q, how) : -EOPNOTSUPP;
+        r = dk_queue_shutdown(q, how);
     return leave(q, r);
 }
 
@@ -126,6 +128,7 @@ int demi_close(int qd)
                                     __ATOMIC_RELAXED)) {
         q->fast_inst = DK_NO_INSTANCE;
         q->ops->close(q);
+        dk_taker_queue_closed(q);
     } else {
         r = -EBADF;
     }

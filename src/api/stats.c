@@ -98,7 +98,7 @@ int demi_stats(struct demi_stat stats_out[], size_t n, size_t *n_out)
     if ((!stats_out && n > 0) || !n_out)
         return EINVAL;
     if (!inst)
-        return ENOSYS;
+        return dk_public(dk_api_missing());
     dk_instance_count(inst);
     put(&sink, libos_name, 0, dk_api.libos->name);
     put_all(&sink, dk_instance_stat_names, (uint64_t *)inst->stats, DK_INSTANCE_STATS_COUNT);

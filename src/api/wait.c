@@ -28,7 +28,7 @@ static inline int begin(struct dk_waiter **w_out, enum dk_wait_kind kind, demi_q
 {
     struct dk_instance *inst = dk_api_instance();
     if (dk_unlikely(!inst))
-        return -ENOSYS;
+        return dk_api_missing();
     struct dk_waiter *w = &dk_thread_self->waiter;
     w->inst = inst;
     w->kind = (uint8_t)kind;
@@ -133,7 +133,7 @@ int demi_cancel(demi_qtoken_t qt)
 {
     DK_PROFILE("demi_cancel");
     struct dk_instance *inst = dk_api_instance();
-    return inst ? dk_public(dk_cancel(inst, qt)) : ENOSYS;
+    return inst ? dk_public(dk_cancel(inst, qt)) : dk_public(dk_api_missing());
 }
 
 int demi_eventfd(int *fd_out)
@@ -142,7 +142,7 @@ int demi_eventfd(int *fd_out)
     if (!fd_out)
         return EINVAL;
     if (!inst)
-        return ENOSYS;
+        return dk_public(dk_api_missing());
     dk_lead_take(inst);
     int r = dk_instance_eventfd(inst, fd_out);
     dk_lead_drop(inst);

@@ -8,6 +8,8 @@
  */
 #include "compose/memq.h"
 
+#include "core/instance.h"
+#include "core/taker.h"
 #include "core/wait.h"
 #include "mem/watch.h"
 
@@ -39,6 +41,8 @@ struct memq {
     uint32_t head; /* oldest element */
     uint32_t count;
     bool write_ended, read_ended, closed;
+    bool hungry;            /* the taker waits for an element; the ring is empty */
+    struct dk_taker *taker; /* who claimed the pop side, or NULL */
 };
 
 /* Copies the first segment, and a part of the next with it: one load and one store. */
@@ -63,14 +67,20 @@ static inline void fill(demi_sgarray_t *to, const demi_sgaseg_t *segs, uint32_t 
     memset(&to->sga_addr, 0, sizeof(to->sga_addr));
 }
 
-/* Hands an element over to a pop: the library's hold becomes the application's. */
-static void deliver(struct dk_op *pop, const demi_sgaseg_t *segs, uint32_t num_segs,
-                    struct dk_buf *buf)
+/* Hands an element over: the library's hold becomes that of who pops it. */
+static void hand_over(demi_sgarray_t *to, const demi_sgaseg_t *segs, uint32_t num_segs,
+                      struct dk_buf *buf)
 {
     if (dk_unlikely(dk_watch_on))
         dk_watch_delivered(buf);
-    fill(dk_op_sga(pop), segs, num_segs);
-    dk_sga_lend(dk_op_sga(pop), buf);
+    fill(to, segs, num_segs);
+    dk_sga_lend(to, buf);
+}
+
+static void deliver(struct dk_op *pop, const demi_sgaseg_t *segs, uint32_t num_segs,
+                    struct dk_buf *buf)
+{
+    hand_over(dk_op_sga(pop), segs, num_segs, buf);
     dk_op_complete(pop, 0);
 }
 
@@ -95,7 +105,8 @@ static uint32_t limit(const struct memq *m)
 
 static void update_room(struct memq *m)
 {
-    bool plain = dk_list_empty(&m->pops) && !m->write_ended && !m->read_ended && !m->closed;
+    bool plain =
+        dk_list_empty(&m->pops) && !m->hungry && !m->write_ended && !m->read_ended && !m->closed;
     m->room = plain ? limit(m) : 0;
 }
 
@@ -149,6 +160,16 @@ static bool must_grow(const struct memq *m)
            (m->capacity == 0 || m->count < m->capacity);
 }
 
+/* The taker asked for what there is now; the lock is held. */
+static inline void feed_taker(struct memq *m)
+{
+    if (dk_likely(!m->hungry))
+        return;
+    m->hungry = false;
+    update_room(m);
+    dk_taker_wake(m->taker);
+}
+
 /* Accepts an element; the lock is held. */
 static int push_locked(struct memq *m, struct dk_op *op, const demi_sgarray_t *sga)
 {
@@ -170,6 +191,7 @@ static int push_locked(struct memq *m, struct dk_op *op, const demi_sgarray_t *s
         dk_list_add_tail(&m->pushes, &op->link);
         m->unusual++;
     }
+    feed_taker(m);
     return 0;
 }
 
@@ -182,17 +204,25 @@ static int memq_push(struct dk_queue *q, struct dk_op *op, const demi_sgarray_t 
     return r;
 }
 
+/* An element left the ring: a push that waits for room has it. */
+static void admit_push(struct memq *m)
+{
+    if (!dk_list_empty(&m->pushes)) {
+        m->unusual--;
+        enqueue(m, first_op(&m->pushes));
+    }
+}
+
 static int pop_locked(struct memq *m, struct dk_op *op)
 {
     if (m->closed)
         return -EBADF;
+    if (dk_unlikely(m->taker != NULL))
+        return -EBUSY;
     if (m->count > 0) {
         struct element *e = dequeue(m);
         deliver(op, e->segs, e->num_segs, e->buf);
-        if (!dk_list_empty(&m->pushes)) {
-            m->unusual--;
-            enqueue(m, first_op(&m->pushes));
-        }
+        admit_push(m);
     } else if (m->write_ended || m->read_ended) {
         deliver_end(op);
     } else {
@@ -240,6 +270,61 @@ static bool memq_pop_now(struct dk_queue *q, demi_sgarray_t *sga_out)
     copy_first(sga_out->sga_segs, e->segs);
     memset(&sga_out->sga_addr, 0, sizeof(sga_out->sga_addr));
     return true;
+}
+
+static int memq_claim(struct dk_queue *q, struct dk_taker *t)
+{
+    struct memq *m = q->impl;
+    dk_lock(&m->lock);
+    int r = t && (m->taker || !dk_list_empty(&m->pops)) ? -EBUSY : 0;
+    if (r == 0) {
+        m->taker = t;
+        m->hungry = false;
+        update_room(m);
+    }
+    dk_unlock(&m->lock);
+    return r;
+}
+
+static int take_locked(struct memq *m, demi_sgarray_t *sga_out)
+{
+    if (m->count > 0) {
+        struct element *e = dequeue(m);
+        hand_over(sga_out, e->segs, e->num_segs, e->buf);
+        admit_push(m);
+        return DK_TAKE_ELEMENT;
+    }
+    if (m->closed)
+        return -ECANCELED;
+    if (m->write_ended || m->read_ended)
+        return DK_TAKE_END;
+    m->hungry = true;
+    update_room(m);
+    return DK_TAKE_NONE;
+}
+
+static int memq_take(struct dk_queue *q, demi_sgarray_t *sga_out)
+{
+    struct memq *m = q->impl;
+    dk_lock(&m->lock);
+    int r = take_locked(m, sga_out);
+    dk_unlock(&m->lock);
+    return r;
+}
+
+static void memq_rest(struct dk_queue *q)
+{
+    struct memq *m = q->impl;
+    dk_lock(&m->lock);
+    m->hungry = false;
+    update_room(m);
+    dk_unlock(&m->lock);
+}
+
+static bool memq_idle(struct dk_queue *q)
+{
+    const struct memq *m = q->impl;
+    return m->count == 0 && !m->write_ended && !m->read_ended && !m->closed;
 }
 
 static int memq_cancel(struct dk_queue *q, struct dk_op *op, demi_qtoken_t token)
@@ -290,6 +375,7 @@ static int memq_shutdown(struct dk_queue *q, int how)
     while (!dk_list_empty(&m->pops)) /* none waits while there are elements */
         deliver_end(first_op(&m->pops));
     update_room(m);
+    feed_taker(m);
     dk_unlock(&m->lock);
     return 0;
 }
@@ -302,7 +388,10 @@ static void memq_close(struct dk_queue *q)
     cancel_pops(m, -ECANCELED);
     cancel_pushes(m, -ECANCELED); /* nobody is left to pop them */
     drop_elements(m);
+    m->hungry = false;
     update_room(m);
+    if (m->taker)
+        dk_taker_wake(m->taker);
     dk_unlock(&m->lock);
     dk_queue_gone(q);
 }
@@ -321,6 +410,10 @@ static const struct dk_queue_ops memq_ops = {
     .pop = memq_pop,
     .push_now = memq_push_now,
     .pop_now = memq_pop_now,
+    .claim = memq_claim,
+    .take = memq_take,
+    .rest = memq_rest,
+    .idle = memq_idle,
     .cancel = memq_cancel,
     .shutdown = memq_shutdown,
     .close = memq_close,

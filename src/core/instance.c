@@ -6,6 +6,7 @@
 #include "core/instance.h"
 
 #include "core/fast.h"
+#include "core/taker.h"
 #include "core/wait.h"
 #include "os/log.h"
 #include "os/statfile.h"
@@ -38,6 +39,8 @@ int dk_instance_create(struct dk_instance **inst_out, const struct dk_clock *clo
     dk_list_init(&inst->ready);
     dk_list_init(&inst->waiters);
     dk_list_init(&inst->posted);
+    dk_list_init(&inst->woken);
+    dk_list_init(&inst->yielded);
     inst->clock = clock;
     inst->sched = *sched;
     inst->spin_budget_ns = sched->spin_us > UINT32_MAX / 1000 ? UINT32_MAX : sched->spin_us * 1000;
@@ -89,10 +92,13 @@ void dk_instance_drain(struct dk_instance *inst, int64_t timeout_ns)
     int64_t now = dk_instance_now(inst);
     int64_t deadline = now + timeout_ns;
     dk_run_posted(inst);
-    while (p->ops->undrained(p) > 0 && now < deadline) {
-        wait_for_device(inst, deadline - now);
+    while ((p->ops->undrained(p) > 0 || inst->num_yielded) && now < deadline) {
+        if (!inst->num_yielded)
+            wait_for_device(inst, deadline - now);
         now = dk_instance_now(inst);
         p->ops->poll(p, now, false);
+        dk_taker_resume(inst);
+        dk_run_posted(inst); /* what was on its way when the end was called goes too */
     }
     if (p->ops->undrained(p) > 0)
         p->ops->reset_undrained(p);
@@ -154,6 +160,18 @@ void dk_lead_drop_slow(struct dk_instance *inst)
         promote(inst);
 }
 
+/* A pop of what came back, else of the backend. */
+static int start_pop(struct dk_queue *q, struct dk_op *op)
+{
+    if (dk_unlikely(dk_queue_taker(q) != NULL))
+        return -EBUSY;
+    if (dk_unlikely(dk_queue_has_returned(q)) && dk_queue_take_returned(q, dk_op_sga(op))) {
+        dk_op_complete(op, 0);
+        return 0;
+    }
+    return q->ops->pop(q, op);
+}
+
 /* Starts op on its queue; the lead is held, or the queue locks itself. */
 static int start(struct dk_op *op, const demi_sgarray_t *sga)
 {
@@ -162,7 +180,7 @@ static int start(struct dk_op *op, const demi_sgarray_t *sga)
     case DEMI_OPC_PUSH:
         return q->ops->push(q, op, sga);
     case DEMI_OPC_POP:
-        return q->ops->pop(q, op);
+        return start_pop(q, op);
     case DEMI_OPC_ACCEPT:
         return q->ops->accept(q, op);
     default:
@@ -180,19 +198,35 @@ static void run_one_posted(struct dk_op *op)
         dk_op_complete(op, r);
 }
 
+/* Takes the first operation, or else (*taker_out) the first taker, that is to run. */
+static struct dk_op *take_posted(struct dk_instance *inst, struct dk_taker **taker_out)
+{
+    dk_lock(&inst->tokens);
+    struct dk_list *op = dk_list_first(&inst->posted);
+    struct dk_list *woken = op ? NULL : dk_list_first(&inst->woken);
+    if (op || woken) {
+        dk_list_del(op ? op : woken);
+        __atomic_sub_fetch(&inst->num_posted, 1, __ATOMIC_RELAXED);
+    }
+    if (op)
+        dk_count(&inst->stats->posted, 1);
+    *taker_out = woken ? dk_container_of(woken, struct dk_taker, link) : NULL;
+    if (woken)
+        (*taker_out)->queued = DK_TAKER_ON_NONE;
+    dk_unlock(&inst->tokens);
+    return op ? dk_container_of(op, struct dk_op, link) : NULL;
+}
+
 void dk_run_posted_slow(struct dk_instance *inst)
 {
     while (__atomic_load_n(&inst->num_posted, __ATOMIC_ACQUIRE) != 0) {
-        dk_lock(&inst->tokens);
-        struct dk_list *l = dk_list_first(&inst->posted);
-        if (l) {
-            dk_list_del(l);
-            __atomic_sub_fetch(&inst->num_posted, 1, __ATOMIC_RELAXED);
-            dk_count(&inst->stats->posted, 1);
-        }
-        dk_unlock(&inst->tokens);
-        if (l)
-            run_one_posted(dk_container_of(l, struct dk_op, link));
+        struct dk_taker *taker;
+        struct dk_op *op = take_posted(inst, &taker);
+        if (op)
+            run_one_posted(op);
+        else if (taker)
+            taker->ready(taker);
+        dk_taker_run_woken(); /* of other instances, where nobody else may look */
     }
 }
 
@@ -235,6 +269,7 @@ int dk_op_start(struct dk_op *op, const demi_sgarray_t *sga)
     }
     if (dk_unlikely(r < 0))
         dk_op_release(op);
+    dk_taker_run_woken();
     return r;
 }
 
@@ -288,7 +323,7 @@ bool dk_instance_rearm(struct dk_instance *inst, uint64_t seen_done)
         dk_lead_drop(inst);
     }
     dk_lock(&inst->tokens);
-    bool quiet = inst->stats->completions == seen_done &&
+    bool quiet = inst->stats->completions == seen_done && inst->num_yielded == 0 &&
                  !(inst->poller && inst->poller->ops->backlog(inst->poller));
     if (quiet && eventfd_read(inst->kickfd, &ignored) < 0)
         ignored = 0; /* it was not readable */

@@ -27,6 +27,8 @@
 #include "os/clock.h"
 #include "os/sync.h"
 
+#define DK_MAX_INSTANCES 64
+
 /* A device, or a set of sockets, that must be asked whether something happened. */
 struct dk_poller;
 
@@ -82,13 +84,20 @@ struct dk_sched_options {
  */
 #define DK_INSTANCE_STATS(X)                                                                       \
     X(completions, "core.completions")                                                             \
-    X(polls, "core.polls")             /* device polls */                                          \
-    X(sleeps, "core.sleeps")           /* sleeps in the device */                                  \
-    X(wakeups, "core.wakeups")         /* threads woken because their operation completed */       \
-    X(handovers, "core.handovers")     /* threads woken to take the lead */                        \
-    X(asleep, "core.asleep")           /* gauge: threads asleep in a wait, and not woken yet */    \
-    X(posted, "core.posted")           /* operations run by another thread than their issuer */    \
-    X(array_reads, "core.array_reads") /* token arrays read whole */
+    X(polls, "core.polls")              /* device polls */                                         \
+    X(sleeps, "core.sleeps")            /* sleeps in the device */                                 \
+    X(wakeups, "core.wakeups")          /* threads woken because their operation completed */      \
+    X(handovers, "core.handovers")      /* threads woken to take the lead */                       \
+    X(asleep, "core.asleep")            /* gauge: threads asleep in a wait, and not woken yet */   \
+    X(posted, "core.posted")            /* operations run by another thread than their issuer */   \
+    X(array_reads, "core.array_reads")  /* token arrays read whole */                              \
+    X(filtered, "compose.filtered")     /* elements that a filter did not pass, either way */      \
+    X(map_copies, "compose.map_copies") /* elements copied for a map: pushed, or shared */         \
+    X(partition_stops, "compose.partition_stops")   /* a full output stopped its source */         \
+    X(partition_drops, "compose.partition_drops")   /* elements for an output that was closed */   \
+    X(connect_elements, "compose.connect_elements") /* moved by qconnect */                        \
+    X(frame_gathers, "compose.frame_gathers")       /* segments put together, either way */        \
+    X(frame_copied_bytes, "compose.frame_copied_bytes") /* for that */
 
 struct dk_instance_stats {
 #define DK_INSTANCE_STATS_FIELD(field, name) uint64_t field;
@@ -111,11 +120,14 @@ struct dk_instance {
     struct dk_waiter *sleeper;
     struct dk_waiter *heir; /* awake, and about to take the lead; it alone sets this back */
     struct dk_list posted;
-    uint32_t num_posted;
-    uint32_t num_waiting; /* threads inside dk_wait */
-    uint32_t num_waiters; /* length of waiters, for who does not hold `tokens` */
-    uint32_t fast_thread; /* the one thread that fresh operations are of */
-    uint32_t until_poll;  /* waits until one polls although its result is there */
+    struct dk_list woken;   /* takers that are to run, see taker.h */
+    uint32_t num_posted;    /* of both */
+    struct dk_list yielded; /* takers that are to run after the next poll */
+    uint32_t num_yielded;   /* read under the lead too */
+    uint32_t num_waiting;   /* threads inside dk_wait */
+    uint32_t num_waiters;   /* length of waiters, for who does not hold `tokens` */
+    uint32_t fast_thread;   /* the one thread that fresh operations are of */
+    uint32_t until_poll;    /* waits until one polls although its result is there */
 
     struct dk_lock lead;
     uint32_t lead_wanted;
@@ -177,10 +189,12 @@ static inline void dk_lead_drop(struct dk_instance *inst)
         inst->lead.word = 0;
 }
 
-/* Whether there is a device that somebody should look at while threads wait. */
+/* Whether there is a device that somebody should look at while threads wait, or a taker that gave
+ * way. */
 static inline bool dk_instance_needs_lead(const struct dk_instance *inst)
 {
-    return inst->poller && __atomic_load_n(&inst->poller->queues, __ATOMIC_RELAXED) != 0;
+    return (inst->poller && __atomic_load_n(&inst->poller->queues, __ATOMIC_RELAXED) != 0) ||
+           __atomic_load_n(&inst->num_yielded, __ATOMIC_RELAXED) != 0;
 }
 
 /* Counts the queues that a device serves. The lead is held: who gives it up then sees to it that

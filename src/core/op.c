@@ -130,7 +130,7 @@ void dk_op_settle(struct dk_instance *inst)
     op->qr.qr_ret = 0;
     op->issuer = inst->fast_thread;
     op->state = DK_OP_DONE;
-    op->posted = op->addr_len = op->held = 0;
+    op->internal = op->addr_len = op->held = 0;
     dk_add_u32(&op->queue->holds, 1);
     dk_list_add_tail(&inst->ready, &op->link);
     dk_count(&inst->stats->completions, 1);
@@ -147,9 +147,9 @@ static struct dk_op *take_slot(struct dk_instance *inst, struct dk_queue *q,
     dk_op_count_fast(inst);
     inst->free_ops = op->next_free;
     op->state = DK_OP_PENDING;
-    op->queue = q;
+    op->queue = op->target = q;
     op->issuer = dk_thread_id();
-    op->posted = op->addr_len = op->held = 0;
+    op->internal = op->addr_len = op->held = 0;
     op->progress = 0;
     op->qr.qr_opcode = opcode;
     op->qr.qr_qd = q->qd;
@@ -167,6 +167,18 @@ int dk_op_alloc(struct dk_op **op_out, struct dk_instance *inst, struct dk_queue
         return -ENOMEM;
     }
     *op_out = op;
+    return 0;
+}
+
+int dk_op_alloc_internal(struct dk_op **op_out, struct dk_instance *inst, struct dk_queue *q,
+                         enum demi_opcode opcode, struct dk_sink *sink)
+{
+    dk_add_u32(&q->holds, 1);
+    int r = dk_op_alloc(op_out, inst, q, opcode);
+    if (r < 0)
+        return r;
+    (*op_out)->internal = 1;
+    (*op_out)->sink = sink;
     return 0;
 }
 
@@ -199,7 +211,7 @@ static void free_slot(struct dk_op *op)
     put_free(op->inst, op);
 }
 
-static void drop_hold(struct dk_op *op)
+void dk_op_drop_hold(struct dk_op *op)
 {
     if (op->held) {
         op->held = 0;
@@ -211,7 +223,7 @@ void dk_op_release(struct dk_op *op)
 {
     struct dk_queue *q = op->queue;
     end_watch(op);
-    drop_hold(op);
+    dk_op_drop_hold(op);
     dk_lock(&op->inst->tokens);
     dk_op_count_fast(op->inst);
     free_slot(op);
@@ -230,11 +242,17 @@ void dk_op_collected(struct dk_op *op)
 void dk_op_complete(struct dk_op *op, int error)
 {
     struct dk_instance *inst = op->inst;
-    drop_hold(op);
+    if (dk_unlikely(op->internal)) {
+        op->sink->done(op->sink, op, error);
+        op->waiter = NULL; /* the slot's next user may look at it */
+        dk_op_release(op);
+        return;
+    }
+    dk_op_drop_hold(op);
+    dk_lock(&inst->tokens);
     op->qr.qr_ret = -error;
     if (dk_unlikely(error))
         op->qr.qr_opcode = DEMI_OPC_FAILED;
-    dk_lock(&inst->tokens);
     op->state = DK_OP_DONE;
     dk_op_settle(inst);
     dk_list_add_tail(&inst->ready, &op->link);

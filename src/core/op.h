@@ -36,20 +36,33 @@
 enum dk_op_state { DK_OP_FREE, DK_OP_CANCELLED, DK_OP_PENDING, DK_OP_DONE };
 
 struct dk_instance;
+struct dk_op;
 struct dk_queue;
 struct dk_waiter;
 
+/* Who is told of an internal operation's end: in the thread that completes it, under any lock but
+ * `tokens`. It may not start operations from there. The operation is gone afterwards. */
+struct dk_sink {
+    void (*done)(struct dk_sink *sink, struct dk_op *op, int error);
+};
+
 struct dk_op {
     /* First line: what waiting and bookkeeping look at. */
-    struct dk_list link;      /* see above */
-    struct dk_waiter *waiter; /* who last passed this token to a wait, see wait.c */
+    struct dk_list link; /* see above */
+    union {
+        struct dk_waiter *waiter; /* who last passed this token to a wait, see wait.c */
+        struct dk_sink *sink;     /* internal: who is told that it is done */
+    };
     struct dk_instance *inst;
     struct dk_queue *queue;
-    struct dk_op *next_free;
+    union {
+        struct dk_op *next_free; /* FREE */
+        struct dk_queue *target; /* PENDING: whose it is, `queue` or one that it was passed on to */
+    };
     uint32_t hint;    /* its position in that wait's array */
     uint32_t issuer;  /* thread that issued it */
     uint8_t state;    /* enum dk_op_state */
-    uint8_t posted;   /* on the instance's posted list */
+    uint8_t internal; /* the library's own: no token, no result; told to `sink` */
     uint8_t addr_len; /* bytes of addr in use */
     uint8_t held;     /* the library has a hold on buf, and the sga is in qr */
     union {
@@ -113,11 +126,18 @@ static inline struct dk_op *dk_op_at(demi_qtoken_t token)
 int dk_op_alloc(struct dk_op **op_out, struct dk_instance *inst, struct dk_queue *q,
                 enum demi_opcode opcode);
 
+/* Issues an internal operation: as dk_op_alloc, and its end is told to sink. */
+int dk_op_alloc_internal(struct dk_op **op_out, struct dk_instance *inst, struct dk_queue *q,
+                         enum demi_opcode opcode, struct dk_sink *sink);
+
 /*
  * Holds the memory of a push beyond the call that started it: sga is copied into op, its memory
  * referenced (or copied, when it is not ours). 0 or -ENOMEM. Idempotent.
  */
 int dk_op_hold(struct dk_op *op, const demi_sgarray_t *sga);
+
+/* Lets go of what dk_op_hold holds. Idempotent. */
+void dk_op_drop_hold(struct dk_op *op);
 
 /* Takes back an operation that never started or was cancelled (on no list); releases what it holds.
  */

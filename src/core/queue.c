@@ -6,11 +6,12 @@
 #include "core/queue.h"
 
 #include "core/instance.h"
+#include "core/taker.h"
 #include "os/pages.h"
 
 #include <errno.h>
 
-_Static_assert(sizeof(struct dk_queue) == 64, "the size of an entry is a power of two");
+_Static_assert(sizeof(struct dk_queue) == 128, "the size of an entry is a power of two");
 
 struct dk_queue *dk_queues;
 uint32_t dk_queues_used;
@@ -86,6 +87,12 @@ static bool never_pop_now(struct dk_queue *q, demi_sgarray_t *sga_out)
     return false;
 }
 
+void dk_queue_set_pop_now(struct dk_queue *q)
+{
+    bool plain = !dk_queue_taker(q) && !dk_queue_has_returned(q) && q->ops->pop_now;
+    __atomic_store_n(&q->pop_now, plain ? q->ops->pop_now : never_pop_now, __ATOMIC_RELAXED);
+}
+
 int dk_queue_create(struct dk_queue **q_out, struct dk_instance *inst,
                     const struct dk_queue_ops *ops, void *impl, bool anywhere)
 {
@@ -100,7 +107,14 @@ int dk_queue_create(struct dk_queue **q_out, struct dk_instance *inst,
     q->anywhere = anywhere;
     q->fast_inst = inst;
     q->push_now = ops->push_now ? ops->push_now : never_push_now;
-    q->pop_now = ops->pop_now ? ops->pop_now : never_pop_now;
+    q->taker = NULL;
+    q->num_returned = 0;
+    dk_list_init(&q->returned);
+    dk_list_init(&q->feeders);
+    dk_queue_set_pop_now(q);
+    /* Who found the descriptor's last queue may try to hold this one; it then looks at the state.
+     */
+    __atomic_store_n(&q->holds, 1, __ATOMIC_RELEASE);
     __atomic_store_n(&q->state, DK_QUEUE_OPEN, __ATOMIC_RELEASE);
     /* Last: with a descriptor of before a thread may be in dk_queue_get, and what it gets a hold on
      * must be whole. */
@@ -113,6 +127,7 @@ void dk_queue_put(struct dk_queue *q)
 {
     if (dk_likely(dk_sub_u32(&q->holds, 1) != 0))
         return;
+    dk_queue_drop_returned(q);
     if (q->ops->release)
         q->ops->release(q->impl);
     dk_lock(&table.lock);

@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 
 struct dk_queue;
+struct dk_taker;
 
 /* What a socket can be asked about itself, for dk_queue_ops.name. */
 enum dk_queue_name { DK_QUEUE_LOCAL, DK_QUEUE_PEER };
@@ -58,6 +59,20 @@ struct dk_queue_ops {
     int (*getsockopt)(struct dk_queue *q, int level, int name, void *val, socklen_t *len);
     int (*name)(struct dk_queue *q, enum dk_queue_name which, struct sockaddr *addr,
                 socklen_t *len);
+    /*
+     * For an operator (taker.h); NULL where a queue cannot be a source. claim: t takes from q from
+     * now on, NULL: nobody; -EBUSY while pops are outstanding. take: as dk_taker_take, but for what
+     * was returned. rest: the wake-up that take promised is not wanted. The lead of the taker's
+     * instance is held.
+     */
+    int (*claim)(struct dk_queue *q, struct dk_taker *t);
+    int (*take)(struct dk_queue *q, demi_sgarray_t *sga_out);
+    void (*rest)(struct dk_queue *q);
+    /* Whether a take would certainly find nothing; called only while !dk_mt(). NULL: not known. */
+    bool (*idle)(struct dk_queue *q);
+    /* Of an operator: the queues that it stands over, at most two; returns how many. NULL: it
+     * stands over none. */
+    uint32_t (*sources)(struct dk_queue *q, struct dk_queue *out[2]);
     /* The last hold on a queue that is gone ended: frees impl. NULL where close freed it. */
     void (*release)(void *impl);
 };
@@ -84,6 +99,11 @@ struct dk_queue {
     /* Of ops, or functions that say no. */
     bool (*push_now)(struct dk_queue *q, const demi_sgarray_t *sga, struct dk_buf *buf);
     bool (*pop_now)(struct dk_queue *q, demi_sgarray_t *sga_out);
+    /* Second line: the pop side, when it is an operator's or has elements that came back. */
+    struct dk_taker *taker;  /* who claimed it, or NULL */
+    struct dk_list returned; /* elements, the next one first */
+    struct dk_list feeders;  /* takers that push to it, see taker.h */
+    uint32_t num_returned;
 } __attribute__((aligned(64)));
 
 /* The table: dk_queues_used entries have been used so far. */
@@ -100,6 +120,9 @@ void dk_queue_table_abandon(void);
 /* Takes a descriptor for a queue of inst, OPEN. 0, -EMFILE or -ENOMEM. */
 int dk_queue_create(struct dk_queue **q_out, struct dk_instance *inst,
                     const struct dk_queue_ops *ops, void *impl, bool anywhere);
+
+/* Chooses pop_now: the backend's, unless the pop side is claimed or has returned elements. */
+void dk_queue_set_pop_now(struct dk_queue *q);
 
 /* Takes one hold: false when the queue is not open (any more). */
 static inline bool dk_queue_get(struct dk_queue *q);
@@ -121,11 +144,27 @@ static inline struct dk_queue *dk_queue_at(int qd)
                                                                                  : NULL;
 }
 
+static inline bool dk_queue_is_open(const struct dk_queue *q)
+{
+    return __atomic_load_n(&q->state, __ATOMIC_ACQUIRE) == DK_QUEUE_OPEN;
+}
+
 /* Returns an open queue, or NULL. */
 static inline struct dk_queue *dk_queue_lookup(int qd)
 {
     struct dk_queue *q = dk_queue_at(qd);
-    return q && __atomic_load_n(&q->state, __ATOMIC_ACQUIRE) == DK_QUEUE_OPEN ? q : NULL;
+    return q && dk_queue_is_open(q) ? q : NULL;
+}
+
+/* Who claimed the pop side, or NULL. A queue that locks itself has the last word on that. */
+static inline struct dk_taker *dk_queue_taker(const struct dk_queue *q)
+{
+    return __atomic_load_n(&q->taker, __ATOMIC_RELAXED);
+}
+
+static inline bool dk_queue_has_returned(const struct dk_queue *q)
+{
+    return __atomic_load_n(&q->num_returned, __ATOMIC_RELAXED) != 0;
 }
 
 static inline bool dk_queue_get(struct dk_queue *q)

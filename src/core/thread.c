@@ -28,6 +28,7 @@ static void thread_ended(void *arg)
     dk_thread_self = NULL;
     dk_lock(&threads.lock);
     t->inst = NULL;
+    t->num_woken = 0;
     t->next_free = threads.free_records;
     threads.free_records = t;
     dk_unlock(&threads.lock);
@@ -76,8 +77,10 @@ struct dk_thread *dk_thread_attach(void)
 void dk_thread_detach_all(void)
 {
     dk_lock(&threads.lock);
-    for (uint32_t i = 0; i < threads.num_records; i++)
+    for (uint32_t i = 0; i < threads.num_records; i++) {
         threads.records[i]->inst = NULL;
+        threads.records[i]->num_woken = 0;
+    }
     dk_unlock(&threads.lock);
 }
 

@@ -15,6 +15,10 @@ struct dk_thread {
     struct dk_instance *inst; /* NULL: never called demi_init; uses the first instance */
     uint32_t id;              /* > 0, unique among living threads */
     struct dk_thread *next_free;
+    /* Instances of takers that it woke and has not seen to yet, each once: see taker.h. */
+    uint32_t num_woken;
+    struct dk_instance *woken[DK_MAX_INSTANCES];
+    bool in_function; /* it runs a function of the application, see function.h */
 };
 
 DK_HIDDEN extern _Thread_local struct dk_thread *dk_thread_self;

@@ -8,6 +8,7 @@
  */
 #include "core/wait.h"
 
+#include "core/taker.h"
 #include "core/thread.h"
 
 #include <errno.h>
@@ -387,10 +388,12 @@ static void adapt_spin(struct dk_instance *inst, bool slept)
 /* One look at the device; the lead is held. */
 static void poll_once(struct dk_instance *inst, int64_t now, bool spinning)
 {
+    dk_taker_resume(inst);
     dk_run_posted(inst);
     if (inst->poller) {
         dk_count(&inst->stats->polls, 1);
         inst->poller->ops->poll(inst->poller, now, spinning);
+        dk_run_posted(inst); /* takers of what arrived */
     }
 }
 
@@ -415,7 +418,7 @@ static int drive(struct dk_waiter *w, int64_t deadline, int64_t now)
     int64_t spin_until = now + (always ? STALE_CHECK_NS : (int64_t)inst->spin_budget_ns);
     bool spinning = always || inst->sched.spin_us != 0;
     for (;;) {
-        if (spinning || slept || deadline <= now)
+        if (spinning || slept || deadline <= now || inst->num_yielded)
             poll_once(inst, now, spinning);
         int r = locked_scan(w);
         if (r == 0 && slept)
@@ -434,6 +437,8 @@ static int drive(struct dk_waiter *w, int64_t deadline, int64_t now)
             dk_lead_drop(inst);
             return r;
         }
+        if (inst->num_yielded)
+            continue;
         if (always || (now < spin_until && !slept)) {
             dk_cpu_relax();
             continue;
@@ -614,22 +619,22 @@ int dk_cancel_mark(struct dk_queue *q, struct dk_op *op, demi_qtoken_t token)
 {
     int r = 0;
     dk_lock(&op->inst->tokens);
-    if (!dk_op_is_outstanding(op) || dk_op_token(op) != token || op->queue != q)
+    if (!dk_op_is_outstanding(op) || dk_op_token(op) != token || op->target != q)
         r = -EINVAL;
     else if (op->state == DK_OP_DONE)
         r = -EALREADY;
     else
         op->state = DK_OP_CANCELLED;
-    if (r == 0)
+    if (r == 0 && !op->internal)
         notify_cancelled(op);
     dk_unlock(&op->inst->tokens);
     return r;
 }
 
-/* Looks a token up: the operation when it is outstanding, and its queue with a hold; else NULL and
- * the errno. */
+/* Looks a token up: the operation when it is outstanding, and its queue with a hold (*led_out: it
+ * is cancelled under the lead); else NULL and the errno. */
 static struct dk_op *find_pending(struct dk_instance *inst, demi_qtoken_t token,
-                                  struct dk_queue **q_out, int *error)
+                                  struct dk_queue **q_out, bool *led_out, int *error)
 {
     dk_lock(&inst->tokens);
     dk_op_settle(inst);
@@ -639,26 +644,29 @@ static struct dk_op *find_pending(struct dk_instance *inst, demi_qtoken_t token,
         op = NULL;
     }
     if (op) {
-        *q_out = op->queue;
-        dk_add_u32(&op->queue->holds, 1);
+        *q_out = op->target;
+        *led_out = !op->target->anywhere || op->qr.qr_opcode == DEMI_OPC_CLOSE;
+        dk_add_u32(&op->target->holds, 1);
     }
     dk_unlock(&inst->tokens);
     return op;
 }
 
 /* Cancels under the lead: what was posted is with its queue, and nothing completes meanwhile. */
-static int cancel_led(struct dk_instance *inst, demi_qtoken_t token, struct dk_queue *q)
+static int cancel_led(struct dk_instance *inst, demi_qtoken_t token)
 {
-    struct dk_queue *again = NULL;
+    struct dk_queue *q = NULL; /* it may have been passed on to another one since */
+    bool led;
     int r = 0;
     dk_lead_take(inst);
     dk_run_posted(inst);
-    struct dk_op *op = find_pending(inst, token, &again, &r);
+    struct dk_op *op = find_pending(inst, token, &q, &led, &r);
     if (op) {
-        r = q->ops->cancel(q, op, token);
-        if (r == 0)
+        r = op->qr.qr_opcode == DEMI_OPC_CLOSE ? q->taker->cancel(q->taker, op)
+                                               : q->ops->cancel(q, op, token);
+        if (r == 0 && led)
             r = dk_cancel_mark(q, op, token);
-        dk_queue_put(again);
+        dk_queue_put(q);
     }
     dk_lead_drop(inst);
     return r;
@@ -667,13 +675,15 @@ static int cancel_led(struct dk_instance *inst, demi_qtoken_t token, struct dk_q
 int dk_cancel(struct dk_instance *inst, demi_qtoken_t token)
 {
     struct dk_queue *q = NULL;
+    bool led = false;
     int r = 0;
-    struct dk_op *op = find_pending(inst, token, &q, &r);
+    struct dk_op *op = find_pending(inst, token, &q, &led, &r);
     if (!op)
         return r;
-    r = q->anywhere ? q->ops->cancel(q, op, token) : cancel_led(inst, token, q);
+    r = led ? cancel_led(inst, token) : q->ops->cancel(q, op, token);
     dk_queue_put(q);
     if (r == 0)
         dk_op_release(op);
+    dk_taker_run_woken();
     return r;
 }

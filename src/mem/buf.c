@@ -84,6 +84,7 @@ static struct dk_buf *take(enum dk_buf_kind kind, uint8_t *data, size_t len)
     buf->more = NULL;
     buf->kind = (uint8_t)kind;
     buf->peer_len = 0;
+    buf->shared = 0;
     return buf;
 }
 
@@ -124,9 +125,21 @@ struct dk_buf *dk_buf_view(struct dk_buf *buf, uint8_t *data, size_t len)
 struct dk_buf *dk_buf_alias(struct dk_buf *buf)
 {
     struct dk_buf *alias = dk_buf_view(buf, buf->data, dk_buf_bytes(buf));
-    if (alias)
+    if (alias) {
         alias->peer_len = buf->peer_len;
+        alias->shared = buf->shared = 1;
+    }
     return alias;
+}
+
+bool dk_buf_is_exclusive(const struct dk_buf *buf)
+{
+    if (dk_unlikely(__atomic_load_n(&buf->refs, __ATOMIC_ACQUIRE) != 1))
+        return false;
+    for (; buf; buf = buf->more)
+        if (buf->shared || !dk_heap_held_once(buf->data))
+            return false;
+    return true;
 }
 
 struct dk_buf *dk_buf_reference(uint8_t *data, size_t len)

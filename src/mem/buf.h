@@ -60,6 +60,7 @@ struct dk_buf {
     };
     uint8_t kind;     /* enum dk_buf_kind */
     uint8_t peer_len; /* bytes of the sender's address kept behind the end, 0: none */
+    uint8_t shared;   /* it was cloned once: others may hold the same bytes */
 } __attribute__((aligned(64)));
 
 /* The table; dk_bufs_used entries have been used so far. */
@@ -87,6 +88,9 @@ struct dk_buf *dk_buf_reference(uint8_t *data, size_t len);
 
 /* Lets go what a buffer whose last hold is gone stands for; called by dk_buf_put. */
 void dk_buf_free(struct dk_buf *buf);
+
+/* Whether nobody but the one holder of buf can see its bytes. */
+bool dk_buf_is_exclusive(const struct dk_buf *buf);
 
 /* Usable bytes at data. */
 static inline size_t dk_buf_bytes(const struct dk_buf *buf)

@@ -103,15 +103,14 @@ static bool make_ready(void)
         first = dk_region_init() == 0 && dk_slice_init() == 0 && dk_superblock_init() == 0;
         if (first) {
             read_environment();
+            dk_cache_init();
             __atomic_store_n(&heap.state, READY, __ATOMIC_RELEASE);
         }
     }
     bool done = heap.state == READY;
     dk_unlock(&heap.lock);
-    if (first) { /* these may allocate */
-        dk_cache_init();
+    if (first) /* it may allocate */
         pthread_atfork(before_fork, in_parent, in_child);
-    }
     return done;
 }
 

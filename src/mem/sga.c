@@ -185,3 +185,39 @@ int dk_sga_gather(demi_sgarray_t *sga, struct dk_buf **buf_out)
     *buf_out = chain;
     return 0;
 }
+
+int dk_sga_copy_deep(demi_sgarray_t *to, const demi_sgarray_t *from)
+{
+    const struct dk_buf *source = from->sga_buf ? dk_buf_from_handle(from->sga_buf) : NULL;
+    uint64_t bytes = dk_sga_bytes(from);
+    struct dk_buf *buf =
+        bytes <= UINT32_MAX ? dk_buf_alloc(bytes ? bytes : 1, DK_BUF_PEER_BYTES) : NULL;
+    if (!buf)
+        return -ENOMEM;
+    dk_sga_copy_all(to, from);
+    uint8_t *at = buf->data;
+    for (uint32_t i = 0; i < to->sga_numsegs; i++) {
+        demi_sgaseg_t *seg = &to->sga_segs[i];
+        if (seg->sgaseg_len)
+            memcpy(at, seg->sgaseg_buf, seg->sgaseg_len);
+        seg->sgaseg_buf = at;
+        at += seg->sgaseg_len;
+    }
+    if (source && source->peer_len) {
+        socklen_t len;
+        const struct sockaddr *peer = dk_buf_peer(source, &len);
+        dk_buf_set_peer(buf, peer, len);
+    }
+    dk_sga_lend(to, buf);
+    return 0;
+}
+
+int dk_sga_replace_by_copy(demi_sgarray_t *sga)
+{
+    demi_sgarray_t copy;
+    int r = dk_sga_copy_deep(&copy, sga);
+    dk_buf_app_put(sga->sga_buf);
+    if (r == 0)
+        *sga = copy;
+    return r;
+}

@@ -107,6 +107,22 @@ void dk_sga_set_copy_threshold(uint32_t bytes);
  */
 int dk_sga_gather(demi_sgarray_t *sga, struct dk_buf **buf_out);
 
+/* Whether the holder of an element's handle is the only one who can see its bytes. */
+static inline bool dk_sga_is_exclusive(const demi_sgarray_t *sga)
+{
+    const struct dk_buf *buf = dk_buf_from_handle(sga->sga_buf);
+    return buf && dk_buf_is_exclusive(buf);
+}
+
+/* Makes an element with the same segments in memory of its own, the sender included, that the
+ * application holds. 0 or -ENOMEM. */
+int dk_sga_copy_deep(demi_sgarray_t *to, const demi_sgarray_t *from);
+
+/* Puts a copy in an element's place, and frees the element. 0, or -ENOMEM: it is freed all the
+ * same.
+ */
+int dk_sga_replace_by_copy(demi_sgarray_t *sga);
+
 /* Describes buf as a one-segment sga of len bytes, without a hold of the application. */
 static inline void dk_sga_from_buf(demi_sgarray_t *sga, struct dk_buf *buf, uint32_t len)
 {

@@ -199,6 +199,32 @@ static void test_options_that_describe_the_socket(void **state)
     pair_close(pair);
 }
 
+static void test_options_traffic_counts_what_passed(void **state)
+{
+    (void)state;
+    backend_needs(CAN_SOCKET);
+    struct pair pair = pair_make();
+    struct demi_traffic tx, rx;
+    socklen_t len = sizeof tx;
+    for (uint64_t i = 0; i < 3; i++) {
+        demi_sgarray_t sga = pattern_sga(100, i, 0);
+        push_all(pair.tx, &sga);
+        must(demi_sgafree(&sga));
+        pop_pattern(pair.rx, 100, i, 0);
+    }
+    must(demi_getsockopt(pair.tx, SOL_DEMI, DEMI_TRAFFIC, &tx, &len));
+    assert_int_equal(len, sizeof tx);
+    must(demi_getsockopt(pair.rx, SOL_DEMI, DEMI_TRAFFIC, &rx, &len));
+    assert_int_equal(tx.pushed, 3);
+    assert_int_equal(tx.pushed_bytes, 300);
+    assert_int_equal(tx.popped + tx.popped_bytes, 0);
+    assert_true(rx.popped >= 1 && rx.popped <= 3);
+    assert_int_equal(rx.popped_bytes, 300);
+    must_fail(demi_getsockopt(pair.tx, SOL_DEMI, 77, &tx, &len), ENOPROTOOPT);
+    must_fail(demi_setsockopt(pair.tx, SOL_DEMI, DEMI_TRAFFIC, &tx, len), ENOPROTOOPT);
+    pair_close(pair);
+}
+
 static void test_options_set_are_read_back(void **state)
 {
     (void)state;
@@ -301,6 +327,7 @@ int run_socket_tests(void)
         STARTED(test_names_are_truncated_to_the_space_given),
         STARTED(test_names_bad_arguments),
         STARTED(test_options_that_describe_the_socket),
+        STARTED(test_options_traffic_counts_what_passed),
         STARTED(test_options_set_are_read_back),
         STARTED(test_options_bad_arguments),
         STARTED(test_two_sockets_share_a_port_with_reuseport),

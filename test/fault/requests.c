@@ -146,6 +146,72 @@ static bool use_memory(void)
     return true;
 }
 
+static bool let_pass(const demi_sgarray_t *sga, void *arg)
+{
+    (void)sga;
+    (void)arg;
+    return true;
+}
+
+static int leave_alone(demi_sgarray_t *sga, void *arg)
+{
+    (void)sga;
+    (void)arg;
+    return 0;
+}
+
+static int all_equal(const demi_sgarray_t *a, const demi_sgarray_t *b, void *arg)
+{
+    (void)a;
+    (void)b;
+    (void)arg;
+    return 0;
+}
+
+static uint32_t to_second(const demi_sgarray_t *sga, void *arg)
+{
+    (void)sga;
+    (void)arg;
+    return 1;
+}
+
+/* A chain of all operators, made, used, closed with elements in it. */
+static bool use_operators(void)
+{
+    int qds[2] = {-1, -1}, outputs[2] = {-1, -1}, merged = -1, filtered = -1, mapped = -1, top = -1;
+    demi_qresult_t qr;
+    demi_qtoken_t qt = 0;
+    TRY(demi_queue(&qds[0], 0));
+    TRY(demi_queue(&qds[1], 0));
+    TRY(demi_merge(&merged, qds[0], qds[1]));
+    TRY(demi_filter(&filtered, merged, let_pass, NULL));
+    TRY(demi_map_dir(&mapped, filtered, NULL, leave_alone, NULL));
+    TRY(demi_partition(outputs, 2, mapped, to_second, NULL));
+    TRY(demi_sort(&top, outputs[1], all_equal, NULL));
+    for (uint32_t i = 0; i < 3; i++)
+        if (!move(qds[i % 2], top, 80 + i * 40000, 1 + i * 3))
+            return false;
+    demi_sgarray_t sga;
+    TRY(alloc_pattern(&sga, 100, 1, 1));
+    for (int i = 0; i < 40; i++)
+        TRY_OP(&qr, qt, demi_push(&qt, qds[i % 2], &sga));
+    TRY_OP(&qr, qt, demi_pop(&qt, top));
+    must(demi_sgafree(&qr.qr_value.sga));
+    must(demi_close(top));
+    must(demi_close(outputs[0]));
+    must(demi_close(outputs[1]));
+    must(demi_close(mapped));
+    must(demi_close(filtered));
+    must(demi_sgafree(&sga));
+    TRY(alloc_pattern(&sga, 100, 1, 1));
+    TRY_OP(&qr, qt, demi_push(&qt, merged, &sga)); /* to both */
+    must(demi_sgafree(&sga));
+    must(demi_close(merged));
+    must(demi_close(qds[0]));
+    must(demi_close(qds[1]));
+    return true;
+}
+
 static bool use_tcp(void)
 {
     struct sockaddr_storage addr;
@@ -210,7 +276,7 @@ static bool use_udp(void)
 static bool scenario_started(void)
 {
     int fd = -1;
-    if (!use_memory() || !use_tcp() || !use_udp())
+    if (!use_memory() || !use_operators() || !use_tcp() || !use_udp())
         return false;
     TRY(demi_eventfd(&fd));
     return true;

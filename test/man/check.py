@@ -5,7 +5,7 @@
 Synopses and examples of man pages are compiled against the headers; examples are linked with the
 library and run. So no document repeats a header unchecked.
 
-    check.py --source DIR --library FILE [--demi FILE] [--kv FILE] -- CC [ARG...]
+    check.py --source DIR --library FILE [--demi FILE] [--kv FILE] [--relay FILE] -- CC [ARG...]
 """
 
 import argparse
@@ -19,7 +19,8 @@ import sys
 import tempfile
 
 WARN = ["-std=c17", "-Wall", "-Wextra", "-Werror"]
-EXAMPLE_LINES = 150
+EXAMPLE_LINES_ELSE = 150
+EXAMPLE_LINES = {"pipeline.c": 250}  # it shows what the others make together
 README_LINES = 150
 RUN_SECONDS = 60
 # What examples may show the library beside: header and pkg-config name.
@@ -154,6 +155,7 @@ class Tree:
         self.library = os.path.abspath(options.library)
         self.demi = options.demi and os.path.abspath(options.demi)
         self.kv = options.kv and os.path.abspath(options.kv)
+        self.relay = options.relay and os.path.abspath(options.relay)
         self.pages = [Page(path) for path in sorted((self.root / "man").glob("*.[1-8]"))]
         self.real = [page for page in self.pages if not page.target]
         self.links = [page for page in self.pages if page.target]
@@ -283,6 +285,37 @@ def check_lint(tree):
     yield from out.splitlines()
 
 
+def untested(page, tests):
+    """Paragraphs of DESCRIPTION with no test, and tests that are not there; (line, what)."""
+    start, tested = None, True
+    inside = False
+    for number, line in enumerate(page.lines, 1):
+        found = re.match(r'\.\\" test: (\w+)$', line)
+        if line.startswith(".Sh"):
+            inside = line == ".Sh DESCRIPTION"
+        if found and found[1] not in tests:
+            yield number, f"there is no test {found[1]}"
+        if line.startswith((".Sh", ".Ss", ".Pp")):
+            if not tested:
+                yield start, "no test of this paragraph"
+            start, tested = number, True
+        elif found:
+            tested = True
+        elif inside and start is not None and not line.startswith("."):
+            tested = False
+
+
+def check_tested(tree):
+    """every paragraph of demi_queue(7) names tests that are there"""
+    tests = set()
+    for path in (tree.root / "test").glob("**/*.c"):
+        tests.update(re.findall(r"^static void (test_\w+)\(", path.read_text(encoding="utf-8"),
+                                re.M))
+    page = next(page for page in tree.real if page.file == "demi_queue.7")
+    for number, what in untested(page, tests):
+        yield f"man/{page.file}:{number}: {what}"
+
+
 def readme_example(tree):
     text = (tree.root / "README.md").read_text(encoding="utf-8")
     found = re.search(r"^```c\n(.*?)^```$", text, flags=re.M | re.S)
@@ -321,8 +354,9 @@ def check_example_files(tree):
     """every program in examples/ compiles, links and is short; not where its library is missing"""
     for path in sorted((tree.root / "examples").glob("*.c")):
         text = path.read_text(encoding="utf-8")
-        if text.count("\n") >= EXAMPLE_LINES:
-            yield f"examples/{path.name}: {EXAMPLE_LINES} lines or more"
+        limit = EXAMPLE_LINES.get(path.name, EXAMPLE_LINES_ELSE)
+        if text.count("\n") >= limit:
+            yield f"examples/{path.name}: {limit} lines or more"
         libraries = optional_arguments(text)
         if libraries is None:
             continue
@@ -392,7 +426,8 @@ def help_options(command):
 
 def check_help(tree):
     """every long option of a command is in its page, and the other way round"""
-    programs = [(path, name) for path, name in ((tree.demi, "demi.1"), (tree.kv, "demi-kv.1"))
+    programs = [(path, name) for path, name in ((tree.demi, "demi.1"), (tree.kv, "demi-kv.1"),
+                                          (tree.relay, "demi-relay.1"))
                 if path]
     if not programs:
         raise Skip("no command is built")
@@ -413,8 +448,8 @@ def check_help(tree):
 
 
 CHECKS = [check_functions, check_links, check_references, check_sections, check_synopsis,
-          check_examples, check_lint, check_readme, check_example_files, check_markdown,
-          check_config, check_help]
+          check_examples, check_lint, check_tested, check_readme, check_example_files,
+          check_markdown, check_config, check_help]
 
 
 def report(number, check, tree):
@@ -437,6 +472,7 @@ def main():
     parser.add_argument("--library", required=True)
     parser.add_argument("--demi")
     parser.add_argument("--kv")
+    parser.add_argument("--relay")
     parser.add_argument("cc", nargs="+")
     tree = Tree(parser.parse_args())
     print(f"1..{len(CHECKS)}")

@@ -8,6 +8,7 @@ A program that was not built, for want of a library that it needs, is skipped.
 """
 
 import os
+import pathlib
 import signal
 import socket
 import subprocess
@@ -19,6 +20,15 @@ ENGINES = ("epoll", "io_uring")
 CLIENTS = 40
 ROUNDS = 20
 IDLE_SECONDS = 0.5
+LAST_LINES = {
+    "filter": "sum of the multiples of 3 up to 100: 1683",
+    "map": "a forged element fails its pop with: Bad message",
+    "memory_queue": "sum of 1 to 1000: 500500",
+    "merge": "the same buffer: yes",
+    "partition": "worker 0: 400 elements\nworker 1: 300 elements\nworker 2: 300 elements",
+    "pipeline": "20000 readings, all there",
+    "sort": "heartbeat\nrequest 1\nrequest 2\nbackup",
+}
 
 
 def environment(engine):
@@ -105,10 +115,38 @@ def processor_time(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def run_memory_queue(program, engine):
+def run_qconnect(program, engine):
+    echo = pathlib.Path(program).with_name("echo")
+    ports = free_port(), free_port()
+    servers = [subprocess.Popen([echo, str(ports[0])], env=environment(engine)),
+               subprocess.Popen([program, str(ports[1]), str(ports[0])],
+                                env=environment(engine))]
+    try:
+        connect(ports[0], servers[0]).close()
+        clients = [connect(ports[1], servers[1]) for _ in range(CLIENTS)]
+        exchange(clients)
+        for client in clients[::2]:
+            client.close()
+        exchange(clients[1::2])
+    finally:
+        for server in servers:
+            server.kill()
+            server.wait()
+
+
+def run_to_its_end(program, engine):
+    """Runs a program that ends by itself, and says what is expected of it."""
     done = subprocess.run([program], env=environment(engine), stdout=subprocess.PIPE,
                           timeout=SECONDS, check=True)
-    if done.stdout != b"sum of 1 to 1000: 500500\n":
+    printed = done.stdout.decode()
+    if not printed.endswith(LAST_LINES[os.path.basename(program)] + "\n"):
+        raise RuntimeError(f"it printed {printed!r}")
+
+
+def run_frame(program, engine):
+    done = subprocess.run([program], env=environment(engine), stdout=subprocess.PIPE,
+                          timeout=SECONDS, check=True)
+    if done.stdout != b"stressed\ndesserts\nreward\n":
         raise RuntimeError(f"it printed {done.stdout!r}")
 
 
@@ -122,10 +160,11 @@ def has_io_uring(echo):
 
 def main():
     programs = dict(zip(sys.argv[1::2], sys.argv[2::2]))
-    tests = [(name, function, programs.get(name), engine) for engine in ENGINES
-             for name, function in (("echo", run_echo), ("eventfd_epoll", run_eventfd),
-                                    ("eventfd_libuv", run_eventfd),
-                                    ("memory_queue", run_memory_queue))]
+    own = {"echo": run_echo, "eventfd_epoll": run_eventfd, "eventfd_libuv": run_eventfd,
+           "qconnect": run_qconnect, "frame": run_frame}
+    names = sorted(own.keys() | LAST_LINES.keys())
+    tests = [(name, own.get(name, run_to_its_end), programs.get(name), engine)
+             for engine in ENGINES for name in names]
     print(f"1..{len(tests)}", flush=True)
     failed = 0
     for number, (name, function, program, engine) in enumerate(tests, 1):

@@ -13,5 +13,7 @@ int run_one_queue_tests(void); /* many threads wait for one queue: what each ele
 int run_race_tests(void);      /* cancel, close, free, exit of a thread, at any moment */
 int run_stress_tests(void);    /* everything at random */
 int run_instance_tests(void);  /* one instance per worker */
+int run_connect_tests(void);   /* qconnect between instances */
+int run_compose_tests(void);   /* operators used by several threads */
 
 #endif /* DEMI_TEST_THREADS_GROUPS_H */

@@ -12,8 +12,10 @@ static const struct {
     const char *name;
     int (*run)(void);
 } groups[] = {
-    {"leader", run_leader_tests}, {"one_queue", run_one_queue_tests}, {"race", run_race_tests},
-    {"stress", run_stress_tests}, {"instance", run_instance_tests},
+    {"leader", run_leader_tests},     {"one_queue", run_one_queue_tests},
+    {"race", run_race_tests},         {"stress", run_stress_tests},
+    {"instance", run_instance_tests}, {"connect", run_connect_tests},
+    {"compose", run_compose_tests},
 };
 
 int main(int argc, char **argv)

@@ -46,6 +46,8 @@ static const char *const variables[] = {
     "DEMI_COPY_THRESHOLD",
     "DEMI_HUGE_PAGES",
     "DEMI_DEBUG",
+    "DEMI_SORT_MAX",
+    "DEMI_ELEMENT_MAX",
 };
 
 static int setup(void **state)
@@ -146,6 +148,8 @@ static void test_config_nothing_set_is_default(void **state)
     assert_int_equal(f->config.copy_threshold, 1024);
     assert_string_equal(f->config.huge_pages, "auto");
     assert_int_equal(f->config.debug, DK_CONFIG_DEBUG_NONE);
+    assert_int_equal(f->config.sort_max, 65536);
+    assert_int_equal(f->config.element_max, 16777216);
     assert_int_equal(f->config.max_tokens, 1048576);
     assert_int_equal(f->config.max_queues, 262144);
     assert_int_equal(f->config.log, DK_CONFIG_LOG_WARN);

@@ -103,7 +103,7 @@ void dk_sock_event(struct dk_sock *s, uint32_t events, uint64_t serial)
         dk_sock_connected(s);
     if (s->readable && !dk_list_empty(&s->accepts))
         dk_sock_do_accepts(s);
-    if (s->readable && !dk_list_empty(&s->pops))
+    if (s->readable && (s->hungry || !dk_list_empty(&s->pops)))
         dk_sock_receive(s);
     if (s->writable && !dk_list_empty(&s->pushes))
         dk_sock_flush(s);
@@ -123,6 +123,7 @@ static void sock_close(struct dk_queue *q)
 {
     struct dk_sock *s = q->impl;
     s->closing = true;
+    dk_sock_rest(q); /* the taker learns of it when it takes next */
     dk_sock_end_pops(s, -ECANCELED);
     cancel_accepts(s);
     if (s->connecting) {
@@ -140,6 +141,9 @@ const struct dk_queue_ops dk_sock_ops = {
     .pop = dk_sock_pop,
     .accept = dk_sock_accept,
     .connect = dk_sock_connect,
+    .claim = dk_sock_claim,
+    .take = dk_sock_take,
+    .rest = dk_sock_rest,
     .cancel = dk_sock_cancel,
     .shutdown = dk_sock_shutdown,
     .close = sock_close,

@@ -18,6 +18,8 @@
 #include "mem/rxpool.h"
 #include "os/statfile.h"
 
+#include <demi/libos.h>
+
 #define DK_KERNEL_EVENTS 256
 
 enum dk_sock_state { DK_SOCK_NEW, DK_SOCK_CONNECTING, DK_SOCK_CONNECTED, DK_SOCK_LISTENING };
@@ -103,9 +105,12 @@ struct dk_sock {
     bool readable, writable;
     bool alarmed; /* hang-up, error or urgent data was seen: a short read proves nothing */
     bool eof;
-    bool write_shut;   /* the application shut the write side down */
-    bool closing;      /* the application closed it */
-    bool linger_reset; /* SO_LINGER {1, 0} */
+    bool write_shut;        /* the application shut the write side down */
+    bool closing;           /* the application closed it */
+    bool linger_reset;      /* SO_LINGER {1, 0} */
+    bool hungry;            /* its taker waits for data: in k->popping without pops */
+    struct dk_taker *taker; /* who claimed the pop side, or NULL */
+    struct demi_traffic traffic;
 };
 
 extern const struct dk_queue_ops dk_sock_ops;
@@ -133,6 +138,10 @@ int dk_sock_pop(struct dk_queue *q, struct dk_op *op);
 void dk_sock_receive(struct dk_sock *s);
 /* Completes every outstanding pop with an error, or (0) with the end of the stream. */
 void dk_sock_end_pops(struct dk_sock *s, int error);
+/* For operators, see core/queue.h. */
+int dk_sock_claim(struct dk_queue *q, struct dk_taker *t);
+int dk_sock_take(struct dk_queue *q, demi_sgarray_t *sga_out);
+void dk_sock_rest(struct dk_queue *q);
 /* Takes an operation off s->pops. */
 void dk_sock_remove_pop(struct dk_sock *s, struct dk_op *op);
 

@@ -49,9 +49,22 @@ int dk_sock_setsockopt(struct dk_queue *q, int level, int name, const void *val,
     return 0;
 }
 
+/* The library's own: DEMI_TRAFFIC. */
+static int get_own_option(const struct dk_sock *s, int name, void *val, socklen_t *len)
+{
+    if (name != DEMI_TRAFFIC)
+        return -ENOPROTOOPT;
+    if (*len > sizeof(s->traffic))
+        *len = sizeof(s->traffic);
+    memcpy(val, &s->traffic, *len);
+    return 0;
+}
+
 int dk_sock_getsockopt(struct dk_queue *q, int level, int name, void *val, socklen_t *len)
 {
     struct dk_sock *s = q->impl;
+    if (level == SOL_DEMI)
+        return get_own_option(s, name, val, len);
     if (!find_option(level, name))
         return -ENOPROTOOPT;
     return getsockopt(s->fd, level, name, val, len) < 0 ? -errno : 0;

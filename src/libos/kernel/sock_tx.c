@@ -60,9 +60,12 @@ static int try_send(struct dk_sock *s, struct dk_op *op, const demi_sgarray_t *s
         }
         dk_count(&s->k->stats->sends, 1);
         dk_count(&s->k->stats->pushed_bytes, (uint64_t)n);
+        s->traffic.pushed_bytes += (uint64_t)n;
         op->progress += (uint64_t)n;
-        if (!s->stream || op->progress == total)
+        if (!s->stream || op->progress == total) {
+            s->traffic.pushed++;
             return 0;
+        }
     }
 }
 
@@ -180,6 +183,8 @@ int dk_sock_shutdown(struct dk_queue *q, int how)
     if (how != SHUT_WR) {
         s->eof = true;
         dk_sock_end_pops(s, 0);
+        if (s->hungry)
+            dk_sock_receive(s); /* its taker sees the end */
         if (shutdown(s->fd, SHUT_RD) < 0 && errno != ENOTCONN)
             return -errno;
     }

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Pairs (worker.h).
+ */
+#include "worker.h"
+
+#include <demi/queue.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct relay_pair *relay_pair_create(struct relay_worker *w, int client_qd,
+                                     const struct sockaddr *client, socklen_t len)
+{
+    struct relay_pair *p = calloc(1, sizeof(*p)); /* freed by free_if_done */
+
+    if (!p || !relay_worker_own(w, client_qd, RELAY_PAIR, p)) {
+        free(p);
+        demi_close(client_qd);
+        return NULL;
+    }
+    p->worker = w;
+    p->client_qd = client_qd;
+    p->filter_qd = p->server_qd = -1;
+    memcpy(&p->client.storage, client, len);
+    p->client.len = len;
+    p->active_ms = w->now_ms;
+    p->next = w->pairs;
+    if (p->next)
+        p->next->prev = p;
+    w->pairs = p;
+    w->num_pairs++;
+    atomic_fetch_add(&w->shared->active, 1);
+    return p;
+}
+
+static void free_if_done(struct relay_pair *p)
+{
+    struct relay_worker *w = p->worker;
+
+    if (p->state != RELAY_CLOSED || p->pending > 0)
+        return;
+    relay_worker_disown(w, p->client_qd, p);
+    relay_worker_disown(w, p->filter_qd, p);
+    relay_worker_disown(w, p->server_qd, p);
+    if (p->prev)
+        p->prev->next = p->next;
+    else
+        w->pairs = p->next;
+    if (p->next)
+        p->next->prev = p->prev;
+    w->num_pairs--;
+    free(p);
+}
+
+/* Counts what moved since the last look: true when something did. */
+static bool count_traffic(struct relay_pair *p)
+{
+    struct demi_traffic now;
+    struct relay_counters *counters = &p->worker->counters;
+    socklen_t len = sizeof(now);
+    bool moved;
+
+    if (demi_getsockopt(p->client_qd, SOL_DEMI, DEMI_TRAFFIC, &now, &len) != 0)
+        return false;
+    moved = now.popped != p->seen.popped || now.pushed_bytes != p->seen.pushed_bytes ||
+            now.pushed != p->seen.pushed;
+    relay_count(&counters->to_targets, now.popped_bytes - p->seen.popped_bytes);
+    relay_count(&counters->to_clients, now.pushed_bytes - p->seen.pushed_bytes);
+    if (p->worker->config->udp && p->target && now.pushed != p->seen.pushed)
+        relay_target_answered(p->target);
+    p->seen = now;
+    return moved;
+}
+
+static void close_socket(int qd, bool reset)
+{
+    struct linger now = {.l_onoff = 1, .l_linger = 0};
+
+    if (reset)
+        demi_setsockopt(qd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+    demi_close(qd);
+}
+
+void relay_pair_close(struct relay_pair *p, bool reset)
+{
+    if (p->state == RELAY_CLOSED)
+        return;
+    count_traffic(p);
+    p->state = RELAY_CLOSED;
+    if (p->worker->config->udp)
+        relay_udp_forget(p);
+    if (p->filter_qd >= 0)
+        demi_close(p->filter_qd);
+    close_socket(p->client_qd, reset);
+    if (p->server_qd >= 0)
+        close_socket(p->server_qd, reset);
+    if (p->target)
+        relay_target_release(p->target);
+    p->target = NULL;
+    atomic_fetch_sub(&p->worker->shared->active, 1);
+    free_if_done(p);
+}
+
+void relay_pair_join(struct relay_pair *p)
+{
+    int from_client = p->filter_qd >= 0 ? p->filter_qd : p->client_qd;
+
+    p->state = RELAY_JOINED;
+    p->active_ms = p->worker->now_ms;
+    if (demi_qconnect_watch(&p->watches[0], from_client, p->server_qd) == 0) {
+        p->ways++;
+        p->pending++;
+    }
+    if (demi_qconnect_watch(&p->watches[1], p->server_qd, p->client_qd) == 0) {
+        p->ways++;
+        p->pending++;
+    }
+    if (p->ways < 2) { /* one of them is gone already */
+        relay_count(&p->worker->counters.failed, 1);
+        relay_pair_close(p, false);
+    }
+}
+
+/* A way ended. After an error the other cannot go on either; else it may, for as long as it likes.
+ */
+static void way_ended(struct relay_pair *p, bool failed)
+{
+    struct relay_worker *w = p->worker;
+
+    p->ways--;
+    p->active_ms = w->now_ms;
+    if (failed) {
+        relay_count(&w->counters.failed, 1);
+        if (w->config->udp && p->target)
+            relay_target_failed(&w->shared->targets, p->target, w->now_ms);
+    }
+    if (failed || p->ways == 0)
+        relay_pair_close(p, false);
+}
+
+void relay_pair_result(struct relay_pair *p, const demi_qresult_t *qr)
+{
+    bool watch = qr->qr_qt == p->watches[0] || qr->qr_qt == p->watches[1];
+
+    p->pending--;
+    if (p->state == RELAY_CLOSED)
+        free_if_done(p);
+    else if (p->state == RELAY_CONNECTING && qr->qr_opcode == DEMI_OPC_CONNECT)
+        relay_pair_join(p);
+    else if (p->state == RELAY_CONNECTING)
+        relay_tcp_connect_failed(p);
+    else if (watch)
+        way_ended(p, qr->qr_opcode == DEMI_OPC_FAILED);
+}
+
+void relay_pair_scan(struct relay_pair *p)
+{
+    struct relay_worker *w = p->worker;
+    int64_t quiet;
+
+    if (count_traffic(p))
+        p->active_ms = w->now_ms;
+    quiet = w->now_ms - p->active_ms;
+    if (p->state == RELAY_CONNECTING && quiet >= w->config->connect_ms && p->server_qd >= 0) {
+        p->active_ms = w->now_ms;
+        demi_close(p->server_qd); /* the connect fails with ECANCELED */
+    } else if (p->state == RELAY_JOINED && w->config->idle_ms > 0 && quiet >= w->config->idle_ms) {
+        relay_count(&w->counters.idle, 1);
+        relay_pair_close(p, true);
+    }
+}
+
+void relay_for_each_pair(struct relay_worker *w, void (*fn)(struct relay_pair *p))
+{
+    struct relay_pair *next;
+
+    for (struct relay_pair *p = w->pairs; p; p = next) {
+        next = p->next;
+        if (p->state != RELAY_CLOSED)
+            fn(p);
+    }
+}

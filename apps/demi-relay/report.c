@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the relay has done, on standard error: one line, and one for each target.
+ */
+#include "worker.h"
+
+#include <stdio.h>
+
+static uint64_t sum_of(const struct relay_shared *shared, size_t offset)
+{
+    uint64_t sum = 0;
+
+    for (uint32_t i = 0; i < shared->config->workers; i++) {
+        const char *counters = (const char *)&shared->workers[i].counters;
+        sum += atomic_load_explicit((const atomic_ullong *)(const void *)(counters + offset),
+                                    memory_order_relaxed);
+    }
+    return sum;
+}
+
+void relay_report(const struct relay_shared *shared)
+{
+    fprintf(stderr, "demi-relay: active %u", atomic_load(&shared->active));
+#define RELAY_COUNTER_PRINT(field, name)                                                           \
+    fprintf(stderr, ", " name " %llu",                                                             \
+            (unsigned long long)sum_of(shared, offsetof(struct relay_counters, field)));
+    RELAY_COUNTERS(RELAY_COUNTER_PRINT)
+#undef RELAY_COUNTER_PRINT
+    fputc('\n', stderr);
+    for (uint32_t i = 0; i < shared->config->num_targets; i++) {
+        const struct relay_target *t = &shared->targets.of[i];
+
+        fprintf(stderr, "demi-relay: target %s %s, active %u, total %llu, failures %llu\n", t->name,
+                atomic_load(&t->up) ? "up" : "down", atomic_load(&t->active),
+                (unsigned long long)atomic_load(&t->total),
+                (unsigned long long)atomic_load(&t->failures));
+    }
+    fflush(stderr);
+}

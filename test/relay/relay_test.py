@@ -1,0 +1,608 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Tests of the relay over real connections.
+
+    relay_test.py PATH [NAME...]    all tests, or those whose name contains one of these
+
+Exit code: 0 all passed, 1 some failed.
+"""
+
+import contextlib
+import os
+import pathlib
+import random
+import re
+import resource
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import traceback
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "kv"))
+from kv_client import Server  # noqa: E402
+
+PATIENCE_S = 20
+DEADLINE_S = 280
+SEED = int(os.environ.get("TEST_SEED", "0"), 0) or random.SystemRandom().getrandbits(32)
+
+TESTS = []
+
+
+def test(function):
+    TESTS.append(function)
+    return function
+
+
+def wait_until(condition, what, patience=PATIENCE_S):
+    deadline = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < deadline, f"did not happen: {what}"
+        time.sleep(0.01)
+
+
+def text_of(address):
+    return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
+
+
+def receive(sock, n):
+    data = bytearray()
+    while len(data) < n:
+        part = sock.recv(min(n - len(data), 1 << 20))
+        assert part, f"ended after {len(data)} of {n} bytes"
+        data += part
+    return bytes(data)
+
+
+def rest(sock):
+    data = bytearray()
+    while part := sock.recv(1 << 20):
+        data += part
+    return bytes(data)
+
+
+def pattern(n, seed):
+    return random.Random(seed).randbytes(n)
+
+
+class Target:
+    """A TCP server in a thread of this program; serve(sock) has a connection."""
+
+    def __init__(self, serve, port=0, family=socket.AF_INET):
+        self.serve = serve
+        host = "127.0.0.1" if family == socket.AF_INET else "::1"
+        self.sock = socket.create_server((host, port), family=family, backlog=512)
+        self.address = self.sock.getsockname()[:2]
+        self.accepted = 0
+        self.open = True
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        while self.open:
+            try:
+                sock, _ = self.sock.accept()
+            except OSError:
+                return
+            self.accepted += 1
+            sock.settimeout(PATIENCE_S)
+            threading.Thread(target=self.one, args=(sock,), daemon=True).start()
+
+    def one(self, sock):
+        with sock, contextlib.suppress(OSError, AssertionError):
+            self.serve(sock)
+
+    def close(self):
+        self.open = False
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
+        self.sock.close()
+        self.thread.join()
+
+
+def echo(sock):
+    while data := sock.recv(1 << 16):
+        sock.sendall(data)
+
+
+def say(what):
+    """A target that says its name, so that a client knows where it came to."""
+    def serve(sock):
+        sock.sendall(what)
+        sock.recv(1)
+    return serve
+
+
+@contextlib.contextmanager
+def relay(*targets, options=(), **environment):
+    listen = "127.0.0.1:0"
+    if targets and ":" in targets[0].address[0]:
+        listen = "[::1]:0"
+    server = Server([PATH, *options, listen, *(text_of(t.address) for t in targets)],
+                    env=dict(os.environ, **environment))
+    try:
+        yield server
+    finally:
+        said = server.said()
+        code = server.stop()
+        assert code == 0, f"exit code {code}: {said}"
+
+
+def connect(server):
+    sock = socket.create_connection(server.address, PATIENCE_S)
+    sock.settimeout(PATIENCE_S)
+    return sock
+
+
+def open_files(server):
+    return len(os.listdir(f"/proc/{server.child.pid}/fd"))
+
+
+def ask(server):
+    """The report of the relay: {what: number}."""
+    before = server.said().count("demi-relay: active")
+    server.child.send_signal(signal.SIGUSR1)
+    wait_until(lambda: server.said().count("demi-relay: active") > before, "a report")
+    line = re.findall(r"demi-relay: active .*", server.said())[-1]
+    return {name: int(n) for name, n in re.findall(r"([a-z][a-z ]*?) (\d+)", line)}
+
+
+@contextlib.contextmanager
+def closing(*things):
+    try:
+        yield things
+    finally:
+        for thing in things:
+            thing.close()
+
+
+# ---- TCP --------------------------------------------------------------------------------------
+
+def exchange(server, rng):
+    """Random bytes both ways at once, of random sizes."""
+    with connect(server) as client:
+        data = rng.randbytes(rng.choice((1, 100, 5000, 70000, 1500000)))
+        sender = threading.Thread(target=lambda: (client.sendall(data),
+                                                  client.shutdown(socket.SHUT_WR)))
+        sender.start()
+        got = rest(client)
+        sender.join()
+        assert got == data, f"{len(got)} bytes came back of {len(data)}, or others"
+
+
+@test
+def bytes_pass_unchanged():
+    for options in ((), ("--workers", "2")):
+        for engine in ("auto", "epoll"):
+            with closing(Target(echo)) as (target,), \
+                    relay(target, options=options, DEMI_ENGINE=engine) as server:
+                rng = random.Random(SEED)
+                for _ in range(20):
+                    exchange(server, rng)
+                assert ask(server)["clients"] == 20
+
+
+@test
+def ipv6():
+    with closing(Target(echo, family=socket.AF_INET6)) as (target,), relay(target) as server:
+        exchange(server, random.Random(SEED))
+
+
+@test
+def half_close_of_the_client():
+    """A request that ends with the client's end is answered."""
+    def serve(sock):
+        data = rest(sock)
+        sock.sendall(b"%d" % len(data))
+
+    with closing(Target(serve)) as (target,), relay(target) as server:
+        for n in (0, 1, 300000):
+            with connect(server) as client:
+                client.sendall(b"x" * n)
+                client.shutdown(socket.SHUT_WR)
+                assert rest(client) == b"%d" % n
+
+
+@test
+def half_close_of_the_target():
+    """A client may go on to send after the target's end."""
+    counts = []
+
+    def serve(sock):
+        sock.sendall(b"bye")
+        sock.shutdown(socket.SHUT_WR)
+        counts.append(len(rest(sock)))
+
+    with closing(Target(serve)) as (target,), relay(target) as server, connect(server) as client:
+        assert rest(client) == b"bye"
+        client.sendall(b"y" * 400000)
+        client.shutdown(socket.SHUT_WR)
+        wait_until(lambda: counts == [400000], "the target has all bytes")
+
+
+@test
+def reset_of_a_client_ends_the_target():
+    ended = []
+
+    def serve(sock):
+        with contextlib.suppress(ConnectionError):
+            rest(sock)
+        ended.append(1)
+
+    with closing(Target(serve)) as (target,), relay(target) as server:
+        for _ in range(5):
+            client = connect(server)
+            client.sendall(b"hello")
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+        wait_until(lambda: len(ended) == target.accepted, "the target sees the ends")
+        wait_until(lambda: ask(server)["active"] == 0, "no client is left")
+
+
+@test
+def slow_reader_stops_the_sender():
+    def serve(sock):
+        chunk = b"z" * 65536
+        with contextlib.suppress(OSError):
+            while True:
+                sock.sendall(chunk)
+
+    with closing(Target(serve)) as (target,), relay(target) as server, connect(server) as client:
+        client.recv(1)
+        before = server.resident()
+
+        def quiet():
+            first = ask(server)["bytes to clients"]
+            time.sleep(0.3)
+            return ask(server)["bytes to clients"] == first
+        wait_until(quiet, "the sender stops")
+        assert server.resident() - before < 16 << 20, "memory grew"
+        assert len(receive(client, 50 << 20)) == 50 << 20
+
+
+@test
+def many_connections_at_once():
+    with closing(Target(echo)) as (target,), \
+            relay(target, options=("--workers", "2")) as server:
+        clients = [connect(server) for _ in range(200)]
+        for turn in range(3):
+            for i, client in enumerate(clients):
+                client.sendall(pattern(1000 + i, i + turn))
+            for i, client in enumerate(clients):
+                assert receive(client, 1000 + i) == pattern(1000 + i, i + turn)
+        assert ask(server)["active"] == 200
+        for client in clients:
+            client.close()
+        wait_until(lambda: ask(server)["active"] == 0, "all have ended")
+
+
+@test
+def no_descriptor_leaks():
+    with closing(Target(echo)) as (target,), \
+            relay(target, options=("--check", "0")) as server:
+        exchange(server, random.Random(1))
+        wait_until(lambda: ask(server)["active"] == 0, "the first has ended")
+        before = open_files(server)
+        for i in range(60):
+            exchange(server, random.Random(i))
+        wait_until(lambda: open_files(server) == before, "as many descriptors as before")
+
+
+@test
+def targets_take_turns():
+    with closing(Target(say(b"a")), Target(say(b"b")), Target(say(b"c"))) as targets:
+        with relay(*targets, options=("--check", "0")) as server:
+            got = b""
+            for _ in range(9):
+                with connect(server) as client:
+                    got += receive(client, 1)
+            assert sorted(got) == sorted(b"abc" * 3), got
+        with relay(*targets, options=("--check", "0", "--hash")) as server:
+            got = set()
+            for _ in range(6):
+                with connect(server) as client:
+                    got.add(receive(client, 1))
+            assert len(got) == 1, got
+        with relay(*targets, options=("--check", "0", "--least")) as server:
+            clients = [connect(server) for _ in range(9)]
+            got = b"".join(receive(client, 1) for client in clients)
+            assert sorted(got) == sorted(b"abc" * 3), got
+            for client in clients:
+                client.close()
+
+
+def name_of(server):
+    with connect(server) as client:
+        return client.recv(1)
+
+
+@test
+def target_that_dies_is_left_out_until_it_is_back():
+    first, second = Target(say(b"a")), Target(say(b"b"))
+    port = first.address[1]
+    with relay(first, second, options=("--check", "0.1")) as server:
+        first.close()
+        assert {name_of(server) for _ in range(8)} == {b"b"}, "no client notices"
+        wait_until(lambda: f"127.0.0.1:{port} is down" in server.said(), "it is down")
+        again = Target(say(b"a"), port)
+        wait_until(lambda: f"127.0.0.1:{port} is up" in server.said(), "it is up")
+        assert {name_of(server) for _ in range(8)} == {b"a", b"b"}
+        second.close()
+        again.close()
+        assert name_of(server) == b"", "nobody is there"
+        assert ask(server)["unreachable"] >= 1
+
+
+@test
+def probes_find_a_dead_target_before_a_client_does():
+    first, second = Target(say(b"a")), Target(say(b"b"))
+    with closing(second), relay(first, second, options=("--check", "0.1")) as server:
+        first.close()
+        wait_until(lambda: "is down" in server.said(), "a probe finds it")
+
+
+@test
+def clients_that_are_not_allowed_are_turned_away():
+    with closing(Target(echo)) as (target,):
+        with relay(target, options=("--allow", "10.0.0.0/8")) as server:
+            with connect(server) as client:
+                with contextlib.suppress(ConnectionError):
+                    assert client.recv(1) == b""
+            assert ask(server)["denied"] == 1
+        with relay(target, options=("--allow", "10.1.2.3", "--allow", "127.0.0.0/31")) as server:
+            exchange(server, random.Random(2))
+
+
+@test
+def more_than_max_connections_are_turned_away():
+    with closing(Target(echo)) as (target,), \
+            relay(target, options=("--max-connections", "2")) as server:
+        clients = [connect(server) for _ in range(2)]
+        for client in clients:
+            client.sendall(b"x")
+            receive(client, 1)
+        with connect(server) as client, contextlib.suppress(ConnectionError):
+            assert client.recv(1) == b""
+        assert ask(server)["refused"] == 1
+        for client in clients:
+            client.close()
+        wait_until(lambda: ask(server)["active"] == 0, "room again")
+        exchange(server, random.Random(3))
+
+
+@test
+def idle_connections_end_and_busy_ones_do_not():
+    with closing(Target(echo)) as (target,), \
+            relay(target, options=("--idle", "0.8", "--check", "0")) as server, \
+            connect(server) as idle, connect(server) as busy:
+        ended = False
+        start = time.monotonic()
+        while not ended and time.monotonic() - start < PATIENCE_S:
+            busy.sendall(b"x")
+            receive(busy, 1)
+            ended = bool(select.select([idle], [], [], 0.05)[0])
+        assert ended and time.monotonic() - start > 0.7
+        busy.sendall(b"y")
+        receive(busy, 1)
+        assert ask(server)["idle"] == 1
+
+
+@test
+def sigterm_lets_connections_end():
+    with closing(Target(echo)) as (target,), relay(target) as server:
+        client = connect(server)
+        client.sendall(b"a")
+        receive(client, 1)
+        server.child.terminate()
+
+        def refused():
+            try:
+                connect(server).close()
+            except ConnectionRefusedError:
+                return True
+            return False
+        wait_until(refused, "it does not listen any more")
+        data = pattern(200000, 4)
+        client.sendall(data)
+        assert receive(client, len(data)) == data
+        assert server.running()
+        client.close()
+        assert server.child.wait(PATIENCE_S) == 0
+
+
+@test
+def sigterm_does_not_wait_for_ever():
+    with closing(Target(echo)) as (target,), \
+            relay(target, options=("--drain", "0.2", "--workers", "2")) as server, \
+            connect(server) as client:
+        client.sendall(b"a")
+        receive(client, 1)
+        server.child.terminate()
+        assert server.child.wait(PATIENCE_S) == 0
+
+
+@test
+def bad_arguments_are_refused():
+    good = ["127.0.0.1:0", "127.0.0.1:1"]
+    for arguments in ([], good[:1], ["nonsense", good[1]], ["127.0.0.1", good[1]],
+                      ["127.0.0.1:70000", good[1]], ["::1:80", good[1]], ["[::1]", good[1]],
+                      ["127.0.0.1:", good[1]], [good[0], "127.0.0.1:x"],
+                      ["--workers", "0", *good], ["--workers", "x", *good],
+                      ["--allow", "10.0.0.0/33", *good], ["--allow", "x", *good],
+                      ["--idle", "-1", *good], ["--idle", "nan", *good], ["--drain", "", *good],
+                      ["--max-connections", "0", *good], ["--deny-larger", "65536", *good],
+                      ["--nonsense", *good], [good[0], *[good[1]] * 65]):
+        done = subprocess.run([PATH, *arguments], stdin=subprocess.DEVNULL, capture_output=True,
+                              timeout=PATIENCE_S, check=False)
+        assert done.returncode == 64, f"{arguments}: {done}"
+        assert done.stderr, arguments
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = subprocess.run([PATH, text_of(taken.getsockname()), good[1]], check=False,
+                              stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE_S)
+        assert done.returncode == 1 and b"bind: Address already in use" in done.stderr, done
+
+
+@test
+def reports_come_by_themselves():
+    with closing(Target(echo)) as (target,), \
+            relay(target, options=("--stats", "0.1")) as server:
+        wait_until(lambda: server.said().count("demi-relay: active") >= 3, "three reports")
+        assert f"target {text_of(target.address)} up" in server.said()
+
+
+# ---- UDP --------------------------------------------------------------------------------------
+
+class UdpTarget:
+    """Answers each datagram with its name and the datagram."""
+
+    def __init__(self, name=b"", port=0):
+        self.name = name
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock.bind(("127.0.0.1", port))
+        self.address = self.sock.getsockname()
+        self.peers = set()
+        self.open = True
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        while self.open:
+            with contextlib.suppress(OSError):
+                data, peer = self.sock.recvfrom(65536)
+                if not self.open:
+                    return
+                self.peers.add(peer)
+                self.sock.sendto(self.name + data, peer)
+
+    def close(self):
+        self.open = False
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as waker:
+            waker.sendto(b"", self.address)
+        self.thread.join()
+        self.sock.close()
+
+
+def udp_client(server):
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.settimeout(PATIENCE_S)
+    sock.connect(server.address)
+    return sock
+
+
+def udp_exchange(client, data, name=b""):
+    client.send(data)
+    got = client.recv(65536)
+    assert got == name + data, f"got {len(got)} bytes for {len(data)}, or others"
+
+
+@test
+def udp_clients_have_a_socket_each():
+    for options in ((), ("--workers", "3")):
+        with closing(UdpTarget()) as (target,), \
+                relay(target, options=("--udp", *options)) as server:
+            clients = [udp_client(server) for _ in range(20)]
+            for n in (1, 0, 1400, 30000):
+                for i, client in enumerate(clients):
+                    udp_exchange(client, pattern(n, i))
+            assert len(target.peers) == 20
+            assert ask(server)["active"] == 20
+            for client in clients:
+                client.close()
+
+
+@test
+def udp_burst_of_new_clients_is_not_mixed_up():
+    with closing(UdpTarget()) as (target,), relay(target, options=("--udp",)) as server:
+        clients = [udp_client(server) for _ in range(60)]
+        for k in range(3):
+            for i, client in enumerate(clients):
+                client.send(b"%d %d" % (i, k))
+        for i, client in enumerate(clients):
+            assert {client.recv(100) for _ in range(3)} == {b"%d %d" % (i, k) for k in range(3)}
+            client.close()
+
+
+@test
+def udp_idle_clients_are_forgotten():
+    with closing(UdpTarget()) as (target,), \
+            relay(target, options=("--udp", "--idle", "0.3")) as server:
+        before = open_files(server)
+        client = udp_client(server)
+        udp_exchange(client, b"a")
+        wait_until(lambda: ask(server)["active"] == 0, "it is forgotten")
+        assert open_files(server) == before
+        udp_exchange(client, b"b")
+        assert len(target.peers) == 2
+        client.close()
+
+
+@test
+def udp_target_that_is_gone_is_left_out():
+    first, second = UdpTarget(b"a"), UdpTarget(b"b")
+    with closing(second), relay(first, second, options=("--udp",)) as server:
+        first.close()
+        client = udp_client(server)
+        client.settimeout(0.1)
+
+        def answered():
+            client.send(b"x")
+            with contextlib.suppress(TimeoutError):
+                return client.recv(10) == b"bx"
+            return False
+        wait_until(answered, "the other target answers")
+        client.close()
+
+
+@test
+def udp_filters():
+    options = ("--udp", "--deny-larger", "100", "--allow", "127.0.0.1")
+    with closing(UdpTarget()) as (target,), relay(target, options=options) as server, \
+            udp_client(server) as client:
+        udp_exchange(client, b"x" * 100)
+        client.send(b"y" * 101)
+        udp_exchange(client, b"z")
+    for workers in ("1", "2"):
+        options = ("--udp", "--allow", "10.0.0.0/8", "--workers", workers)
+        with closing(UdpTarget()) as (target,), relay(target, options=options) as server, \
+                udp_client(server) as client:
+            client.settimeout(0.2)
+            client.send(b"x")
+            try:
+                client.recv(1)
+                raise AssertionError("it was served")
+            except TimeoutError:
+                pass
+
+
+# ---- running ----------------------------------------------------------------------------------
+
+def run(function):
+    started = time.monotonic()
+    try:
+        function()
+    except Exception:  # pylint: disable=broad-except
+        print(f"FAIL {function.__name__}\n{traceback.format_exc()}", flush=True)
+        return False
+    print(f"ok   {function.__name__} ({time.monotonic() - started:.1f} s)", flush=True)
+    return True
+
+
+def main():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4096 if hard == resource.RLIM_INFINITY else min(4096, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    signal.alarm(DEADLINE_S)
+    print(f"TEST_SEED={SEED}", flush=True)
+    chosen = [f for f in TESTS if not sys.argv[2:] or any(n in f.__name__ for n in sys.argv[2:])]
+    failed = sum(not run(function) for function in chosen)
+    print(f"{len(chosen) - failed} of {len(chosen)} passed")
+    sys.exit(1 if failed else 0)
+
+
+PATH = os.path.abspath(sys.argv[1])
+main()
