@@ -19,11 +19,12 @@ struct merge;
 struct join {
     struct dk_sink sink;
     struct merge *merge;
-    struct dk_op *outer;    /* the application's */
-    struct dk_op *inner[2]; /* NULL: ended */
-    uint32_t left;          /* that have not ended */
-    int error;              /* the first */
-    struct join *next;      /* unused */
+    struct dk_op *outer;     /* the application's */
+    struct dk_op *inner[2];  /* NULL: ended */
+    demi_qtoken_t tokens[2]; /* of inner, whose slots may have other users by now */
+    uint32_t left;           /* that have not ended */
+    int error;               /* the first */
+    struct join *next;       /* unused */
 };
 
 struct side {
@@ -236,6 +237,7 @@ static void start_half(struct join *j, uint32_t i, const demi_sgarray_t *sga)
     }
     inner->buf = j->outer->buf;
     j->inner[i] = inner;
+    j->tokens[i] = dk_op_token(inner);
     r = q->ops->push(q, inner, sga);
     if (r < 0)
         dk_op_complete(inner, r);
@@ -305,14 +307,27 @@ static bool merge_idle(struct dk_queue *q)
 }
 
 /* Takes one half of a push back; false when its source has it. */
-static bool cancel_half(struct dk_op *inner)
+static bool cancel_half(struct join *j, uint32_t i)
 {
-    struct dk_queue *q = inner->target;
-    if (q->ops->cancel(q, inner, dk_op_token(inner)) < 0)
+    dk_lock(&j->merge->lock);
+    /* Until it ends the operation is ours, and tells where it went. */
+    struct dk_op *inner = j->inner[i];
+    struct dk_queue *target = inner ? inner->target : NULL;
+    dk_unlock(&j->merge->lock);
+    if (!target || target->ops->cancel(target, inner, j->tokens[i]) < 0)
         return false;
     inner->waiter = NULL;
     dk_op_release(inner);
     return true;
+}
+
+/* Whether neither source has its half. */
+static bool is_whole(struct join *j)
+{
+    dk_lock(&j->merge->lock);
+    bool whole = j->inner[0] && j->inner[1];
+    dk_unlock(&j->merge->lock);
+    return whole;
 }
 
 /*
@@ -322,11 +337,10 @@ static bool cancel_half(struct dk_op *inner)
 static int cancel_push(struct merge *m, struct dk_op *op)
 {
     struct join *j = (struct join *)(uintptr_t)op->progress;
-    struct dk_op *one = j->inner[0], *two = j->inner[1];
-    if (!one || !two || !cancel_half(one))
+    if (!is_whole(j) || !cancel_half(j, 0))
         return -EBUSY;
-    if (!cancel_half(two)) {
-        half_done(j, one, -ECANCELED);
+    if (!cancel_half(j, 1)) {
+        half_done(j, j->inner[0], -ECANCELED);
         return -EBUSY;
     }
     give_join(m, j);

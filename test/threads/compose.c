@@ -150,6 +150,98 @@ static void test_cancel_racing_elements_in_a_chain_loses_nothing(void **state)
     run_graph(true);
 }
 
+/* --- pushes on a merge, taken back while others pop --- */
+
+struct taken_back {
+    int sources[2], merged;
+    int elements; /* of each pusher */
+    atomic_int pushing, want, popped, cancelled;
+    _Atomic uint64_t want_sum, sum;
+};
+
+/* How a push ended: both sources have it, one has (the other half was taken back), or none. */
+static void count_copies(struct taken_back *t, uint64_t tag, int copies)
+{
+    t->want += copies;
+    t->want_sum += tag * (uint64_t)copies;
+}
+
+static void push_or_take_back(struct taken_back *t, uint64_t tag, bool cancels)
+{
+    demi_sgarray_t sga = demi_sgaalloc(sizeof tag);
+    demi_qtoken_t qt;
+    demi_qresult_t qr;
+    CREW_CHECK(sga.sga_numsegs == 1);
+    memcpy(sga.sga_segs[0].sgaseg_buf, &tag, sizeof tag);
+    CREW_MUST(demi_push(&qt, t->merged, &sga));
+    CREW_MUST(demi_sgafree(&sga));
+    const int error = cancels ? demi_cancel(qt) : EBUSY;
+    if (error == 0) {
+        t->cancelled++;
+        return;
+    }
+    CREW_CHECK(error == EBUSY || error == EALREADY);
+    const struct timespec patience = ms_time(20000);
+    CREW_MUST(demi_wait(&qr, qt, &patience));
+    if (qr.qr_opcode == DEMI_OPC_PUSH) {
+        count_copies(t, tag, 2);
+        return;
+    }
+    CREW_CHECK(qr.qr_opcode == DEMI_OPC_FAILED && qr.qr_ret == ECANCELED);
+    count_copies(t, tag, 1);
+}
+
+static void pop_what_is_left(struct taken_back *t)
+{
+    while ((t->pushing > 0 || t->popped < t->want) && !crew_failed()) {
+        demi_qtoken_t qt;
+        demi_qresult_t qr;
+        CREW_MUST(demi_pop(&qt, t->merged));
+        const struct timespec moment = ms_time(20);
+        int error = demi_wait(&qr, qt, &moment);
+        if (error == ETIMEDOUT) {
+            if (demi_cancel(qt) == 0)
+                continue;
+            error = demi_wait(&qr, qt, NULL);
+        }
+        CREW_MUST(error);
+        CREW_CHECK(qr.qr_opcode == DEMI_OPC_POP);
+        t->sum += tag_of(&qr.qr_value.sga);
+        t->popped++;
+        CREW_MUST(demi_sgafree(&qr.qr_value.sga));
+    }
+}
+
+static void take_back(int index, void *arg)
+{
+    struct taken_back *t = arg;
+    if (index >= PUSHERS) {
+        pop_what_is_left(t);
+        return;
+    }
+    for (int i = 0; i < t->elements && !crew_failed(); i++)
+        push_or_take_back(t, 1 + (uint64_t)(index * t->elements + i), i % 3 != 0);
+    t->pushing--;
+}
+
+static void test_merge_pushes_taken_back_while_others_pop_are_whole_or_told(void **state)
+{
+    (void)state;
+    struct taken_back t = {.elements = crew_rounds(under_sanitizer() ? 600 : 3000),
+                           .pushing = PUSHERS};
+    must(demi_queue(&t.sources[0], 1));
+    must(demi_queue(&t.sources[1], 2));
+    must(demi_merge(&t.merged, t.sources[0], t.sources[1]));
+    crew_start(PUSHERS + POPPERS, take_back, &t);
+    crew_join();
+    print_message("%d of the pushes were cancelled\n", t.cancelled);
+    assert_int_equal(t.popped, t.want);
+    assert_true(t.sum == t.want_sum);
+    must(demi_close(t.merged));
+    must(demi_close(t.sources[0]));
+    must(demi_close(t.sources[1]));
+}
+
 /* --- functions --- */
 
 struct alone {
@@ -408,6 +500,7 @@ int run_compose_tests(void)
     const struct CMUnitTest tests[] = {
         STARTED(test_chain_used_by_many_threads_loses_nothing),
         STARTED(test_cancel_racing_elements_in_a_chain_loses_nothing),
+        STARTED(test_merge_pushes_taken_back_while_others_pop_are_whole_or_told),
         STARTED(test_functions_of_an_instance_run_one_at_a_time),
         STARTED(test_operators_made_and_closed_while_others_pop),
         UNSTARTED(test_operator_across_instances_is_exdev),
