@@ -4,8 +4,19 @@
  */
 #include "mem/heap.h"
 
+#include "mem/heap_fast.h"
+
 #include <demi/memory.h>
 #include <errno.h>
+
+/* Not inlined: what is short stays short. */
+static __attribute__((noinline)) void *malloc_slow(size_t size)
+{
+    void *p = dk_heap_malloc(size);
+    if (!p)
+        errno = ENOMEM;
+    return p;
+}
 
 static void *or_enomem(void *p)
 {
@@ -16,7 +27,8 @@ static void *or_enomem(void *p)
 
 void *demi_malloc(size_t size)
 {
-    return or_enomem(dk_heap_malloc(size));
+    void *p = dk_heap_take_cached(size, DK_REF_APP);
+    return dk_likely(p != NULL) ? p : malloc_slow(size);
 }
 
 void *demi_calloc(size_t n, size_t size)
@@ -49,6 +61,8 @@ void *demi_aligned_alloc(size_t align, size_t size)
 
 void demi_free(void *p)
 {
+    if (dk_likely(dk_heap_owns(p) && dk_heap_give_cached(p, dk_heap_free_word(p))))
+        return;
     if (p)
         dk_heap_free(p);
 }

@@ -39,11 +39,11 @@ static uint32_t slots_of(uint32_t size_class)
     return n ? (uint32_t)n : 1;
 }
 
-/* Where a stack has no room, an object still passes through it. */
+/* With base[0]. Where a stack has no room, an object still passes through it. */
 static uint32_t storage_of(uint32_t size_class)
 {
     uint32_t n = slots_of(size_class);
-    return n ? n : 1;
+    return (n ? n : 1) + 1;
 }
 
 /* Bytes of a cache with all its slots. */
@@ -58,10 +58,10 @@ static size_t cache_bytes(void)
 static void set_room(struct dk_cache *c, bool off)
 {
     for (uint32_t i = 0; i < DK_NUM_CLASSES; i++) {
-        struct dk_stack *stack = &c->stacks[i];
-        stack->room = off ? 0 : slots_of(i);
-        stack->batch = FIRST_BATCH;
-        stack->limit = stack->base + stack->room;
+        struct dk_stack_rest *rest = &c->rest[i];
+        rest->room = off ? 0 : slots_of(i);
+        rest->batch = FIRST_BATCH;
+        c->stacks[i].limit = rest->base + rest->room;
     }
 }
 
@@ -72,28 +72,37 @@ static struct dk_cache *make(void)
         return NULL;
     struct dk_free_object *at = (struct dk_free_object *)(void *)(c + 1);
     for (uint32_t i = 0; i < DK_NUM_CLASSES; at += storage_of(i++))
-        c->stacks[i].top = c->stacks[i].base = at;
+        c->stacks[i].top = c->rest[i].base = at;
     return c;
 }
 
-static uint32_t height(const struct dk_stack *stack)
+static uint32_t height(const struct dk_cache *c, uint32_t size_class)
 {
-    return (uint32_t)(stack->top - stack->base);
+    return (uint32_t)(c->stacks[size_class].top - c->rest[size_class].base);
+}
+
+/* The n newest of base[1...] are the stack's. */
+static void set_height(struct dk_cache *c, uint32_t size_class, uint32_t n)
+{
+    c->stacks[size_class].top = c->rest[size_class].base + n;
+    c->stacks[size_class].first = *c->stacks[size_class].top;
 }
 
 /* Gives the n oldest objects of a stack back to their superblocks. */
-static void give_oldest(struct dk_stack *stack, uint32_t n)
+static void give_oldest(struct dk_cache *c, uint32_t size_class, uint32_t n)
 {
-    struct dk_free_object *base = stack->base;
+    struct dk_free_object *oldest = c->rest[size_class].base + 1;
+    uint32_t left = height(c, size_class) - n;
+    *c->stacks[size_class].top = c->stacks[size_class].first;
     for (uint32_t i = 0; i < n; i++)
-        dk_superblock_give(dk_superblock_at(base[i].p), &base[i]);
-    memmove(base, base + n, (height(stack) - n) * sizeof(*base));
-    stack->top -= n;
+        dk_superblock_give(dk_superblock_at(oldest[i].p), &oldest[i]);
+    memmove(oldest, oldest + n, left * sizeof(*oldest));
+    set_height(c, size_class, left);
 }
 
 static void empty_class(struct dk_cache *c, uint32_t size_class)
 {
-    give_oldest(&c->stacks[size_class], height(&c->stacks[size_class]));
+    give_oldest(c, size_class, height(c, size_class));
     if (c->attached[size_class])
         dk_superblock_detach(c->attached[size_class]);
     c->attached[size_class] = NULL;
@@ -105,19 +114,26 @@ static void empty(struct dk_cache *c)
         empty_class(c, i);
 }
 
-/*
- * Empties the stacks that look as they did at the last sweep: nobody uses that class now, and each
- * object in the stack may keep a whole superblock from being given back.
- */
+static void sweep_class(struct dk_cache *c, uint32_t size_class)
+{
+    struct dk_stack *stack = &c->stacks[size_class];
+    struct dk_stack_rest *rest = &c->rest[size_class];
+    if (rest->first == stack->first.p && (rest->first || c->attached[size_class]))
+        empty_class(c, size_class);
+    else if (rest->half > 0 && rest->half < height(c, size_class) &&
+             rest->base[rest->half].p == rest->middle)
+        give_oldest(c, size_class, rest->half);
+    rest->first = stack->first.p;
+    rest->half = height(c, size_class) / 2;
+    rest->middle = rest->base[rest->half].p;
+}
+
+/* Each object in a stack may keep a whole superblock from being given back: those that nobody
+ * needed since the last sweep go. */
 static void sweep(struct dk_cache *c)
 {
-    for (uint32_t i = 0; i < DK_NUM_CLASSES; i++) {
-        const struct dk_stack *stack = &c->stacks[i];
-        const uint8_t *last = height(stack) ? stack->top[-1].p : NULL;
-        if (c->seen[i] == last && (last || c->attached[i]))
-            empty_class(c, i);
-        c->seen[i] = height(stack) ? last : NULL;
-    }
+    for (uint32_t i = 0; i < DK_NUM_CLASSES; i++)
+        sweep_class(c, i);
 }
 
 static void sweep_sometimes(struct dk_cache *c)
@@ -168,22 +184,23 @@ static struct dk_cache *adopt(void)
 /* Fills an empty stack: each time with more, while the class is in use. */
 static void fill(struct dk_cache *c, uint32_t size_class, bool debug)
 {
-    struct dk_stack *stack = &c->stacks[size_class];
-    uint32_t half = stack->room / 2, n = stack->batch < half ? stack->batch : half;
+    struct dk_stack_rest *rest = &c->rest[size_class];
+    uint32_t half = rest->room / 2, n = rest->batch < half ? rest->batch : half;
     sweep_sometimes(c);
-    stack->batch = n * 2 > FIRST_BATCH ? n * 2 : FIRST_BATCH;
-    stack->top = stack->base + dk_superblock_take(&c->attached[size_class], size_class, debug,
-                                                  stack->base, n ? n : 1);
+    rest->batch = n * 2 > FIRST_BATCH ? n * 2 : FIRST_BATCH;
+    set_height(
+        c, size_class,
+        dk_superblock_take(&c->attached[size_class], size_class, debug, rest->base + 1, n ? n : 1));
 }
 
 static bool take(struct dk_cache *c, uint32_t size_class, bool debug, struct dk_free_object *out)
 {
-    struct dk_stack *stack = &c->stacks[size_class];
-    if (stack->top == stack->base)
+    if (!c->stacks[size_class].first.p)
         fill(c, size_class, debug);
-    if (stack->top == stack->base)
+    *out = c->stacks[size_class].first;
+    if (!out->p)
         return false;
-    *out = *--stack->top;
+    dk_stack_drop(&c->stacks[size_class]);
     return true;
 }
 
@@ -210,16 +227,16 @@ void dk_cache_give(struct dk_superblock *sb, const struct dk_free_object *object
     struct dk_cache *c = dk_cache_self;
     if (c == &dk_cache_none)
         c = adopt();
-    if (!c || c->stacks[sb->size_class].room == 0) {
+    if (!c || c->rest[sb->size_class].room == 0) {
         dk_superblock_give(sb, object);
         return;
     }
     struct dk_stack *stack = &c->stacks[sb->size_class];
     if (stack->top == stack->limit) {
-        give_oldest(stack, (stack->room + 1) / 2);
+        give_oldest(c, sb->size_class, (c->rest[sb->size_class].room + 1) / 2);
         sweep_sometimes(c);
     }
-    *stack->top++ = *object;
+    dk_stack_push(stack, object->p, object->ref);
 }
 
 void dk_cache_set_off(bool off)

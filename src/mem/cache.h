@@ -9,7 +9,8 @@
  * another thread than allocated it finds its way back by itself.
  *
  * What is not used any more is given back: a sweep, once in some slow paths, empties the stacks
- * that nobody touched since the one before.
+ * that nobody touched since the one before, and gives back the lower half of those where nobody
+ * came down to its middle.
  *
  * Before its first slow path a thread has the empty cache, `dk_cache_none`, whose stacks have no
  * room; and again when it ends: each object then comes from a superblock and goes back there.
@@ -19,25 +20,62 @@
 
 #include "mem/superblock.h"
 
-/* Grows upwards from base. Pointers, not a number: one step less before the object is known. */
+/*
+ * The object that malloc takes next stands in the stack itself, not behind a pointer: where pairs
+ * of malloc and free of one class follow each other, that load is on the path from each to the
+ * next. The others are behind it, newest last: base[1], ... top[-1]; base[0] has no object, so that
+ * taking the last one leaves none.
+ */
 struct dk_stack {
-    struct dk_free_object *top;   /* behind the object that is popped next */
-    struct dk_free_object *base;  /* top: it is empty */
-    struct dk_free_object *limit; /* top: it is full. base: every call takes the slow path */
-    uint32_t batch;               /* objects that the next filling takes */
-    uint32_t room;                /* objects that it may hold */
+    struct dk_free_object first;  /* p NULL: the stack is empty */
+    struct dk_free_object *top;   /* where `first` goes when another comes; base: it is empty */
+    struct dk_free_object *limit; /* top: it is full, or has no room: free takes the slow path */
+};
+
+/* The rest of a stack, which only slow paths look at. */
+struct dk_stack_rest {
+    struct dk_free_object *base;
+    uint32_t batch; /* objects that the next filling takes */
+    uint32_t room;  /* objects that it may hold */
+    /* At the last sweep: */
+    const uint8_t *first;
+    const uint8_t *middle; /* base[half] */
+    uint32_t half;         /* of its height, rounded down */
 };
 
 struct dk_cache {
     struct dk_stack stacks[DK_NUM_CLASSES + 1]; /* the last, of large objects, has no room */
+    struct dk_stack_rest rest[DK_NUM_CLASSES];
     struct dk_superblock *attached[DK_NUM_CLASSES];
-    const uint8_t *seen[DK_NUM_CLASSES]; /* what was on top at the last sweep */
     uint32_t slow_paths;
     struct dk_cache *next; /* of those that no thread has */
 };
 
+/* Word by word: a load of both cannot be served from two stores of one that are on their way. */
+static inline void dk_copy_free_object(struct dk_free_object *to, const struct dk_free_object *from)
+{
+    uint8_t *p = __atomic_load_n(&from->p, __ATOMIC_RELAXED);
+    uint8_t *ref = __atomic_load_n(&from->ref, __ATOMIC_RELAXED);
+    __atomic_store_n(&to->p, p, __ATOMIC_RELAXED);
+    __atomic_store_n(&to->ref, ref, __ATOMIC_RELAXED);
+}
+
+/* Takes the object that came last away from a stack that is not empty. */
+static inline void dk_stack_drop(struct dk_stack *stack)
+{
+    dk_copy_free_object(&stack->first, --stack->top);
+}
+
+/* Adds an object to a stack that is not full. */
+static inline void dk_stack_push(struct dk_stack *stack, uint8_t *p, uint8_t *ref)
+{
+    dk_copy_free_object(stack->top++, &stack->first);
+    stack->first.p = p;
+    stack->first.ref = ref;
+}
+
 DK_HIDDEN extern struct dk_cache dk_cache_none;
-DK_HIDDEN extern _Thread_local struct dk_cache *dk_cache_self;
+DK_EXPORT extern _Thread_local struct dk_cache *dk_cache_self;
 
 /* Called once, before any other. 0 or a negative errno: then threads that end keep their caches. */
 int dk_cache_init(void);

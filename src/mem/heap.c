@@ -2,15 +2,15 @@
 /*
  * The heap (heap.h): sizes, who holds an object, and when it is free.
  *
- * The two short paths: malloc pops an object from the thread's stack of its class, free pushes it
- * there; both check and set the object's byte. Everything else is a slow path.
+ * The two short paths are heap_fast.h; everything else is here.
  */
 #include "mem/heap.h"
 
-#include "mem/cache.h"
+#include "mem/heap_fast.h"
 #include "mem/heap_debug.h"
 #include "mem/heap_report.h"
 #include "mem/large.h"
+#include "mem/overflow.h"
 #include "mem/stats.h"
 #include "os/sync.h"
 
@@ -157,6 +157,8 @@ static __attribute__((noinline)) void *alloc_slow(size_t size, size_t align, uin
         return alloc_large(size, align, ref, zero);
     if (!dk_cache_take(size_class, heap.debug, &object))
         return NULL;
+    if (dk_unlikely(__atomic_load_n(object.ref, __ATOMIC_RELAXED) != DK_REF_CACHED))
+        dk_heap_report("free", object.p, "freed twice, by two threads at a time");
     if (dk_superblock_at(object.p)->debug)
         dk_debug_alloc(object.p, dk_class_bytes(size_class), size, true);
     __atomic_store_n(object.ref, ref, __ATOMIC_RELAXED);
@@ -165,30 +167,10 @@ static __attribute__((noinline)) void *alloc_slow(size_t size, size_t align, uin
     return object.p;
 }
 
-static __attribute__((noreturn, cold)) void report_race(const void *p)
-{
-    dk_heap_report("free", p, "freed twice, by two threads at a time");
-}
-
 static inline void *alloc(size_t size, uint8_t ref)
 {
-    uint32_t size_class;
-    if (dk_likely(size <= DK_CLASS_SMALL_BYTES))
-        size_class = dk_class_of_small(size);
-    else if (size <= DK_CLASS_MAX_BYTES)
-        size_class = dk_class_of(size);
-    else
-        return alloc_slow(size, DK_HEAP_ALIGN, ref, false);
-    struct dk_stack *stack = &dk_cache_self->stacks[size_class];
-    struct dk_free_object *object = stack->top;
-    if (dk_unlikely(object == stack->base))
-        return alloc_slow(size, DK_HEAP_ALIGN, ref, false);
-    object--;
-    if (dk_unlikely(__atomic_load_n(object->ref, __ATOMIC_RELAXED) != DK_REF_CACHED))
-        report_race(object->p);
-    stack->top = object;
-    __atomic_store_n(object->ref, ref, __ATOMIC_RELAXED);
-    return object->p;
+    void *p = dk_heap_take_cached(size, ref);
+    return dk_likely(p != NULL) ? p : alloc_slow(size, DK_HEAP_ALIGN, ref, false);
 }
 
 void *dk_heap_malloc(size_t size)
@@ -276,27 +258,17 @@ static inline struct dk_superblock *find_start(const char *call, const void *p, 
     uint64_t index = dk_object_index(sb, offset);
     if (dk_unlikely(index * sb->object_bytes != offset || index >= sb->num_objects))
         dk_heap_report(call, p, "not the start of an object");
-    *ref_out = &sb->refs[index];
+    *ref_out = dk_object_ref(sb, index);
     return sb;
 }
 
 void dk_heap_free(void *p)
 {
+    if (dk_likely(dk_heap_owns(p) && dk_heap_give_cached(p, dk_heap_free_word(p))))
+        return;
     uint8_t *ref;
     struct dk_superblock *sb = find_start("free", p, &ref);
-    struct dk_stack *stack =
-        &dk_cache_self->stacks[dk_superblock_stack[(uintptr_t)p >> DK_SLICE_SHIFT]];
-    struct dk_free_object *object = stack->top;
-    /* Acquires what another thread did before it gave a reference back. */
-    if (dk_unlikely(__atomic_load_n(ref, __ATOMIC_ACQUIRE) != DK_REF_APP ||
-                    object == stack->limit)) {
-        free_slow(sb, p, ref);
-        return;
-    }
-    __atomic_store_n(ref, DK_REF_CACHED, __ATOMIC_RELAXED);
-    object->p = p;
-    object->ref = ref;
-    stack->top = object + 1;
+    free_slow(sb, p, ref);
 }
 
 static size_t usable_of(const struct dk_superblock *sb, const void *p)
@@ -359,7 +331,7 @@ bool dk_heap_find(const void *p, struct dk_heap_object *out)
     uint64_t index = dk_object_index(sb, offset);
     if (index >= sb->num_objects || offset >= sb->num_objects * sb->object_bytes)
         return false;
-    uint8_t b = __atomic_load_n(&sb->refs[index], __ATOMIC_RELAXED);
+    uint8_t b = __atomic_load_n(dk_object_ref(sb, index), __ATOMIC_RELAXED);
     if (b == DK_REF_FREE || b == DK_REF_CACHED)
         return false;
     out->start = sb->start + index * sb->object_bytes;
@@ -379,7 +351,7 @@ static inline uint8_t *find_ref(const void *p)
 {
     uint64_t index;
     struct dk_superblock *sb = find_held(p, &index);
-    return sb->refs + index;
+    return dk_object_ref(sb, index);
 }
 
 bool dk_heap_held_once(const void *p)
@@ -387,12 +359,12 @@ bool dk_heap_held_once(const void *p)
     return __atomic_load_n(find_ref(p), __ATOMIC_ACQUIRE) == DK_REF_ONE;
 }
 
-/* Adds n, 2 or -2, to a byte that is b; false when it was not. */
-static inline bool add_to_ref(uint8_t *ref, uint8_t b, int n)
+/* Adds n, 2 or -2, to a byte that is *b; false when it was not, then it is now. */
+static inline bool add_to_ref(uint8_t *ref, uint8_t *b, int n)
 {
-    uint8_t sum = (uint8_t)(b + n);
+    uint8_t sum = (uint8_t)(*b + n);
     if (dk_mt())
-        return __atomic_compare_exchange_n(ref, &b, sum, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+        return __atomic_compare_exchange_n(ref, b, sum, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
     *ref = sum;
     return true;
 }
@@ -401,31 +373,31 @@ static __attribute__((noinline)) bool get_slow(const void *p)
 {
     uint64_t index;
     struct dk_superblock *sb = find_held(p, &index);
-    uint8_t *ref = &sb->refs[index];
+    uint8_t *ref = dk_object_ref(sb, index);
     for (;;) {
         uint8_t b = __atomic_load_n(ref, __ATOMIC_RELAXED);
         if (b >> 1 >= DK_REF_MAX)
-            return b != DK_REF_CACHED && dk_ref_get_many(sb, index);
-        if (add_to_ref(ref, b, DK_REF_ONE))
+            return b != DK_REF_CACHED && dk_overflow_get(sb, index);
+        if (add_to_ref(ref, &b, DK_REF_ONE))
             return true;
     }
 }
 
 /* Up to 63 references are counted here: the byte's sign says that there are more. */
-bool dk_heap_get(const void *p)
+uint8_t dk_heap_get(const void *p)
 {
     uint8_t *ref = find_ref(p);
     uint8_t b = __atomic_load_n(ref, __ATOMIC_RELAXED);
-    if (dk_unlikely((int8_t)b < 0 || !add_to_ref(ref, b, DK_REF_ONE)))
+    if (dk_unlikely((int8_t)b < 0 || !add_to_ref(ref, &b, DK_REF_ONE)))
         return get_slow(p);
-    return true;
+    return b; /* not 0: somebody holds it */
 }
 
 static __attribute__((noinline)) void put_slow(const void *p)
 {
     uint64_t index;
     struct dk_superblock *sb = find_held(p, &index);
-    uint8_t *ref = &sb->refs[index];
+    uint8_t *ref = dk_object_ref(sb, index);
     for (;;) {
         uint8_t b = __atomic_load_n(ref, __ATOMIC_ACQUIRE); /* what other holders did is done */
         if (exiting)
@@ -437,7 +409,7 @@ static __attribute__((noinline)) void put_slow(const void *p)
             return;
         }
         bool many = b >> 1 == DK_REF_MANY;
-        if (many ? dk_ref_put_many(sb, index) : add_to_ref(ref, b, -DK_REF_ONE))
+        if (many ? dk_overflow_put(sb, index) : add_to_ref(ref, &b, -DK_REF_ONE))
             return;
     }
 }
@@ -447,8 +419,7 @@ void dk_heap_put(const void *p)
     uint8_t *ref = find_ref(p);
     uint8_t b = __atomic_load_n(ref, __ATOMIC_RELAXED);
     /* Neither the last one, nor more than the byte's positive half. */
-    if (dk_unlikely((uint8_t)(b - DK_REF_ONE - 1) >= 0x80 - DK_REF_ONE - 1 ||
-                    !add_to_ref(ref, b, -DK_REF_ONE)))
+    if (dk_unlikely((int8_t)(b - DK_REF_ONE) <= 0 || !add_to_ref(ref, &b, -DK_REF_ONE)))
         put_slow(p);
 }
 
@@ -465,8 +436,16 @@ void dk_heap_trim(void)
     if (!ready())
         return;
     dk_cache_trim();
+    dk_superblock_trim();
     dk_large_trim();
     dk_slice_trim();
+}
+
+void dk_heap_get_window(struct dk_heap_window *out)
+{
+    const bool there = __atomic_load_n(&heap.state, __ATOMIC_ACQUIRE) == READY;
+    *out = there ? (struct dk_heap_window){dk_heap_base, dk_heap_span, dk_free_map}
+                 : (struct dk_heap_window){0};
 }
 
 void dk_heap_exiting(void)

@@ -53,10 +53,10 @@ void *dk_heap_alloc_ref(size_t size);
 bool dk_heap_find(const void *p, struct dk_heap_object *out);
 
 /*
- * Takes one reference on the object that p points into; somebody holds it. false: it has as many as
- * can be counted, or there is no memory to count more: copy instead.
+ * Takes one reference on the object that p points into; somebody holds it. 0: it has as many as can
+ * be counted, or there is no memory to count more: copy instead.
  */
-bool dk_heap_get(const void *p);
+uint8_t dk_heap_get(const void *p);
 
 /* Gives one reference back; p points into the object. It may be gone afterwards. */
 void dk_heap_put(const void *p);

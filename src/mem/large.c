@@ -5,6 +5,7 @@
  */
 #include "mem/large.h"
 
+#include "mem/overflow.h"
 #include "mem/stats.h"
 #include "os/sync.h"
 
@@ -28,12 +29,13 @@ static void fill_header(struct dk_superblock *sb, uint8_t *start, size_t bytes, 
     sb->reciprocal = 0;
     sb->object_bytes = bytes;
     sb->refs = sb->inline_refs;
+    sb->ref_stride = 0;
     sb->num_objects = 1;
     __atomic_store_n(&sb->size_class, DK_LARGE, __ATOMIC_RELAXED);
     sb->debug = debug;
     sb->overflow = NULL;
     sb->inline_refs[0] = ref;
-    dk_superblock_set_map(start, bytes, sb, DK_LARGE);
+    dk_superblock_set_map(start, bytes, sb);
     dk_mem_count(large_objects, 1);
 }
 
@@ -101,8 +103,8 @@ void dk_large_free(struct dk_superblock *sb)
     uint8_t *start = sb->start;
     uint32_t num_slices = sb->num_slices;
     sb->inline_refs[0] = DK_REF_FREE;
-    dk_superblock_set_map(start, sb->object_bytes, NULL, DK_LARGE);
-    dk_superblock_drop_overflow(sb);
+    dk_superblock_set_map(start, sb->object_bytes, NULL);
+    dk_overflow_drop(sb);
     dk_mem_count(large_objects, -1);
     if (!sb->region)
         dk_slice_give(start, num_slices);

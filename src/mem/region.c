@@ -88,16 +88,10 @@ int dk_region_init(void)
     } else if (!dk_heap_span) {
         dk_list_init(&space.all);
         const uintptr_t span = (uintptr_t)space.num_chunks << DK_CHUNK_SHIFT;
-        __atomic_store_n(&dk_heap_span, span, __ATOMIC_RELEASE); /* pairs with dk_heap_range */
+        __atomic_store_n(&dk_heap_span, span, __ATOMIC_RELEASE);
     }
     dk_unlock(&space.lock);
     return r;
-}
-
-void dk_heap_range(uintptr_t *base_out, size_t *span_out)
-{
-    *span_out = __atomic_load_n(&dk_heap_span, __ATOMIC_ACQUIRE);
-    *base_out = dk_heap_base;
 }
 
 void dk_region_set_pages(enum dk_page_kind best)

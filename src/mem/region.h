@@ -77,10 +77,6 @@ static inline bool dk_heap_owns(const void *p)
     return (uintptr_t)p - dk_heap_base < dk_heap_span;
 }
 
-/* Gives the reserved range to code outside this library; a span of 0 before it is there. It does
- * not change afterwards. */
-DK_EXPORT void dk_heap_range(uintptr_t *base_out, size_t *span_out);
-
 /* Reserves the range, as large as the process may have it. 0 or -ENOMEM. Idempotent; the caller
  * sees to it that one thread calls it. */
 int dk_region_init(void);

@@ -15,11 +15,11 @@
 #include <errno.h>
 
 #define ALL_FREE       UINT32_MAX
-#define KEEP_DIRTY     64u /* slices */
+#define KEEP_DIRTY     32u /* slices */
 #define KEEP_IDLE      2u  /* chunks */
 #define MAX_REGION     16u /* chunks: fewer, larger regions are fewer registrations */
 #define FRACTION       8u  /* of all chunks: growth, and what is kept */
-#define DIRTY_FRACTION 16u /* of the slices in use */
+#define DIRTY_FRACTION 64u /* of the slices in use */
 
 struct chunk {
     uint32_t free;

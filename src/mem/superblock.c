@@ -2,15 +2,20 @@
 /*
  * Superblocks of the size classes (superblock.h).
  *
- * One lock per class guards its list and the states; it is taken when a superblock is attached,
+ * One lock per class guards its lists and the states; it is taken when a superblock is attached,
  * runs out, or gets room again, never for one object. Who gives an object back counts it and then
- * looks at the state; who detaches sets the state and then looks at the count: one of the two sees
- * that there is room.
+ * looks at the mark (`wake`); who changes the state sets the mark and then looks at the count: one
+ * of the two sees that there is room.
+ *
+ * The scavenger is whoever changes states: now and then it takes the superblocks of one class that
+ * lie unused for longest, as if to allocate from them, and purges their pages without objects.
  */
 #include "mem/superblock.h"
 
 #include "mem/heap_debug.h"
 #include "mem/heap_report.h"
+#include "mem/layout.h"
+#include "mem/overflow.h"
 #include "mem/stats.h"
 #include "os/pages.h"
 #include "os/sync.h"
@@ -18,26 +23,31 @@
 #include <errno.h>
 #include <string.h>
 
-#define MAX_SLICES    16u  /* of a superblock of a class */
-#define IN_BAND_BYTES 1024 /* objects under this size have their bytes at the start of the run */
-#define NO_OBJECT     0xff /* a byte behind the last object's: looks held */
+#define STEP_CLASSES 8u   /* a step of the scavenger looks at so many at most */
+#define STEP_PURGES  4u   /* superblocks that it purges at most */
+#define COLD_AFTER   256u /* changes, and one for every second superblock */
 
-enum { GONE, ATTACHED, FULL, PARTIAL };
+enum { GONE, ATTACHED, FULL, PARTIAL, COLD };
 
 struct dk_superblock **dk_superblock_map;
 struct dk_superblock **dk_superblock_by_slice;
-
-uint8_t *dk_superblock_stack;
+const uint64_t *dk_free_map;
 
 static struct dk_superblock *headers; /* by slice */
-static uint8_t *stacks;               /* by slice */
+static uint64_t *free_words;          /* by slice */
 
 static struct {
     struct dk_lock lock;
-    struct dk_list partial;
+    struct dk_list partial; /* which came last first */
+    struct dk_list cold;    /* those with pages purged last */
 } __attribute__((aligned(64))) classes[DK_NUM_CLASSES];
 
-static struct dk_lock overflow_lock; /* over all overflow tables */
+/* Changes of states in the process are what the scavenger calls time. */
+static struct {
+    uint32_t clock;
+    uint32_t num_superblocks;
+    uint32_t next_class;
+} scavenger;
 
 int dk_superblock_init(void)
 {
@@ -47,12 +57,12 @@ int dk_superblock_init(void)
     if (!headers)
         headers = dk_pages_reserve(n * sizeof(*headers));
     for (uint32_t i = 0; i < DK_NUM_CLASSES; i++)
-        dk_list_init(&classes[i].partial);
-    if (!stacks)
-        stacks = dk_pages_reserve(n);
-    if (!dk_superblock_map || !headers || !stacks)
+        dk_list_init(&classes[i].partial), dk_list_init(&classes[i].cold);
+    if (!free_words)
+        free_words = dk_pages_reserve(n * sizeof(*free_words));
+    if (!dk_superblock_map || !headers || !free_words)
         return -ENOMEM;
-    dk_superblock_stack = stacks - (dk_heap_base >> DK_SLICE_SHIFT);
+    dk_free_map = free_words - (dk_heap_base >> DK_SLICE_SHIFT);
     dk_superblock_by_slice = dk_superblock_map - (dk_heap_base >> DK_SLICE_SHIFT);
     return 0;
 }
@@ -62,13 +72,25 @@ struct dk_superblock *dk_superblock_header(const void *p)
     return &headers[((uintptr_t)p - dk_heap_base) >> DK_SLICE_SHIFT];
 }
 
-void dk_superblock_set_map(const void *from, size_t bytes, struct dk_superblock *sb, uint32_t stack)
+static uint64_t free_word(const struct dk_superblock *sb)
+{
+    if (!sb)
+        return 0;
+    if (sb->debug || sb->size_class == DK_LARGE)
+        return (uint64_t)DK_LARGE << 54 | DK_FREE_MAP_LONG_WAY;
+    uint64_t ref_of_0 = (uintptr_t)sb->refs - ((uintptr_t)sb->start >> sb->ref_shift);
+    return (uint64_t)sb->size_class << 54 | ref_of_0 << 16 >> 10 | sb->ref_shift;
+}
+
+void dk_superblock_set_map(const void *from, size_t bytes, struct dk_superblock *sb)
 {
     size_t first = ((uintptr_t)from - dk_heap_base) >> DK_SLICE_SHIFT;
     size_t last = ((uintptr_t)from + bytes - 1 - dk_heap_base) >> DK_SLICE_SHIFT;
-    memset(stacks + first, (int)stack, last - first + 1);
-    for (size_t i = first; i <= last; i++)
+    const uint64_t word = free_word(sb);
+    for (size_t i = first; i <= last; i++) {
+        __atomic_store_n(&free_words[i], word, __ATOMIC_RELAXED);
         __atomic_store_n(&dk_superblock_map[i], sb, __ATOMIC_RELEASE);
+    }
 }
 
 /* The first slice of a superblock of a class. */
@@ -77,47 +99,32 @@ static uint8_t *run_of(const struct dk_superblock *sb)
     return (uint8_t *)dk_heap_base + ((size_t)(sb - headers) << DK_SLICE_SHIFT);
 }
 
-static size_t round_up(size_t n, size_t unit)
+static uint32_t used(const struct dk_superblock *sb)
 {
-    return (n + unit - 1) & ~(unit - 1);
+    return __atomic_load_n(&sb->used, __ATOMIC_SEQ_CST);
 }
 
-/* Fewest slices of which at most an eighth is left over: few, because each class and thread may
- * have one that is nearly empty. */
-static uint32_t slices_for(size_t object_bytes)
+static uint32_t wake(const struct dk_superblock *sb)
 {
-    uint32_t n = 1;
-    for (; n < MAX_SLICES; n++) {
-        size_t run = n * DK_SLICE_BYTES;
-        if (run >= object_bytes && run % object_bytes <= run / 8)
-            break;
-    }
-    return n;
+    return __atomic_load_n(&sb->wake, __ATOMIC_SEQ_CST);
 }
 
-/* Lays out a superblock in a run of its slices: where its bytes are, and its objects. */
-static void lay_out(struct dk_superblock *sb, uint8_t *run)
+static uint8_t state(const struct dk_superblock *sb)
 {
-    size_t bytes = sb->object_bytes, room = sb->num_slices * DK_SLICE_BYTES, before = 0;
-    sb->refs = sb->inline_refs;
-    sb->num_objects = (uint32_t)(room / bytes);
-    if (bytes < IN_BAND_BYTES) {
-        size_t natural = bytes & -bytes;
-        sb->refs = run;
-        sb->num_objects = (uint32_t)(room / (bytes + 1));
-        before = round_up(round_up(sb->num_objects, 8), natural);
-        while (before + sb->num_objects * bytes > room)
-            sb->num_objects--;
-    }
-    sb->start = run + before;
-    memset(sb->refs, NO_OBJECT, bytes < IN_BAND_BYTES ? before : DK_INLINE_REFS);
-    memset(sb->refs, DK_REF_FREE, sb->num_objects);
+    return __atomic_load_n(&sb->state, __ATOMIC_SEQ_CST);
+}
+
+/* mark: dk_superblock.wake. */
+static void set_state(struct dk_superblock *sb, uint8_t to, uint32_t mark)
+{
+    __atomic_store_n(&sb->state, to, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&sb->wake, mark, __ATOMIC_SEQ_CST);
 }
 
 static struct dk_superblock *create(uint32_t size_class, bool debug)
 {
     size_t bytes = dk_class_bytes(size_class);
-    uint32_t n = slices_for(bytes);
+    uint32_t n = dk_layout_slices(bytes);
     bool zero;
     uint8_t *run = dk_slice_take(n, 1, &zero);
     if (!run)
@@ -132,12 +139,13 @@ static struct dk_superblock *create(uint32_t size_class, bool debug)
     sb->num_slices = n;
     sb->cursor = 0;
     __atomic_store_n(&sb->used, 0, __ATOMIC_RELAXED);
-    lay_out(sb, run);
+    dk_layout_make(sb, run);
     if (debug)
         dk_debug_fresh(sb->start, sb->num_objects * bytes);
-    __atomic_store_n(&sb->state, ATTACHED, __ATOMIC_RELAXED);
-    dk_superblock_set_map(run, n * DK_SLICE_BYTES, sb, debug ? DK_LARGE : size_class);
+    set_state(sb, ATTACHED, 0);
+    dk_superblock_set_map(run, n * DK_SLICE_BYTES, sb);
     dk_mem_count(superblocks, 1);
+    dk_add_u32(&scavenger.num_superblocks, 1);
     return sb;
 }
 
@@ -146,34 +154,20 @@ static void retire(struct dk_superblock *sb)
 {
     uint8_t *run = run_of(sb);
     uint32_t n = sb->num_slices;
-    dk_superblock_set_map(run, n * DK_SLICE_BYTES, NULL, DK_LARGE);
-    dk_superblock_drop_overflow(sb);
+    dk_superblock_set_map(run, n * DK_SLICE_BYTES, NULL);
+    dk_overflow_drop(sb);
     if (sb->debug)
         dk_debug_gone(run, n * DK_SLICE_BYTES);
     dk_mem_count(superblocks, -1);
+    dk_sub_u32(&scavenger.num_superblocks, 1);
     dk_slice_give(run, n);
 }
 
-static uint32_t used(const struct dk_superblock *sb)
+/* A full superblock has room enough again to be worth a thread's while. */
+static uint32_t room_mark(const struct dk_superblock *sb)
 {
-    return __atomic_load_n(&sb->used, __ATOMIC_SEQ_CST);
-}
-
-static uint8_t state(const struct dk_superblock *sb)
-{
-    return __atomic_load_n(&sb->state, __ATOMIC_SEQ_CST);
-}
-
-static void set_state(struct dk_superblock *sb, uint8_t to)
-{
-    __atomic_store_n(&sb->state, to, __ATOMIC_SEQ_CST);
-}
-
-/* Whether a full superblock has room enough again to be worth a thread's while. */
-static bool has_room(const struct dk_superblock *sb, uint32_t in_use)
-{
-    uint32_t sixteenth = sb->num_objects / 16;
-    return in_use + (sixteenth ? sixteenth : 1) <= sb->num_objects;
+    uint32_t part = sb->num_objects / 32;
+    return sb->num_objects - (part ? part : 1);
 }
 
 /*
@@ -182,15 +176,100 @@ static bool has_room(const struct dk_superblock *sb, uint32_t in_use)
  */
 static bool settle(struct dk_superblock *sb, uint32_t size_class)
 {
-    if (state(sb) == FULL && has_room(sb, used(sb))) {
-        set_state(sb, PARTIAL);
-        dk_list_add_tail(&classes[size_class].partial, &sb->link);
+    struct dk_list *partial = &classes[size_class].partial;
+    if (state(sb) == FULL && used(sb) <= wake(sb)) {
+        set_state(sb, PARTIAL, 0);
+        sb->since = dk_add_u32(&scavenger.clock, 1);
+        dk_list_add_head(partial, &sb->link);
+    } else if (state(sb) == COLD && used(sb) <= wake(sb)) {
+        set_state(sb, PARTIAL, 0); /* and still cold */
+        dk_list_del(&sb->link);
+        dk_list_add_tail(partial, &sb->link);
     }
-    if (state(sb) != PARTIAL || used(sb) != 0)
+    if ((state(sb) != PARTIAL && state(sb) != COLD) || used(sb) != 0)
         return false;
     dk_list_del(&sb->link);
-    set_state(sb, GONE);
+    set_state(sb, GONE, 0);
     return true;
+}
+
+/* Whether nobody wanted a superblock for long. */
+static bool is_cold(const struct dk_superblock *sb)
+{
+    uint32_t now = __atomic_load_n(&scavenger.clock, __ATOMIC_RELAXED);
+    uint32_t count = __atomic_load_n(&scavenger.num_superblocks, __ATOMIC_RELAXED);
+    return now - sb->since > COLD_AFTER + count / 2;
+}
+
+/* Takes the superblock of a class that nobody wanted for longest, if it is cold or `any` will do.
+ */
+static struct dk_superblock *take_coldest(uint32_t size_class, bool any)
+{
+    struct dk_superblock *sb = NULL;
+    struct dk_list *head = &classes[size_class].partial;
+    dk_lock(&classes[size_class].lock);
+    if (!dk_list_empty(head)) {
+        sb = dk_container_of(head->prev, struct dk_superblock, link);
+        if ((any || is_cold(sb)) && !sb->debug) {
+            dk_list_del(&sb->link);
+            set_state(sb, ATTACHED, 0);
+        } else {
+            sb = NULL;
+        }
+    }
+    dk_unlock(&classes[size_class].lock);
+    return sb;
+}
+
+/* Makes a superblock cold until no more than `mark` of its objects are in use. */
+static void put_cold(struct dk_superblock *sb, uint32_t size_class, bool purged, uint32_t mark)
+{
+    struct dk_list *cold = &classes[size_class].cold;
+    dk_lock(&classes[size_class].lock);
+    if (purged)
+        dk_list_add_tail(cold, &sb->link);
+    else
+        dk_list_add_head(cold, &sb->link);
+    set_state(sb, COLD, mark);
+    bool gone = settle(sb, size_class);
+    dk_unlock(&classes[size_class].lock);
+    if (gone)
+        retire(sb);
+}
+
+/*
+ * Makes a superblock cold that the caller took. Its pages are purged once there are no more objects
+ * than pages, when a third of the pages has none, and again when half of those are gone.
+ * false: there are more.
+ */
+static bool cool(struct dk_superblock *sb, uint32_t size_class)
+{
+    uint32_t in_use = used(sb), pages = sb->num_slices * DK_LAYOUT_SLICE_PAGES;
+    bool sparse = in_use <= pages;
+    if (sparse)
+        dk_layout_purge(sb);
+    put_cold(sb, size_class, sparse, sparse ? in_use / 2 : pages);
+    return sparse;
+}
+
+/* A step with each change: purges a few superblocks of one class. No lock is held. */
+static void scavenge(void)
+{
+    uint32_t purged = 0;
+    for (uint32_t i = 0; i < STEP_CLASSES && purged == 0; i++) {
+        uint32_t size_class = dk_add_u32(&scavenger.next_class, 1) % DK_NUM_CLASSES;
+        struct dk_superblock *sb;
+        while (purged < STEP_PURGES && (sb = take_coldest(size_class, false)) != NULL)
+            purged += cool(sb, size_class);
+    }
+}
+
+void dk_superblock_trim(void)
+{
+    struct dk_superblock *sb;
+    for (uint32_t i = 0; i < DK_NUM_CLASSES; i++)
+        while ((sb = take_coldest(i, true)) != NULL)
+            cool(sb, i);
 }
 
 /* Objects were given back to a superblock: looks whether that changes its state. It may be gone, or
@@ -201,77 +280,56 @@ static void changed(struct dk_superblock *sb)
     if (size_class >= DK_NUM_CLASSES)
         return;
     dk_lock(&classes[size_class].lock);
-    bool gone = __atomic_load_n(&sb->size_class, __ATOMIC_RELAXED) == size_class &&
-                (state(sb) == FULL || state(sb) == PARTIAL) && settle(sb, size_class);
+    bool gone =
+        __atomic_load_n(&sb->size_class, __ATOMIC_RELAXED) == size_class && settle(sb, size_class);
     dk_unlock(&classes[size_class].lock);
     if (gone)
         retire(sb);
+    scavenge();
 }
 
 void dk_superblock_detach(struct dk_superblock *sb)
 {
     uint16_t size_class = sb->size_class;
     dk_lock(&classes[size_class].lock);
-    set_state(sb, FULL);
+    set_state(sb, FULL, room_mark(sb));
     bool gone = settle(sb, size_class);
     dk_unlock(&classes[size_class].lock);
     if (gone)
         retire(sb);
 }
 
+/* The first of a list whose objects are checked or not, as wanted: the first of all, unless
+ * DEMI_DEBUG came late. */
+static struct dk_superblock *find(const struct dk_list *head, bool debug)
+{
+    struct dk_list *l;
+    dk_list_for_each (l, head) {
+        struct dk_superblock *sb = dk_container_of(l, struct dk_superblock, link);
+        if (sb->debug == debug)
+            return sb;
+    }
+    return NULL;
+}
+
 static struct dk_superblock *attach(uint32_t size_class, bool debug)
 {
-    struct dk_superblock *sb = NULL;
-    struct dk_list *l, *head = &classes[size_class].partial;
     dk_lock(&classes[size_class].lock);
-    dk_list_for_each (l, head)
-        if (dk_container_of(l, struct dk_superblock, link)->debug == debug)
-            break; /* the first, unless DEMI_DEBUG came late */
-    if (l != head) {
-        sb = dk_container_of(l, struct dk_superblock, link);
-        dk_list_del(l);
-        set_state(sb, ATTACHED);
+    struct dk_superblock *sb = find(&classes[size_class].partial, debug);
+    if (!sb)
+        sb = find(&classes[size_class].cold, debug);
+    if (sb) {
+        dk_list_del(&sb->link);
+        set_state(sb, ATTACHED, 0);
     }
     dk_unlock(&classes[size_class].lock);
     return sb ? sb : create(size_class, debug);
 }
 
-/* Sets the high bit of every byte that is zero. */
-static uint64_t zero_bytes(uint64_t word)
+/* Takes free objects of a superblock that is attached to the caller. */
+static uint32_t take_from(struct dk_superblock *sb, struct dk_free_object out[], uint32_t max)
 {
-    const uint64_t low = UINT64_C(0x7f7f7f7f7f7f7f7f);
-    return ~(((word & low) + low) | word | low);
-}
-
-/* Takes the free objects among eight, at most max. */
-static uint32_t take_eight(struct dk_superblock *sb, uint32_t eight, struct dk_free_object out[],
-                           uint32_t max)
-{
-    uint64_t *word = (uint64_t *)(void *)sb->refs + eight;
-    /* Pairs with the release of who gave the object back. */
-    uint64_t free = zero_bytes(__atomic_load_n(word, __ATOMIC_ACQUIRE));
-    uint32_t n = 0;
-    for (; free && n < max; free &= free - 1) {
-        uint32_t index = eight * 8 + (uint32_t)__builtin_ctzll(free) / 8;
-        out[n].p = sb->start + index * sb->object_bytes;
-        out[n].ref = &sb->refs[index];
-        __atomic_store_n(out[n].ref, DK_REF_CACHED, __ATOMIC_RELAXED);
-        n++;
-    }
-    return n;
-}
-
-static uint32_t search(struct dk_superblock *sb, struct dk_free_object out[], uint32_t max)
-{
-    uint32_t words = (sb->num_objects + 7) / 8, n = 0;
-    if (used(sb) == sb->num_objects)
-        return 0;
-    for (uint32_t looked = 0; looked < words && n < max; looked++) {
-        if (sb->cursor >= words)
-            sb->cursor = 0;
-        n += take_eight(sb, sb->cursor, out + n, max - n);
-        sb->cursor += n < max;
-    }
+    uint32_t n = used(sb) < sb->num_objects ? dk_layout_take(sb, out, max) : 0;
     if (n)
         dk_add_u32(&sb->used, n);
     return n;
@@ -281,7 +339,7 @@ uint32_t dk_superblock_take(struct dk_superblock **attached, uint32_t size_class
                             struct dk_free_object out[], uint32_t max)
 {
     for (;;) {
-        uint32_t n = *attached ? search(*attached, out, max) : 0;
+        uint32_t n = *attached ? take_from(*attached, out, max) : 0;
         if (n)
             return n;
         if (*attached)
@@ -298,93 +356,20 @@ void dk_superblock_give(struct dk_superblock *sb, const struct dk_free_object *o
         dk_heap_report("free", object->p, "freed twice, by two threads at a time");
     __atomic_store_n(object->ref, DK_REF_FREE, __ATOMIC_RELEASE);
     uint32_t left = dk_mt() ? __atomic_sub_fetch(&sb->used, 1, __ATOMIC_SEQ_CST) : --sb->used;
-    if (dk_unlikely(left == 0 || (state(sb) == FULL && has_room(sb, left))))
+    if (dk_unlikely(left <= wake(sb)))
         changed(sb);
-}
-
-/* Makes the overflow table: a page or more, each number zero. */
-static bool make_overflow(struct dk_superblock *sb)
-{
-    if (!sb->overflow)
-        sb->overflow = dk_pages_reserve(sb->num_objects * sizeof(uint32_t));
-    return sb->overflow != NULL;
-}
-
-void dk_superblock_drop_overflow(struct dk_superblock *sb)
-{
-    dk_pages_release(sb->overflow, sb->num_objects * sizeof(uint32_t));
-    sb->overflow = NULL;
-}
-
-static uint8_t count_of(const uint8_t *ref)
-{
-    return __atomic_load_n(ref, __ATOMIC_RELAXED) >> 1;
-}
-
-/* Changes how many references a byte counts, and not whether the application holds the object. */
-static bool change_count(uint8_t *ref, uint8_t from, uint8_t to)
-{
-    uint8_t old = __atomic_load_n(ref, __ATOMIC_RELAXED);
-    while (old >> 1 == from)
-        if (__atomic_compare_exchange_n(ref, &old, (uint8_t)((old & DK_REF_APP) | to << 1), false,
-                                        __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
-            return true;
-    return false;
-}
-
-/* Counts one more reference; `overflow_lock` is held. 1, 0 (none can be counted), or -1: the byte
- * changed meanwhile. */
-static int count_one_more(struct dk_superblock *sb, uint64_t index)
-{
-    uint8_t *ref = &sb->refs[index];
-    uint8_t n = count_of(ref);
-    if (n < DK_REF_MAX) /* some were given back */
-        return change_count(ref, n, (uint8_t)(n + 1)) ? 1 : -1;
-    if (n == DK_REF_MAX) {
-        if (!make_overflow(sb))
-            return 0;
-        sb->overflow[index] = DK_REF_MAX + 1;
-        return change_count(ref, DK_REF_MAX, DK_REF_MANY) ? 1 : -1;
-    }
-    if (n != DK_REF_MANY || sb->overflow[index] == UINT32_MAX)
-        return 0;
-    sb->overflow[index]++;
-    return 1;
-}
-
-bool dk_ref_get_many(struct dk_superblock *sb, uint64_t index)
-{
-    int counted;
-    dk_lock(&overflow_lock);
-    while ((counted = count_one_more(sb, index)) < 0)
-        ;
-    dk_unlock(&overflow_lock);
-    return counted == 1;
-}
-
-bool dk_ref_put_many(struct dk_superblock *sb, uint64_t index)
-{
-    uint8_t *ref = &sb->refs[index];
-    dk_lock(&overflow_lock);
-    bool many = count_of(ref) == DK_REF_MANY;
-    /* Half-way down, so that one reference more and one less is not a way through here each time.
-     */
-    if (many && --sb->overflow[index] == DK_REF_MAX / 2)
-        change_count(ref, DK_REF_MANY, DK_REF_MAX / 2);
-    dk_unlock(&overflow_lock);
-    return many;
 }
 
 void dk_superblock_before_fork(void)
 {
     for (uint32_t i = 0; i < DK_NUM_CLASSES; i++)
         dk_lock(&classes[i].lock);
-    dk_lock(&overflow_lock);
+    dk_overflow_before_fork();
 }
 
 void dk_superblock_after_fork(void)
 {
-    dk_unlock(&overflow_lock);
+    dk_overflow_after_fork();
     for (uint32_t i = 0; i < DK_NUM_CLASSES; i++)
         dk_unlock(&classes[i].lock);
 }

@@ -17,6 +17,7 @@
  * - Built without knowledge of the names: else malloc and memset become a call of calloc, here.
  */
 #include "mem/heap.h"
+#include "mem/heap_fast.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -32,29 +33,27 @@ extern void *__libc_realloc(void *p, size_t size);
 extern void *__libc_memalign(size_t align, size_t size);
 extern void __libc_free(void *p);
 
-/* The heap's range, which never changes: kept here because a load is cheaper than a call. The
- * span is 0 until a pointer was first asked about. */
-static uintptr_t range_base;
-static size_t range_span;
+/* Its span is 0 until a pointer was first asked about. */
+static struct dk_heap_window window;
 
-static __attribute__((noinline, cold)) bool learn_range(const void *p)
+static __attribute__((noinline, cold)) bool look_out(const void *p)
 {
-    uintptr_t base;
-    size_t span;
-    dk_heap_range(&base, &span);
-    if (span == 0)
+    struct dk_heap_window now;
+    dk_heap_get_window(&now);
+    if (now.span == 0)
         return false;
-    __atomic_store_n(&range_base, base, __ATOMIC_RELAXED);
-    __atomic_store_n(&range_span, span, __ATOMIC_RELEASE); /* pairs with the load in owns */
-    return (uintptr_t)p - base < span;
+    __atomic_store_n(&window.base, now.base, __ATOMIC_RELAXED);
+    __atomic_store_n(&window.free_map, now.free_map, __ATOMIC_RELAXED);
+    __atomic_store_n(&window.span, now.span, __ATOMIC_RELEASE); /* pairs with the load in owns */
+    return (uintptr_t)p - now.base < now.span;
 }
 
 static inline bool owns(const void *p)
 {
-    const size_t span = __atomic_load_n(&range_span, __ATOMIC_ACQUIRE);
-    if (dk_likely((uintptr_t)p - __atomic_load_n(&range_base, __ATOMIC_RELAXED) < span))
+    const size_t span = __atomic_load_n(&window.span, __ATOMIC_ACQUIRE);
+    if (dk_likely((uintptr_t)p - __atomic_load_n(&window.base, __ATOMIC_RELAXED) < span))
         return true;
-    return dk_unlikely(span == 0) && learn_range(p);
+    return dk_unlikely(span == 0) && look_out(p);
 }
 
 /* libdemikernel.so asks whether it is defined. */
@@ -89,10 +88,16 @@ static bool is_power_of_two(size_t n)
     return n != 0 && (n & (n - 1)) == 0;
 }
 
-DK_EXPORT void *malloc(size_t size)
+static __attribute__((noinline)) void *malloc_slow(size_t size)
 {
     void *p = dk_heap_malloc(size);
-    return dk_likely(p != NULL) ? p : __libc_malloc(size);
+    return p != NULL ? p : __libc_malloc(size);
+}
+
+DK_EXPORT void *malloc(size_t size)
+{
+    void *p = dk_heap_take_cached(size, DK_REF_APP);
+    return dk_likely(p != NULL) ? p : malloc_slow(size);
 }
 
 DK_EXPORT void *calloc(size_t n, size_t size)
@@ -104,18 +109,19 @@ DK_EXPORT void *calloc(size_t n, size_t size)
     return dk_likely(p != NULL) ? p : __libc_calloc(1, bytes);
 }
 
-static __attribute__((noinline, cold)) void free_foreign(void *p)
+static __attribute__((noinline)) void free_slow(void *p)
 {
-    if (p != NULL)
+    if (owns(p))
+        dk_heap_free(p);
+    else if (p != NULL)
         __libc_free(p);
 }
 
 DK_EXPORT void free(void *p)
 {
-    if (dk_likely(owns(p)))
-        dk_heap_free(p);
-    else
-        free_foreign(p);
+    if (dk_unlikely(!owns(p) ||
+                    !dk_heap_give_cached(p, window.free_map[(uintptr_t)p >> DK_SLICE_SHIFT])))
+        free_slow(p);
 }
 
 /* Moves an object of the heap to glibc, when the heap cannot make it as large as that. */

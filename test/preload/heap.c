@@ -2,18 +2,19 @@
 /* See heap.h. */
 #include "heap.h"
 
+#include "mem/heap_fast.h"
+
 #include <dlfcn.h>
 
 bool heap_has(const void *p)
 {
-    void (*range)(uintptr_t *, size_t *);
-    *(void **)&range = dlsym(RTLD_DEFAULT, "dk_heap_range");
-    if (range == NULL)
+    void (*get_window)(struct dk_heap_window *);
+    struct dk_heap_window window;
+    *(void **)&get_window = dlsym(RTLD_DEFAULT, "dk_heap_get_window");
+    if (get_window == NULL)
         return false;
-    uintptr_t base;
-    size_t span;
-    range(&base, &span);
-    return (uintptr_t)p - base < span;
+    get_window(&window);
+    return (uintptr_t)p - window.base < window.span;
 }
 
 static unsigned char pattern(const unsigned char *p, size_t i)

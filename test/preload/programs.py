@@ -229,9 +229,9 @@ import ctypes, json, multiprocessing, os, subprocess, sys, threading
 def in_heap():
     c = ctypes.CDLL(None)
     c.malloc.restype = ctypes.c_void_p
-    base, span = ctypes.c_size_t(), ctypes.c_size_t()
-    c.dk_heap_range(ctypes.byref(base), ctypes.byref(span))
-    return 0 <= c.malloc(100) - base.value < span.value
+    window = (ctypes.c_size_t * 3)() # struct dk_heap_window
+    c.dk_heap_get_window(window)
+    return 0 <= c.malloc(100) - window[0] < window[1]
 
 def table(seed):
     rows = [{"id": i, "name": "x" * (i * seed % 300), "list": list(range(i % 50))}

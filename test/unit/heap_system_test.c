@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 /* Small, at the border, runs of slices, regions of their own. */
@@ -123,6 +124,51 @@ static void test_memory_with_holes_is_used_again(void **state)
               (unsigned long long)(dk_mem_stats->superblocks - superblocks));
     for (size_t i = 0; i < MANY; i++)
         dk_heap_free(held[i]);
+    kit_must_be_back(before);
+}
+
+/* Whether the page that p is on has memory behind it. */
+static bool is_resident(const void *p)
+{
+    unsigned char resident = 0;
+    assert_int_equal(mincore((void *)((uintptr_t)p & ~(uintptr_t)4095), 4096, &resident), 0);
+    return resident & 1;
+}
+
+/* Nobody asks for that size any more, and one object in 16 pages stays. */
+static void test_pages_without_objects_go_back_while_others_are_used(void **state)
+{
+    (void)state;
+    enum { MANY = 16384, EVERY = 32, HOLES = MANY / EVERY, ROUNDS = 1000 };
+    static struct kit_block blocks[MANY];
+    if (under_sanitizer()) {
+        print_message("checked objects are filled with junk while they are free\n");
+        skip();
+    }
+    const struct kit_gauges before = kit_gauges();
+    for (size_t i = 0; i < MANY; i++)
+        blocks[i] = kit_malloc(2048, i);
+    for (size_t i = 0; i < MANY; i++)
+        if (i % EVERY != 0)
+            dk_heap_free(blocks[i].p);
+    size_t resident = HOLES;
+    for (size_t round = 0; round < ROUNDS && resident > HOLES / 8; round++) {
+        use(40000, 8 * MIB);
+        resident = 0;
+        for (size_t i = EVERY / 2; i < MANY; i += EVERY)
+            resident += is_resident(blocks[i].p);
+    }
+    must_hold(resident <= HOLES / 8, "%zu of %d pages are still there", resident, HOLES);
+    for (size_t i = 0; i < MANY; i++) {
+        if (i % EVERY == 0)
+            kit_check_block(&blocks[i]);
+        else
+            blocks[i] = kit_malloc(2048, i);
+    }
+    for (size_t i = 0; i < MANY; i++) {
+        kit_check_block(&blocks[i]);
+        dk_heap_free(blocks[i].p);
+    }
     kit_must_be_back(before);
 }
 
@@ -450,6 +496,7 @@ int main(void)
         cmocka_unit_test(test_256_mib_used_and_freed_are_no_longer_resident),
         cmocka_unit_test(test_use_in_waves_of_other_sizes_does_not_grow),
         cmocka_unit_test(test_memory_with_holes_is_used_again),
+        cmocka_unit_test(test_pages_without_objects_go_back_while_others_are_used),
         cmocka_unit_test(test_fork_of_a_fork_has_a_heap),
         cmocka_unit_test(test_exiting_frees_of_this_thread_do_nothing),
         cmocka_unit_test(test_threads_that_ended_leave_nothing),
