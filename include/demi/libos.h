@@ -114,9 +114,10 @@ DEMI_PUBLIC int demi_pop(_Out_ demi_qtoken_t *qt_out, _In_ int qd);
 DEMI_PUBLIC int demi_setsockopt(_In_ int qd, _In_ int level, _In_ int optname,
                                 _In_reads_bytes_(optlen) const void *optval, _In_ socklen_t optlen);
 
-/* The level of options of the library's own, and the one that there is, which is only read. */
+/* The level of options of the library's own, and those that there are, which are only read. */
 #define SOL_DEMI     0x44454d49
 #define DEMI_TRAFFIC 1 /* struct demi_traffic */
+#define DEMI_FAILED  2 /* int: an error ended the connection, or of datagrams, met one */
 
 /* What passed through a socket so far, whoever popped and pushed it. */
 struct demi_traffic {

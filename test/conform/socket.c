@@ -225,6 +225,37 @@ static void test_options_traffic_counts_what_passed(void **state)
     pair_close(pair);
 }
 
+static bool has_failed(int qd)
+{
+    int failed = -1;
+    socklen_t len = sizeof failed;
+    must(demi_getsockopt(qd, SOL_DEMI, DEMI_FAILED, &failed, &len));
+    assert_int_equal(len, sizeof failed);
+    assert_true(failed == 0 || failed == 1);
+    return failed == 1;
+}
+
+static void test_options_failed_tells_a_reset_that_no_operation_met(void **state)
+{
+    (void)state;
+    backend_needs(CAN_LISTEN);
+    const struct linger now = {.l_onoff = 1};
+    demi_qresult_t qr;
+    int n;
+    struct pair pair = pair_make();
+    assert_false(has_failed(pair.rx) || has_failed(pair.tx));
+    must(demi_shutdown(pair.rx, SHUT_WR));
+    pop_end(pair.tx);
+    assert_false(has_failed(pair.rx) || has_failed(pair.tx));
+    must(demi_setsockopt(pair.tx, SOL_SOCKET, SO_LINGER, &now, sizeof now));
+    must(demi_close(pair.tx));
+    while (!has_failed(pair.rx))
+        assert_int_equal(demi_wait_some(&qr, 1, &n, ZERO_TIME), ETIMEDOUT);
+    assert_int_equal(wait_failure(pop_start(pair.rx)), ECONNRESET);
+    assert_true(has_failed(pair.rx));
+    must(demi_close(pair.rx));
+}
+
 static void test_options_set_are_read_back(void **state)
 {
     (void)state;
@@ -328,6 +359,7 @@ int run_socket_tests(void)
         STARTED(test_names_bad_arguments),
         STARTED(test_options_that_describe_the_socket),
         STARTED(test_options_traffic_counts_what_passed),
+        STARTED(test_options_failed_tells_a_reset_that_no_operation_met),
         STARTED(test_options_set_are_read_back),
         STARTED(test_options_bad_arguments),
         STARTED(test_two_sockets_share_a_port_with_reuseport),

@@ -214,6 +214,26 @@ static void test_event_fetched_while_another_thread_reads_is_not_old_news(void *
     must(demi_close(bytes.qd));
 }
 
+/* The kernel told a push of the reset, and a pop then read an end: a relay passed that on. */
+static void test_reset_that_a_push_was_told_is_no_end_for_a_pop(void **state)
+{
+    (void)state;
+    backend_needs(CAN_LISTEN);
+    int qd, peer;
+    plain_pair(&qd, &peer);
+    plain_send(peer, "x", 1);
+    plain_reset(peer);
+    demi_sgarray_t sga = demi_sgaalloc(1);
+    assert_int_equal(push_outcome(qd, &sga), ECONNRESET);
+    must(demi_sgafree(&sga));
+    demi_qresult_t qr = wait_success(pop_start(qd), DEMI_OPC_POP); /* what came before it */
+    assert_int_equal(qr.qr_value.sga.sga_segs[0].sgaseg_len, 1);
+    must(demi_sgafree(&qr.qr_value.sga));
+    assert_int_equal(wait_failure(pop_start(qd)), ECONNRESET);
+    assert_int_equal(wait_failure(pop_start(qd)), ECONNRESET);
+    must(demi_close(qd));
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2 || !backend_choose(argv[1])) {
@@ -231,6 +251,7 @@ int main(int argc, char **argv)
         STARTED(test_fini_while_a_waiter_is_between_two_sleeps_is_ebusy),
         STARTED(test_lead_is_passed_on_by_a_thread_whose_operation_completed),
         STARTED(test_event_fetched_while_another_thread_reads_is_not_old_news),
+        STARTED(test_reset_that_a_push_was_told_is_no_end_for_a_pop),
     };
     return cmocka_run_group_tests_name("regress", tests, NULL, NULL);
 }

@@ -101,6 +101,8 @@ void dk_sock_event(struct dk_sock *s, uint32_t events, uint64_t serial)
         s->writable = true;
     if (s->state == DK_SOCK_CONNECTING && s->writable)
         dk_sock_connected(s);
+    if (events & EPOLLERR && s->stream && s->state == DK_SOCK_CONNECTED)
+        s->failed = true; /* which error stays in the socket, for the operation that meets it */
     if (s->readable && !dk_list_empty(&s->accepts))
         dk_sock_do_accepts(s);
     if (s->readable && (s->hungry || !dk_list_empty(&s->pops)))

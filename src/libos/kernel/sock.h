@@ -105,6 +105,7 @@ struct dk_sock {
     bool readable, writable;
     bool alarmed; /* hang-up, error or urgent data was seen: a short read proves nothing */
     bool eof;
+    bool failed;            /* an operation met an error, or one on this stream would */
     bool write_shut;        /* the application shut the write side down */
     bool closing;           /* the application closed it */
     bool linger_reset;      /* SO_LINGER {1, 0} */

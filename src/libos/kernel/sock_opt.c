@@ -49,14 +49,22 @@ int dk_sock_setsockopt(struct dk_queue *q, int level, int name, const void *val,
     return 0;
 }
 
-/* The library's own: DEMI_TRAFFIC. */
+/* The library's own. */
 static int get_own_option(const struct dk_sock *s, int name, void *val, socklen_t *len)
 {
-    if (name != DEMI_TRAFFIC)
+    const int failed = s->failed;
+    const void *from = &s->traffic;
+    socklen_t size = sizeof(s->traffic);
+
+    if (name == DEMI_FAILED) {
+        from = &failed;
+        size = sizeof(failed);
+    } else if (name != DEMI_TRAFFIC) {
         return -ENOPROTOOPT;
-    if (*len > sizeof(s->traffic))
-        *len = sizeof(s->traffic);
-    memcpy(val, &s->traffic, *len);
+    }
+    if (*len > size)
+        *len = size;
+    memcpy(val, from, *len);
     return 0;
 }
 

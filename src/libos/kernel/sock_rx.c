@@ -112,11 +112,32 @@ static int receive_failed(struct dk_sock *s, int error, uint64_t fills)
         set_empty(s, fills);
         return DK_TAKE_NONE;
     }
+    s->failed = true;
     if (s->stream) { /* a datagram socket reports an error once and goes on */
         set_empty(s, fills);
         s->rx_error = -error;
     }
     return -error;
+}
+
+/*
+ * The kernel tells an error of the connection once, and reads like an end afterwards. What a push
+ * was told is the end's error too: a transfer that was cut short must not pass for a whole one.
+ * After a real end the push is told EPIPE.
+ */
+static int end_of_stream(struct dk_sock *s)
+{
+    switch (s->tx_error) {
+    case -ECONNRESET:
+    case -ETIMEDOUT:
+    case -EHOSTUNREACH:
+    case -ENETUNREACH:
+        s->rx_error = s->tx_error;
+        return s->rx_error;
+    default:
+        s->eof = true;
+        return DK_TAKE_END;
+    }
 }
 
 /* Reads what there is of a stream. */
@@ -134,10 +155,8 @@ static int receive_stream(struct dk_sock *s, demi_sgarray_t *sga)
     while (n < 0 && errno == EINTR);
     if (n < 0)
         return receive_failed(s, errno, fills);
-    if (n == 0) {
-        s->eof = true;
-        return DK_TAKE_END;
-    }
+    if (n == 0)
+        return end_of_stream(s);
     adapt_rx_bytes(s, (size_t)n, room);
     make_element(s, slab, (size_t)n, NULL, 0, sga);
     /* A short read emptied the socket: what comes later is a new event. */

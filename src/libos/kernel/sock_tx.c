@@ -52,8 +52,10 @@ static int try_send(struct dk_sock *s, struct dk_op *op, const demi_sgarray_t *s
         if (n < 0) {
             if (errno == EINTR)
                 continue;
-            if (errno != EAGAIN)
+            if (errno != EAGAIN) {
+                s->failed = true;
                 return -errno;
+            }
             s->writable = false;
             dk_count(&s->k->stats->blocked_sends, 1);
             return -EAGAIN;
