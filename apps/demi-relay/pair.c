@@ -72,6 +72,7 @@ static bool count_traffic(struct relay_pair *p)
     return moved;
 }
 
+/* Once only: a descriptor that is closed may be somebody else's soon. */
 static void close_socket(int qd, bool reset)
 {
     struct linger now = {.l_onoff = 1, .l_linger = 0};
@@ -92,7 +93,7 @@ void relay_pair_close(struct relay_pair *p, bool reset)
     if (p->filter_qd >= 0)
         demi_close(p->filter_qd);
     close_socket(p->client_qd, reset);
-    if (p->server_qd >= 0)
+    if (p->server_qd >= 0 && !p->timed_out)
         close_socket(p->server_qd, reset);
     if (p->target)
         relay_target_release(p->target);
@@ -145,7 +146,7 @@ void relay_pair_result(struct relay_pair *p, const demi_qresult_t *qr)
     p->pending--;
     if (p->state == RELAY_CLOSED)
         free_if_done(p);
-    else if (p->state == RELAY_CONNECTING && qr->qr_opcode == DEMI_OPC_CONNECT)
+    else if (p->state == RELAY_CONNECTING && qr->qr_opcode == DEMI_OPC_CONNECT && !p->timed_out)
         relay_pair_join(p);
     else if (p->state == RELAY_CONNECTING)
         relay_tcp_connect_failed(p);
@@ -161,8 +162,8 @@ void relay_pair_scan(struct relay_pair *p)
     if (count_traffic(p))
         p->active_ms = w->now_ms;
     quiet = w->now_ms - p->active_ms;
-    if (p->state == RELAY_CONNECTING && quiet >= w->config->connect_ms && p->server_qd >= 0) {
-        p->active_ms = w->now_ms;
+    if (p->state == RELAY_CONNECTING && quiet >= w->config->connect_ms && !p->timed_out) {
+        p->timed_out = true;
         demi_close(p->server_qd); /* the connect fails with ECANCELED */
     } else if (p->state == RELAY_JOINED && w->config->idle_ms > 0 && quiet >= w->config->idle_ms) {
         relay_count(&w->counters.idle, 1);

@@ -89,7 +89,9 @@ void relay_tcp_connect_failed(struct relay_pair *p)
     struct relay_targets *targets = &w->shared->targets;
 
     relay_worker_disown(w, p->server_qd, p);
-    demi_close(p->server_qd); /* EBADF: a time-out closed it */
+    if (!p->timed_out)
+        demi_close(p->server_qd);
+    p->timed_out = false;
     p->server_qd = -1;
     p->tried |= UINT64_C(1) << (p->target - targets->of);
     relay_target_failed(targets, p->target, w->now_ms);
@@ -142,7 +144,9 @@ void relay_tcp_accept_result(struct relay_worker *w, const demi_qresult_t *qr)
 static void end_probe(struct relay_worker *w, struct relay_probe *probe)
 {
     relay_worker_disown(w, probe->qd, probe);
-    demi_close(probe->qd);
+    if (!probe->timed_out)
+        demi_close(probe->qd);
+    probe->timed_out = false;
     probe->qd = -1;
 }
 
@@ -171,6 +175,13 @@ void relay_tcp_probe_result(struct relay_worker *w, struct relay_probe *probe,
     end_probe(w, probe);
 }
 
+/* Its connect fails. */
+static void time_out(struct relay_probe *probe)
+{
+    probe->timed_out = true;
+    demi_close(probe->qd);
+}
+
 void relay_tcp_probe(struct relay_worker *w)
 {
     for (uint32_t i = 0; i < w->config->num_targets && w->config->check_ms > 0; i++) {
@@ -179,8 +190,8 @@ void relay_tcp_probe(struct relay_worker *w)
 
         if (probe->qd < 0 && age >= w->config->check_ms)
             start_probe(w, probe);
-        else if (probe->qd >= 0 && age >= w->config->connect_ms)
-            demi_close(probe->qd); /* its connect fails */
+        else if (probe->qd >= 0 && !probe->timed_out && age >= w->config->connect_ms)
+            time_out(probe);
     }
 }
 

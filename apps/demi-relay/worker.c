@@ -59,12 +59,15 @@ void relay_worker_disown(struct relay_worker *w, int qd, const void *object)
 
 /* ---- the loop ----------------------------------------------------------------------------- */
 
-static void dispatch(struct relay_worker *w, demi_qresult_t *qr)
+static struct relay_owner owner_of(const struct relay_worker *w, const demi_qresult_t *qr)
 {
-    struct relay_owner owner = {RELAY_NOBODY, NULL};
-
     if ((uint32_t)qr->qr_qd < w->num_owners)
-        owner = w->owners[qr->qr_qd];
+        return w->owners[qr->qr_qd];
+    return (struct relay_owner){RELAY_NOBODY, NULL};
+}
+
+static void dispatch(struct relay_worker *w, struct relay_owner owner, demi_qresult_t *qr)
+{
     if (owner.role == RELAY_LISTENER)
         relay_tcp_accept_result(w, qr);
     else if (owner.role == RELAY_INBOX)
@@ -75,10 +78,15 @@ static void dispatch(struct relay_worker *w, demi_qresult_t *qr)
         relay_tcp_probe_result(w, owner.object, qr);
 }
 
-/* Waits at most timeout_ms for the first result, and acts on all that are there. */
+/*
+ * Waits at most timeout_ms for the first result, and acts on all that are there. Whose they are is
+ * looked up before: a descriptor whose last token is among them is free, and acting on one result
+ * may give it to somebody else.
+ */
 static int turn(struct relay_worker *w, int64_t timeout_ms)
 {
     demi_qresult_t results[MAX_RESULTS];
+    struct relay_owner owners[MAX_RESULTS];
     struct timespec timeout = {timeout_ms / 1000, timeout_ms % 1000 * 1000000};
     int n = 0, err = demi_wait_some(results, MAX_RESULTS, &n, &timeout);
 
@@ -86,7 +94,9 @@ static int turn(struct relay_worker *w, int64_t timeout_ms)
     if (err != 0 && err != ETIMEDOUT)
         return err;
     for (int i = 0; i < n; i++)
-        dispatch(w, &results[i]);
+        owners[i] = owner_of(w, &results[i]);
+    for (int i = 0; i < n; i++)
+        dispatch(w, owners[i], &results[i]);
     return 0;
 }
 

@@ -45,8 +45,9 @@ struct relay_pair {
     struct relay_pair *prev, *next;
     struct relay_pair *chain; /* UDP: of the same bucket */
     int client_qd;
-    int filter_qd; /* over client_qd, or -1 */
-    int server_qd; /* -1: none */
+    int filter_qd;  /* over client_qd, or -1 */
+    int server_qd;  /* -1: none */
+    bool timed_out; /* server_qd was closed, and its connect has not failed yet */
     enum relay_pair_state state;
     struct relay_target *target; /* NULL: none, or released */
     struct relay_address client;
@@ -68,7 +69,8 @@ struct relay_owner {
 
 struct relay_probe {
     struct relay_target *target;
-    int qd; /* -1: none is made */
+    int qd;         /* -1: none is made */
+    bool timed_out; /* qd was closed, and its operation has not failed yet */
     int64_t at_ms;
 };
 

@@ -7,7 +7,9 @@
 Exit code: 0 all passed, 1 some failed.
 """
 
+import concurrent.futures
 import contextlib
+import errno
 import os
 import pathlib
 import random
@@ -29,6 +31,7 @@ from kv_client import Server  # noqa: E402
 
 PATIENCE_S = 20
 DEADLINE_S = 280
+CHURN = int(os.environ.get("TEST_CONNECTIONS", "1200")) // 8
 SEED = int(os.environ.get("TEST_SEED", "0"), 0) or random.SystemRandom().getrandbits(32)
 
 TESTS = []
@@ -131,6 +134,11 @@ def relay(*targets, options=(), **environment):
         said = server.said()
         code = server.stop()
         assert code == 0, f"exit code {code}: {said}"
+
+
+def reset(sock):
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
 
 
 def connect(server):
@@ -291,6 +299,53 @@ def no_descriptor_leaks():
         for i in range(60):
             exchange(server, random.Random(i))
         wait_until(lambda: open_files(server) == before, "as many descriptors as before")
+
+
+def end_somehow(client, rng):
+    manner = rng.randrange(5)
+    if manner > 0:
+        client.sendall(rng.randbytes(rng.choice((1, 1000, 100000))))
+    if manner == 2:
+        reset(client)
+    elif manner == 3:
+        client.recv(1)
+    elif manner == 4:
+        client.shutdown(socket.SHUT_WR)
+        rest(client)
+
+
+def churn(server, seed, connections):
+    """Connections that begin and end in every manner."""
+    rng = random.Random(seed)
+    for _ in range(connections):
+        with connect(server) as client:
+            try:
+                end_somehow(client, rng)
+            except OSError as error:
+                assert error.errno in (errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN), error
+
+
+@test
+def nothing_is_left_of_connections_that_end_in_every_manner():
+    def hang_up(sock):
+        sock.recv(random.choice((1, 100000)))
+        if random.random() < 0.5:
+            reset(sock)
+
+    refusing = Target(echo)
+    refusing.close()
+    with closing(Target(echo), Target(hang_up)) as targets, \
+            relay(*targets, refusing, options=("--check", "0.05", "--drain", "60")) as server:
+        churn(server, SEED, 1)
+        wait_until(lambda: ask(server)["active"] == 0, "the first has ended")
+        most = open_files(server) + 3 * 2  # probes come and go
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda i: churn(server, SEED + i, CHURN), range(8)))
+        wait_until(lambda: ask(server)["active"] == 0, "all have ended")
+        assert ask(server)["clients"] == 8 * CHURN + 1
+        wait_until(lambda: open_files(server) <= most, "as few descriptors as before")
+        server.child.terminate()
+        assert server.child.wait(PATIENCE_S) == 0, "no pair is left to wait for"
 
 
 @test
