@@ -5,6 +5,7 @@
 #include "worker.h"
 
 #include <demi/queue.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,7 +74,7 @@ static bool count_traffic(struct relay_pair *p)
 }
 
 /* Once only: a descriptor that is closed may be somebody else's soon. */
-static void close_socket(int qd, bool reset)
+void relay_close_socket(int qd, bool reset)
 {
     struct linger now = {.l_onoff = 1, .l_linger = 0};
 
@@ -92,9 +93,9 @@ void relay_pair_close(struct relay_pair *p, bool reset)
         relay_udp_forget(p);
     if (p->filter_qd >= 0)
         demi_close(p->filter_qd);
-    close_socket(p->client_qd, reset);
+    relay_close_socket(p->client_qd, reset);
     if (p->server_qd >= 0 && !p->timed_out)
-        close_socket(p->server_qd, reset);
+        relay_close_socket(p->server_qd, reset);
     if (p->target)
         relay_target_release(p->target);
     p->target = NULL;
@@ -102,40 +103,78 @@ void relay_pair_close(struct relay_pair *p, bool reset)
     free_if_done(p);
 }
 
-void relay_pair_join(struct relay_pair *p)
-{
-    int from_client = p->filter_qd >= 0 ? p->filter_qd : p->client_qd;
+/* ---- the end ------------------------------------------------------------------------------ */
 
-    p->state = RELAY_JOINED;
-    p->active_ms = p->worker->now_ms;
-    if (demi_qconnect_watch(&p->watches[0], from_client, p->server_qd) == 0) {
-        p->ways++;
-        p->pending++;
-    }
-    if (demi_qconnect_watch(&p->watches[1], p->server_qd, p->client_qd) == 0) {
-        p->ways++;
-        p->pending++;
-    }
-    if (p->ways < 2) { /* one of them is gone already */
-        relay_count(&p->worker->counters.failed, 1);
-        relay_pair_close(p, false);
-    }
+/* Whether the socket met an error, or of a connection, whether one waits to be met. */
+static bool has_failed(int qd)
+{
+    int failed = 0;
+    socklen_t len = sizeof(failed);
+
+    return demi_getsockopt(qd, SOL_DEMI, DEMI_FAILED, &failed, &len) == 0 && failed != 0;
 }
 
-/* A way ended. After an error the other cannot go on either; else it may, for as long as it likes.
- */
-static void way_ended(struct relay_pair *p, bool failed)
+/* EPIPE: a reset after the end. ECONNREFUSED: nobody takes the datagrams. */
+static bool is_reset(int error)
+{
+    return error == ECONNRESET || error == EPIPE || error == ECONNREFUSED;
+}
+
+static bool is_unreachable(int error)
+{
+    return error == ECONNREFUSED || error == EHOSTUNREACH || error == ENETUNREACH;
+}
+
+/* An error of one side: the other cannot go on either. */
+static void fail(struct relay_pair *p, int error, bool by_client, bool by_target)
 {
     struct relay_worker *w = p->worker;
 
-    p->ways--;
-    p->active_ms = w->now_ms;
-    if (failed) {
+    if (w->config->udp && by_target && is_unreachable(error))
+        relay_target_failed(&w->shared->targets, p->target, w->now_ms);
+    if (is_reset(error) && by_client)
+        relay_count(&w->counters.client_resets, 1);
+    else if (is_reset(error) && by_target)
+        relay_count(&w->counters.target_resets, 1);
+    else
         relay_count(&w->counters.failed, 1);
-        if (w->config->udp && p->target)
-            relay_target_failed(&w->shared->targets, p->target, w->now_ms);
+    relay_pair_close(p, true);
+}
+
+/* Has everything move from one to the other. 0 or an errno: ENOTCONN when `to` was reset. */
+static int start_way(struct relay_pair *p, demi_qtoken_t *watch, int from, int to)
+{
+    int err = demi_qconnect_watch(watch, from, to);
+
+    if (err == 0) {
+        p->ways++;
+        p->pending++;
     }
-    if (failed || p->ways == 0)
+    return err;
+}
+
+void relay_pair_join(struct relay_pair *p)
+{
+    int from_client = p->filter_qd >= 0 ? p->filter_qd : p->client_qd;
+    int to_target = start_way(p, &p->watches[0], from_client, p->server_qd);
+    int to_client = start_way(p, &p->watches[1], p->server_qd, p->client_qd);
+
+    p->state = RELAY_JOINED;
+    p->active_ms = p->worker->now_ms;
+    if (to_client != 0)
+        fail(p, to_client == ENOTCONN ? ECONNRESET : to_client, true, false);
+    else if (to_target != 0)
+        fail(p, to_target == ENOTCONN ? ECONNRESET : to_target, false, true);
+}
+
+/* A way ended: the other may go on, for as long as it likes. */
+static void way_ended(struct relay_pair *p, const demi_qresult_t *qr)
+{
+    p->ways--;
+    p->active_ms = p->worker->now_ms;
+    if (qr->qr_opcode == DEMI_OPC_FAILED)
+        fail(p, (int)qr->qr_ret, has_failed(p->client_qd), has_failed(p->server_qd));
+    else if (p->ways == 0)
         relay_pair_close(p, false);
 }
 
@@ -151,7 +190,17 @@ void relay_pair_result(struct relay_pair *p, const demi_qresult_t *qr)
     else if (p->state == RELAY_CONNECTING)
         relay_tcp_connect_failed(p);
     else if (watch)
-        way_ended(p, qr->qr_opcode == DEMI_OPC_FAILED);
+        way_ended(p, qr);
+}
+
+/* A reset of a side that is held back by the other, or has ended and is not sent to, meets nothing
+ * that would tell of it. */
+static void look_for_resets(struct relay_pair *p)
+{
+    bool by_client = has_failed(p->client_qd), by_target = has_failed(p->server_qd);
+
+    if (by_client || by_target)
+        fail(p, ECONNRESET, by_client, by_target);
 }
 
 void relay_pair_scan(struct relay_pair *p)
@@ -168,6 +217,8 @@ void relay_pair_scan(struct relay_pair *p)
     } else if (p->state == RELAY_JOINED && w->config->idle_ms > 0 && quiet >= w->config->idle_ms) {
         relay_count(&w->counters.idle, 1);
         relay_pair_close(p, true);
+    } else if (p->state == RELAY_JOINED && !w->config->udp) {
+        look_for_resets(p);
     }
 }
 

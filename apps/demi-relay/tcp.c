@@ -69,7 +69,7 @@ static int start_connect(struct relay_pair *p)
     return 0;
 }
 
-/* Finds a target for the client; without one the pair is closed. */
+/* Finds a target for the client; without one it is reset: an end would be an empty answer. */
 static void find_target(struct relay_pair *p)
 {
     struct relay_worker *w = p->worker;
@@ -80,7 +80,7 @@ static void find_target(struct relay_pair *p)
     if (p->target && start_connect(p) == 0)
         return;
     relay_count(&w->counters.unreachable, 1);
-    relay_pair_close(p, false);
+    relay_pair_close(p, true);
 }
 
 void relay_tcp_connect_failed(struct relay_pair *p)
@@ -100,7 +100,7 @@ void relay_tcp_connect_failed(struct relay_pair *p)
     find_target(p);
 }
 
-/* Whether a client is served; if not, its connection is closed. */
+/* Whether a client is served; if not, its connection is reset. */
 static bool is_welcome(struct relay_worker *w, int qd, const struct relay_address *client)
 {
     bool allowed = relay_is_allowed(w->config, &client->sa);
@@ -109,7 +109,7 @@ static bool is_welcome(struct relay_worker *w, int qd, const struct relay_addres
     if (allowed && room && !w->closing)
         return true;
     relay_count(allowed ? &w->counters.refused : &w->counters.denied, 1);
-    demi_close(qd);
+    relay_close_socket(qd, true);
     return false;
 }
 

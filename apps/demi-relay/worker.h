@@ -8,6 +8,10 @@
  *     CONNECTING --target answers--> JOINED --both ways ended, an error, idle--> CLOSED --> freed
  *         `---no target, time-out, client gone---------------------------------------^
  *
+ * What ends one side in order ends the other in order, once what came before was passed on. A reset
+ * or any other error of one side resets the other at once, and what was on its way is dropped: so
+ * that nobody takes a part for the whole.
+ *
  * A pair is freed when every token of it was collected; until then its descriptors are not
  * reissued.
  */
@@ -25,8 +29,10 @@
     X(denied, "denied")           /* not of an allowed prefix */                                   \
     X(refused, "refused")         /* more than max-connections */                                  \
     X(unreachable, "unreachable") /* no target took them */                                        \
-    X(failed, "failed")           /* ended by an error */                                          \
-    X(idle, "idle")               /* ended because nothing moved */                                \
+    X(client_resets, "reset by clients")                                                           \
+    X(target_resets, "reset by targets")                                                           \
+    X(failed, "failed") /* ended by another error */                                               \
+    X(idle, "idle")     /* ended because nothing moved */                                          \
     X(to_targets, "bytes to targets")                                                              \
     X(to_clients, "bytes to clients")
 
@@ -134,7 +140,11 @@ struct relay_pair *relay_pair_create(struct relay_worker *w, int client_qd,
 /* Connects the two sockets both ways. */
 void relay_pair_join(struct relay_pair *p);
 
-/* Closes both sockets; reset: what the peers did not read is given up. */
+/* Closes a socket; reset: its peer gets a reset instead of an end, and nothing that it was not sent
+ * yet. */
+void relay_close_socket(int qd, bool reset);
+
+/* Closes both sockets, as relay_close_socket. */
 void relay_pair_close(struct relay_pair *p, bool reset);
 
 /* A result of one of its descriptors. */

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import os
 import pathlib
+import queue
 import random
 import re
 import resource
@@ -24,6 +25,7 @@ import sys
 import threading
 import time
 import traceback
+import types
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "kv"))
@@ -233,23 +235,173 @@ def half_close_of_the_target():
         wait_until(lambda: counts == [400000], "the target has all bytes")
 
 
+class Held:
+    """A target whose connection the test has: held.sock()."""
+
+    def __init__(self):
+        self.arrived = queue.Queue()
+        self.over = threading.Event()
+        self.target = Target(self.serve)
+        self.address = self.target.address
+
+    def serve(self, sock):
+        self.arrived.put(sock)
+        self.over.wait()
+
+    def sock(self):
+        return self.arrived.get(timeout=PATIENCE_S)
+
+    def close(self):
+        self.over.set()
+        self.target.close()
+
+
+@contextlib.contextmanager
+def both_sides(options=(), **environment):
+    """(relay, client, target's connection)"""
+    with closing(Held()) as (held,), relay(held, options=options, **environment) as server, \
+            connect(server) as client:
+        client.sendall(b"hello")
+        side = held.sock()
+        assert receive(side, 5) == b"hello"
+        yield server, client, side
+
+
+def ends_with_a_reset(sock):
+    """Reads to the end: how much came, of what was not an end in order."""
+    n = 0
+    try:
+        while part := sock.recv(1 << 20):
+            n += len(part)
+    except ConnectionResetError:
+        return n
+    raise AssertionError(f"a reset came as an end, after {n} bytes")
+
+
+def is_turned_away(server):
+    try:
+        with connect(server) as client:
+            return ends_with_a_reset(client) == 0
+    except ConnectionResetError:  # before the connect had returned
+        return True
+
+
+def is_broken(sock):
+    poll = select.poll()
+    poll.register(sock, 0)
+    return any(events & select.POLLERR for _, events in poll.poll(0))
+
+
+def assert_counted(server, what):
+    report = ask(server)
+    assert report[what] == 1, report
+
+
+def fill(sock):
+    """Sends until nothing more is taken for some time."""
+    sock.settimeout(0.3)
+    with contextlib.suppress(TimeoutError):
+        while True:
+            sock.send(b"z" * 65536)
+
+
 @test
-def reset_of_a_client_ends_the_target():
-    ended = []
+def reset_of_one_side_resets_the_other():
+    for engine in ("auto", "epoll"):
+        with both_sides(DEMI_ENGINE=engine) as (server, client, side):
+            side.sendall(b"half of it")
+            assert receive(client, 10) == b"half of it"
+            reset(side)
+            assert ends_with_a_reset(client) == 0
+            assert_counted(server, "reset by targets")
+        with both_sides(DEMI_ENGINE=engine) as (server, client, side):
+            reset(client)
+            assert ends_with_a_reset(side) == 0
+            assert_counted(server, "reset by clients")
 
-    def serve(sock):
-        with contextlib.suppress(ConnectionError):
-            rest(sock)
-        ended.append(1)
 
-    with closing(Target(serve)) as (target,), relay(target) as server:
-        for _ in range(5):
-            client = connect(server)
-            client.sendall(b"hello")
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            client.close()
-        wait_until(lambda: len(ended) == target.accepted, "the target sees the ends")
-        wait_until(lambda: ask(server)["active"] == 0, "no client is left")
+@test
+def reset_with_both_directions_busy_is_no_end():
+    """A push is told of the reset first: what the pop is told then must not pass for an end."""
+    def send_on(sock, errors):
+        try:
+            while True:
+                sock.sendall(b"w" * 3000)
+        except OSError as error:
+            errors.append(error.errno)
+
+    def talk(sock):
+        with contextlib.suppress(OSError):
+            for _ in range(random.randrange(400)):
+                sock.send(b"t" * random.choice((1, 5000)), socket.MSG_DONTWAIT)
+        reset(sock)
+
+    with closing(Target(talk)) as (target,), relay(target) as server:
+        for _ in range(60):
+            with contextlib.suppress(ConnectionResetError), connect(server) as client:
+                errors = []
+                writer = threading.Thread(target=send_on, args=(client, errors))
+                writer.start()
+                try:
+                    rest(client)
+                finally:
+                    writer.join()
+                assert errors == [errno.ECONNRESET], "our kernel told one of the two"
+
+
+@test
+def reset_of_a_side_that_is_held_back_resets_the_other():
+    with both_sides() as (server, client, side):
+        fill(side)
+        reset(side)
+        wait_until(lambda: ask(server)["reset by targets"] == 1, "the relay sees it")
+        assert ends_with_a_reset(client) > 0
+    with both_sides() as (server, client, side):
+        fill(client)
+        reset(client)
+        wait_until(lambda: ask(server)["reset by clients"] == 1, "the relay sees it")
+        assert ends_with_a_reset(side) > 0
+
+
+@test
+def reset_of_a_side_that_had_ended_resets_the_other():
+    with both_sides() as (server, client, side):
+        side.shutdown(socket.SHUT_WR)
+        assert client.recv(1) == b""
+        reset(side)
+        wait_until(lambda: is_broken(client), "the client learns of it")
+        assert_counted(server, "reset by targets")
+    with both_sides() as (server, client, side):
+        client.shutdown(socket.SHUT_WR)
+        assert side.recv(1) == b""
+        reset(client)
+        wait_until(lambda: is_broken(side), "the target learns of it")
+        assert_counted(server, "reset by clients")
+
+
+@test
+def target_that_is_killed_resets_its_clients():
+    program = ("import socket, time\n"
+               "s = socket.create_server(('127.0.0.1', 0))\n"
+               "print(s.getsockname()[1], flush=True)\n"
+               "c = s.accept()[0]\n"
+               "c.sendall(c.recv(1))\n"
+               "time.sleep(1000)\n")
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as child, \
+            closing(Target(say(b"b"))) as (second,):
+        try:
+            first = types.SimpleNamespace(address=("127.0.0.1", int(child.stdout.readline())))
+            with relay(first, second, options=("--check", "0")) as server, \
+                    connect(server) as client:
+                client.sendall(b"a")
+                assert receive(client, 1) == b"a"
+                client.sendall(b"never read")
+                wait_until(lambda: ask(server)["bytes to targets"] == 11, "the target has it")
+                child.kill()
+                assert ends_with_a_reset(client) == 0
+                assert {name_of(server) for _ in range(4)} == {b"b"}
+        finally:
+            child.kill()
 
 
 @test
@@ -389,7 +541,7 @@ def target_that_dies_is_left_out_until_it_is_back():
         assert {name_of(server) for _ in range(8)} == {b"a", b"b"}
         second.close()
         again.close()
-        assert name_of(server) == b"", "nobody is there"
+        assert is_turned_away(server), "nobody is there"
         assert ask(server)["unreachable"] >= 1
 
 
@@ -405,9 +557,7 @@ def probes_find_a_dead_target_before_a_client_does():
 def clients_that_are_not_allowed_are_turned_away():
     with closing(Target(echo)) as (target,):
         with relay(target, options=("--allow", "10.0.0.0/8")) as server:
-            with connect(server) as client:
-                with contextlib.suppress(ConnectionError):
-                    assert client.recv(1) == b""
+            assert is_turned_away(server)
             assert ask(server)["denied"] == 1
         with relay(target, options=("--allow", "10.1.2.3", "--allow", "127.0.0.0/31")) as server:
             exchange(server, random.Random(2))
@@ -421,8 +571,7 @@ def more_than_max_connections_are_turned_away():
         for client in clients:
             client.sendall(b"x")
             receive(client, 1)
-        with connect(server) as client, contextlib.suppress(ConnectionError):
-            assert client.recv(1) == b""
+        assert is_turned_away(server)
         assert ask(server)["refused"] == 1
         for client in clients:
             client.close()
