@@ -62,6 +62,24 @@ static void test_datagram_sender_is_known_to_the_receiver(void **state)
 }
 
 /* The answer goes where the question came from, by either spelling of the address. */
+static void test_datagram_that_is_there_is_popped_without_a_wait(void **state)
+{
+    (void)state;
+    struct sockaddr_storage a_addr, b_addr;
+    socklen_t a_len, b_len;
+    int a = datagram_make(&a_addr, &a_len);
+    int b = datagram_make(&b_addr, &b_len);
+    demi_sgarray_t sga = pattern_sga(33, 1, 0);
+    pushto_all(a, &sga, &b_addr, b_len);
+    must(demi_sgafree(&sga));
+    demi_qresult_t qr;
+    must(demi_wait(&qr, pop_start(b), ZERO_TIME));
+    assert_int_equal(qr.qr_opcode, DEMI_OPC_POP);
+    must(demi_sgafree(&qr.qr_value.sga));
+    must(demi_close(a));
+    must(demi_close(b));
+}
+
 static void test_datagram_answer_to_sga_addr_arrives(void **state)
 {
     (void)state;
@@ -302,6 +320,7 @@ int run_datagram_tests(void)
 {
     const struct CMUnitTest datagram[] = {
         STARTED(test_datagram_sender_is_known_to_the_receiver),
+        STARTED(test_datagram_that_is_there_is_popped_without_a_wait),
         STARTED(test_datagram_answer_to_sga_addr_arrives),
         STARTED(test_datagram_largest_arrives_and_one_more_byte_is_emsgsize),
         STARTED(test_datagram_empty_is_one_segment_of_length_zero),

@@ -25,6 +25,7 @@ int dk_sock_create(struct dk_sock **s_out, struct dk_kernel *k, int domain, bool
     s->domain = (uint8_t)domain;
     s->stream = stream;
     s->writable = true;
+    s->readable = !stream; /* nothing told yet of datagrams that came before it is watched */
     s->rx_bytes = k->options.rx_buffer_bytes;
     dk_list_init(&s->popping);
     dk_list_init(&s->pops);
