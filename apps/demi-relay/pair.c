@@ -53,24 +53,36 @@ static void free_if_done(struct relay_pair *p)
     free(p);
 }
 
+/* What passed through a socket since the last look; nothing where there is none. */
+static struct demi_traffic news_of(int qd, struct demi_traffic *seen)
+{
+    struct demi_traffic now, news = {0};
+    socklen_t len = sizeof(now);
+
+    if (qd < 0 || demi_getsockopt(qd, SOL_DEMI, DEMI_TRAFFIC, &now, &len) != 0)
+        return news;
+    news.popped = now.popped - seen->popped;
+    news.pushed = now.pushed - seen->pushed;
+    news.pushed_bytes = now.pushed_bytes - seen->pushed_bytes;
+    *seen = now;
+    return news;
+}
+
 /* Counts what moved since the last look: true when something did. */
 static bool count_traffic(struct relay_pair *p)
 {
-    struct demi_traffic now;
     struct relay_counters *counters = &p->worker->counters;
-    socklen_t len = sizeof(now);
-    bool moved;
+    struct demi_traffic client = news_of(p->client_qd, &p->seen[0]);
+    struct demi_traffic target = {0};
 
-    if (demi_getsockopt(p->client_qd, SOL_DEMI, DEMI_TRAFFIC, &now, &len) != 0)
-        return false;
-    moved = now.popped != p->seen.popped || now.pushed_bytes != p->seen.pushed_bytes ||
-            now.pushed != p->seen.pushed;
-    relay_count(&counters->to_targets, now.popped_bytes - p->seen.popped_bytes);
-    relay_count(&counters->to_clients, now.pushed_bytes - p->seen.pushed_bytes);
-    if (p->worker->config->udp && p->target && now.pushed != p->seen.pushed)
+    if (p->state == RELAY_JOINED)
+        target = news_of(p->server_qd, &p->seen[1]);
+    relay_count(&counters->to_targets, target.pushed_bytes);
+    relay_count(&counters->to_clients, client.pushed_bytes);
+    if (p->worker->config->udp && p->target && client.pushed > 0)
         relay_target_answered(p->target);
-    p->seen = now;
-    return moved;
+    return client.popped > 0 || client.pushed_bytes > 0 || client.pushed > 0 ||
+           target.pushed_bytes > 0 || target.pushed > 0;
 }
 
 /* Once only: a descriptor that is closed may be somebody else's soon. */

@@ -5,7 +5,9 @@
  * The pair's socket for the client is bound to the address that the listener has, and connected to
  * the client. From then on the kernel gives it the client's datagrams, and the listener sees none
  * of them. Between its bind and its connect it is a second listener: what it got from others
- * meanwhile is treated as if the listener had got it.
+ * meanwhile is a stray, which is treated as if the listener had got it. What the kernel was giving
+ * it just then comes later still: a filter over the socket finds it, so that no client's datagram
+ * goes to the target of another.
  *
  * With several workers, a partition deals the listener's datagrams out by the client's address, and
  * connections carry them to a queue in memory for each worker.
@@ -45,6 +47,33 @@ static bool is_small_enough(const demi_sgarray_t *sga, void *arg)
     const struct relay_config *config = arg;
 
     return config->max_datagram == 0 || sga->sga_segs[0].sgaseg_len <= config->max_datagram;
+}
+
+/* Keeps a reference to a datagram for relay_udp_take_strays. */
+static void keep_stray(struct relay_worker *w, const demi_sgarray_t *sga)
+{
+    struct relay_strays *strays = &w->strays;
+    demi_sgarray_t *to;
+
+    pthread_mutex_lock(&strays->lock);
+    to = &strays->ring[(strays->first + strays->num) % RELAY_STRAYS];
+    if (strays->num < RELAY_STRAYS && demi_sgaclone(to, sga) == 0)
+        strays->num++;
+    else
+        relay_count(&w->counters.dropped, 1);
+    pthread_mutex_unlock(&strays->lock);
+}
+
+/* Over a client's socket. */
+static bool is_from_client(const demi_sgarray_t *sga, void *arg)
+{
+    struct relay_pair *p = arg;
+    struct relay_address from;
+
+    if (peer_of(sga, &from) && relay_same_address(&from.sa, &p->client.sa))
+        return is_small_enough(sga, config_arg(p->worker));
+    keep_stray(p->worker, sga);
+    return false;
 }
 
 static uint32_t worker_of(const demi_sgarray_t *sga, void *arg)
@@ -91,6 +120,16 @@ void relay_udp_forget(struct relay_pair *p)
 
 /* ---- making a pair ------------------------------------------------------------------------ */
 
+/* Has the kernel choose a port that no other socket has: where both may reuse addresses it takes
+ * one that is in use, and the target's answers to one client would go to another. */
+static int want_own_port(int qd)
+{
+    static const int off = 0;
+    int err = demi_setsockopt(qd, SOL_SOCKET, SO_REUSEADDR, &off, sizeof(off));
+
+    return err != 0 ? err : demi_setsockopt(qd, SOL_SOCKET, SO_REUSEPORT, &off, sizeof(off));
+}
+
 /* Makes a datagram socket, bound (local not NULL) and connected. 0 or an errno. */
 static int connected_socket(int *qd_out, const struct relay_address *local,
                             const struct relay_address *peer)
@@ -101,8 +140,7 @@ static int connected_socket(int *qd_out, const struct relay_address *local,
 
     if (err != 0)
         return err;
-    if (local)
-        err = demi_bind(qd, &local->sa, local->len);
+    err = local ? demi_bind(qd, &local->sa, local->len) : want_own_port(qd);
     if (err == 0)
         err = demi_connect(&token, qd, &peer->sa, peer->len);
     if (err == 0)
@@ -122,6 +160,7 @@ static void push_to_target(struct relay_pair *p, const demi_sgarray_t *sga)
 
     if (!is_small_enough(sga, config_arg(p->worker)))
         return;
+    p->active_ms = p->worker->now_ms;
     if (demi_push(&token, p->server_qd, sga) == 0)
         p->pending++;
 }
@@ -143,20 +182,17 @@ static bool pop_now(int qd, demi_sgarray_t *sga_out)
     return true;
 }
 
-static void take_datagram(struct relay_worker *w, const demi_sgarray_t *sga);
-
 /* What came before the client's socket was connected to the client. */
 static void take_early(struct relay_pair *p)
 {
-    struct relay_worker *w = p->worker;
     struct relay_address from;
     demi_sgarray_t sga;
 
-    while (p->state == RELAY_CONNECTING && pop_now(p->client_qd, &sga)) {
+    while (pop_now(p->client_qd, &sga)) {
         if (peer_of(&sga, &from) && relay_same_address(&from.sa, &p->client.sa))
             push_to_target(p, &sga);
         else
-            take_datagram(w, &sga);
+            keep_stray(p->worker, &sga);
         demi_sgafree(&sga);
     }
 }
@@ -190,12 +226,10 @@ static int open_pair(struct relay_worker *w, const struct relay_address *client,
     return 0;
 }
 
-/* Puts the filter that was asked for over the client's socket. */
+/* Puts a filter over the client's socket. */
 static bool add_filter(struct relay_pair *p)
 {
-    if (p->worker->config->max_datagram == 0)
-        return true;
-    return demi_filter(&p->filter_qd, p->client_qd, is_small_enough, config_arg(p->worker)) == 0 &&
+    return demi_filter(&p->filter_qd, p->client_qd, is_from_client, p) == 0 &&
            relay_worker_own(p->worker, p->filter_qd, RELAY_PAIR, p);
 }
 
@@ -242,6 +276,40 @@ static void take_datagram(struct relay_worker *w, const demi_sgarray_t *sga)
         push_to_target(p, sga);
     else
         new_client(w, &client, sga);
+}
+
+static bool take_stray(struct relay_strays *strays, demi_sgarray_t *sga_out)
+{
+    bool found;
+
+    pthread_mutex_lock(&strays->lock);
+    found = strays->num > 0;
+    if (found) {
+        *sga_out = strays->ring[strays->first];
+        strays->first = (strays->first + 1) % RELAY_STRAYS;
+        strays->num--;
+    }
+    pthread_mutex_unlock(&strays->lock);
+    return found;
+}
+
+/* Not where they are found: each may make a client, whose socket gets more of them. */
+void relay_udp_take_strays(struct relay_worker *w)
+{
+    demi_sgarray_t sga;
+
+    while (!w->closing && take_stray(&w->strays, &sga)) {
+        take_datagram(w, &sga);
+        demi_sgafree(&sga);
+    }
+}
+
+void relay_udp_drop_strays(struct relay_worker *w)
+{
+    demi_sgarray_t sga;
+
+    while (take_stray(&w->strays, &sga))
+        demi_sgafree(&sga);
 }
 
 static void start_pop(struct relay_worker *w)

@@ -97,6 +97,8 @@ static int turn(struct relay_worker *w, int64_t timeout_ms)
         owners[i] = owner_of(w, &results[i]);
     for (int i = 0; i < n; i++)
         dispatch(w, owners[i], &results[i]);
+    if (w->config->udp)
+        relay_udp_take_strays(w);
     return 0;
 }
 
@@ -194,6 +196,7 @@ int relay_worker_run(struct relay_worker *w)
 
     if (err == 0)
         err = drain(w);
+    relay_udp_drop_strays(w);
     free(w->owners);
     w->owners = NULL;
     w->num_owners = 0;
@@ -210,6 +213,7 @@ int relay_worker_open(struct relay_worker *w, struct relay_shared *shared, uint3
     w->config = shared->config;
     w->index = index;
     w->listen_qd = w->inbox_qd = -1;
+    pthread_mutex_init(&w->strays.lock, NULL);
     for (uint32_t i = 0; i < w->config->num_targets; i++)
         w->probes[i] = (struct relay_probe){.target = &shared->targets.of[i], .qd = -1};
     *what_out = "demi_init";

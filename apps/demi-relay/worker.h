@@ -22,6 +22,7 @@
 
 #include <demi/libos.h>
 #include <demi/wait.h>
+#include <pthread.h>
 
 /* Counters of a worker: X(field, "what it says"). */
 #define RELAY_COUNTERS(X)                                                                          \
@@ -31,8 +32,9 @@
     X(unreachable, "unreachable") /* no target took them */                                        \
     X(client_resets, "reset by clients")                                                           \
     X(target_resets, "reset by targets")                                                           \
-    X(failed, "failed") /* ended by another error */                                               \
-    X(idle, "idle")     /* ended because nothing moved */                                          \
+    X(failed, "failed")   /* ended by another error */                                             \
+    X(idle, "idle")       /* ended because nothing moved */                                        \
+    X(dropped, "dropped") /* UDP: datagrams that there was no room for */                          \
     X(to_targets, "bytes to targets")                                                              \
     X(to_clients, "bytes to clients")
 
@@ -57,12 +59,12 @@ struct relay_pair {
     enum relay_pair_state state;
     struct relay_target *target; /* NULL: none, or released */
     struct relay_address client;
-    uint64_t tried;           /* targets that failed it */
-    demi_qtoken_t watches[2]; /* of what comes from the client, and from the target */
-    uint32_t ways;            /* that still move */
-    uint32_t pending;         /* tokens that were not collected */
-    struct demi_traffic seen; /* of the client's socket, at the last look */
-    int64_t active_ms;        /* when something had moved, or its state changed */
+    uint64_t tried;              /* targets that failed it */
+    demi_qtoken_t watches[2];    /* of what comes from the client, and from the target */
+    uint32_t ways;               /* that still move */
+    uint32_t pending;            /* tokens that were not collected */
+    struct demi_traffic seen[2]; /* of the client's socket and the target's, at the last look */
+    int64_t active_ms;           /* when something had moved, or its state changed */
 };
 
 enum relay_role { RELAY_NOBODY, RELAY_LISTENER, RELAY_INBOX, RELAY_PAIR, RELAY_PROBE };
@@ -81,6 +83,7 @@ struct relay_probe {
 };
 
 #define RELAY_BUCKETS 4096
+#define RELAY_STRAYS  256
 
 struct relay_shared {
     const struct relay_config *config;
@@ -91,6 +94,14 @@ struct relay_shared {
     atomic_bool report;
     int inboxes[RELAY_MAX_WORKERS]; /* UDP: queues in memory, when there are several workers */
     struct relay_worker *workers;
+};
+
+/* UDP: datagrams that came to the socket of another client, the oldest first. The lock: a thread of
+ * the library's (background=yes) may find them. */
+struct relay_strays {
+    pthread_mutex_t lock;
+    uint32_t first, num;
+    demi_sgarray_t ring[RELAY_STRAYS]; /* owned */
 };
 
 struct relay_worker {
@@ -109,6 +120,7 @@ struct relay_worker {
     uint32_t num_owners;
     struct relay_probe probes[RELAY_MAX_TARGETS];
     struct relay_pair *buckets[RELAY_BUCKETS];
+    struct relay_strays strays;
     struct relay_counters counters;
 };
 
@@ -171,6 +183,10 @@ void relay_tcp_close_probes(struct relay_worker *w);
 int relay_udp_listen(struct relay_worker *w, const char **what_out);
 void relay_udp_result(struct relay_worker *w, demi_qresult_t *qr);
 void relay_udp_forget(struct relay_pair *p);
+/* Treats strays as what the listener got. */
+void relay_udp_take_strays(struct relay_worker *w);
+/* Frees them. */
+void relay_udp_drop_strays(struct relay_worker *w);
 
 /* report.c */
 void relay_report(const struct relay_shared *shared);

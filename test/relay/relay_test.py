@@ -124,10 +124,7 @@ def say(what):
 
 
 @contextlib.contextmanager
-def relay(*targets, options=(), **environment):
-    listen = "127.0.0.1:0"
-    if targets and ":" in targets[0].address[0]:
-        listen = "[::1]:0"
+def relay(*targets, options=(), listen="127.0.0.1:0", **environment):
     server = Server([PATH, *options, listen, *(text_of(t.address) for t in targets)],
                     env=dict(os.environ, **environment))
     try:
@@ -198,9 +195,19 @@ def bytes_pass_unchanged():
 
 
 @test
-def ipv6():
-    with closing(Target(echo, family=socket.AF_INET6)) as (target,), relay(target) as server:
-        exchange(server, random.Random(SEED))
+def either_family_on_either_side():
+    for family in (socket.AF_INET, socket.AF_INET6):
+        for listen in ("127.0.0.1:0", "[::1]:0", "[::]:0"):
+            with closing(Target(echo, family=family)) as (target,), \
+                    relay(target, listen=listen) as server:
+                exchange(server, random.Random(SEED))
+            with closing(UdpTarget(family=family)) as (target,), \
+                    relay(target, listen=listen, options=("--udp",)) as server, \
+                    udp_client(server) as client:
+                udp_exchange(client, b"x" * 1000)
+                if listen == "[::]:0":
+                    with udp_client(server, "127.0.0.1") as mapped:
+                        udp_exchange(mapped, b"y" * 1000)
 
 
 @test
@@ -664,11 +671,11 @@ def reports_come_by_themselves():
 class UdpTarget:
     """Answers each datagram with its name and the datagram."""
 
-    def __init__(self, name=b"", port=0):
+    def __init__(self, name=b"", port=0, family=socket.AF_INET):
         self.name = name
-        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.sock.bind(("127.0.0.1", port))
-        self.address = self.sock.getsockname()
+        self.sock = socket.socket(family, socket.SOCK_DGRAM)
+        self.sock.bind(("127.0.0.1" if family == socket.AF_INET else "::1", port))
+        self.address = self.sock.getsockname()[:2]
         self.peers = set()
         self.open = True
         self.thread = threading.Thread(target=self.run, daemon=True)
@@ -685,16 +692,22 @@ class UdpTarget:
 
     def close(self):
         self.open = False
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as waker:
+        with udp_socket_for(self.address) as waker:
             waker.sendto(b"", self.address)
         self.thread.join()
         self.sock.close()
 
 
-def udp_client(server):
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+def udp_socket_for(address):
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    return socket.socket(family, socket.SOCK_DGRAM)
+
+
+def udp_client(server, host=None):
+    address = (host or server.address[0], server.address[1])
+    sock = udp_socket_for(address)
     sock.settimeout(PATIENCE_S)
-    sock.connect(server.address)
+    sock.connect(address)
     return sock
 
 
@@ -721,14 +734,51 @@ def udp_clients_have_a_socket_each():
 
 @test
 def udp_burst_of_new_clients_is_not_mixed_up():
+    """While their sockets are made datagrams come to those of others; and each has its own port."""
     with closing(UdpTarget()) as (target,), relay(target, options=("--udp",)) as server:
-        clients = [udp_client(server) for _ in range(60)]
-        for k in range(3):
-            for i, client in enumerate(clients):
-                client.send(b"%d %d" % (i, k))
-        for i, client in enumerate(clients):
-            assert {client.recv(100) for _ in range(3)} == {b"%d %d" % (i, k) for k in range(3)}
+        clients = []
+        for _ in range(15):
+            burst = [udp_client(server) for _ in range(60)]
+            for k in range(3):
+                for i, client in enumerate(burst):
+                    client.send(b"%d %d" % (i, k))
+            for i, client in enumerate(burst):
+                got = {client.recv(100) for _ in range(3)}
+                assert got == {b"%d %d" % (i, k) for k in range(3)}, f"{i}: {got}"
+            clients += burst
+        report = ask(server)
+        assert report["dropped"] == 0 and report["active"] == len(clients), report
+        assert report["bytes to targets"] == report["bytes to clients"] > 0, report
+        assert len(target.peers) == len(clients)
+        for client in clients:
             client.close()
+
+
+@test
+def udp_client_that_is_gone_does_not_take_its_target_down():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.settimeout(PATIENCE_S)
+        with relay(types.SimpleNamespace(address=sock.getsockname()), options=("--udp",)) as server:
+            for n in range(1, 4):
+                with udp_client(server) as client:
+                    client.send(b"x")
+                    peer = sock.recvfrom(10)[1]
+                sock.sendto(b"too late", peer)
+                wait_until(lambda: ask(server)["reset by clients"] == n, "it is refused")
+            assert "is down" not in server.said()
+
+
+@test
+def udp_datagram_that_is_too_large_for_a_target_does_not_take_it_down():
+    with closing(UdpTarget()) as (target,), \
+            relay(target, listen="[::1]:0", options=("--udp",)) as server, \
+            udp_client(server) as client:
+        udp_exchange(client, b"x")
+        client.send(b"y" * 65520)
+        wait_until(lambda: ask(server)["failed"] == 1, "it cannot be sent")
+        udp_exchange(client, b"z")
+        assert "is down" not in server.said()
 
 
 @test
