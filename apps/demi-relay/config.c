@@ -96,6 +96,56 @@ bool relay_parse_prefix(const char *text, struct relay_prefix *prefix_out)
     return true;
 }
 
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* Reads what follows a backslash; how many characters it has, 0: it is no escape. */
+static size_t parse_escape(const char *text, uint8_t *out)
+{
+    static const char names[] = "nrt0\\", values[] = "\n\r\t\0\\";
+    const char *name = *text ? strchr(names, *text) : NULL;
+    int high, low;
+
+    if (name) {
+        *out = (uint8_t)values[name - names];
+        return 1;
+    }
+    high = text[0] == 'x' ? hex_digit(text[1]) : -1;
+    low = high >= 0 ? hex_digit(text[2]) : -1;
+    if (low < 0)
+        return 0;
+    *out = (uint8_t)(high * 16 + low);
+    return 3;
+}
+
+bool relay_parse_text(const char *text, struct relay_text *text_out)
+{
+    struct relay_text parsed = {0};
+
+    while (*text) {
+        size_t n = 1;
+
+        if (parsed.len == RELAY_MAX_TEXT)
+            return false;
+        if (*text == '\\')
+            n = parse_escape(++text, &parsed.bytes[parsed.len]);
+        else
+            parsed.bytes[parsed.len] = (uint8_t)*text;
+        if (n == 0)
+            return false;
+        parsed.len++;
+        text += n;
+    }
+    *text_out = parsed;
+    return true;
+}
+
 /* The bytes of an address, and how many. An IPv4 client of an IPv6 socket is an IPv4 client. */
 static const uint8_t *bytes_of(const struct sockaddr *addr, int *family_out)
 {
@@ -134,7 +184,7 @@ bool relay_is_allowed(const struct relay_config *config, const struct sockaddr *
     return false;
 }
 
-static uint32_t port_of(const struct sockaddr *addr)
+uint32_t relay_port_of(const struct sockaddr *addr)
 {
     if (addr->sa_family == AF_INET)
         return ((const struct sockaddr_in *)(const void *)addr)->sin_port;
@@ -144,7 +194,7 @@ static uint32_t port_of(const struct sockaddr *addr)
 /* FNV-1a, and a last mix: its low bits are used. */
 uint32_t relay_hash(const struct sockaddr *addr, bool with_port)
 {
-    uint32_t hash = 2166136261u, port = with_port ? port_of(addr) : 0;
+    uint32_t hash = 2166136261u, port = with_port ? relay_port_of(addr) : 0;
     int family;
     const uint8_t *bytes = bytes_of(addr, &family);
 
@@ -160,6 +210,6 @@ bool relay_same_address(const struct sockaddr *a, const struct sockaddr *b)
     int family_a, family_b;
     const uint8_t *bytes_a = bytes_of(a, &family_a), *bytes_b = bytes_of(b, &family_b);
 
-    return family_a == family_b && port_of(a) == port_of(b) &&
+    return family_a == family_b && relay_port_of(a) == relay_port_of(b) &&
            memcmp(bytes_a, bytes_b, family_a == AF_INET ? 4 : 16) == 0;
 }

@@ -13,6 +13,7 @@
 #define RELAY_MAX_TARGETS  64
 #define RELAY_MAX_PREFIXES 64
 #define RELAY_MAX_WORKERS  32
+#define RELAY_MAX_TEXT     512
 
 struct relay_address {
     union {
@@ -29,6 +30,12 @@ struct relay_prefix {
     int family;
     uint8_t bytes[16];
     uint32_t bits;
+};
+
+/* Bytes of a datagram. */
+struct relay_text {
+    uint32_t len;
+    uint8_t bytes[RELAY_MAX_TEXT];
 };
 
 enum relay_choice { RELAY_ROUND_ROBIN, RELAY_LEAST, RELAY_HASH };
@@ -49,12 +56,27 @@ struct relay_config {
     int64_t idle_ms;    /* 0: for ever */
     int64_t connect_ms; /* for a target to accept a connection */
     int64_t check_ms;   /* between probes of a target; 0: none are made */
+    int64_t check_timeout_ms;
+    uint32_t rise, fall;      /* probes in a row that bring a target up, that take it down */
+    struct relay_text probe;  /* UDP: none is made when it is empty */
+    struct relay_text expect; /* UDP: what an answer begins with */
+    bool expects;             /* an answer */
     int64_t drain_ms;
     int64_t stats_ms; /* 0: only when asked */
 };
 
 /* Reads ADDRESS:PORT or [ADDRESS]:PORT; false: it is none. */
 bool relay_parse_address(const char *text, struct relay_address *addr_out);
+
+/* Reads bytes: \\n, \\r, \\t, \\0, \\\\ and \\xHH as in C, others for themselves. False: another
+ * escape, or too long. */
+bool relay_parse_text(const char *text, struct relay_text *text_out);
+
+/* Whether targets are probed; if not, clients find out. */
+static inline bool relay_is_probed(const struct relay_config *config)
+{
+    return config->check_ms > 0 && (!config->udp || config->probe.len > 0);
+}
 
 /* Reads ADDRESS/BITS, or ADDRESS alone; false: it is neither. */
 bool relay_parse_prefix(const char *text, struct relay_prefix *prefix_out);
@@ -64,6 +86,9 @@ bool relay_is_allowed(const struct relay_config *config, const struct sockaddr *
 
 /* Of the address, and of the port if asked: the same for the same client. */
 uint32_t relay_hash(const struct sockaddr *addr, bool with_port);
+
+/* In network order. */
+uint32_t relay_port_of(const struct sockaddr *addr);
 
 bool relay_same_address(const struct sockaddr *a, const struct sockaddr *b);
 

@@ -26,13 +26,18 @@ enum option_key {
     OPT_ALLOW = 256,
     OPT_BACKLOG,
     OPT_CHECK,
+    OPT_CHECK_TIMEOUT,
     OPT_CONNECT_TIMEOUT,
     OPT_DENY_LARGER,
     OPT_DRAIN,
+    OPT_EXPECT,
+    OPT_FALL,
     OPT_HASH,
     OPT_IDLE,
     OPT_LEAST,
     OPT_MAX_CONNECTIONS,
+    OPT_PROBE,
+    OPT_RISE,
     OPT_STATS,
 };
 
@@ -48,7 +53,18 @@ static const struct argp_option options[] = {
     {"backlog", OPT_BACKLOG, "N", 0, "connections waiting to be accepted (default 511)", 0},
     {"connect-timeout", OPT_CONNECT_TIMEOUT, "SECONDS", 0,
      "for a target to take a connection (default 5)", 0},
-    {"check", OPT_CHECK, "SECONDS", 0, "between probes of each TCP target, 0: none (default 2)", 0},
+    {"check", OPT_CHECK, "SECONDS", 0, "between probes of each target, 0: none (default 2)", 0},
+    {"check-timeout", OPT_CHECK_TIMEOUT, "SECONDS", 0, "for a probe to be answered (default 2)", 0},
+    {"rise", OPT_RISE, "N", 0, "probes in a row that bring a target up (default 2)", 0},
+    {"fall", OPT_FALL, "N", 0,
+     "probes in a row without an answer that take a target down (default 3); a refusal does at "
+     "once",
+     0},
+    {"probe", OPT_PROBE, "TEXT", 0,
+     "with --udp: the datagram that is a probe, with escapes as \\n and \\x00 (default: no probes)",
+     0},
+    {"expect", OPT_EXPECT, "TEXT", 0,
+     "with --probe: what an answer begins with, empty: any (default: none is expected)", 0},
     {"idle", OPT_IDLE, "SECONDS", 0,
      "end clients when nothing moved for so long, 0: never (default 300; with --udp 60)", 0},
     {"drain", OPT_DRAIN, "SECONDS", 0, "for connections to end at SIGTERM (default 10)", 0},
@@ -92,6 +108,15 @@ static int64_t time_arg(const struct argp_state *state, const char *arg, const c
     return (int64_t)(v * 1000);
 }
 
+static void text_arg(const struct argp_state *state, const char *arg, const char *name,
+                     struct relay_text *out)
+{
+    if (!relay_parse_text(arg, out))
+        argp_error(state,
+                   "--%s: at most %d bytes, with \\n \\r \\t \\0 \\\\ or \\xHH, expected, not '%s'",
+                   name, RELAY_MAX_TEXT, arg);
+}
+
 static void add_prefix(const struct argp_state *state, struct relay_config *config, const char *arg)
 {
     if (config->num_allow == RELAY_MAX_PREFIXES)
@@ -111,6 +136,11 @@ static void add_address(const struct argp_state *state, struct relay_config *con
         config->listen = addr;
         return;
     }
+    if (relay_port_of(&addr.sa) == 0)
+        argp_error(state, "target '%s': port 0 cannot be connected to, give the one it listens on",
+                   arg);
+    if (relay_same_address(&addr.sa, &config->listen.sa))
+        argp_error(state, "target '%s' is where the relay itself listens", arg);
     if (config->num_targets == RELAY_MAX_TARGETS)
         argp_error(state, "at most %d targets", RELAY_MAX_TARGETS);
     config->target_names[config->num_targets] = arg;
@@ -133,9 +163,6 @@ static error_t parse_limit(int key, const char *arg, const struct argp_state *st
     case OPT_CONNECT_TIMEOUT:
         config->connect_ms = time_arg(state, arg, "connect-timeout", 0.01);
         return 0;
-    case OPT_CHECK:
-        config->check_ms = time_arg(state, arg, "check", 0);
-        return 0;
     case OPT_IDLE:
         config->idle_ms = time_arg(state, arg, "idle", 0);
         return 0;
@@ -148,6 +175,51 @@ static error_t parse_limit(int key, const char *arg, const struct argp_state *st
     default:
         return ARGP_ERR_UNKNOWN;
     }
+}
+
+static error_t parse_check(int key, const char *arg, const struct argp_state *state,
+                           struct relay_config *config)
+{
+    switch (key) {
+    case OPT_CHECK:
+        config->check_ms = time_arg(state, arg, "check", 0);
+        return 0;
+    case OPT_CHECK_TIMEOUT:
+        config->check_timeout_ms = time_arg(state, arg, "check-timeout", 0.01);
+        return 0;
+    case OPT_RISE:
+        config->rise = number_arg(state, arg, "rise", 1, 1000);
+        return 0;
+    case OPT_FALL:
+        config->fall = number_arg(state, arg, "fall", 1, 1000);
+        return 0;
+    case OPT_PROBE:
+        text_arg(state, arg, "probe", &config->probe);
+        if (config->probe.len == 0)
+            argp_error(state, "--probe: what it sends must not be empty");
+        return 0;
+    case OPT_EXPECT:
+        text_arg(state, arg, "expect", &config->expect);
+        config->expects = true;
+        return 0;
+    default:
+        return parse_limit(key, arg, state, config);
+    }
+}
+
+/* What one option needs of another. */
+static void check_config(const struct argp_state *state, const struct relay_config *config)
+{
+    if (config->num_targets == 0)
+        argp_error(state, "LISTEN and at least one TARGET expected");
+    if (config->probe.len > 0 && !config->udp)
+        argp_error(state, "--probe needs --udp: a TCP target is probed by a connection");
+    if (config->probe.len > 0 && config->check_ms == 0)
+        argp_error(state, "--probe: none is made with --check 0, give the seconds between them");
+    if (config->expects && config->probe.len == 0)
+        argp_error(state, "--expect needs --probe: there is nothing to be answered");
+    if (config->max_datagram > 0 && !config->udp)
+        argp_error(state, "--deny-larger needs --udp: connections have no datagrams");
 }
 
 static error_t parse_option(int key, char *arg, struct argp_state *state)
@@ -174,13 +246,12 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         add_address(state, config, arg);
         return 0;
     case ARGP_KEY_END:
-        if (config->num_targets == 0)
-            argp_error(state, "LISTEN and at least one TARGET expected");
+        check_config(state, config);
         if (config->idle_ms < 0)
             config->idle_ms = config->udp ? 60000 : 300000;
         return 0;
     default:
-        return parse_limit(key, arg, state, config);
+        return parse_check(key, arg, state, config);
     }
 }
 
@@ -318,6 +389,9 @@ int main(int argc, char **argv)
                                          .idle_ms = -1,
                                          .connect_ms = 5000,
                                          .check_ms = 2000,
+                                         .check_timeout_ms = 2000,
+                                         .rise = 2,
+                                         .fall = 3,
                                          .drain_ms = 10000};
     const char *what;
     char workers[16];

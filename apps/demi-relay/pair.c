@@ -80,7 +80,7 @@ static bool count_traffic(struct relay_pair *p)
     relay_count(&counters->to_targets, target.pushed_bytes);
     relay_count(&counters->to_clients, client.pushed_bytes);
     if (p->worker->config->udp && p->target && client.pushed > 0)
-        relay_target_answered(p->target);
+        relay_target_answered(&p->worker->shared->targets, p->target);
     return client.popped > 0 || client.pushed_bytes > 0 || client.pushed > 0 ||
            target.pushed_bytes > 0 || target.pushed > 0;
 }
@@ -132,7 +132,7 @@ static bool is_reset(int error)
     return error == ECONNRESET || error == EPIPE || error == ECONNREFUSED;
 }
 
-static bool is_unreachable(int error)
+bool relay_is_unreachable(int error)
 {
     return error == ECONNREFUSED || error == EHOSTUNREACH || error == ENETUNREACH;
 }
@@ -142,7 +142,7 @@ static void fail(struct relay_pair *p, int error, bool by_client, bool by_target
 {
     struct relay_worker *w = p->worker;
 
-    if (w->config->udp && by_target && is_unreachable(error))
+    if (w->config->udp && by_target && relay_is_unreachable(error))
         relay_target_failed(&w->shared->targets, p->target, w->now_ms);
     if (is_reset(error) && by_client)
         relay_count(&w->counters.client_resets, 1);
@@ -190,6 +190,12 @@ static void way_ended(struct relay_pair *p, const demi_qresult_t *qr)
         relay_pair_close(p, false);
 }
 
+static void connected(struct relay_pair *p)
+{
+    relay_target_answered(&p->worker->shared->targets, p->target);
+    relay_pair_join(p);
+}
+
 void relay_pair_result(struct relay_pair *p, const demi_qresult_t *qr)
 {
     bool watch = qr->qr_qt == p->watches[0] || qr->qr_qt == p->watches[1];
@@ -198,11 +204,20 @@ void relay_pair_result(struct relay_pair *p, const demi_qresult_t *qr)
     if (p->state == RELAY_CLOSED)
         free_if_done(p);
     else if (p->state == RELAY_CONNECTING && qr->qr_opcode == DEMI_OPC_CONNECT && !p->timed_out)
-        relay_pair_join(p);
+        connected(p);
     else if (p->state == RELAY_CONNECTING)
         relay_tcp_connect_failed(p);
     else if (watch)
         way_ended(p, qr);
+}
+
+/* The client's next datagram gets a target that is up: of one that is silent no error tells. */
+static void leave_target_that_went_down(struct relay_pair *p)
+{
+    if (atomic_load(&p->target->downs) == p->downs)
+        return;
+    relay_count(&p->worker->counters.moved, 1);
+    relay_pair_close(p, false);
 }
 
 /* A reset of a side that is held back by the other, or has ended and is not sent to, meets nothing
@@ -229,7 +244,9 @@ void relay_pair_scan(struct relay_pair *p)
     } else if (p->state == RELAY_JOINED && w->config->idle_ms > 0 && quiet >= w->config->idle_ms) {
         relay_count(&w->counters.idle, 1);
         relay_pair_close(p, true);
-    } else if (p->state == RELAY_JOINED && !w->config->udp) {
+    } else if (p->state == RELAY_JOINED && w->config->udp) {
+        leave_target_that_went_down(p);
+    } else if (p->state == RELAY_JOINED) {
         look_for_resets(p);
     }
 }

@@ -30,10 +30,15 @@ void relay_report(const struct relay_shared *shared)
     for (uint32_t i = 0; i < shared->config->num_targets; i++) {
         const struct relay_target *t = &shared->targets.of[i];
 
-        fprintf(stderr, "demi-relay: target %s %s, active %u, total %llu, failures %llu\n", t->name,
-                atomic_load(&t->up) ? "up" : "down", atomic_load(&t->active),
-                (unsigned long long)atomic_load(&t->total),
-                (unsigned long long)atomic_load(&t->failures));
+        fprintf(
+            stderr,
+            "demi-relay: target %s %s, active %u, total %llu, failures %llu, probes passed %llu, "
+            "probes failed %llu\n",
+            t->name, atomic_load(&t->up) ? "up" : "down", atomic_load(&t->active),
+            (unsigned long long)atomic_load(&t->total),
+            (unsigned long long)atomic_load(&t->failures),
+            (unsigned long long)atomic_load(&t->probes),
+            (unsigned long long)atomic_load(&t->lost_probes));
     }
     fflush(stderr);
 }

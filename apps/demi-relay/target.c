@@ -22,20 +22,19 @@ void relay_targets_init(struct relay_targets *targets, const struct relay_config
         atomic_init(&target->active, 0);
         atomic_init(&target->total, 0);
         atomic_init(&target->failures, 0);
+        atomic_init(&target->probes, 0);
+        atomic_init(&target->lost_probes, 0);
+        atomic_init(&target->row, 0);
+        atomic_init(&target->downs, 0);
         atomic_init(&target->retry_ms, 0);
     }
-}
-
-static bool is_probed(const struct relay_config *config)
-{
-    return config->check_ms > 0 && !config->udp;
 }
 
 static bool is_usable(const struct relay_targets *targets, const struct relay_target *target,
                       int64_t now_ms)
 {
     return atomic_load(&target->up) ||
-           (!is_probed(targets->config) && now_ms >= atomic_load(&target->retry_ms));
+           (!relay_is_probed(targets->config) && now_ms >= atomic_load(&target->retry_ms));
 }
 
 /* Where the search begins. */
@@ -76,17 +75,51 @@ void relay_target_release(struct relay_target *target)
     atomic_fetch_sub(&target->active, 1);
 }
 
+static void set_down(struct relay_targets *targets, struct relay_target *target, int64_t now_ms)
+{
+    atomic_store(&target->row, 0);
+    atomic_store(&target->retry_ms, now_ms + RETRY_MS);
+    if (!atomic_exchange(&target->up, false))
+        return;
+    atomic_fetch_add(&target->downs, 1);
+    fprintf(stderr, "demi-relay: target %s is down%s\n", target->name,
+            relay_is_probed(targets->config) ? ", probing it" : "");
+}
+
+static void set_up(struct relay_target *target)
+{
+    atomic_store(&target->row, 0);
+    if (!atomic_exchange(&target->up, true))
+        fprintf(stderr, "demi-relay: target %s is up\n", target->name);
+}
+
 void relay_target_failed(struct relay_targets *targets, struct relay_target *target, int64_t now_ms)
 {
     atomic_fetch_add(&target->failures, 1);
-    atomic_store(&target->retry_ms, now_ms + RETRY_MS);
-    if (atomic_exchange(&target->up, false))
-        fprintf(stderr, "demi-relay: target %s is down%s\n", target->name,
-                is_probed(targets->config) ? ", probing it" : "");
+    set_down(targets, target, now_ms);
 }
 
-void relay_target_answered(struct relay_target *target)
+void relay_target_answered(struct relay_targets *targets, struct relay_target *target)
 {
-    if (!atomic_exchange(&target->up, true))
-        fprintf(stderr, "demi-relay: target %s is up\n", target->name);
+    if (!atomic_load(&target->up) && !relay_is_probed(targets->config))
+        set_up(target);
+}
+
+void relay_target_probed(struct relay_targets *targets, struct relay_target *target,
+                         enum relay_verdict verdict, int64_t now_ms)
+{
+    bool passed = verdict == RELAY_PASSED, up = atomic_load(&target->up);
+
+    atomic_fetch_add(passed ? &target->probes : &target->lost_probes, 1);
+    if (verdict == RELAY_REFUSED)
+        set_down(targets, target, now_ms);
+    else if (passed == up)
+        atomic_store(&target->row, 0);
+    else if (atomic_fetch_add(&target->row, 1) + 1 <
+             (up ? targets->config->fall : targets->config->rise))
+        return;
+    else if (up)
+        set_down(targets, target, now_ms);
+    else
+        set_up(target);
 }

@@ -2,9 +2,10 @@
 /*
  * Targets: where connections go to, and whether they can.
  *
- * All workers share them. A target that refuses a connection, of a client or of a probe, is down;
- * one that a probe reaches is up again. Where there are no probes it is tried again after some
- * time.
+ * All workers share them. What is certain takes a target down at once: it refused a client or a
+ * probe, or took no connection of a client in time. Silence to a probe may be a lost packet: that
+ * takes `fall` probes in a row. `rise` of them in a row that pass bring it up. Where there are no
+ * probes it is tried again after some time, and is up when it took or answered a client.
  */
 #ifndef RELAY_TARGET_H
 #define RELAY_TARGET_H
@@ -19,8 +20,12 @@ struct relay_target {
     atomic_bool up;
     atomic_uint active; /* connections that were given to it and have not ended */
     atomic_ullong total;
-    atomic_ullong failures;
-    atomic_llong retry_ms; /* down, without probes: when it counts as up again */
+    atomic_ullong failures;    /* that clients met */
+    atomic_ullong probes;      /* that passed */
+    atomic_ullong lost_probes; /* that did not */
+    atomic_uint row;           /* probes in a row that say that `up` is wrong */
+    atomic_uint downs;         /* how often it went down */
+    atomic_llong retry_ms;     /* down, without probes: when it counts as up again */
 };
 
 struct relay_targets {
@@ -42,8 +47,16 @@ struct relay_target *relay_target_choose(struct relay_targets *targets,
 /* A connection that was given to it ended. */
 void relay_target_release(struct relay_target *target);
 
+/* It failed a client. */
 void relay_target_failed(struct relay_targets *targets, struct relay_target *target,
                          int64_t now_ms);
-void relay_target_answered(struct relay_target *target);
+
+/* It took or answered a client, which says nothing where there are probes. */
+void relay_target_answered(struct relay_targets *targets, struct relay_target *target);
+
+enum relay_verdict { RELAY_PASSED, RELAY_SILENT, RELAY_REFUSED };
+
+void relay_target_probed(struct relay_targets *targets, struct relay_target *target,
+                         enum relay_verdict verdict, int64_t now_ms);
 
 #endif /* RELAY_TARGET_H */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * TCP: clients that come, connections to targets, probes.
+ * TCP: clients that come, connections to targets.
  */
 #include "worker.h"
 
@@ -137,67 +137,4 @@ void relay_tcp_accept_result(struct relay_worker *w, const demi_qresult_t *qr)
         accepted(w, qr->qr_value.ares.qd);
         relay_tcp_start_accepts(w);
     }
-}
-
-/* ---- probes ------------------------------------------------------------------------------- */
-
-static void end_probe(struct relay_worker *w, struct relay_probe *probe)
-{
-    relay_worker_disown(w, probe->qd, probe);
-    if (!probe->timed_out)
-        demi_close(probe->qd);
-    probe->timed_out = false;
-    probe->qd = -1;
-}
-
-static void start_probe(struct relay_worker *w, struct relay_probe *probe)
-{
-    const struct relay_address *addr = probe->target->addr;
-    demi_qtoken_t token;
-
-    probe->at_ms = w->now_ms;
-    if (demi_socket(&probe->qd, addr->sa.sa_family, SOCK_STREAM, 0) != 0) {
-        probe->qd = -1;
-        return;
-    }
-    if (!relay_worker_own(w, probe->qd, RELAY_PROBE, probe) ||
-        demi_connect(&token, probe->qd, &addr->sa, addr->len) != 0)
-        end_probe(w, probe);
-}
-
-void relay_tcp_probe_result(struct relay_worker *w, struct relay_probe *probe,
-                            const demi_qresult_t *qr)
-{
-    if (qr->qr_opcode == DEMI_OPC_CONNECT)
-        relay_target_answered(probe->target);
-    else
-        relay_target_failed(&w->shared->targets, probe->target, w->now_ms);
-    end_probe(w, probe);
-}
-
-/* Its connect fails. */
-static void time_out(struct relay_probe *probe)
-{
-    probe->timed_out = true;
-    demi_close(probe->qd);
-}
-
-void relay_tcp_probe(struct relay_worker *w)
-{
-    for (uint32_t i = 0; i < w->config->num_targets && w->config->check_ms > 0; i++) {
-        struct relay_probe *probe = &w->probes[i];
-        int64_t age = w->now_ms - probe->at_ms;
-
-        if (probe->qd < 0 && age >= w->config->check_ms)
-            start_probe(w, probe);
-        else if (probe->qd >= 0 && !probe->timed_out && age >= w->config->connect_ms)
-            time_out(probe);
-    }
-}
-
-void relay_tcp_close_probes(struct relay_worker *w)
-{
-    for (uint32_t i = 0; i < w->config->num_targets; i++)
-        if (w->probes[i].qd >= 0)
-            end_probe(w, &w->probes[i]);
 }

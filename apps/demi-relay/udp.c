@@ -130,9 +130,8 @@ static int want_own_port(int qd)
     return err != 0 ? err : demi_setsockopt(qd, SOL_SOCKET, SO_REUSEPORT, &off, sizeof(off));
 }
 
-/* Makes a datagram socket, bound (local not NULL) and connected. 0 or an errno. */
-static int connected_socket(int *qd_out, const struct relay_address *local,
-                            const struct relay_address *peer)
+int relay_udp_connect(int *qd_out, const struct relay_address *local,
+                      const struct relay_address *peer)
 {
     demi_qtoken_t token;
     demi_qresult_t qr;
@@ -203,11 +202,11 @@ static int open_pair(struct relay_worker *w, const struct relay_address *client,
 {
     struct relay_pair *p;
     int client_qd, server_qd;
-    int err = connected_socket(&server_qd, NULL, target->addr);
+    int err = relay_udp_connect(&server_qd, NULL, target->addr);
 
     if (err != 0)
         return err;
-    err = connected_socket(&client_qd, &w->shared->listen, client);
+    err = relay_udp_connect(&client_qd, &w->shared->listen, client);
     if (err != 0) {
         demi_close(server_qd);
         return err;
@@ -221,6 +220,7 @@ static int open_pair(struct relay_worker *w, const struct relay_address *client,
     }
     p->server_qd = server_qd;
     p->target = target;
+    p->downs = atomic_load(&target->downs);
     remember(p);
     *p_out = p;
     return 0;

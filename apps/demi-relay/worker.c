@@ -7,6 +7,7 @@
  */
 #include "worker.h"
 
+#include <demi/sga.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,7 +76,9 @@ static void dispatch(struct relay_worker *w, struct relay_owner owner, demi_qres
     else if (owner.role == RELAY_PAIR)
         relay_pair_result(owner.object, qr);
     else if (owner.role == RELAY_PROBE)
-        relay_tcp_probe_result(w, owner.object, qr);
+        relay_probe_result(w, owner.object, qr);
+    else if (qr->qr_opcode == DEMI_OPC_POP)
+        demi_sgafree(&qr->qr_value.sga); /* of a probe that was ended */
 }
 
 /*
@@ -142,8 +145,8 @@ static void tick(struct relay_worker *w)
         scan(w);
     if (w->index != 0)
         return;
-    if (!w->config->udp && !w->closing)
-        relay_tcp_probe(w);
+    if (!w->closing)
+        relay_probe_all(w);
     report_if_due(w);
 }
 
@@ -183,7 +186,7 @@ static int drain(struct relay_worker *w)
     w->closing = true;
     if (w->listen_qd >= 0)
         demi_close(w->listen_qd);
-    relay_tcp_close_probes(w);
+    relay_probe_close_all(w);
     if (!w->config->udp)
         err = run_until(w, is_empty, w->now_ms + w->config->drain_ms);
     relay_for_each_pair(w, give_up);

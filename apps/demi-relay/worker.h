@@ -34,6 +34,7 @@
     X(target_resets, "reset by targets")                                                           \
     X(failed, "failed")   /* ended by another error */                                             \
     X(idle, "idle")       /* ended because nothing moved */                                        \
+    X(moved, "moved")     /* UDP: ended because their target went down */                          \
     X(dropped, "dropped") /* UDP: datagrams that there was no room for */                          \
     X(to_targets, "bytes to targets")                                                              \
     X(to_clients, "bytes to clients")
@@ -59,6 +60,7 @@ struct relay_pair {
     enum relay_pair_state state;
     struct relay_target *target; /* NULL: none, or released */
     struct relay_address client;
+    uint32_t downs;              /* of the target, at the beginning */
     uint64_t tried;              /* targets that failed it */
     demi_qtoken_t watches[2];    /* of what comes from the client, and from the target */
     uint32_t ways;               /* that still move */
@@ -159,6 +161,9 @@ void relay_close_socket(int qd, bool reset);
 /* Closes both sockets, as relay_close_socket. */
 void relay_pair_close(struct relay_pair *p, bool reset);
 
+/* Whether an error says that nothing reaches the peer. */
+bool relay_is_unreachable(int error);
+
 /* A result of one of its descriptors. */
 void relay_pair_result(struct relay_pair *p, const demi_qresult_t *qr);
 
@@ -174,12 +179,18 @@ void relay_tcp_start_accepts(struct relay_worker *w);
 void relay_tcp_accept_result(struct relay_worker *w, const demi_qresult_t *qr);
 /* The target did not take the connection: another is tried, or the pair is closed. */
 void relay_tcp_connect_failed(struct relay_pair *p);
-void relay_tcp_probe(struct relay_worker *w);
-void relay_tcp_probe_result(struct relay_worker *w, struct relay_probe *probe,
-                            const demi_qresult_t *qr);
-void relay_tcp_close_probes(struct relay_worker *w);
+
+/* probe.c */
+
+/* Starts probes that are due, and ends those that take too long. */
+void relay_probe_all(struct relay_worker *w);
+void relay_probe_result(struct relay_worker *w, struct relay_probe *probe, demi_qresult_t *qr);
+void relay_probe_close_all(struct relay_worker *w);
 
 /* udp.c */
+/* Makes a datagram socket, bound (local not NULL) and connected. 0 or an errno. */
+int relay_udp_connect(int *qd_out, const struct relay_address *local,
+                      const struct relay_address *peer);
 int relay_udp_listen(struct relay_worker *w, const char **what_out);
 void relay_udp_result(struct relay_worker *w, demi_qresult_t *qr);
 void relay_udp_forget(struct relay_pair *p);

@@ -159,6 +159,13 @@ def ask(server):
     return {name: int(n) for name, n in re.findall(r"([a-z][a-z ]*?) (\d+)", line)}
 
 
+def target_report(server, target):
+    ask(server)
+    line = re.findall(f"demi-relay: target {re.escape(text_of(target.address))} .*",
+                      server.said())[-1]
+    return {name: int(n) for name, n in re.findall(r"([a-z][a-z ]*?) (\d+)", line)}
+
+
 @contextlib.contextmanager
 def closing(*things):
     try:
@@ -561,6 +568,52 @@ def probes_find_a_dead_target_before_a_client_does():
 
 
 @test
+def target_that_failed_without_probes_is_tried_again():
+    first = Target(say(b"a"))
+    port = first.address[1]
+    with relay(first, options=("--check", "0")) as server:
+        first.close()
+        assert is_turned_away(server)
+        assert "is down" in server.said()
+        with closing(Target(say(b"a"), port)):
+            def serves():
+                with contextlib.suppress(ConnectionResetError):
+                    return name_of(server) == b"a"
+                return False
+            wait_until(serves, "it is tried again")
+            assert "is up" in server.said()
+            assert f"target 127.0.0.1:{port} up" in (ask(server) and server.said())
+
+
+@contextlib.contextmanager
+def silent_target():
+    """Listens, and has no room for a connection: what comes is dropped."""
+    with socket.socket() as sock, contextlib.ExitStack() as fillers:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen(0)
+        for _ in range(4):
+            filler = fillers.enter_context(socket.socket())
+            filler.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                filler.connect(sock.getsockname())
+        yield types.SimpleNamespace(address=sock.getsockname())
+
+
+@test
+def target_that_is_silent_is_left_out():
+    with silent_target() as silent, closing(Target(say(b"b"))) as (second,):
+        with relay(silent, second,
+                   options=("--check", "0", "--connect-timeout", "0.2")) as server:
+            with concurrent.futures.ThreadPoolExecutor(8) as pool:
+                assert set(pool.map(lambda _: name_of(server), range(24))) == {b"b"}
+        options = ("--check", "0.05", "--check-timeout", "0.1", "--fall", "4")
+        with relay(silent, second, options=options) as server:
+            wait_until(lambda: "is down" in server.said(), "probes find it")
+            assert target_report(server, silent)["probes failed"] == 4
+            assert {name_of(server) for _ in range(4)} == {b"b"}
+
+
+@test
 def clients_that_are_not_allowed_are_turned_away():
     with closing(Target(echo)) as (target,):
         with relay(target, options=("--allow", "10.0.0.0/8")) as server:
@@ -647,7 +700,14 @@ def bad_arguments_are_refused():
                       ["--allow", "10.0.0.0/33", *good], ["--allow", "x", *good],
                       ["--idle", "-1", *good], ["--idle", "nan", *good], ["--drain", "", *good],
                       ["--max-connections", "0", *good], ["--deny-larger", "65536", *good],
-                      ["--nonsense", *good], [good[0], *[good[1]] * 65]):
+                      ["--nonsense", *good], [good[0], *[good[1]] * 65],
+                      [good[0], "127.0.0.1:0"], ["127.0.0.1:7", "127.0.0.1:7"],
+                      ["--rise", "0", *good], ["--fall", "x", *good],
+                      ["--check-timeout", "0", *good], ["--deny-larger", "5", *good],
+                      ["--probe", "x", *good], ["-u", "--probe", "", *good],
+                      ["-u", "--probe", "\\q", *good], ["-u", "--probe", "\\x1", *good],
+                      ["-u", "--probe", "x" * 513, *good], ["-u", "--expect", "x", *good],
+                      ["-u", "--probe", "x", "--check", "0", *good]):
         done = subprocess.run([PATH, *arguments], stdin=subprocess.DEVNULL, capture_output=True,
                               timeout=PATIENCE_S, check=False)
         assert done.returncode == 64, f"{arguments}: {done}"
@@ -677,6 +737,7 @@ class UdpTarget:
         self.sock.bind(("127.0.0.1" if family == socket.AF_INET else "::1", port))
         self.address = self.sock.getsockname()[:2]
         self.peers = set()
+        self.mute = False
         self.open = True
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
@@ -688,7 +749,8 @@ class UdpTarget:
                 if not self.open:
                     return
                 self.peers.add(peer)
-                self.sock.sendto(self.name + data, peer)
+                if not self.mute:
+                    self.sock.sendto(self.name + data, peer)
 
     def close(self):
         self.open = False
@@ -810,6 +872,77 @@ def udp_target_that_is_gone_is_left_out():
             return False
         wait_until(answered, "the other target answers")
         client.close()
+
+
+UDP_PROBES = ("--udp", "--probe", "pi\\x6eg\\0", "--check", "0.1", "--check-timeout", "0.4",
+              "--rise", "2", "--fall", "2")
+
+
+def udp_names(server, n):
+    """The first letters of the answers that n new clients get."""
+    names = set()
+    for _ in range(n):
+        with udp_client(server) as client:
+            client.send(b"x")
+            names.add(client.recv(10)[:1])
+    return names
+
+
+@test
+def udp_target_that_is_silent_is_left_out_until_its_probes_pass():
+    targets = UdpTarget(b"a"), UdpTarget(b"b")
+    with closing(*targets), relay(*targets, options=(*UDP_PROBES, "--expect", "")) as server, \
+            udp_client(server) as client:
+        wait_until(lambda: target_report(server, targets[0])["probes passed"] > 1, "probes pass")
+        assert udp_names(server, 4) == {b"a", b"b"}
+        client.send(b"x")
+        first = targets[client.recv(10) == b"bx"]
+        second = targets[first is targets[0]]
+        first.mute = True
+        wait_until(lambda: "is down, probing it" in server.said(), "probes find it")
+        assert target_report(server, first)["probes failed"] >= 2
+        assert udp_names(server, 4) == {second.name}
+        wait_until(lambda: ask(server)["moved"] >= 1, "its clients leave it")
+        client.send(b"y")
+        assert client.recv(10) == second.name + b"y"
+        before = target_report(server, first)["probes passed"]
+        first.mute = False
+        wait_until(lambda: "is up" in server.said(), "it is back")
+        assert target_report(server, first)["probes passed"] >= before + 2
+        assert udp_names(server, 4) == {b"a", b"b"}
+
+
+@test
+def udp_target_that_stops_is_left_out_until_it_is_back():
+    for expect in ((), ("--expect", "a")):
+        with closing(UdpTarget(b"ab")) as (second,):
+            first = UdpTarget(b"a")
+            with relay(first, second, options=(*UDP_PROBES, *expect)) as server:
+                wait_until(lambda: target_report(server, first)["probes passed"] > 1, "they pass")
+                first.close()
+                wait_until(lambda: "is down" in server.said(), "a probe is refused")
+                assert udp_names(server, 4) == {b"a"} and server.said().count("is down") == 1
+                with closing(UdpTarget(b"a", first.address[1])):
+                    wait_until(lambda: "is up" in server.said(), "it is back")
+
+
+@test
+def udp_target_with_another_answer_is_left_out():
+    first, second = UdpTarget(b"a"), UdpTarget(b"b")
+    with closing(first, second), \
+            relay(first, second, options=(*UDP_PROBES, "--expect", "b\\x70ing\\0")) as server:
+        wait_until(lambda: "is down" in server.said(), "its answers are wrong")
+        assert udp_names(server, 4) == {b"b"}
+        assert target_report(server, first)["probes passed"] == 0
+
+
+@test
+def udp_target_that_never_answers_passes_where_no_answer_is_expected():
+    with closing(UdpTarget()) as (target,), relay(target, options=UDP_PROBES) as server:
+        target.mute = True
+        wait_until(lambda: target_report(server, target)["probes passed"] > 3, "probes pass")
+        assert target_report(server, target)["probes failed"] == 0
+        assert "is down" not in server.said()
 
 
 @test
