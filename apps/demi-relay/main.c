@@ -299,21 +299,46 @@ static void raise_descriptor_limit(struct relay_config *config)
     }
 }
 
-static void announce(const struct relay_address *addr)
+static void print_address(FILE *to, const struct relay_address *addr)
 {
     char host[INET6_ADDRSTRLEN];
     bool is_ipv6 = addr->sa.sa_family == AF_INET6;
     const void *bytes = is_ipv6 ? (const void *)&addr->in6.sin6_addr : &addr->in.sin_addr;
 
     inet_ntop(addr->sa.sa_family, bytes, host, sizeof(host));
-    printf(is_ipv6 ? "ready on [%s]:%u\n" : "ready on %s:%u\n", host,
-           ntohs(is_ipv6 ? addr->in6.sin6_port : addr->in.sin_port));
+    fprintf(to, is_ipv6 ? "[%s]:%u" : "%s:%u", host, ntohs((uint16_t)relay_port_of(&addr->sa)));
+}
+
+static void announce(const struct relay_address *addr)
+{
+    printf("ready on ");
+    print_address(stdout, addr);
+    printf("\n");
     fflush(stdout);
+}
+
+static const char *advice(int err)
+{
+    switch (err) {
+    case EADDRINUSE:
+        return ": another process listens there, choose another port or stop it (ss -lnp)";
+    case EADDRNOTAVAIL:
+        return ": no interface has this address (ip address)";
+    case EACCES:
+        return ": a port below net.ipv4.ip_unprivileged_port_start needs CAP_NET_BIND_SERVICE";
+    default:
+        return "";
+    }
 }
 
 static int fail(const char *what, int err)
 {
-    fprintf(stderr, "demi-relay: %s: %s\n", what, strerror(err));
+    fprintf(stderr, "demi-relay: %s", what);
+    if (*advice(err)) {
+        fputc(' ', stderr);
+        print_address(stderr, &shared.listen);
+    }
+    fprintf(stderr, ": %s%s\n", strerror(err), advice(err));
     return EXIT_FAILURE;
 }
 

@@ -715,7 +715,8 @@ def bad_arguments_are_refused():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = subprocess.run([PATH, text_of(taken.getsockname()), good[1]], check=False,
                               stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE_S)
-        assert done.returncode == 1 and b"bind: Address already in use" in done.stderr, done
+        said = f"bind {text_of(taken.getsockname())}: Address already in use: another process"
+        assert done.returncode == 1 and said in done.stderr.decode(), done
 
 
 @test
@@ -943,6 +944,22 @@ def udp_target_that_never_answers_passes_where_no_answer_is_expected():
         wait_until(lambda: target_report(server, target)["probes passed"] > 3, "probes pass")
         assert target_report(server, target)["probes failed"] == 0
         assert "is down" not in server.said()
+
+
+@test
+def udp_sigterm_ends_it_with_clients_and_probes_there():
+    with closing(UdpTarget()) as (target,), \
+            relay(target, options=(*UDP_PROBES, "--expect", "", "--workers", "2")) as server:
+        clients = [udp_client(server) for _ in range(20)]
+        for client in clients:
+            udp_exchange(client, b"x")
+        target.mute = True
+        failed = target_report(server, target)["probes failed"]
+        wait_until(lambda: target_report(server, target)["probes failed"] > failed, "one is there")
+        server.child.terminate()
+        assert server.child.wait(PATIENCE_S) == 0
+        for client in clients:
+            client.close()
 
 
 @test
