@@ -120,16 +120,6 @@ void relay_udp_forget(struct relay_pair *p)
 
 /* ---- making a pair ------------------------------------------------------------------------ */
 
-/* Has the kernel choose a port that no other socket has: where both may reuse addresses it takes
- * one that is in use, and the target's answers to one client would go to another. */
-static int want_own_port(int qd)
-{
-    static const int off = 0;
-    int err = demi_setsockopt(qd, SOL_SOCKET, SO_REUSEADDR, &off, sizeof(off));
-
-    return err != 0 ? err : demi_setsockopt(qd, SOL_SOCKET, SO_REUSEPORT, &off, sizeof(off));
-}
-
 int relay_udp_connect(int *qd_out, const struct relay_address *local,
                       const struct relay_address *peer)
 {
@@ -139,7 +129,8 @@ int relay_udp_connect(int *qd_out, const struct relay_address *local,
 
     if (err != 0)
         return err;
-    err = local ? demi_bind(qd, &local->sa, local->len) : want_own_port(qd);
+    if (local)
+        err = demi_bind(qd, &local->sa, local->len);
     if (err == 0)
         err = demi_connect(&token, qd, &peer->sa, peer->len);
     if (err == 0)

@@ -165,6 +165,47 @@ static void test_datagram_empty_is_one_segment_of_length_zero(void **state)
     pair_close(pair);
 }
 
+/* A third is bound, a third connects, a third just sends: all with SO_REUSEADDR, as they are made.
+ */
+static void test_datagram_port_left_to_the_system_is_of_one_socket(void **state)
+{
+    (void)state;
+    enum { SOCKETS = 600 };
+    static int qds[SOCKETS];
+    static bool used[65536];
+    struct sockaddr_storage to, any = {.ss_family = (sa_family_t)backend()->domain};
+    socklen_t len;
+    int server = datagram_make(&to, &len);
+    memset(used, 0, sizeof used);
+    for (int i = 0; i < SOCKETS; i++) {
+        demi_qtoken_t qt;
+        struct sockaddr_storage name;
+        socklen_t name_len = sizeof name;
+        must(demi_socket(&qds[i], backend()->domain, SOCK_DGRAM, 0));
+        if (i % 3 == 0) {
+            must(demi_bind(qds[i], (struct sockaddr *)&any, len));
+        } else if (i % 3 == 1) {
+            must(demi_connect(&qt, qds[i], (struct sockaddr *)&to, len));
+            wait_success(qt, DEMI_OPC_CONNECT);
+        } else {
+            demi_sgarray_t sga = pattern_sga(1, 1, 0);
+            pushto_all(qds[i], &sga, &to, len);
+            must(demi_sgafree(&sga));
+        }
+        must(demi_getsockname(qds[i], (struct sockaddr *)&name, &name_len));
+        const uint16_t port = ((struct sockaddr_in *)&name)->sin_port; /* where v6 has it too */
+        must_hold(!used[port], "socket %d has the port of another", i);
+        used[port] = true;
+        int reuse = 0;
+        socklen_t reuse_len = sizeof reuse;
+        must(demi_getsockopt(qds[i], SOL_SOCKET, SO_REUSEADDR, &reuse, &reuse_len));
+        assert_int_equal(reuse, 1);
+    }
+    for (int i = 0; i < SOCKETS; i++)
+        must(demi_close(qds[i]));
+    must(demi_close(server));
+}
+
 static void test_datagram_without_destination_is_refused(void **state)
 {
     (void)state;
@@ -329,6 +370,7 @@ int run_datagram_tests(void)
         STARTED(test_datagram_connected_receives_from_its_peer_only),
         STARTED(test_pushto_bad_arguments),
         STARTED(test_datagram_connect_refused_does_not_break_the_socket),
+        STARTED(test_datagram_port_left_to_the_system_is_of_one_socket),
     };
     const struct CMUnitTest stream[] = {
         STARTED(test_pushto_on_a_connected_stream_ignores_the_address),

@@ -106,6 +106,7 @@ struct dk_sock {
     bool alarmed; /* hang-up, error or urgent data was seen: a short read proves nothing */
     bool eof;
     bool failed;            /* an operation met an error, or one on this stream would */
+    bool has_port;          /* a datagram socket is bound, by whomever */
     bool write_shut;        /* the application shut the write side down */
     bool closing;           /* the application closed it */
     bool linger_reset;      /* SO_LINGER {1, 0} */
@@ -161,6 +162,9 @@ int dk_sock_connect(struct dk_queue *q, struct dk_op *op);
 int dk_sock_cancel(struct dk_queue *q, struct dk_op *op, demi_qtoken_t token);
 int dk_sock_bind(struct dk_queue *q, const struct sockaddr *addr, socklen_t len);
 int dk_sock_listen(struct dk_queue *q, int backlog);
+
+/* Binds a datagram socket, which has no port, to one that no other socket has: 0 or -errno. */
+int dk_sock_choose_port(struct dk_sock *s);
 void dk_sock_do_accepts(struct dk_sock *s);
 void dk_sock_connected(struct dk_sock *s);
 

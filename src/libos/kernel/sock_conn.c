@@ -7,12 +7,66 @@
 #include <errno.h>
 #include <unistd.h>
 
+static int get_flag(const struct dk_sock *s, int name)
+{
+    int on = 0;
+    socklen_t len = sizeof(on);
+    return getsockopt(s->fd, SOL_SOCKET, name, &on, &len) == 0 && on;
+}
+
+static void set_flag(const struct dk_sock *s, int name, int on)
+{
+    setsockopt(s->fd, SOL_SOCKET, name, &on, sizeof(on));
+}
+
+/*
+ * Binds a datagram socket to a port of the kernel's choice. While addresses may be reused the
+ * kernel chooses among the ports of other sockets that allow it too, and then datagrams for one
+ * come to the other: nobody who leaves the choice to it means that.
+ */
+static int bind_to_any_port(struct dk_sock *s, const struct sockaddr *addr, socklen_t len)
+{
+    int reuse_addr = get_flag(s, SO_REUSEADDR), reuse_port = get_flag(s, SO_REUSEPORT);
+    set_flag(s, SO_REUSEADDR, 0);
+    set_flag(s, SO_REUSEPORT, 0);
+    int r = bind(s->fd, addr, len) < 0 ? -errno : 0;
+    set_flag(s, SO_REUSEADDR, reuse_addr);
+    set_flag(s, SO_REUSEPORT, reuse_port);
+    return r;
+}
+
+int dk_sock_choose_port(struct dk_sock *s)
+{
+    const struct sockaddr_in any4 = {.sin_family = AF_INET};
+    const struct sockaddr_in6 any6 = {.sin6_family = AF_INET6};
+    const void *any = s->domain == AF_INET ? (const void *)&any4 : &any6;
+    int r = bind_to_any_port(s, any, s->domain == AF_INET ? sizeof(any4) : sizeof(any6));
+    s->has_port = r == 0;
+    return r;
+}
+
+/* The port of an address of the socket's family, in network order; 0 also where it is too short. */
+static in_port_t port_of(const struct sockaddr *addr, socklen_t len)
+{
+    if (addr->sa_family == AF_INET && len >= sizeof(struct sockaddr_in))
+        return ((const struct sockaddr_in *)(const void *)addr)->sin_port;
+    if (addr->sa_family == AF_INET6 && len >= sizeof(struct sockaddr_in6))
+        return ((const struct sockaddr_in6 *)(const void *)addr)->sin6_port;
+    return 0;
+}
+
 int dk_sock_bind(struct dk_queue *q, const struct sockaddr *addr, socklen_t len)
 {
     struct dk_sock *s = q->impl;
+    int r;
     if (addr->sa_family != s->domain)
         return -EAFNOSUPPORT;
-    return bind(s->fd, addr, len) < 0 ? -errno : 0;
+    if (!s->stream && port_of(addr, len) == 0)
+        r = bind_to_any_port(s, addr, len);
+    else
+        r = bind(s->fd, addr, len) < 0 ? -errno : 0;
+    s->has_port |= r == 0;
+    return r;
 }
 
 int dk_sock_listen(struct dk_queue *q, int backlog)
@@ -178,7 +232,10 @@ int dk_sock_connect(struct dk_queue *q, struct dk_op *op)
         return -EALREADY;
     if (s->stream && s->state != DK_SOCK_NEW)
         return s->state == DK_SOCK_LISTENING ? -EINVAL : -EISCONN;
-    int r = start_connect(s, op);
+    int r = s->stream || s->has_port ? 0 : dk_sock_choose_port(s);
+    if (r < 0)
+        return r;
+    r = start_connect(s, op);
     if (s->state != DK_SOCK_CONNECTING)
         return r;
     /* Watched only now: an unconnected stream would report a hang-up at once. */

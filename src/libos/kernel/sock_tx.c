@@ -97,7 +97,7 @@ static int queue_push(struct dk_sock *s, struct dk_op *op, const demi_sgarray_t 
     return 0;
 }
 
-static int check_push(const struct dk_sock *s, struct dk_op *op)
+static int check_push(struct dk_sock *s, struct dk_op *op)
 {
     if (s->stream) {
         op->addr_len = 0; /* as sendto(2) on a connected stream */
@@ -109,7 +109,9 @@ static int check_push(const struct dk_sock *s, struct dk_op *op)
         return -EPIPE;
     if (op->addr_len && op->addr.sa.sa_family != s->domain)
         return -EAFNOSUPPORT;
-    return op->addr_len || s->state == DK_SOCK_CONNECTED ? 0 : -EDESTADDRREQ;
+    if (!op->addr_len && s->state != DK_SOCK_CONNECTED)
+        return -EDESTADDRREQ;
+    return dk_likely(s->has_port) ? 0 : dk_sock_choose_port(s);
 }
 
 int dk_sock_push(struct dk_queue *q, struct dk_op *op, const demi_sgarray_t *sga)
