@@ -453,6 +453,46 @@ static void test_frame_own_framer_is_called_both_ways(void **state)
     framed_close(f);
 }
 
+/* Elements of one byte. What must last as long as the stream is checked, and kept since the second
+ * element. */
+static int counting_scan(struct demi_frame_state *state, const void *bytes, size_t len,
+                         size_t *used, void *arg)
+{
+    uint64_t *count = arg;
+    (void)bytes;
+    (void)len;
+    *used = 1;
+    if (state->elements != *count || state->kept[1] != (*count > 1 ? *count - 1 : 0) ||
+        state->limit != LIMIT || state->words[0] || state->taken)
+        return EILSEQ;
+    state->words[0] = 1;
+    state->kept[1] = (*count)++;
+    return DEMI_FRAME_END;
+}
+
+static void test_frame_state_lasts_while_nothing_comes(void **state)
+{
+    (void)state;
+    static const struct demi_framer framer = {.name = "counting", .scan = counting_scan};
+    uint64_t count = 0;
+    needs_stream();
+    struct framed f = framed_make(&framer, &count);
+    for (int i = 0; i < 6; i++) {
+        demi_qtoken_t qt = pop_start(f.rx);
+        must_stay(qt);
+        push_raw(f, "abc", 3);
+        demi_qresult_t qr = wait_success(qt, DEMI_OPC_POP);
+        must(demi_sgafree(&qr.qr_value.sga));
+        for (int more = 0; more < 2; more++) {
+            demi_sgarray_t popped = pop_one(f.rx);
+            assert_int_equal(sga_bytes(&popped), 1);
+            must(demi_sgafree(&popped));
+        }
+    }
+    assert_int_equal(count, 18);
+    framed_close(f);
+}
+
 static void test_frame_bad_arguments_are_einval_and_ebadf(void **state)
 {
     (void)state;
@@ -488,6 +528,7 @@ int run_frame_tests(void)
         STARTED(test_frame_header_before_eight_segments_merges_the_cheapest),
         STARTED(test_frame_lying_framer_fails_its_pop),
         STARTED(test_frame_own_framer_is_called_both_ways),
+        STARTED(test_frame_state_lasts_while_nothing_comes),
         STARTED(test_frame_bad_arguments_are_einval_and_ebadf),
     };
     return cmocka_run_group_tests_name("frame", tests, NULL, NULL);
