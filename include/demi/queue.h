@@ -122,7 +122,8 @@ DEMI_PUBLIC int demi_qconnect_watch(_Out_ demi_qtoken_t *qt_out, _In_ int qdin, 
 /*
  * Creates a queue of the elements that framer finds in the byte stream qd: a pop completes when the
  * whole element is there. It yields up to eight pieces where they were received, without a copy;
- * what an element has beyond that is gathered in the last one, and counted. A push is preceded by
+ * what an element has beyond that is gathered in the last one, and counted; so is all of an element
+ * that is announced to go on for 1 MiB when 256 KiB have come, in one piece. A push is preceded by
  * the framer's header, if it has one.
  *
  * An element of more than `element_max` bytes fails its pop (and push) with EMSGSIZE, bytes that

@@ -10,7 +10,7 @@
  *
  * When the element ends in the segment that it began in, it is popped as one view, or as the input
  * itself when nothing is left behind it. Else each part becomes a piece when its segment is used up
- * (frame_pieces.h). Nothing is copied before the ninth piece.
+ * (frame_pieces.h).
  *
  * No byte is scanned twice and none is let go before it is popped. So a failure for want of memory
  * leaves everything as it was for the next pop, and closing returns all to the source.
@@ -146,10 +146,11 @@ static struct dk_buf *end_input(struct work *w)
 static int close_piece(struct frame *f)
 {
     struct work *w = f->work;
+    struct dk_frame_coming coming = {.bytes = w->state.skip, .more = !w->ends};
     if (w->start == w->at)
         return 0;
     int r = dk_frame_pieces_add(&w->pieces, w->in, w->start, (size_t)(w->at - w->start), w->shared,
-                                w->state.skip, stats_of(f));
+                                coming, stats_of(f));
     if (r == 0)
         w->start = w->at;
     return r;

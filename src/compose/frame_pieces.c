@@ -16,41 +16,78 @@
 /* Room of a gathered piece whose length is not known, at first. */
 #define FIRST_ROOM (32u << 10)
 
+/* An element that lacks so many bytes is gathered from its beginning: a stream that fills what it
+ * is offered is received in buffers of 256 KiB. */
+#define GATHER_BYTES (1u << 20)
+
+/* Memory for what is announced is taken when so much of the element has come: a peer that only
+ * announces gets none. */
+#define TRUST_BYTES (256u << 10)
+
+/* Room behind a gathered piece that does not end with what was announced: most requests have their
+ * options behind a long value. */
+#define MORE_ROOM 512
+
 static void put(struct dk_frame_pieces *p, struct dk_buf *buf, uint8_t *data, size_t len)
 {
     p->segs[p->count] = (demi_sgaseg_t){data, (uint32_t)len};
     p->bufs[p->count++] = buf;
 }
 
-/* Gives the last piece memory of its own, with room for so many bytes more; or a larger one. */
-static int make_room(struct dk_frame_pieces *p, uint64_t more, struct dk_instance_stats *stats)
+static uint64_t bytes_from(const struct dk_frame_pieces *p, uint32_t first)
 {
-    uint32_t last = MAX_PIECES - 1, len = p->segs[last].sgaseg_len;
-    uint64_t need = len + more, room = p->gathering ? dk_buf_bytes(p->bufs[last]) : 0;
-    if (need <= room)
-        return 0;
-    uint64_t least = room ? room * 2 : FIRST_ROOM;
-    struct dk_buf *buf = dk_buf_alloc(need > least ? need : least, 0);
+    uint64_t bytes = 0;
+    for (uint32_t i = first; i < p->count; i++)
+        bytes += p->segs[i].sgaseg_len;
+    return bytes;
+}
+
+/* Copies the pieces from number `first` on into memory of so many bytes, which takes their place.
+ */
+static int gather_from(struct dk_frame_pieces *p, uint32_t first, uint64_t room,
+                       struct dk_instance_stats *stats)
+{
+    struct dk_buf *buf = dk_buf_alloc(room, 0);
+    uint32_t len = 0;
     if (!buf)
         return -ENOMEM;
-    memcpy(buf->data, p->segs[last].sgaseg_buf, len);
+    for (uint32_t i = first; i < p->count; i++) {
+        memcpy(buf->data + len, p->segs[i].sgaseg_buf, p->segs[i].sgaseg_len);
+        len += p->segs[i].sgaseg_len;
+        dk_buf_put(p->bufs[i]);
+    }
     dk_count(&stats->frame_copied_bytes, len);
     if (!p->gathering)
         dk_count(&stats->frame_gathers, 1);
-    dk_buf_put(p->bufs[last]);
-    p->bufs[last] = buf;
-    p->segs[last].sgaseg_buf = buf->data;
+    p->count = first;
+    put(p, buf, buf->data, len);
     p->gathering = true;
     return 0;
 }
 
-static int gather(struct dk_frame_pieces *p, const uint8_t *data, size_t len, uint64_t announced,
-                  struct dk_instance_stats *stats)
+/* Sees to it that the last piece is gathered, with room for so many bytes more. */
+static int make_room(struct dk_frame_pieces *p, uint64_t len, struct dk_frame_coming coming,
+                     struct dk_instance_stats *stats)
 {
-    demi_sgaseg_t *last = &p->segs[MAX_PIECES - 1];
-    int r = make_room(p, len + announced, stats);
+    bool whole = !p->gathering && coming.bytes >= GATHER_BYTES;
+    uint32_t first = whole ? 0 : p->count - 1;
+    uint64_t need = bytes_from(p, first) + len, slack = coming.more ? MORE_ROOM : 0;
+    uint64_t room = p->gathering ? dk_buf_bytes(p->bufs[first]) : 0;
+    uint64_t least = room ? room * 2 : FIRST_ROOM;
+    if (bytes_from(p, 0) + len >= TRUST_BYTES)
+        need += coming.bytes;
+    if (need <= room)
+        return 0;
+    return gather_from(p, first, need + slack > least ? need + slack : least, stats);
+}
+
+static int gather(struct dk_frame_pieces *p, const uint8_t *data, size_t len,
+                  struct dk_frame_coming coming, struct dk_instance_stats *stats)
+{
+    int r = make_room(p, len, coming, stats);
     if (r < 0)
         return r;
+    demi_sgaseg_t *last = &p->segs[p->count - 1];
     memcpy((uint8_t *)last->sgaseg_buf + last->sgaseg_len, data, len);
     last->sgaseg_len += (uint32_t)len;
     dk_count(&stats->frame_copied_bytes, len);
@@ -58,10 +95,11 @@ static int gather(struct dk_frame_pieces *p, const uint8_t *data, size_t len, ui
 }
 
 int dk_frame_pieces_add(struct dk_frame_pieces *p, struct dk_buf *buf, uint8_t *data, size_t len,
-                        bool shared, uint64_t announced, struct dk_instance_stats *stats)
+                        bool shared, struct dk_frame_coming coming, struct dk_instance_stats *stats)
 {
-    if (p->count == MAX_PIECES)
-        return gather(p, data, len, announced, stats);
+    bool whole = coming.bytes >= GATHER_BYTES && bytes_from(p, 0) + len >= TRUST_BYTES;
+    if (p->gathering || p->count == MAX_PIECES || whole)
+        return gather(p, data, len, coming, stats);
     struct dk_buf *view = dk_buf_view(buf, data, len);
     if (!view)
         return -ENOMEM;

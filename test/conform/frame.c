@@ -2,6 +2,7 @@
 /* demi_frame: elements of a byte stream, whatever pieces it comes in. */
 #include "suite.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -336,6 +337,82 @@ static void test_frame_nine_pieces_gather_the_last(void **state)
     check_pieces(10, 8, 3000);
 }
 
+/* A request with a long argument and, perhaps, others behind it: so many bytes of it. */
+static size_t write_long_request(uint8_t *to, size_t value, bool options)
+{
+    static const char tail[] = "\r\n$2\r\nEX\r\n$2\r\n10\r\n";
+    uint8_t *begin = to;
+    to += sprintf((char *)to, "*%d\r\n$3\r\nSET\r\n$1\r\nk\r\n$%zu\r\n", options ? 5 : 3, value);
+    pattern_fill(to, value, 3, 0);
+    memcpy(to + value, tail, sizeof tail - 1);
+    return (size_t)(to - begin) + value + (options ? sizeof tail - 1 : 2);
+}
+
+/* Received in pieces, the first of `cut` bytes: one segment, however long it took to trust it. */
+static void check_long_request(bool options, size_t cut)
+{
+    enum { VALUE = 3 << 20, TRUSTED = 256 << 10 };
+    static uint8_t bytes[VALUE + 100];
+    const size_t len = write_long_request(bytes, VALUE, options);
+    struct framed f = framed_make(&demi_framer_resp, DEMI_FRAMER_RESP_REQUESTS);
+    const uint64_t bytes_before = counter("compose.frame_copied_bytes");
+    const uint64_t gathers_before = counter("compose.frame_gathers");
+    demi_qtoken_t qt = pop_start(f.rx);
+    push_piece(f, qt, bytes, cut);
+    push_piece(f, qt, bytes + cut, TRUSTED);
+    cut += TRUSTED;
+    demi_sgarray_t sga = demi_sgaalloc((uint32_t)(len - cut));
+    memcpy(sga.sga_segs[0].sgaseg_buf, bytes + cut, len - cut);
+    demi_qtoken_t push = push_start(f.raw.tx, &sga);
+    must(demi_sgafree(&sga));
+    demi_qresult_t qr = wait_success(qt, DEMI_OPC_POP);
+    wait_success(push, DEMI_OPC_PUSH);
+    sga = qr.qr_value.sga;
+    assert_int_equal(sga.sga_numsegs, 1);
+    assert_int_equal(sga.sga_segs[0].sgaseg_len, len);
+    assert_memory_equal(sga.sga_segs[0].sgaseg_buf, bytes, len);
+    assert_int_equal(counter("compose.frame_gathers") - gathers_before, 1);
+    assert_in_range(counter("compose.frame_copied_bytes") - bytes_before, len, len + 2 * TRUSTED);
+    must(demi_sgafree(&sga));
+    framed_close(f);
+}
+
+static void test_frame_long_announced_element_is_one_segment(void **state)
+{
+    (void)state;
+    needs_stream();
+    check_long_request(false, 33); /* the announcement and no more */
+    check_long_request(false, 12); /* not yet the announcement */
+    check_long_request(false, 5000);
+    check_long_request(true, 33);
+    check_long_request(true, 12);
+}
+
+static void test_frame_long_announced_element_is_given_back(void **state)
+{
+    (void)state;
+    enum { VALUE = 3 << 20, CUT = 300000 };
+    static uint8_t bytes[VALUE + 100];
+    needs_stream();
+    write_long_request(bytes, VALUE, false);
+    struct framed f = framed_make(&demi_framer_resp, DEMI_FRAMER_RESP_REQUESTS);
+    demi_qtoken_t qt = pop_start(f.rx);
+    push_piece(f, qt, bytes, 10);
+    push_piece(f, qt, bytes + 10, CUT - 10);
+    must(demi_close(f.rx));
+    assert_int_equal(wait_failure(qt), ECANCELED);
+    for (size_t at = 0; at < CUT;) {
+        demi_sgarray_t back = pop_one(f.raw.rx);
+        assert_int_equal(back.sga_numsegs, 1);
+        assert_memory_equal(back.sga_segs[0].sgaseg_buf, bytes + at, back.sga_segs[0].sgaseg_len);
+        at += back.sga_segs[0].sgaseg_len;
+        must(demi_sgafree(&back));
+    }
+    if (f.tx != f.rx)
+        must(demi_close(f.tx));
+    pair_close(f.raw);
+}
+
 static void test_frame_header_before_eight_segments_merges_the_cheapest(void **state)
 {
     (void)state;
@@ -525,6 +602,8 @@ int run_frame_tests(void)
         STARTED(test_frame_small_elements_are_views_of_one_buffer),
         STARTED(test_frame_eight_pieces_are_not_copied),
         STARTED(test_frame_nine_pieces_gather_the_last),
+        STARTED(test_frame_long_announced_element_is_one_segment),
+        STARTED(test_frame_long_announced_element_is_given_back),
         STARTED(test_frame_header_before_eight_segments_merges_the_cheapest),
         STARTED(test_frame_lying_framer_fails_its_pop),
         STARTED(test_frame_own_framer_is_called_both_ways),
