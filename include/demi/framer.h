@@ -80,7 +80,7 @@ DEMI_PUBLIC extern const struct demi_framer demi_framer_line;
  * inline command. arg: NULL, or DEMI_FRAMER_RESP_REQUESTS: only what a server is sent, with the
  * limits of Redis: arrays of bulk strings, every other first byte begins an inline command. With
  * DEMI_FRAMER_RESP_BATCHES an element is as many of those as have arrived whole, one or more: what
- * a server wants that answers all of them at once.
+ * a server wants that answers all of them at once. One that came in pieces is an element alone.
  */
 DEMI_PUBLIC extern const struct demi_framer demi_framer_resp;
 #define DEMI_FRAMER_RESP_REQUESTS ((void *)1)

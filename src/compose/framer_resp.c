@@ -229,17 +229,18 @@ static int take_value(struct demi_frame_state *state, struct input *in, bool req
 
 /*
  * Goes on to the last request that ends in the input: what follows it is left, and scanned again
- * as the beginning of the next element. So is a mistake behind it.
+ * as the beginning of the next element. So is a mistake behind it. A request that began in an
+ * earlier input is an element alone: the others need not be put together with it.
  */
 static int take_batch(struct demi_frame_state *state, struct input *in)
 {
     const uint8_t *begin = in->p, *whole = NULL;
     int r = take_value(state, in, true);
     while (r == DEMI_FRAME_END && state->skip == 0) {
-        if (whole && state->taken + (uint64_t)(in->p - begin) > state->limit)
+        if (whole && (uint64_t)(in->p - begin) > state->limit)
             break;
         whole = in->p;
-        if (in->p == in->end)
+        if (in->p == in->end || state->taken > 0)
             return r;
         memset(state->words, 0, sizeof(state->words));
         r = take_value(state, in, true);

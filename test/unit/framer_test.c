@@ -246,6 +246,37 @@ static void test_framer_resp_batches_are_whole_requests(void **state)
     }
 }
 
+static void pop_text(int frame, const char *want)
+{
+    demi_sgarray_t sga = pop_one(frame);
+    char got[100];
+    assert_int_equal(sga_bytes(&sga), strlen(want));
+    sga_copy_out(&sga, got, sizeof got);
+    assert_memory_equal(got, want, strlen(want));
+    must(demi_sgafree(&sga));
+}
+
+/* So that only its own bytes have to be put together. */
+static void test_framer_resp_request_in_pieces_is_a_batch_alone(void **state)
+{
+    (void)state;
+    static const char *const pieces[] = {"PING\r\n*1\r\n$4\r\nPI", "NG\r\nECHO a\r\n*0\r\nx"};
+    int qd, frame;
+    must(demi_queue(&qd, 0));
+    must(demi_frame(&frame, qd, &demi_framer_resp, DEMI_FRAMER_RESP_BATCHES));
+    for (size_t i = 0; i < 2; i++) {
+        demi_sgarray_t sga = demi_sgaalloc(strlen(pieces[i]));
+        memcpy(sga.sga_segs[0].sgaseg_buf, pieces[i], strlen(pieces[i]));
+        must(demi_blocking_push(qd, &sga));
+        must(demi_sgafree(&sga));
+    }
+    pop_text(frame, "PING\r\n");
+    pop_text(frame, "*1\r\n$4\r\nPING\r\n");
+    pop_text(frame, "ECHO a\r\n*0\r\n");
+    must(demi_close(frame));
+    must(demi_close(qd));
+}
+
 /* Feeds `head` and then so many times `c`: what the pop comes to. */
 static int outcome(const struct demi_framer *framer, void *arg, const char *head, char c, size_t n)
 {
@@ -291,6 +322,7 @@ int main(void)
         cmocka_unit_test(test_framer_every_cut_as_by_the_book),
         cmocka_unit_test(test_framer_noise_is_refused_or_more),
         cmocka_unit_test(test_framer_resp_batches_are_whole_requests),
+        cmocka_unit_test(test_framer_resp_request_in_pieces_is_a_batch_alone),
         cmocka_unit_test(test_framer_lines_have_their_limits),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
