@@ -8,26 +8,40 @@
 #include "input.h"
 
 #include <demi/libos.h>
+#include <demi/queue.h>
 #include <demi/sga.h>
+#include <demi/wait.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* How long a finishing client is read, so that its peer can read. */
 #define LINGER_MS 1000
 
-/* What was received and not run yet: the rest of segment `seg`, and those behind it. */
+/* What was received and not run yet: the bytes from `off` on. */
 struct kv_held {
     demi_sgarray_t sga;
-    uint32_t seg;
     uint32_t off;
 };
 
 /* ---- life --------------------------------------------------------------------------------- */
 
+/* From here on the connection itself is popped, what was no command yet first. */
+static void end_frame(struct kv_client *c)
+{
+    if (c->frame < 0)
+        return;
+    kv_server_forget(c->server, c, c->frame);
+    demi_close(c->frame);
+    c->frame = -1;
+}
+
 /* Reads on, or closes the client, which may be gone then: false. */
 static bool start_pop(struct kv_client *c)
 {
-    if (demi_pop(&c->pop, c->qd) == 0)
+    if (c->finishing)
+        end_frame(c);
+    if (demi_pop(&c->pop, c->frame >= 0 ? c->frame : c->qd) == 0)
         return true;
     c->pop = 0;
     kv_client_close(c);
@@ -37,7 +51,12 @@ static bool start_pop(struct kv_client *c)
 struct kv_client *kv_client_create(struct kv_server *server, int qd)
 {
     struct kv_client *c = calloc(1, sizeof(*c));
+    struct resp_limits *limits = &server->config->limits;
 
+    if (c && demi_frame(&c->frame, qd, &kv_framer, limits) != 0) {
+        free(c);
+        c = NULL;
+    }
     if (c) {
         c->qd = qd;
         c->resp = 2;
@@ -46,6 +65,8 @@ struct kv_client *kv_client_create(struct kv_server *server, int qd)
         c->born_ms = c->active_ms = server->db.now_ms;
     }
     if (!c || !kv_server_add(server, c)) {
+        if (c)
+            demi_close(c->frame);
         demi_close(qd);
         free(c);
         return NULL;
@@ -70,13 +91,6 @@ static void free_held(struct kv_client *c)
     c->held = NULL;
 }
 
-static void free_input(struct kv_client *c)
-{
-    if (c->input)
-        kv_input_free(c->input);
-    c->input = NULL;
-}
-
 void kv_client_close(struct kv_client *c)
 {
     if (!c->closed) {
@@ -84,8 +98,9 @@ void kv_client_close(struct kv_client *c)
         c->server->num_clients--;
         c->server->num_finishing -= c->finishing;
         demi_close(c->qd);
+        if (c->frame >= 0) /* it has nobody to give bytes back to any more */
+            demi_close(c->frame);
         free_held(c);
-        free_input(c);
         free(c->name);
         free(c->lib_name);
         free(c->lib_ver);
@@ -137,95 +152,64 @@ static bool may_run(const struct kv_client *c)
     return !c->broken && !c->finishing && !too_much_unsent(c);
 }
 
-static void run_command(struct kv_client *c, struct kv_call *call, const struct resp_scan *scan)
+static void run_command(struct kv_client *c, const demi_sgarray_t *sga, char *base)
 {
-    if (scan->argc == 0)
-        return;
-    call->server = c->server;
-    call->client = c;
-    call->out = &c->server->out;
-    call->argc = scan->argc;
-    call->argv = scan->argv;
-    kv_command_run(call);
+    const struct resp_scan *scan = &c->server->scan;
+    struct kv_call call = {
+        .server = c->server,
+        .client = c,
+        .out = &c->server->out,
+        .argc = scan->argc,
+        .argv = scan->argv,
+        .base = base,
+        /* Only bulk strings can be shared as they stand, not the words of an inline command. */
+        .sga = *base == '*' ? sga : NULL,
+        .received = sga->sga_segs[0].sgaseg_len,
+    };
+
+    if (scan->argc > 0)
+        kv_command_run(&call);
 }
 
 /* Answers a malformed request, which ends the connection: nobody knows where the next begins. */
-static void refuse(struct kv_client *c, const struct resp_scan *scan, enum resp_status status)
+static void refuse(struct kv_client *c, enum resp_status status)
 {
     char text[RESP_ERROR_CHARS];
 
     if (status == RESP_ERROR) {
-        resp_error_text(scan, text);
+        resp_error_text(&c->server->scan, text);
         kv_reply_error(&c->server->out, "ERR %s", text);
-    } else {
+        kv_client_finish(c);
+    } else if (status == RESP_NO_MEMORY) {
         kv_reply_no_memory(&c->server->out);
+        kv_client_finish(c);
+    } else {
+        c->broken = true;
     }
-    kv_client_finish(c);
 }
 
-/* Goes on with a command that had not arrived whole; returns how many bytes belonged to it. */
-static uint32_t run_input(struct kv_client *c, const char *bytes, uint32_t len)
-{
-    struct kv_input *in = c->input;
-    uint32_t used;
-    enum resp_status status = kv_input_feed(in, bytes, len, &used);
-
-    if (status == RESP_MORE)
-        return used;
-    c->input = NULL;
-    if (status == RESP_COMMAND)
-        run_command(c, &(struct kv_call){.base = in->buf, .blobs = in->blobs}, &in->scan);
-    else
-        refuse(c, &in->scan, status);
-    kv_input_free(in);
-    return used;
-}
-
-/* Runs the command that begins at bytes; returns how many bytes were used up. */
-static uint32_t run_in_place(struct kv_client *c, const demi_sgarray_t *sga, char *bytes,
-                             uint32_t len, uint32_t received)
+/* Runs the commands from `off` on; returns where it stopped. */
+static uint32_t run_commands(struct kv_client *c, const demi_sgarray_t *sga, uint32_t off)
 {
     struct resp_scan *scan = &c->server->scan;
-    enum resp_status status;
-
-    resp_restart(scan);
-    status = resp_scan(scan, bytes, len);
-    if (__builtin_expect(status == RESP_COMMAND, 1)) {
-        /* Only bulk strings can be shared as they stand, not the words of an inline command. */
-        struct kv_call call = {
-            .base = bytes, .sga = *bytes == '*' ? sga : NULL, .received = received};
-        uint32_t used = scan->pos;
-        run_command(c, &call, scan);
-        return used;
-    }
-    if (status == RESP_MORE) {
-        c->input = kv_input_create(scan, bytes, len, c->server->config->max_request);
-        if (c->input)
-            return len;
-        status = RESP_NO_MEMORY;
-    }
-    refuse(c, scan, status);
-    return len;
-}
-
-/* Runs what stands in one segment, from `off`; returns where it stopped. */
-static uint32_t run_segment(struct kv_client *c, const demi_sgarray_t *sga, uint32_t seg,
-                            uint32_t off)
-{
-    char *bytes = sga->sga_segs[seg].sgaseg_buf;
-    uint32_t len = sga->sga_segs[seg].sgaseg_len;
+    char *bytes = sga->sga_segs[0].sgaseg_buf;
+    uint32_t len = sga->sga_segs[0].sgaseg_len;
 
     while (off < len && may_run(c)) {
-        if (c->input)
-            off += run_input(c, bytes + off, len - off);
-        else
-            off += run_in_place(c, sga, bytes + off, len - off, len);
+        enum resp_status status = resp_scan(scan, bytes + off, len - off);
+        uint32_t used = scan->pos;
+        if (__builtin_expect(status != RESP_COMMAND, 0)) {
+            refuse(c, status);
+            break;
+        }
+        run_command(c, sga, bytes + off);
+        off += used;
     }
     return off;
 }
 
 /* Keeps what was not run because too much is unsent. */
-static void hold(struct kv_client *c, const demi_sgarray_t *sga, uint32_t seg, uint32_t off)
+static void hold(struct kv_client *c, const demi_sgarray_t *sga, uint32_t off)
 {
     if (!c->held)
         c->held = malloc(sizeof(*c->held));
@@ -233,7 +217,7 @@ static void hold(struct kv_client *c, const demi_sgarray_t *sga, uint32_t seg, u
         c->broken = true;
         return;
     }
-    *c->held = (struct kv_held){*sga, seg, off};
+    *c->held = (struct kv_held){*sga, off};
     c->server->stats.blocked++;
 }
 
@@ -248,17 +232,16 @@ static void settle(struct kv_client *c)
 }
 
 /* Runs an element from a place in it; frees it, or holds it. */
-static void run(struct kv_client *c, demi_sgarray_t *sga, uint32_t seg, uint32_t off)
+static void run(struct kv_client *c, demi_sgarray_t *sga, uint32_t off)
 {
     kv_out_begin(&c->server->out, c);
     c->active_ms = c->server->db.now_ms;
-    for (; seg < sga->sga_numsegs; seg++, off = 0) {
-        off = run_segment(c, sga, seg, off);
-        if (off < sga->sga_segs[seg].sgaseg_len)
-            break;
-    }
-    if (seg < sga->sga_numsegs && !c->finishing && !c->broken)
-        hold(c, sga, seg, off);
+    if (kv_input_join(sga))
+        off = run_commands(c, sga, off);
+    else
+        refuse(c, RESP_NO_MEMORY);
+    if (off < sga->sga_segs[0].sgaseg_len && !c->finishing && !c->broken)
+        hold(c, sga, off);
     if (!c->held || c->broken) {
         demi_sgafree(sga);
         free(c->held);
@@ -267,13 +250,69 @@ static void run(struct kv_client *c, demi_sgarray_t *sga, uint32_t seg, uint32_t
     settle(c);
 }
 
+/* ---- malformed requests ------------------------------------------------------------------- */
+
+/* Pops what is there already. false: nothing, or the end; what was begun is for closing to end. */
+static bool pop_now(struct kv_client *c, demi_sgarray_t *sga_out)
+{
+    static const struct timespec at_once = {0, 0};
+    demi_qresult_t qr;
+
+    if (demi_pop(&c->pop, c->qd) != 0 || demi_wait(&qr, c->pop, &at_once) != 0)
+        return false;
+    c->pop = 0;
+    *sga_out = qr.qr_value.sga;
+    return qr.qr_opcode == DEMI_OPC_POP && sga_out->sga_numsegs > 0;
+}
+
+/* Appends what was popped to *bytes, and frees it. */
+static bool append(char **bytes, uint32_t *len, demi_sgarray_t *sga)
+{
+    uint32_t more = kv_input_bytes(sga);
+    char *larger = realloc(*bytes, (size_t)*len + more);
+
+    if (larger) {
+        kv_input_copy(larger + *len, sga);
+        *bytes = larger;
+        *len += more;
+    }
+    demi_sgafree(sga);
+    return larger != NULL;
+}
+
+/* Scans what the library found no command in, as far as it came. */
+static enum resp_status scan_malformed(struct kv_client *c)
+{
+    enum resp_status status = RESP_MORE;
+    demi_sgarray_t sga;
+    char *bytes = NULL;
+    uint32_t len = 0;
+
+    while (status == RESP_MORE && pop_now(c, &sga)) {
+        status = RESP_NO_MEMORY;
+        if (append(&bytes, &len, &sga))
+            status = resp_scan(&c->server->scan, bytes, len);
+    }
+    free(bytes);
+    return status;
+}
+
+/* The frame has failed: says why, in Redis's words. */
+static void run_malformed(struct kv_client *c, int error)
+{
+    kv_out_begin(&c->server->out, c);
+    c->active_ms = c->server->db.now_ms;
+    end_frame(c);
+    refuse(c, error == EPROTO ? scan_malformed(c) : RESP_NO_MEMORY);
+    settle(c);
+}
+
 /* ---- events ------------------------------------------------------------------------------- */
 
 void kv_client_popped(struct kv_client *c, demi_sgarray_t *sga)
 {
     c->pop = 0;
-    for (uint32_t i = 0; i < sga->sga_numsegs; i++)
-        c->server->stats.bytes_in += sga->sga_segs[i].sgaseg_len;
+    c->server->stats.bytes_in += kv_input_bytes(sga);
     if (c->closed || sga->sga_numsegs == 0) {
         demi_sgafree(sga);
         kv_client_close(c);
@@ -281,7 +320,7 @@ void kv_client_popped(struct kv_client *c, demi_sgarray_t *sga)
         demi_sgafree(sga);
         start_pop(c);
     } else {
-        run(c, sga, 0, 0);
+        run(c, sga, 0);
     }
 }
 
@@ -290,18 +329,17 @@ static void resume(struct kv_client *c)
 {
     struct kv_held *held = c->held;
     demi_sgarray_t sga;
-    uint32_t seg, off;
+    uint32_t off;
 
     if (!held) {
         start_pop(c);
         return;
     }
     sga = held->sga;
-    seg = held->seg;
     off = held->off;
     free(held);
     c->held = NULL;
-    run(c, &sga, seg, off);
+    run(c, &sga, off);
 }
 
 void kv_client_pushed(struct kv_client *c)
@@ -314,11 +352,17 @@ void kv_client_pushed(struct kv_client *c)
         resume(c);
 }
 
-void kv_client_failed(struct kv_client *c, demi_qtoken_t token)
+void kv_client_failed(struct kv_client *c, demi_qtoken_t token, int error)
 {
-    if (token == c->pop)
+    bool popped = token == c->pop;
+
+    if (popped)
         c->pop = 0;
     else
         c->pushes--;
-    kv_client_close(c);
+    if (popped && !c->closed && c->frame >= 0 &&
+        (error == EPROTO || error == EMSGSIZE || error == ENOMEM))
+        run_malformed(c, error);
+    else
+        kv_client_close(c);
 }

@@ -3,7 +3,6 @@
  * CLIENT: the connections, and what they say about themselves.
  */
 #include "handlers.h"
-#include "input.h"
 #include "numbers.h"
 
 #include <arpa/inet.h>
@@ -119,7 +118,6 @@ static const char *text_or_empty(const char *text)
 static void put_client(FILE *f, const struct kv_client *c)
 {
     int64_t now = c->server->db.now_ms;
-    uint64_t input = c->input ? c->input->bytes : 0;
 
     fprintf(f, "id=%llu", (unsigned long long)c->id);
     put_address(f, "addr", demi_getpeername, c->qd);
@@ -127,12 +125,10 @@ static void put_client(FILE *f, const struct kv_client *c)
     fprintf(f, " fd=%d name=%s age=%lld idle=%lld flags=%s db=0 sub=0 psub=0 ssub=0 multi=-1",
             c->qd, text_or_empty(c->name), (long long)(now - c->born_ms) / 1000,
             (long long)(now - c->active_ms) / 1000, c->no_evict ? "e" : "N");
-    fprintf(f, " qbuf=%llu qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0",
-            (unsigned long long)input);
+    fprintf(f, " qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0");
     fprintf(f, " obl=0 oll=%u omem=%llu tot-mem=%llu events=%s cmd=%s user=default redir=-1",
-            c->pushes, (unsigned long long)c->unsent,
-            (unsigned long long)(sizeof(*c) + input + c->unsent), c->pushes ? "rw" : "r",
-            c->last ? c->last->name : "NULL");
+            c->pushes, (unsigned long long)c->unsent, (unsigned long long)(sizeof(*c) + c->unsent),
+            c->pushes ? "rw" : "r", c->last ? c->last->name : "NULL");
     fprintf(f, " resp=%d lib-name=%s lib-ver=%s\n", c->resp, text_or_empty(c->lib_name),
             text_or_empty(c->lib_ver));
 }

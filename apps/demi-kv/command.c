@@ -96,16 +96,8 @@ const struct kv_command *kv_subcommand_find(const struct kv_command *command, st
 
 struct kv_value kv_arg_value(const struct kv_call *call, uint32_t i)
 {
-    const struct resp_arg *arg = &call->argv[i];
-    struct kv_value value = {.bytes = kv_arg(call, i)};
-
-    if (arg->off & RESP_OUTSIDE) {
-        value.blob = &call->blobs[arg->off & ~RESP_OUTSIDE];
-    } else {
-        value.sga = call->sga;
-        value.received = call->received;
-    }
-    return value;
+    return (struct kv_value){
+        .bytes = kv_arg(call, i), .sga = call->sga, .received = call->received};
 }
 
 bool kv_str_is(struct kv_str bytes, const char *word)

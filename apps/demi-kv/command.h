@@ -21,7 +21,6 @@ struct kv_call {
     uint32_t argc;
     const struct resp_arg *argv;
     char *base;                /* what offsets of arguments are relative to */
-    struct kv_blob *blobs;     /* arguments outside */
     const demi_sgarray_t *sga; /* what base lies in, when it was just received; or NULL */
     uint32_t received;         /* bytes received with it */
 };
@@ -74,12 +73,10 @@ static inline struct kv_str kv_arg(const struct kv_call *call, uint32_t i)
 {
     const struct resp_arg *arg = &call->argv[i];
 
-    if (__builtin_expect(arg->off & RESP_OUTSIDE, 0))
-        return (struct kv_str){call->blobs[arg->off & ~RESP_OUTSIDE].data, arg->len};
     return (struct kv_str){call->base + arg->off, arg->len};
 }
 
-/* An argument as a value to store; its memory may be taken over, so use it last. */
+/* An argument as a value to store. */
 struct kv_value kv_arg_value(const struct kv_call *call, uint32_t i);
 
 /* Whether these bytes are this word, in any case. */

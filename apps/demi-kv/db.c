@@ -83,11 +83,6 @@ static bool blob_from(const struct kv_value *value, struct kv_blob *out)
 {
     struct kv_str bytes = value->bytes;
 
-    if (value->blob) {
-        *out = *value->blob;
-        value->blob->handle = NULL;
-        return true;
-    }
     if (value->sga && bytes.len >= value->received / 2 &&
         kv_blob_share(out, value->sga, (char *)(uintptr_t)bytes.p, bytes.len))
         return true;

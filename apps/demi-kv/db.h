@@ -27,13 +27,11 @@ struct kv_db {
 };
 
 /*
- * A value to store. Its bytes are copied when it is small; else blob is taken over when there is
- * one (it is emptied), else the memory in which it was received is shared when the value fills at
- * least half of it, else the bytes are copied.
+ * A value to store. Its bytes are copied, unless it is large and fills at least half of what was
+ * received: then that memory is shared.
  */
 struct kv_value {
     struct kv_str bytes;
-    struct kv_blob *blob;      /* or NULL */
     const demi_sgarray_t *sga; /* the bytes lie in it as a bulk string; or NULL */
     uint32_t received;         /* bytes received together with them */
 };

@@ -1,45 +1,35 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A command that has not arrived whole.
+ * What a connection receives: whole commands.
  *
- * Most commands arrive whole and are executed where they were received. One that does not is put
- * together here: small parts in one growing buffer, each large argument in a blob of exactly its
- * size, into which its bytes are copied once, as they come. Only what belongs to this command is
- * taken from what arrives: the rest is again executed in place.
+ * The library finds where commands end (demi_framer_resp), and yields as many as have arrived
+ * whole; they are executed where they lie. A command that arrived in several segments is an element
+ * alone, and copied together before, unless the library did that because it is large.
  */
 #ifndef KV_INPUT_H
 #define KV_INPUT_H
 
-#include "blob.h"
-#include "resp.h"
+#include <demi/framer.h>
+#include <demi/types.h>
+#include <stdbool.h>
+#include <stdint.h>
 
-struct kv_input {
-    struct resp_scan scan;
-    char *buf; /* the command's bytes without its large arguments */
-    uint32_t len;
-    uint32_t cap;
-    struct kv_blob *blobs; /* large arguments, in order; the last may be incomplete */
-    uint32_t num_blobs;
-    uint32_t missing; /* bytes that the last blob, with the CR LF behind it, still lacks */
-    uint64_t bytes;   /* of all memory above */
-    uint64_t limit;   /* of bytes */
-};
+/* Bytes of the largest command, whatever is configured: what the library can frame. */
+#define KV_INPUT_MAX (1u << 30)
 
 /*
- * Begins with the first len bytes of a command, as far as `scan` came in them (RESP_MORE). NULL
- * without memory. limit: bytes that the command may take.
+ * Batches of requests. arg: a struct resp_limits. An argument that exceeds it is refused before its
+ * bytes are here, when more of them are missing than are allowed; else by the scan of the command.
  */
-struct kv_input *kv_input_create(const struct resp_scan *scan, const char *bytes, uint32_t len,
-                                 uint64_t limit);
+extern const struct demi_framer kv_framer;
 
-/*
- * Goes on with what arrived; *used is how much of it belonged to the command. After RESP_COMMAND
- * the arguments stand in scan, buf and blobs. RESP_NO_MEMORY also when the limit is exceeded.
- */
-enum resp_status kv_input_feed(struct kv_input *in, const char *bytes, uint32_t len,
-                               uint32_t *used);
+/* Bytes of an element. */
+uint32_t kv_input_bytes(const demi_sgarray_t *sga);
 
-/* Frees it with the blobs that nobody took. */
-void kv_input_free(struct kv_input *in);
+/* Copies the bytes of an element. */
+void kv_input_copy(char *to, const demi_sgarray_t *sga);
+
+/* Makes one segment of several. false without memory, and sga is as it was. */
+bool kv_input_join(demi_sgarray_t *sga);
 
 #endif /* KV_INPUT_H */

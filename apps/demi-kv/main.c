@@ -5,6 +5,7 @@
  * Options, limits of the process, signals; the rest is the server (server.h). SIGINT and SIGTERM
  * end it in order; a second one ends it at once.
  */
+#include "input.h"
 #include "numbers.h"
 #include "server.h"
 
@@ -43,9 +44,10 @@ static const struct argp_option options[] = {
      "memory of keys and values beyond which writes are refused (default 0: no limit)", 0},
     {"proto-max-bulk-len", OPT_MAX_BULK, "BYTES", 0,
      "longest value or argument, 1mb to 512mb (default 512mb)", 0},
-    {"max-args", OPT_MAX_ARGS, "N", 0, "arguments of one command (default 1048576)", 0},
+    {"max-args", OPT_MAX_ARGS, "N", 0, "arguments of one command, at most and by default 1048576",
+     0},
     {"client-query-buffer-limit", OPT_MAX_REQUEST, "BYTES", 0,
-     "memory of one command being received (default 1gb)", 0},
+     "bytes of one command, 1mb to 1gb (default 1gb)", 0},
     {"client-output-limit", OPT_MAX_UNSENT, "BYTES", 0,
      "unsent replies beyond which a client is not read any more (default 1mb)", 0},
     {0},
@@ -101,11 +103,11 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
             (uint32_t)number_arg(state, arg, "proto-max-bulk-len", MIN_BULK, RESP_MAX_BULK);
         return 0;
     case OPT_MAX_ARGS:
-        config->limits.max_args = (uint32_t)number_arg(state, arg, "max-args", 16, INT32_MAX);
+        config->limits.max_args = (uint32_t)number_arg(state, arg, "max-args", 16, RESP_MAX_ARGS);
         return 0;
     case OPT_MAX_REQUEST:
         config->max_request =
-            number_arg(state, arg, "client-query-buffer-limit", MIN_BULK, INT64_MAX);
+            number_arg(state, arg, "client-query-buffer-limit", MIN_BULK, KV_INPUT_MAX);
         return 0;
     case OPT_MAX_UNSENT:
         config->max_unsent = number_arg(state, arg, "client-output-limit", KV_OUT_BYTES, INT64_MAX);
@@ -155,6 +157,15 @@ static void tune_allocator(void)
     mallopt(M_TOP_PAD, 1 << 20);
 }
 
+/* Lets the library put together as large a command as is allowed. */
+static void set_element_limit(const struct kv_config *config)
+{
+    char bytes[24];
+
+    snprintf(bytes, sizeof(bytes), "%llu", (unsigned long long)config->max_request);
+    setenv("DEMI_ELEMENT_MAX", bytes, 0);
+}
+
 static void announce(const struct kv_config *config)
 {
     bool is_ipv6 = strchr(config->bind, ':') != NULL;
@@ -179,7 +190,7 @@ int main(int argc, char **argv)
                                .max_clients = 10000,
                                .backlog = 511,
                                .max_unsent = 1024 * 1024,
-                               .max_request = 1024 * 1024 * 1024,
+                               .max_request = KV_INPUT_MAX,
                                .limits = {RESP_MAX_BULK, RESP_MAX_ARGS}};
     const char *what;
     int err;
@@ -189,6 +200,7 @@ int main(int argc, char **argv)
     raise_descriptor_limit(&config);
     catch_signals();
     tune_allocator();
+    set_element_limit(&config);
     if ((err = demi_init(NULL)) != 0)
         return fail("demi_init", err);
     if ((err = kv_server_open(&server, &config, &stop_requested, &what)) != 0) {

@@ -15,12 +15,13 @@
 /* A list of arguments longer than this is not kept for the next command. */
 #define KEEP_ARGS 1024
 
+/* What a header of three digits takes. */
+#define SHORT_BYTES 6
+
 void resp_init(struct resp_scan *scan, const struct resp_limits *limits)
 {
     memset(scan, 0, sizeof(*scan));
     scan->limits = limits;
-    scan->left = RESP_UNDECIDED;
-    scan->bulk = RESP_NO_BULK;
 }
 
 void resp_fini(struct resp_scan *scan)
@@ -30,13 +31,12 @@ void resp_fini(struct resp_scan *scan)
     scan->argc = scan->argv_cap = 0;
 }
 
-void resp_restart(struct resp_scan *scan)
+/* Begins the next command; keeps the list's memory, unless a huge command made it huge. */
+static inline void restart(struct resp_scan *scan)
 {
-    if (scan->argv_cap > KEEP_ARGS)
+    if (__builtin_expect(scan->argv_cap > KEEP_ARGS, 0))
         resp_fini(scan);
-    scan->argc = scan->pos = scan->seen = 0;
-    scan->left = RESP_UNDECIDED;
-    scan->bulk = RESP_NO_BULK;
+    scan->argc = scan->pos = 0;
     scan->error = RESP_OK;
 }
 
@@ -45,8 +45,6 @@ static bool reserve_args(struct resp_scan *scan, uint32_t wanted)
     uint32_t cap = scan->argv_cap ? scan->argv_cap : 16;
     struct resp_arg *argv;
 
-    if (wanted <= scan->argv_cap)
-        return true;
     while (cap < wanted)
         cap *= 2;
     argv = realloc(scan->argv, cap * sizeof(*argv));
@@ -54,23 +52,6 @@ static bool reserve_args(struct resp_scan *scan, uint32_t wanted)
         return false;
     scan->argv = argv;
     scan->argv_cap = cap;
-    return true;
-}
-
-bool resp_copy(struct resp_scan *to, const struct resp_scan *from)
-{
-    struct resp_arg *argv;
-    uint32_t cap;
-
-    if (!reserve_args(to, from->argc))
-        return false;
-    argv = to->argv;
-    cap = to->argv_cap;
-    *to = *from;
-    to->argv = argv;
-    to->argv_cap = cap;
-    if (from->argc > 0)
-        memcpy(argv, from->argv, from->argc * sizeof(*argv));
     return true;
 }
 
@@ -108,135 +89,84 @@ void resp_error_text(const struct resp_scan *scan, char text[RESP_ERROR_CHARS])
         snprintf(text, RESP_ERROR_CHARS, "Protocol error: %s", texts[scan->error]);
 }
 
-/*
- * Finds the CR of the header at scan->pos; the byte behind it must be there too. The common header
- * of one or two digits is found without a call.
- */
-static enum resp_status find_header_end(struct resp_scan *scan, const char *buf, uint32_t len,
-                                        enum resp_error too_long, uint32_t *end_out)
+/* Reads a header that is not of the usual kind, or wrong. */
+static __attribute__((noinline)) enum resp_status
+read_any_header(struct resp_scan *scan, char **at, const char *end, char type, int64_t *number)
 {
-    uint32_t have = len - scan->pos;
-    const char *line = buf + scan->pos, *cr;
+    size_t have = (size_t)(end - *at), most = RESP_MAX_LINE + 1;
+    char *line = *at, *cr = memchr(line, '\r', have < most ? have : most);
+    bool counts = type == '*';
 
-    if (have >= 5 && line[2] == '\r')
-        cr = line + 2;
-    else if (have >= 5 && line[3] == '\r')
-        cr = line + 3;
-    else
-        cr = memchr(line + scan->seen, '\r', have - scan->seen);
     if ((cr ? (size_t)(cr - line) : have) > RESP_MAX_LINE)
-        return resp_fail(scan, too_long);
-    if (cr && cr + 1 < buf + len) {
-        scan->seen = 0;
-        *end_out = (uint32_t)(cr - buf);
-        return RESP_COMMAND;
-    }
-    scan->seen = cr ? (uint32_t)(cr - line) : have;
-    scan->need = 1;
-    return RESP_MORE;
-}
-
-/* Reads the number of a header, which has no other spelling. One or two digits are the rule. */
-static inline bool header_number(const char *p, const char *end, int64_t *out)
-{
-    unsigned first = (unsigned char)p[0] - (unsigned)'0';
-    unsigned second = (unsigned char)p[1] - (unsigned)'0';
-
-    if (end - p == 1 && first <= 9) {
-        *out = first;
-        return true;
-    }
-    if (end - p == 2 && first - 1 <= 8 && second <= 9) {
-        *out = first * 10 + second;
-        return true;
-    }
-    return kv_parse_i64(p, (size_t)(end - p), out);
-}
-
-static enum resp_status scan_count(struct resp_scan *scan, const char *buf, uint32_t len)
-{
-    uint32_t end = 0;
-    int64_t count;
-    enum resp_status status = find_header_end(scan, buf, len, RESP_BIG_COUNT_LINE, &end);
-
-    if (status != RESP_COMMAND)
-        return status;
-    if (!header_number(buf + scan->pos + 1, buf + end, &count) || count > scan->limits->max_args)
-        return resp_fail(scan, RESP_BAD_COUNT);
-    scan->left = count > 0 ? (int32_t)count : 0;
-    scan->pos = end + 2;
-    return RESP_COMMAND;
-}
-
-static enum resp_status scan_length(struct resp_scan *scan, const char *buf, uint32_t len)
-{
-    uint32_t end = 0;
-    enum resp_status status = find_header_end(scan, buf, len, RESP_BIG_LENGTH_LINE, &end);
-
-    if (status != RESP_COMMAND)
-        return status;
-    if (buf[scan->pos] != '$') {
-        scan->got = buf[scan->pos];
+        return resp_fail(scan, counts ? RESP_BIG_COUNT_LINE : RESP_BIG_LENGTH_LINE);
+    if (!cr || cr + 1 == end)
+        return RESP_MORE;
+    if (*line != type) {
+        scan->got = *line;
         return resp_fail(scan, RESP_NO_DOLLAR);
     }
-    if (!header_number(buf + scan->pos + 1, buf + end, &scan->bulk) || scan->bulk < 0 ||
-        scan->bulk > scan->limits->max_bulk)
-        return resp_fail(scan, RESP_BAD_LENGTH);
-    scan->pos = end + 2;
+    if (!kv_parse_i64(line + 1, (size_t)(cr - line - 1), number))
+        return resp_fail(scan, counts ? RESP_BAD_COUNT : RESP_BAD_LENGTH);
+    *at = cr + 2;
     return RESP_COMMAND;
 }
 
-static enum resp_status scan_bulk(struct resp_scan *scan, uint32_t len)
+/* Reads the header at *at, and goes behind it. A number of one to three digits is the rule. */
+static inline enum resp_status read_header(struct resp_scan *scan, char **at, const char *end,
+                                           char type, int64_t *number)
 {
-    uint32_t whole = (uint32_t)scan->bulk + RESP_BULK_END_BYTES;
+    unsigned n, digit;
+    char *p = *at;
 
-    if (len - scan->pos < whole) {
-        scan->need = whole - (len - scan->pos);
-        return RESP_MORE;
-    }
-    if (!resp_add_arg(scan, scan->pos, (uint32_t)scan->bulk))
-        return RESP_NO_MEMORY;
-    scan->pos += whole;
-    scan->bulk = RESP_NO_BULK;
-    scan->left--;
+    if (end - p < SHORT_BYTES || *p != type || (n = (unsigned)(p[1] - '0')) - 1 > 8)
+        return read_any_header(scan, at, end, type, number);
+    p += 2;
+    for (int i = 0; i < 2 && (digit = (unsigned)(*p - '0')) <= 9; i++, p++)
+        n = n * 10 + digit;
+    if (*p != '\r')
+        return read_any_header(scan, at, end, type, number);
+    *number = n;
+    *at = p + 2;
     return RESP_COMMAND;
 }
 
-static enum resp_status scan_args(struct resp_scan *scan, const char *buf, uint32_t len)
+/* Finds so many arguments, the first at p. */
+static enum resp_status scan_args(struct resp_scan *scan, char *buf, char *p, const char *end,
+                                  int64_t count)
 {
-    enum resp_status status = RESP_COMMAND;
+    int64_t bulk;
 
-    while (scan->left > 0 && status == RESP_COMMAND) {
-        if (scan->bulk == RESP_NO_BULK)
-            status = scan_length(scan, buf, len);
-        if (status == RESP_COMMAND)
-            status = scan_bulk(scan, len);
+    for (; count > 0; count--) {
+        enum resp_status status = read_header(scan, &p, end, '$', &bulk);
+        if (__builtin_expect(status != RESP_COMMAND, 0))
+            return status;
+        if (bulk < 0 || bulk > scan->limits->max_bulk)
+            return resp_fail(scan, RESP_BAD_LENGTH);
+        if (end - p < bulk + RESP_BULK_END_BYTES)
+            return RESP_MORE;
+        if (!resp_add_arg(scan, (uint32_t)(p - buf), (uint32_t)bulk))
+            return RESP_NO_MEMORY;
+        p += bulk + RESP_BULK_END_BYTES;
     }
-    return status;
+    scan->pos = (uint32_t)(p - buf);
+    return RESP_COMMAND;
 }
 
 enum resp_status resp_scan(struct resp_scan *scan, char *buf, uint32_t len)
 {
-    if (scan->left == RESP_UNDECIDED) {
-        enum resp_status status;
-        if (len == 0) {
-            scan->need = 1;
-            return RESP_MORE;
-        }
-        if (buf[0] != '*')
-            return resp_scan_inline(scan, buf, len);
-        status = scan_count(scan, buf, len);
-        if (status != RESP_COMMAND)
-            return status;
-    }
-    return scan_args(scan, buf, len);
-}
+    char *p = buf;
+    enum resp_status status;
+    int64_t count;
 
-enum resp_status resp_take_outside(struct resp_scan *scan, uint32_t index)
-{
-    if (!resp_add_arg(scan, RESP_OUTSIDE | index, (uint32_t)scan->bulk))
-        return RESP_NO_MEMORY;
-    scan->bulk = RESP_NO_BULK;
-    scan->need = 1;
-    return --scan->left == 0 ? RESP_COMMAND : RESP_MORE;
+    restart(scan);
+    if (len == 0)
+        return RESP_MORE;
+    if (*buf != '*')
+        return resp_scan_inline(scan, buf, len);
+    status = read_header(scan, &p, buf + len, '*', &count);
+    if (status != RESP_COMMAND)
+        return status;
+    if (count > scan->limits->max_args)
+        return resp_fail(scan, RESP_BAD_COUNT);
+    return scan_args(scan, buf, p, buf + len, count);
 }

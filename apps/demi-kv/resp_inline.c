@@ -112,16 +112,13 @@ static enum resp_status split_words(struct resp_scan *scan, char *buf, uint32_t 
 
 enum resp_status resp_scan_inline(struct resp_scan *scan, char *buf, uint32_t len)
 {
-    const char *eol = memchr(buf + scan->seen, '\n', len - scan->seen);
+    const char *eol = memchr(buf, '\n', len);
     uint32_t line = eol ? (uint32_t)(eol - buf) : len;
 
     if (line > RESP_MAX_LINE)
         return resp_fail(scan, RESP_BIG_INLINE);
-    if (!eol) {
-        scan->seen = len;
-        scan->need = 1;
+    if (!eol)
         return RESP_MORE;
-    }
     scan->pos = line + 1;
     return split_words(scan, buf, line > 0 && buf[line - 1] == '\r' ? line - 1 : line);
 }

@@ -63,11 +63,11 @@ static bool grow_by_qd(struct kv_server *server, uint32_t qd)
 
 bool kv_server_add(struct kv_server *server, struct kv_client *c)
 {
-    uint32_t qd = (uint32_t)c->qd;
+    uint32_t most = (uint32_t)(c->qd > c->frame ? c->qd : c->frame);
 
-    if (qd >= server->by_qd_size && !grow_by_qd(server, qd))
+    if (most >= server->by_qd_size && !grow_by_qd(server, most))
         return false;
-    server->by_qd[qd] = c;
+    server->by_qd[c->qd] = server->by_qd[c->frame] = c;
     c->next = server->clients;
     if (c->next)
         c->next->prev = c;
@@ -77,9 +77,17 @@ bool kv_server_add(struct kv_server *server, struct kv_client *c)
     return true;
 }
 
+void kv_server_forget(struct kv_server *server, const struct kv_client *c, int qd)
+{
+    if (server->by_qd[qd] == c)
+        server->by_qd[qd] = NULL;
+}
+
 void kv_server_remove(struct kv_server *server, struct kv_client *c)
 {
-    server->by_qd[c->qd] = NULL;
+    kv_server_forget(server, c, c->qd);
+    if (c->frame >= 0)
+        kv_server_forget(server, c, c->frame);
     if (c->prev)
         c->prev->next = c->next;
     else
@@ -165,7 +173,7 @@ static void dispatch(struct kv_server *server, demi_qresult_t *qr)
     else if (qr->qr_opcode == DEMI_OPC_PUSH)
         kv_client_pushed(c);
     else
-        kv_client_failed(c, qr->qr_qt);
+        kv_client_failed(c, qr->qr_qt, (int)qr->qr_ret);
 }
 
 /* Takes and acts on what is ready; waits at most timeout_ms for the first. 0 or an errno. */

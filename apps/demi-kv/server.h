@@ -50,7 +50,7 @@ struct kv_server {
     uint32_t accepts; /* outstanding */
     bool closing;     /* accepts and reads no more */
 
-    struct kv_client **by_qd; /* qd -> client or NULL */
+    struct kv_client **by_qd; /* qd of a connection or a frame -> client or NULL */
     uint32_t by_qd_size;
     struct kv_client *clients; /* all of them, the newest first */
     uint32_t num_clients;      /* not closed */
@@ -78,5 +78,8 @@ void kv_server_close(struct kv_server *server);
 /* Puts a client into, and takes it from, the table. false without memory. */
 bool kv_server_add(struct kv_server *server, struct kv_client *c);
 void kv_server_remove(struct kv_server *server, struct kv_client *c);
+
+/* Forgets that a descriptor is this client's; it may have been issued again since it was closed. */
+void kv_server_forget(struct kv_server *server, const struct kv_client *c, int qd);
 
 #endif /* KV_SERVER_H */

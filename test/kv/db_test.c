@@ -105,26 +105,6 @@ static void test_set_sizes_across_forms_value_kept(void **state)
     stop(&db);
 }
 
-static void test_set_blob_given_taken_over(void **state)
-{
-    struct kv_value v = {.bytes = {NULL, 0}};
-    struct kv_blob blob;
-    struct kv_entry *e;
-    struct kv_db db;
-
-    (void)state;
-    start(&db);
-    assert_true(kv_blob_create(&blob, 50000));
-    memset(blob.data, 'x', 50000);
-    v.bytes = (struct kv_str){blob.data, 50000};
-    v.blob = &blob;
-    assert_true(kv_db_set(&db, unit_str("k"), &v, KV_EXPIRE_NEVER));
-    assert_null(blob.handle);
-    e = kv_db_find(&db, unit_str("k"));
-    assert_ptr_equal(kv_entry_value(e), v.bytes.p);
-    stop(&db);
-}
-
 /* Stores a bulk string that was received with `others` more bytes; whether it was shared. */
 static bool shares(uint32_t len, uint32_t others)
 {
@@ -406,7 +386,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_set_again_value_replaced),
         cmocka_unit_test(test_set_sizes_across_forms_value_kept),
-        cmocka_unit_test(test_set_blob_given_taken_over),
         cmocka_unit_test(test_set_received_shared_only_when_half),
         cmocka_unit_test(test_append_grows_any_form),
         cmocka_unit_test(test_append_bytes_in_flight_untouched),

@@ -165,6 +165,16 @@ class Server:
         with open(f"/proc/{self.child.pid}/statm", encoding="ascii") as f:
             return int(f.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
+    def peak(self):
+        """The most bytes of memory that were ever in use."""
+        with open(f"/proc/{self.child.pid}/status", encoding="ascii") as f:
+            return int(re.search(r"^VmHWM:\s+(\d+) kB", f.read(), re.M)[1]) * 1024
+
+    def is_watched(self):
+        """Whether ThreadSanitizer keeps four times the memory beside what is used."""
+        with open(f"/proc/{self.child.pid}/maps", encoding="utf-8") as f:
+            return "libtsan" in f.read()
+
     def cpu_seconds(self):
         with open(f"/proc/{self.child.pid}/stat", encoding="ascii") as f:
             fields = f.read().rsplit(")", 1)[1].split()

@@ -465,6 +465,16 @@ def protocol_errors(server):
             pass
 
 
+@test
+def protocol_error_behind_a_large_argument(server):
+    """What is wrong is told although the bytes before it came in many pieces."""
+    for size in (100, 40000, 400000, 3 << 20):
+        with server.client() as c:
+            c.send(encode("PING") + b"*3\r\n$3\r\nSET\r\n$%d\r\n" % size + b"x" * size)
+            c.send(b"\r\n!bad\r\n")
+            equal(c.rest(), b"+PONG\r\n-ERR Protocol error: expected '$', got '!'\r\n")
+
+
 @test(ours=True)
 def too_many_arguments(server):
     with server.client() as c:
@@ -576,6 +586,51 @@ def value_of_64_mib(server):
         equal(c.call("GET", "huge") == value + b"x", True)
         equal(c.call("DEL", "huge"), 1)
         assert slowest < 5, f"another client waited {slowest:.1f} s"
+
+
+@test(ours=True)
+def large_value_is_in_memory_once(server):
+    """Not twice, not even while it arrives or with an option behind it."""
+    if server.is_watched():
+        return "ThreadSanitizer takes more memory than the value"
+    size = 64 << 20
+    for options in ([], ["EX", "1000"]):
+        with own_server(server.child.args[0]) as fresh, fresh.client() as c:
+            before = fresh.resident()
+            equal(c.call("SET", "once", bytes(size), *options), OK)
+            peak = fresh.peak() - before
+            assert size <= peak < size * 1.3, f"{peak} bytes for a value of {size}"
+    return None
+
+
+@test(ours=True)
+def announced_value_takes_no_memory(server):
+    """A peer gets memory for what it sends, not for what it says that it will send."""
+    with own_server(server.child.args[0]) as fresh, fresh.client() as c:
+        c.call("PING")
+        before = fresh.resident()
+        slow = [fresh.client() for _ in range(100)]
+        for each in slow:
+            each.send(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$400000000\r\n")
+        for _ in range(20):
+            for each in slow:
+                each.send(b"x")
+            c.call("PING")
+        grown = fresh.resident() - before
+        assert grown < 16 << 20, f"the server grew by {grown} bytes"
+        for each in slow:
+            each.close()
+
+
+@test(ours=True)
+def command_over_the_buffer_limit_is_refused(server):
+    with own_server(server.child.args[0], "--client-query-buffer-limit", "1mb") as small:
+        with small.client() as c:
+            equal(c.call("SET", "k", b"v" * 1000000), OK)
+            c.send(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1048577\r\n")
+            equal(c.rest(), b"-OOM out of memory\r\n")
+        with small.client() as c:
+            equal(c.call("STRLEN", "k"), 1000000)
 
 
 @test
