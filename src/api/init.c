@@ -306,6 +306,7 @@ static void end_all(void)
         dk_instance_destroy(state.instances[i]);
     dk_connect_destroy_all();
     free_tables();
+    dk_buf_trim();
     dk_heap_trim();
     dk_stats_close();
     dk_thread_detach_all();

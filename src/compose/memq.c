@@ -11,6 +11,7 @@
 #include "core/instance.h"
 #include "core/taker.h"
 #include "core/wait.h"
+#include "mem/buf_now.h"
 #include "mem/watch.h"
 
 #include <errno.h>
@@ -265,7 +266,7 @@ static bool memq_pop_now(struct dk_queue *q, demi_sgarray_t *sga_out)
     m->head = (head + 1) & m->mask;
     m->count--;
     buf->app_refs++;
-    sga_out->sga_buf = (void *)(uintptr_t)((uint64_t)buf->gen << 32 | buf->number);
+    sga_out->sga_buf = dk_buf_handle_now(buf);
     sga_out->sga_numsegs = 1;
     copy_first(sga_out->sga_segs, e->segs);
     memset(&sga_out->sga_addr, 0, sizeof(sga_out->sga_addr));

@@ -15,6 +15,9 @@
  * An element made of several objects is a chain of buffers by `more`: the first has the handle and
  * the counts, and the others go with it.
  *
+ * A few small buffers whose last hold is gone keep their memory for the next of that size: spares.
+ * Their objects are marked as those in the cache of a thread are.
+ *
  * Descriptors (struct dk_buf) live in a table that neither moves nor shrinks. The application sees
  * a handle {generation, index}: a handle that was freed, or garbage, is recognised without touching
  * memory that may be gone. Invariant: app_refs <= refs; a descriptor on the free list has refs == 0
@@ -48,10 +51,13 @@ struct dk_buf {
         };
         uint64_t life;
     };
+    uint32_t number; /* index + 1: high half of the handle, as gen is the low one */
     uint32_t refs;
-    uint32_t number; /* index + 1: low half of the handle */
     uint8_t *data;
-    uint8_t *end;        /* data and what may be used behind it */
+    union {
+        uint8_t *end;              /* data and what may be used behind it */
+        struct dk_buf *next_spare; /* of a spare */
+    };
     struct dk_buf *more; /* of the same element, or NULL */
     union {
         struct dk_buf *next_free; /* refs == 0 */
@@ -61,11 +67,28 @@ struct dk_buf {
     uint8_t kind;     /* enum dk_buf_kind */
     uint8_t peer_len; /* bytes of the sender's address kept behind the end, 0: none */
     uint8_t shared;   /* it was cloned once: others may hold the same bytes */
+    uint8_t depth;    /* of a spare: how many there are from it on */
+    uint8_t *ref;     /* of a spare: the byte of its object, see superblock.h */
 } __attribute__((aligned(64)));
 
 /* The table; dk_bufs_used entries have been used so far. */
 DK_HIDDEN extern struct dk_buf *dk_bufs;
 DK_HIDDEN extern uint32_t dk_bufs_used;
+
+#define DK_BUF_SPARE_BYTES ((size_t)320) /* with a spare's object of this size or less */
+#define DK_BUF_SPARES      8             /* of one size class */
+
+struct dk_buf_pool {
+    struct dk_lock lock;
+    uint64_t *in_use; /* descriptors; where other processes read it */
+    uint64_t seed;
+    struct dk_buf *unused;
+};
+
+DK_HIDDEN extern struct dk_buf_pool dk_buf_pool;
+
+/* By size class; the pool holds each once. Guarded by its lock. */
+DK_HIDDEN extern struct dk_buf *dk_buf_spares[DK_BUF_SPARE_BYTES / 16 + 1];
 
 /* Allocates a buffer of size bytes (1 to UINT32_MAX) with refs == 1 and app_refs == 0; `behind`
  * bytes more follow its end. NULL without memory. */
@@ -114,26 +137,26 @@ static inline void dk_buf_put(struct dk_buf *buf)
 /* Turns one hold of the library into one of the application; returns its handle. */
 static inline void *dk_buf_lend(struct dk_buf *buf)
 {
-    uint64_t gen;
+    uint32_t gen;
     if (dk_mt()) {
-        gen = __atomic_add_fetch(&buf->life, 1, __ATOMIC_ACQ_REL) >> 32;
+        gen = (uint32_t)(__atomic_add_fetch(&buf->life, 1, __ATOMIC_ACQ_REL) >> 32);
     } else {
         buf->app_refs++;
         gen = buf->gen;
     }
-    return (void *)(uintptr_t)(gen << 32 | buf->number);
+    return (void *)(uintptr_t)((uint64_t)buf->number << 32 | gen);
 }
 
 /* Returns the buffer of a handle that the application holds, or NULL. */
 static inline struct dk_buf *dk_buf_from_handle(const void *handle)
 {
     uint64_t h = (uintptr_t)handle;
-    uint32_t index = (uint32_t)h - 1;
+    uint32_t index = (uint32_t)(h >> 32) - 1;
     if (dk_unlikely(index >= __atomic_load_n(&dk_bufs_used, __ATOMIC_ACQUIRE)))
         return NULL;
     struct dk_buf *buf = &dk_bufs[index];
     uint64_t life = __atomic_load_n(&buf->life, __ATOMIC_RELAXED);
-    return dk_likely(life >> 32 == h >> 32 && (uint32_t)life != 0) ? buf : NULL;
+    return dk_likely(life >> 32 == (uint32_t)h && (uint32_t)life != 0) ? buf : NULL;
 }
 
 /*
@@ -146,6 +169,9 @@ int dk_buf_app_put(const void *handle);
  * returns it. */
 void dk_buf_set_peer(struct dk_buf *buf, const struct sockaddr *peer, socklen_t len);
 const struct sockaddr *dk_buf_peer(const struct dk_buf *buf, socklen_t *len_out);
+
+/* Gives the memory of spares back to the heap. */
+void dk_buf_trim(void);
 
 /* Buffers in use, process-wide. */
 uint32_t dk_buf_in_use(void);

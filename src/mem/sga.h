@@ -62,12 +62,12 @@ static inline int dk_sga_check(const demi_sgarray_t *sga, struct dk_buf **buf_ou
 static inline bool dk_sga_fast_buf(const demi_sgarray_t *sga, struct dk_buf **buf_out)
 {
     uint64_t handle = (uintptr_t)sga->sga_buf;
-    uint32_t index = (uint32_t)handle - 1; /* of NULL: past the end */
+    uint32_t index = (uint32_t)(handle >> 32) - 1; /* of NULL: past the end */
     if (dk_unlikely(sga->sga_numsegs != 1 || index >= dk_bufs_used))
         return false;
     *buf_out = &dk_bufs[index];
     return dk_likely(
-        (*buf_out)->gen == (uint32_t)(handle >> 32) &&
+        (*buf_out)->gen == (uint32_t)handle &&
         dk_buf_covers(*buf_out, sga->sga_segs[0].sgaseg_buf, sga->sga_segs[0].sgaseg_len));
 }
 

@@ -72,6 +72,56 @@ static void test_buf_freed_by_the_application_lives_while_the_library_holds_it(v
     assert_int_equal(dk_buf_in_use(), before);
 }
 
+static void test_buf_memory_of_a_freed_one_is_nobodys_until_the_next_of_that_size(void **state)
+{
+    (void)state;
+    struct dk_heap_object object;
+    for (size_t size = 1; size < 400; size += 13) {
+        struct dk_buf *bufs[2 * DK_BUF_SPARES];
+        const uint32_t before = dk_buf_in_use();
+        for (int i = 0; i < 2 * DK_BUF_SPARES; i++) {
+            bufs[i] = dk_buf_alloc(size, 0);
+            assert_true(dk_buf_bytes(bufs[i]) == size);
+            assert_true(dk_heap_find(bufs[i]->data, &object));
+            assert_true(object.usable >= size);
+            for (int j = 0; j < i; j++)
+                assert_ptr_not_equal(bufs[j]->data, bufs[i]->data);
+            memset(bufs[i]->data, i, size);
+        }
+        for (int i = 0; i < 2 * DK_BUF_SPARES; i++)
+            for (size_t j = 0; j < size; j++)
+                assert_int_equal(bufs[i]->data[j], i);
+        for (int i = 0; i < 2 * DK_BUF_SPARES; i++) {
+            const uint8_t *data = bufs[i]->data;
+            dk_buf_put(bufs[i]);
+            assert_false(dk_heap_find(data, &object));
+        }
+        assert_int_equal(dk_buf_in_use(), before);
+    }
+    dk_buf_trim();
+    dk_heap_trim();
+}
+
+static void test_buf_spare_has_nothing_of_the_one_before(void **state)
+{
+    (void)state;
+    const struct sockaddr_in peer = {.sin_family = AF_INET, .sin_port = 7};
+    socklen_t len;
+    struct dk_buf *buf = dk_buf_alloc(100, DK_BUF_PEER_BYTES);
+    dk_buf_set_peer(buf, (const struct sockaddr *)&peer, sizeof peer);
+    struct dk_buf *alias = dk_buf_alias(buf);
+    dk_buf_put(alias);
+    dk_buf_put(buf);
+    for (int i = 0; i < 2; i++) {
+        struct dk_buf *next = dk_buf_alloc(96 + (size_t)i, DK_BUF_PEER_BYTES);
+        assert_true(dk_buf_bytes(next) == 96 + (size_t)i);
+        assert_null(dk_buf_peer(next, &len));
+        assert_true(dk_buf_is_exclusive(next));
+        assert_int_equal(next->app_refs, 0);
+        dk_buf_put(next);
+    }
+}
+
 static void test_buf_alias_has_its_own_handle_and_shares_memory(void **state)
 {
     (void)state;
@@ -258,6 +308,8 @@ int main(void)
         cmocka_unit_test(test_buf_every_size_has_room_and_is_counted),
         cmocka_unit_test(test_buf_handle_is_good_exactly_while_lent),
         cmocka_unit_test(test_buf_freed_by_the_application_lives_while_the_library_holds_it),
+        cmocka_unit_test(test_buf_memory_of_a_freed_one_is_nobodys_until_the_next_of_that_size),
+        cmocka_unit_test(test_buf_spare_has_nothing_of_the_one_before),
         cmocka_unit_test(test_buf_alias_has_its_own_handle_and_shares_memory),
         cmocka_unit_test(test_buf_generations_differ_over_many_reuses),
         cmocka_unit_test(test_buf_handle_that_is_garbage_is_refused),

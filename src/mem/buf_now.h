@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the shortest path does with buffers, for each element. A function whose name ends in _now
+ * may be called only while !dk_mt().
+ */
+#ifndef DK_MEM_BUF_NOW_H
+#define DK_MEM_BUF_NOW_H
+
+#include "mem/buf.h"
+#include "mem/superblock.h"
+
+#include <string.h>
+
+/* As dk_buf_is_exclusive. false: ask that. */
+static inline bool dk_buf_is_exclusive_now(const struct dk_buf *buf)
+{
+    const uint8_t *p = buf->data;
+    if (dk_unlikely(buf->refs != 1 || buf->shared || buf->more))
+        return false;
+    const struct dk_superblock *sb = dk_superblock_by_slice[(uintptr_t)p >> DK_SLICE_SHIFT];
+    uint64_t index = dk_object_index(sb, (uint64_t)(p - sb->start));
+    return dk_likely(*dk_object_ref(sb, index) == DK_REF_ONE);
+}
+
+/* Takes buf, the first spare of a class, for size bytes; the pool is locked. Its hold on it becomes
+ * the caller's. */
+static inline void dk_buf_take_spare(struct dk_buf *buf, size_t size, size_t size_class)
+{
+    dk_buf_spares[size_class] = buf->next_spare;
+    ++*dk_buf_pool.in_use;
+    __atomic_store_n(buf->ref, DK_REF_ONE, __ATOMIC_RELAXED);
+    buf->end = buf->data + size;
+}
+
+/* As dk_buf_alloc, of a spare; NULL where there is none. */
+static inline struct dk_buf *dk_buf_alloc_now(uint32_t size, uint32_t behind)
+{
+    if (dk_unlikely(size > DK_BUF_SPARE_BYTES - behind))
+        return NULL;
+    uint32_t size_class = dk_class_of_small(size + behind);
+    struct dk_buf *buf = dk_buf_spares[size_class];
+    if (dk_likely(buf != NULL))
+        dk_buf_take_spare(buf, size, size_class);
+    return buf;
+}
+
+/* The handle of a buffer that the application holds. */
+static inline void *dk_buf_handle_now(const struct dk_buf *buf)
+{
+    void *handle;
+    memcpy(&handle, &buf->gen, sizeof(handle));
+    return handle;
+}
+
+/* Ends the only hold that the application has on a buffer. true: it was the last of all, and the
+ * caller frees it. */
+static inline bool dk_buf_app_end_now(struct dk_buf *buf)
+{
+    buf->app_refs = 0;
+    buf->gen++;
+    return --buf->refs == 0;
+}
+
+#endif /* DK_MEM_BUF_NOW_H */
