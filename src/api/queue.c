@@ -122,11 +122,7 @@ int demi_close(int qd)
     int r = enter(qd, &q);
     if (r < 0)
         return dk_public(r);
-    /* Of two threads that close it, one does. */
-    uint8_t open = DK_QUEUE_OPEN;
-    if (__atomic_compare_exchange_n(&q->state, &open, DK_QUEUE_CLOSED, false, __ATOMIC_ACQ_REL,
-                                    __ATOMIC_RELAXED)) {
-        q->fast_inst = DK_NO_INSTANCE;
+    if (dk_queue_set_closed(q)) {
         q->ops->close(q);
         dk_taker_queue_closed(q);
     } else {

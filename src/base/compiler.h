@@ -14,4 +14,7 @@
 /* Of what the library's own loadable modules call (src/demikernel.map, DEMIKERNEL_PRIVATE). */
 #define DK_EXPORT __attribute__((visibility("default")))
 
+/* The compiler forgets what it knows of a pointer: it keeps no value that it computed from it. */
+#define dk_forget(p) __asm__ volatile("" : "+r"(p))
+
 #endif /* DK_BASE_COMPILER_H */

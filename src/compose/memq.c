@@ -325,7 +325,7 @@ static void memq_rest(struct dk_queue *q)
 static bool memq_idle(struct dk_queue *q)
 {
     const struct memq *m = q->impl;
-    return m->count == 0 && !m->write_ended && !m->read_ended && !m->closed;
+    return m->count == 0 && m->room != 0;
 }
 
 static int memq_cancel(struct dk_queue *q, struct dk_op *op, demi_qtoken_t token)

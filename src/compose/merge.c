@@ -267,8 +267,7 @@ static bool merge_push_now(struct dk_queue *q, const demi_sgarray_t *sga, struct
 {
     struct merge *m = q->impl;
     struct dk_queue *one = m->sides[0].q, *two = m->sides[1].q;
-    if (dk_unlikely(!dk_queue_is_open(one) || !dk_queue_is_open(two) ||
-                    !one->push_now(one, sga, buf)))
+    if (dk_unlikely(!one->push_now(one, sga, buf)))
         return false;
     if (dk_likely(two->push_now(two, sga, buf)))
         return true;
@@ -279,8 +278,7 @@ static bool merge_push_now(struct dk_queue *q, const demi_sgarray_t *sga, struct
 static bool pop_side_now(struct merge *m, uint32_t i, demi_sgarray_t *sga_out)
 {
     struct dk_queue *q = m->sides[i].q;
-    if (m->sides[i].ended || dk_queue_has_returned(q) || !dk_queue_is_open(q) || !q->ops->pop_now ||
-        !q->ops->pop_now(q, sga_out))
+    if (dk_unlikely(m->sides[i].ended || !q->take_now(q, sga_out)))
         return false;
     m->turn = 1 - i;
     return true;

@@ -99,10 +99,7 @@ static inline int dk_operator_forward(struct dk_operator *o, struct dk_op *op,
 /* On the shortest path: the source's next element, if it has one at once. */
 static inline bool dk_operator_take_now(const struct dk_operator *o, demi_sgarray_t *sga_out)
 {
-    struct dk_queue *source = o->source;
-    return dk_likely(source->ops->pop_now && !dk_queue_has_returned(source) &&
-                     dk_queue_is_open(source)) &&
-           source->ops->pop_now(source, sga_out);
+    return dk_likely(o->source->take_now(o->source, sga_out));
 }
 
 /* On the shortest path: whether a pop may be served before those that wait. None waits. */
@@ -115,8 +112,7 @@ static inline bool dk_operator_may_pop_now(const struct dk_operator *o)
 static inline bool dk_operator_push_now(const struct dk_operator *o, const demi_sgarray_t *sga,
                                         struct dk_buf *buf)
 {
-    struct dk_queue *source = o->source;
-    return dk_likely(dk_queue_is_open(source)) && source->push_now(source, sga, buf);
+    return dk_likely(o->source->push_now(o->source, sga, buf));
 }
 
 #endif /* DK_COMPOSE_OPERATOR_H */

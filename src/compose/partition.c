@@ -346,7 +346,7 @@ static int output_getsockopt(struct dk_queue *q, int level, int name, void *val,
 static bool output_push_now(struct dk_queue *q, const demi_sgarray_t *sga, struct dk_buf *buf)
 {
     struct dk_queue *source = ((struct output *)q->impl)->p->source;
-    return dk_queue_is_open(source) && source->push_now(source, sga, buf);
+    return source->push_now(source, sga, buf);
 }
 
 /* Deals out until this output's turn comes, as long as the source has elements at once. */
@@ -364,8 +364,7 @@ static bool output_pop_now(struct dk_queue *q, demi_sgarray_t *sga_out)
         dequeue(o, sga_out);
         return true;
     }
-    while (p->full == 0 && !p->ended && !dk_queue_has_returned(source) && source->ops->pop_now &&
-           dk_queue_is_open(source) && source->ops->pop_now(source, sga_out)) {
+    while (p->full == 0 && !p->ended && source->take_now(source, sga_out)) {
         struct output *to = choose(p, sga_out);
         if (to == o)
             return true;

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sort (sort.h): a binary heap of elements with their numbers of arrival.
+ * sort (sort.h): a list of the elements that arrived in order, and a binary heap of the others.
  *
- * Invariant: no element comes before its parent, (i - 1) / 2, by fn and then by number.
+ * Most elements of most programs arrive in order, or are equal: those cost one comparison. The next
+ * element is the first of the list or of the heap, whichever comes before the other.
+ *
+ * Invariants: no element of the list comes before the one that it follows, and no element of the
+ * heap before its parent, (i - 1) / 2: by fn, and of equals by the number of arrival. There are
+ * never more entries than elements may wait, and the heap has room for all.
  */
 #include "compose/sort.h"
 
@@ -16,24 +21,33 @@
 #define FIRST_ROOM 16u
 
 struct entry {
+    struct entry *next; /* of the list, or of those that are free */
     uint64_t number;
     demi_sgarray_t sga;
+};
+
+/* Entries stay where they are while there is an element in them. */
+struct batch {
+    struct batch *next;
+    struct entry entries[];
 };
 
 struct sort {
     struct dk_operator op;
     demi_sort_fn fn;
     void *arg;
-    uint32_t max;
-    uint32_t count, room;
     uint64_t next_number;
+    struct entry *first, *last; /* the list; last is of no meaning while first is NULL */
+    struct entry *unused;
+    uint32_t heaped;
+    uint32_t room, max;    /* entries, and how many there may be */
     bool ended;            /* the source's end was seen */
-    struct entry **heap;   /* owned, room pointers; the first count are elements */
-    struct entry *entries; /* owned, room of them; heap[count..] are those that are free */
+    struct entry **heap;   /* owned, room pointers; the first `heaped` are elements */
+    struct batch *batches; /* owned, room entries */
 };
 
 /* Whether a is popped before b. */
-static bool before(const struct sort *s, const struct entry *a, const struct entry *b)
+static inline bool before(const struct sort *s, const struct entry *a, const struct entry *b)
 {
     int order = s->fn(&a->sga, &b->sga, s->arg);
     return order < 0 || (order == 0 && a->number < b->number);
@@ -51,8 +65,8 @@ static void sift_up(struct sort *s, uint32_t i, struct entry *entry)
 static void sift_down(struct sort *s, struct entry *entry)
 {
     uint32_t i = 0;
-    for (uint32_t child; (child = 2 * i + 1) < s->count; i = child) {
-        if (child + 1 < s->count && before(s, s->heap[child + 1], s->heap[child]))
+    for (uint32_t child; (child = 2 * i + 1) < s->heaped; i = child) {
+        if (child + 1 < s->heaped && before(s, s->heap[child + 1], s->heap[child]))
             child++;
         if (!before(s, s->heap[child], entry))
             break;
@@ -61,50 +75,115 @@ static void sift_down(struct sort *s, struct entry *entry)
     s->heap[i] = entry;
 }
 
-/* Makes room for one more. Entries move, so that all pointers are made anew. */
+static void free_entry(struct sort *s, struct entry *entry)
+{
+    entry->next = s->unused;
+    s->unused = entry;
+}
+
+static bool is_full(const struct sort *s)
+{
+    return !s->unused && s->room == s->max;
+}
+
+static bool is_empty(const struct sort *s)
+{
+    return !s->first && s->heaped == 0;
+}
+
+/* Makes as many entries as there are, if so many may be, and a heap with room for all. */
 static bool grow(struct sort *s)
 {
-    uint32_t room = s->room ? s->room * 2 : FIRST_ROOM;
-    struct entry *entries = dk_heap_malloc(room * sizeof(*entries));
-    struct entry **heap = dk_heap_malloc(room * sizeof(struct entry *));
-    if (!entries || !heap) {
-        if (entries)
-            dk_heap_free(entries);
+    uint32_t n = s->room ? s->room : FIRST_ROOM;
+    if (n > s->max - s->room)
+        n = s->max - s->room;
+    struct entry **heap = dk_heap_malloc((s->room + n) * sizeof(struct entry *));
+    struct batch *batch = heap ? dk_heap_malloc(sizeof(*batch) + n * sizeof(struct entry)) : NULL;
+    if (!batch) {
         if (heap)
             dk_heap_free(heap);
         return false;
     }
-    for (uint32_t i = 0; i < s->count; i++)
-        entries[i] = *s->heap[i];
-    for (uint32_t i = 0; i < room; i++)
-        heap[i] = &entries[i];
-    if (s->room) {
-        dk_heap_free(s->entries);
+    for (uint32_t i = 0; i < s->heaped; i++)
+        heap[i] = s->heap[i];
+    if (s->heap)
         dk_heap_free(s->heap);
-    }
-    s->entries = entries;
     s->heap = heap;
-    s->room = room;
+    batch->next = s->batches;
+    s->batches = batch;
+    s->room += n;
+    for (uint32_t i = n; i-- > 0;)
+        free_entry(s, &batch->entries[i]);
     return true;
 }
 
-/* The element in heap[count] has arrived. */
-static void arrive(struct sort *s)
+/* The last of the list is to come before the element that has arrived. */
+static inline bool is_in_order(const struct sort *s, const struct entry *entry)
 {
-    struct entry *entry = s->heap[s->count];
-    entry->number = s->next_number++;
     struct dk_function_scope scope = dk_function_enter();
-    sift_up(s, s->count++, entry);
+    int order = s->fn(&s->last->sga, &entry->sga, s->arg);
     dk_function_leave(scope);
+    return order <= 0;
+}
+
+static __attribute__((noinline)) void arrive_out_of_order(struct sort *s, struct entry *entry)
+{
+    struct dk_function_scope scope = dk_function_enter();
+    sift_up(s, s->heaped++, entry);
+    dk_function_leave(scope);
+}
+
+/* The element in the first free entry has arrived. */
+static inline void arrive(struct sort *s)
+{
+    struct entry *entry = s->unused;
+    s->unused = entry->next;
+    entry->next = NULL;
+    entry->number = s->next_number++;
+    if (!s->first) {
+        s->first = s->last = entry;
+    } else if (dk_likely(is_in_order(s, entry))) {
+        s->last->next = entry;
+        s->last = entry;
+    } else {
+        arrive_out_of_order(s, entry);
+    }
+}
+
+/* Takes the next entry out when some are in the heap. */
+static __attribute__((noinline)) struct entry *choose(struct sort *s)
+{
+    struct entry *first = s->first, *best = s->heap[0];
+    struct dk_function_scope scope = dk_function_enter();
+    if (first && before(s, first, best)) {
+        s->first = first->next;
+        best = first;
+    } else {
+        struct entry *last = s->heap[--s->heaped];
+        sift_down(s, last);
+    }
+    dk_function_leave(scope);
+    return best;
+}
+
+static inline void take_best(struct sort *s, demi_sgarray_t *sga_out)
+{
+    struct entry *best = s->first;
+    if (dk_likely(s->heaped == 0))
+        s->first = best->next;
+    else
+        best = choose(s);
+    dk_sga_copy_all(sga_out, &best->sga);
+    free_entry(s, best);
 }
 
 /* Takes all that the source has, as far as there is room: what the last take came to. */
 static int collect(struct sort *s)
 {
-    while (s->count < s->max && !s->ended) {
-        if (s->count == s->room && !grow(s))
+    while (!is_full(s) && !s->ended) {
+        if (!s->unused && !grow(s))
             return -ENOMEM; /* the element stays in the source */
-        int r = dk_operator_take(&s->op, &s->heap[s->count]->sga);
+        int r = dk_operator_take(&s->op, &s->unused->sga);
         if (r != DK_TAKE_ELEMENT)
             return r;
         arrive(s);
@@ -112,25 +191,12 @@ static int collect(struct sort *s)
     return s->ended ? DK_TAKE_END : DK_TAKE_NONE;
 }
 
-static void take_best(struct sort *s, demi_sgarray_t *sga_out)
-{
-    struct entry *best = s->heap[0];
-    struct entry *last = s->heap[--s->count];
-    struct dk_function_scope scope = dk_function_enter();
-    sift_down(s, last);
-    dk_function_leave(scope);
-    s->heap[s->count] = best; /* free */
-    dk_sga_copy_all(sga_out, &best->sga);
-}
-
 static int sort_next(struct dk_operator *o, demi_sgarray_t *sga_out)
 {
     struct sort *s = (struct sort *)o;
     int r = collect(s);
     s->ended |= r == DK_TAKE_END;
-    if (r < 0 && (r != -ENOMEM || s->count == 0))
-        return r;
-    if (s->count == 0)
+    if ((r < 0 && r != -ENOMEM) || is_empty(s))
         return r;
     if (r == DK_TAKE_NONE)
         dk_taker_rest(o->source); /* there is an element: no wake-up is needed */
@@ -141,20 +207,28 @@ static int sort_next(struct dk_operator *o, demi_sgarray_t *sga_out)
 static bool sort_keeps(const struct dk_operator *o)
 {
     const struct sort *s = (const struct sort *)o;
-    return s->count > 0 || s->ended;
+    return !is_empty(s) || s->ended;
 }
 
-/* Serves a pop when all that the source has can be had at once. */
+/* Serves a pop when all that the source has, as far as there is room, can be had at once. */
 static bool sort_pop_now(struct dk_queue *q, demi_sgarray_t *sga_out)
 {
     struct sort *s = q->impl;
     if (dk_unlikely(!dk_operator_may_pop_now(&s->op)))
         return false;
-    while (s->count < s->max && s->count < s->room &&
-           dk_operator_take_now(&s->op, &s->heap[s->count]->sga))
+    do {
+        if (dk_unlikely(!s->unused)) {
+            if (!is_full(s))
+                return false;
+            break;
+        }
+        if (dk_unlikely(!dk_operator_take_now(&s->op, &s->unused->sga))) {
+            if (is_empty(s) || !(s->ended || dk_queue_is_idle(s->op.source)))
+                return false;
+            break;
+        }
         arrive(s);
-    if (s->count == 0 || (s->count < s->max && !s->ended && !dk_queue_is_idle(s->op.source)))
-        return false;
+    } while (dk_unlikely(!dk_queue_is_drained(s->op.source)));
     take_best(s, sga_out);
     return true;
 }
@@ -165,25 +239,36 @@ static int by_arrival(const void *a, const void *b)
     return (x->number > y->number) - (x->number < y->number);
 }
 
+/* Moves the elements of the list to the end of the heap's array: no heap any more. */
+static void gather(struct sort *s)
+{
+    for (; s->first; s->first = s->first->next)
+        s->heap[s->heaped++] = s->first;
+}
+
 /* Gives the element that arrived last back first: each goes to the head. */
 static void sort_give_back(struct dk_operator *o)
 {
     struct sort *s = (struct sort *)o;
-    if (s->count > 1)
-        qsort(s->heap, s->count, sizeof(struct entry *), by_arrival);
-    while (s->count > 0)
-        dk_queue_return(o->source, &s->heap[--s->count]->sga);
+    gather(s);
+    if (s->heaped > 1)
+        qsort(s->heap, s->heaped, sizeof(struct entry *), by_arrival);
+    while (s->heaped > 0)
+        dk_queue_return(o->source, &s->heap[--s->heaped]->sga);
 }
 
 static void sort_free(struct dk_operator *o)
 {
     struct sort *s = (struct sort *)o;
-    for (uint32_t i = 0; i < s->count; i++)
-        dk_sga_free(&s->heap[i]->sga);
-    if (s->room) {
-        dk_heap_free(s->entries);
-        dk_heap_free(s->heap);
+    gather(s);
+    while (s->heaped > 0)
+        dk_sga_free(&s->heap[--s->heaped]->sga);
+    for (struct batch *batch = s->batches, *next; batch; batch = next) {
+        next = batch->next;
+        dk_heap_free(batch);
     }
+    if (s->heap)
+        dk_heap_free(s->heap);
 }
 
 static const struct dk_operator_kind sort_kind = {

@@ -15,19 +15,20 @@
 
 struct dk_function_scope {
     struct dk_instance *fast;
+    struct dk_thread *self;
 };
 
 static inline struct dk_function_scope dk_function_enter(void)
 {
-    struct dk_function_scope scope = {dk_fast_get()};
+    struct dk_function_scope scope = {dk_fast_get(), dk_thread_self};
     dk_fast_set(NULL);
-    dk_thread_self->in_function = true;
+    scope.self->in_function = true;
     return scope;
 }
 
 static inline void dk_function_leave(struct dk_function_scope scope)
 {
-    dk_thread_self->in_function = false;
+    scope.self->in_function = false;
     dk_fast_set(scope.fast);
 }
 

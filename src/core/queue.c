@@ -87,10 +87,18 @@ static bool never_pop_now(struct dk_queue *q, demi_sgarray_t *sga_out)
     return false;
 }
 
+static bool is_closing(const struct dk_queue *q)
+{
+    return __atomic_load_n(&q->fast_inst, __ATOMIC_RELAXED) == DK_NO_INSTANCE;
+}
+
 void dk_queue_set_pop_now(struct dk_queue *q)
 {
-    bool plain = !dk_queue_taker(q) && !dk_queue_has_returned(q) && q->ops->pop_now;
-    __atomic_store_n(&q->pop_now, plain ? q->ops->pop_now : never_pop_now, __ATOMIC_RELAXED);
+    bool plain = q->ops->pop_now && !dk_queue_has_returned(q) && !is_closing(q);
+    bool claimed = dk_queue_taker(q) != NULL;
+    __atomic_store_n(&q->take_now, plain ? q->ops->pop_now : never_pop_now, __ATOMIC_RELAXED);
+    __atomic_store_n(&q->pop_now, plain && !claimed ? q->ops->pop_now : never_pop_now,
+                     __ATOMIC_RELAXED);
 }
 
 int dk_queue_create(struct dk_queue **q_out, struct dk_instance *inst,
@@ -105,8 +113,9 @@ int dk_queue_create(struct dk_queue **q_out, struct dk_instance *inst,
     q->impl = impl;
     q->gen++;
     q->anywhere = anywhere;
-    q->fast_inst = inst;
-    q->push_now = ops->push_now ? ops->push_now : never_push_now;
+    __atomic_store_n(&q->fast_inst, inst, __ATOMIC_RELAXED);
+    __atomic_store_n(&q->push_now, ops->push_now ? ops->push_now : never_push_now,
+                     __ATOMIC_RELAXED);
     q->taker = NULL;
     q->num_returned = 0;
     dk_list_init(&q->returned);
@@ -142,10 +151,16 @@ void dk_queue_gone(struct dk_queue *q)
     dk_queue_put(q);
 }
 
-void dk_queue_set_closed(struct dk_queue *q)
+bool dk_queue_set_closed(struct dk_queue *q)
 {
-    q->fast_inst = DK_NO_INSTANCE;
-    __atomic_store_n(&q->state, DK_QUEUE_CLOSED, __ATOMIC_RELEASE);
+    uint8_t open = DK_QUEUE_OPEN;
+    if (!__atomic_compare_exchange_n(&q->state, &open, DK_QUEUE_CLOSED, false, __ATOMIC_ACQ_REL,
+                                     __ATOMIC_RELAXED))
+        return false;
+    __atomic_store_n(&q->fast_inst, DK_NO_INSTANCE, __ATOMIC_RELAXED);
+    __atomic_store_n(&q->push_now, never_push_now, __ATOMIC_RELAXED);
+    dk_queue_set_pop_now(q);
+    return true;
 }
 
 void dk_queue_for_each(struct dk_instance *inst, void (*fn)(struct dk_queue *q, void *arg),

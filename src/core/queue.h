@@ -68,7 +68,8 @@ struct dk_queue_ops {
     int (*claim)(struct dk_queue *q, struct dk_taker *t);
     int (*take)(struct dk_queue *q, demi_sgarray_t *sga_out);
     void (*rest)(struct dk_queue *q);
-    /* Whether a take would certainly find nothing; called only while !dk_mt(). NULL: not known. */
+    /* Whether a take would certainly find nothing; called only while !dk_mt(). NULL: not known; not
+     * where there is a pop_now. */
     bool (*idle)(struct dk_queue *q);
     /* Of an operator: the queues that it stands over, at most two; returns how many. NULL: it
      * stands over none. */
@@ -100,7 +101,10 @@ struct dk_queue {
     bool (*push_now)(struct dk_queue *q, const demi_sgarray_t *sga, struct dk_buf *buf);
     bool (*pop_now)(struct dk_queue *q, demi_sgarray_t *sga_out);
     /* Second line: the pop side, when it is an operator's or has elements that came back. */
-    struct dk_taker *taker;  /* who claimed it, or NULL */
+    struct dk_taker *taker; /* who claimed it, or NULL */
+    /* The taker's pop_now: of ops, or (it has returned elements, or was closed) a function that
+     * says no. */
+    bool (*take_now)(struct dk_queue *q, demi_sgarray_t *sga_out);
     struct dk_list returned; /* elements, the next one first */
     struct dk_list feeders;  /* takers that push to it, see taker.h */
     uint32_t num_returned;
@@ -121,14 +125,16 @@ void dk_queue_table_abandon(void);
 int dk_queue_create(struct dk_queue **q_out, struct dk_instance *inst,
                     const struct dk_queue_ops *ops, void *impl, bool anywhere);
 
-/* Chooses pop_now: the backend's, unless the pop side is claimed or has returned elements. */
+/* Chooses pop_now and take_now: the backend's, unless the queue was closed or has returned
+ * elements; pop_now: unless the pop side is claimed. */
 void dk_queue_set_pop_now(struct dk_queue *q);
 
 /* Takes one hold: false when the queue is not open (any more). */
 static inline bool dk_queue_get(struct dk_queue *q);
 
-/* No call finds q any more; the backend is told next. */
-void dk_queue_set_closed(struct dk_queue *q);
+/* No call finds q any more; the backend is told next. Of several threads that close it one gets
+ * true. */
+bool dk_queue_set_closed(struct dk_queue *q);
 
 /* The backend let go of q: ends the hold of dk_queue_create. */
 void dk_queue_gone(struct dk_queue *q);

@@ -100,6 +100,13 @@ static inline bool dk_queue_is_idle(struct dk_queue *q)
     return dk_likely(dk_queue_is_open(q) && !dk_queue_has_returned(q) && q->ops->idle) &&
            q->ops->idle(q);
 }
+
+/* The same just after q's take_now had an element: it is open, and nothing was returned. */
+static inline bool dk_queue_is_drained(struct dk_queue *q)
+{
+    return q->ops->idle(q);
+}
+
 /* t pushes to q: it is woken when q is closed. And no longer. */
 void dk_taker_feed(struct dk_taker *t, struct dk_queue *q);
 void dk_taker_unfeed(struct dk_taker *t);

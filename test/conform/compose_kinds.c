@@ -539,6 +539,45 @@ static int must_not_run(demi_sgarray_t *sga, void *arg)
     return EILSEQ;
 }
 
+static int count_call(demi_sgarray_t *sga, void *arg)
+{
+    (void)sga;
+    ++*(int *)arg;
+    return 0;
+}
+
+/* Also where the queue below is full, so that the push waits. */
+static void test_map_function_is_called_once_for_each_element(void **state)
+{
+    (void)state;
+    backend_needs(CAN_REFERENCE);
+    const uint64_t before = buffers_now();
+    enum { PUSHES = 4 };
+    for (size_t len = 10; len < 5000; len += 1000) {
+        int source = -1, lower = -1, upper = -1, calls[2] = {0, 0};
+        must(demi_queue(&source, 1));
+        must(demi_map(&lower, source, count_call, &calls[0]));
+        must(demi_map(&upper, lower, count_call, &calls[1]));
+        demi_qtoken_t qts[PUSHES];
+        for (int i = 0; i < PUSHES; i++) {
+            qts[i] = push_element(upper, len, (uint64_t)i);
+            assert_int_equal(calls[0], i + 1);
+            assert_int_equal(calls[1], i + 1);
+        }
+        must_wait(qts[PUSHES - 1]);
+        for (int i = 0; i < PUSHES; i++) {
+            pop_element(upper, len, (uint64_t)i);
+            assert_int_equal(calls[0], PUSHES + i + 1);
+            assert_int_equal(calls[1], PUSHES + i + 1);
+            wait_success(qts[i], DEMI_OPC_PUSH);
+        }
+        must(demi_close(upper));
+        must(demi_close(lower));
+        must(demi_close(source));
+    }
+    buffers_must_be(before);
+}
+
 static void test_map_does_not_see_the_end(void **state)
 {
     (void)state;
@@ -934,6 +973,7 @@ int run_compose_kinds_tests(void)
         STARTED(test_map_replaces_an_element_by_one_that_it_made),
         STARTED(test_map_errno_fails_the_pop_and_releases_the_element),
         STARTED(test_map_errno_fails_the_push_and_nothing_arrives),
+        STARTED(test_map_function_is_called_once_for_each_element),
         STARTED(test_map_does_not_see_the_end),
         STARTED(test_map_of_an_empty_element),
         STARTED(test_sort_yields_the_best_that_has_arrived_stable_among_equals),
