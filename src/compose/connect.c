@@ -268,8 +268,8 @@ static bool took(struct connection *c, struct flight *f, int r)
     if (r == DK_TAKE_NONE)
         return false;
     c->in_ended = true;
-    if (r < 0 && !c->error)
-        c->error = r;
+    if (!c->error)
+        c->error = dk_take_error(r);
     return false;
 }
 
@@ -479,10 +479,11 @@ int dk_connect_create(struct dk_instance *inst, struct dk_queue *in, struct dk_q
     if (r < 0)
         goto fail_watch;
     struct flight *first = take_spare(c);
-    r = dk_taker_take(in, &first->sga);
+    int taken = dk_taker_take(in, &first->sga);
+    r = dk_take_error(taken);
     if (is_hopeless(r))
         goto fail_take;
-    begin(c, first, r);
+    begin(c, first, taken);
     if (watch_out)
         *watch_out = watch;
     return 0;

@@ -348,9 +348,8 @@ static int receive(struct frame *f, demi_sgarray_t *sga_out)
     }
 }
 
-static int frame_next(struct dk_operator *o, demi_sgarray_t *sga_out)
+static int next(struct frame *f, demi_sgarray_t *sga_out)
 {
-    struct frame *f = (struct frame *)o;
     int r = f->failed;
     f->failed = 0;
     if (dk_unlikely(r))
@@ -361,6 +360,13 @@ static int frame_next(struct dk_operator *o, demi_sgarray_t *sga_out)
     if (r == DK_TAKE_NONE)
         rest(f);
     return r;
+}
+
+static int frame_next(struct dk_operator *o, demi_sgarray_t *sga_out)
+{
+    struct frame *f = (struct frame *)o;
+    int r = next(f, sga_out);
+    return r < 0 && f->fate == BROKEN ? dk_take_broken(r) : r;
 }
 
 static bool frame_pop_now(struct dk_queue *q, demi_sgarray_t *sga_out)

@@ -296,7 +296,7 @@ static int take_locked(struct memq *m, demi_sgarray_t *sga_out)
         return DK_TAKE_ELEMENT;
     }
     if (m->closed)
-        return -ECANCELED;
+        return DK_TAKE_CLOSED;
     if (m->write_ended || m->read_ended)
         return DK_TAKE_END;
     m->hungry = true;

@@ -44,6 +44,15 @@ struct merge {
     struct join *unused;
 };
 
+/* What a take from a side means for the merge, which goes on without a side that has failed. A side
+ * in which one of several queues was closed is still there. */
+static int judge(struct side *side, int r)
+{
+    bool broken = dk_take_is_broken(r);
+    side->ended = broken || r == DK_TAKE_END || (r == DK_TAKE_CLOSED && dk_queue_is_cut(side->q));
+    return broken ? dk_take_error(r) : r;
+}
+
 /* The next element of either side, as dk_taker_take. When there is one, or an error, the other side
  * is not left waiting. */
 static int merge_next(struct merge *m, demi_sgarray_t *sga_out)
@@ -53,11 +62,10 @@ static int merge_next(struct merge *m, demi_sgarray_t *sga_out)
         struct side *side = &m->sides[i];
         if (side->ended)
             continue;
-        int r = dk_taker_take(side->q, sga_out);
+        int r = judge(side, dk_taker_take(side->q, sga_out));
         if (r == DK_TAKE_ELEMENT)
             m->turn = 1 - i;
-        side->ended = r == DK_TAKE_END || (r < 0 && r != -ENOMEM);
-        if (r == DK_TAKE_ELEMENT || r < 0) {
+        if (r == DK_TAKE_ELEMENT || dk_take_has_failed(r)) {
             dk_taker_rest(m->sides[1 - i].q);
             return r;
         }
@@ -79,7 +87,7 @@ static void complete_first(struct merge *m, int r, const demi_sgarray_t *sga)
         *dk_op_sga(op) = *sga;
     else
         dk_sga_end(dk_op_sga(op));
-    dk_op_complete(op, r < 0 ? r : 0);
+    dk_op_complete(op, dk_take_error(r));
 }
 
 static void serve_pops(struct merge *m)
@@ -89,19 +97,9 @@ static void serve_pops(struct merge *m)
         int r = merge_next(m, &sga);
         if (r == DK_TAKE_NONE)
             return;
-        complete_first(m, r, &sga);
-    }
-}
-
-/* A source that was closed ends every pop that is outstanding. */
-static void fail_pops_of_closed(struct merge *m)
-{
-    for (uint32_t i = 0; i < 2; i++) {
-        if (m->sides[i].ended || dk_queue_is_open(m->sides[i].q))
-            continue;
-        m->sides[i].ended = !dk_list_empty(&m->pops);
-        while (!dk_list_empty(&m->pops))
-            dk_op_complete(take_first(m), -ECANCELED);
+        do
+            complete_first(m, r, &sga);
+        while (r == DK_TAKE_CLOSED && !dk_list_empty(&m->pops));
     }
 }
 
@@ -113,12 +111,11 @@ static void rest(struct merge *m)
 
 static void side_ready(struct merge *m)
 {
-    if (m->hungry && m->q->taker) {
+    if (m->q->taker) {
         m->hungry = false;
         m->q->taker->ready(m->q->taker);
         return;
     }
-    fail_pops_of_closed(m);
     serve_pops(m);
     if (dk_list_empty(&m->pops))
         rest(m);
@@ -304,6 +301,15 @@ static bool merge_idle(struct dk_queue *q)
            (two->ended || dk_queue_is_idle(two->q));
 }
 
+static bool merge_cut(struct dk_queue *q)
+{
+    const struct merge *m = q->impl;
+    for (uint32_t i = 0; i < 2; i++)
+        if (!m->sides[i].ended && dk_queue_is_cut(m->sides[i].q))
+            return true;
+    return false;
+}
+
 /* Takes one half of a push back; false when its source has it. */
 static bool cancel_half(struct join *j, uint32_t i)
 {
@@ -412,6 +418,7 @@ static const struct dk_queue_ops merge_ops = {
     .take = merge_take,
     .rest = merge_rest,
     .idle = merge_idle,
+    .cut = merge_cut,
     .sources = merge_sources,
     .release = merge_release,
 };

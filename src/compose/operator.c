@@ -25,7 +25,7 @@ static void complete_first(struct dk_operator *o, int r, const demi_sgarray_t *s
         *dk_op_sga(op) = *sga;
     else
         dk_sga_end(dk_op_sga(op));
-    dk_op_complete(op, r < 0 ? r : 0);
+    dk_op_complete(op, dk_take_error(r));
 }
 
 /* Serves pops while there are elements. */
@@ -36,15 +36,18 @@ static void serve_pops(struct dk_operator *o)
         int r = o->kind->next(o, &sga);
         if (r == DK_TAKE_NONE)
             return;
-        complete_first(o, r, &sga);
+        do
+            complete_first(o, r, &sga);
+        while (r == DK_TAKE_CLOSED && !dk_list_empty(&o->pops));
     }
 }
 
-/* The source may have something. */
+/* The source may have something, or was closed; its taker is told of that even if it waits for
+ * nothing. */
 static void ready(struct dk_taker *t)
 {
     struct dk_operator *o = dk_container_of(t, struct dk_operator, taker);
-    if (o->hungry && o->q->taker) {
+    if (o->q->taker) {
         o->hungry = false;
         o->q->taker->ready(o->q->taker);
     } else {
@@ -118,6 +121,11 @@ bool dk_operator_idle(struct dk_queue *q)
 {
     const struct dk_operator *o = q->impl;
     return !(o->kind->keeps && o->kind->keeps(o)) && dk_queue_is_idle(o->source);
+}
+
+bool dk_operator_cut(struct dk_queue *q)
+{
+    return dk_queue_is_cut(((struct dk_operator *)q->impl)->source);
 }
 
 int dk_operator_cancel(struct dk_queue *q, struct dk_op *op, demi_qtoken_t token)

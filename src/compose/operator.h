@@ -23,8 +23,8 @@ struct dk_operator;
 
 struct dk_operator_kind {
     /*
-     * Makes the next element out of dk_operator_take: as dk_taker_take. A negative errno fails one
-     * pop.
+     * Makes the next element out of dk_operator_take: as dk_taker_take. What has failed fails one
+     * pop, DK_TAKE_CLOSED all.
      */
     int (*next)(struct dk_operator *o, demi_sgarray_t *sga_out);
     /* Starts a push, as dk_queue_ops.push. NULL: it is the source's, unchanged. */
@@ -53,11 +53,11 @@ struct dk_operator {
     {                                                                                              \
         .push = dk_operator_push, .pop = dk_operator_pop, .push_now = (now_push),                  \
         .pop_now = (now_pop), .claim = dk_operator_claim, .take = dk_operator_serve,               \
-        .rest = dk_operator_rest, .idle = dk_operator_idle, .sources = dk_operator_sources,        \
-        .cancel = dk_operator_cancel, .shutdown = dk_operator_shutdown,                            \
-        .close = dk_operator_close, .setsockopt = dk_operator_setsockopt,                          \
-        .getsockopt = dk_operator_getsockopt, .name = dk_operator_name,                            \
-        .release = dk_operator_release,                                                            \
+        .rest = dk_operator_rest, .idle = dk_operator_idle, .cut = dk_operator_cut,                \
+        .sources = dk_operator_sources, .cancel = dk_operator_cancel,                              \
+        .shutdown = dk_operator_shutdown, .close = dk_operator_close,                              \
+        .setsockopt = dk_operator_setsockopt, .getsockopt = dk_operator_getsockopt,                \
+        .name = dk_operator_name, .release = dk_operator_release,                                  \
     }
 
 int dk_operator_push(struct dk_queue *q, struct dk_op *op, const demi_sgarray_t *sga);
@@ -66,6 +66,7 @@ int dk_operator_claim(struct dk_queue *q, struct dk_taker *t);
 int dk_operator_serve(struct dk_queue *q, demi_sgarray_t *sga_out);
 void dk_operator_rest(struct dk_queue *q);
 bool dk_operator_idle(struct dk_queue *q);
+bool dk_operator_cut(struct dk_queue *q);
 int dk_operator_cancel(struct dk_queue *q, struct dk_op *op, demi_qtoken_t token);
 uint32_t dk_operator_sources(struct dk_queue *q, struct dk_queue *out[2]);
 int dk_operator_shutdown(struct dk_queue *q, int how);

@@ -25,7 +25,7 @@ struct output {
     struct dk_queue *q; /* NULL: closed */
     struct dk_list pops;
     bool hungry;
-    int error;            /* the next take comes to it */
+    int failure;          /* not 0: what the next take comes to */
     demi_sgarray_t *ring; /* owned; size is a power of two */
     uint32_t size, head, count;
 };
@@ -132,15 +132,15 @@ static void deal(struct output *o, const demi_sgarray_t *sga)
     }
 }
 
-/* Every pop sees the end, or (a negative errno) an error; so does every taker that waits. */
-static void tell_all(struct partition *p, int error)
+/* Every pop sees the end or the failure that a take came to; so does every taker that waits. */
+static void tell_all(struct partition *p, int r)
 {
     for (uint32_t i = 0; i < p->n; i++) {
         struct output *o = &p->outputs[i];
         while (!dk_list_empty(&o->pops))
-            complete_pop(o, NULL, error);
+            complete_pop(o, NULL, dk_take_error(r));
         if (o->hungry) {
-            o->error = error;
+            o->failure = dk_take_has_failed(r) ? r : 0;
             wake_taker(o);
         }
     }
@@ -158,16 +158,18 @@ static int pump(struct partition *p)
         deal(choose(p, &sga), &sga);
     }
     p->ended |= r == DK_TAKE_END;
-    if (r == DK_TAKE_END)
-        tell_all(p, 0);
-    else if (r < 0)
+    if (r == DK_TAKE_END || dk_take_has_failed(r))
         tell_all(p, r);
     return r;
 }
 
 static void ready(struct dk_taker *t)
 {
-    pump(dk_container_of(t, struct partition, taker));
+    struct partition *p = dk_container_of(t, struct partition, taker);
+    if (p->full > 0 && dk_queue_is_cut(p->source))
+        tell_all(p, DK_TAKE_CLOSED); /* who waits behind a full output would not be told */
+    else
+        pump(p);
 }
 
 /* Somebody wants less than before. */
@@ -197,9 +199,9 @@ static int output_take(struct dk_queue *q, demi_sgarray_t *sga_out)
 {
     struct output *o = q->impl;
     struct partition *p = o->p;
-    int r = o->error;
-    if (r < 0) {
-        o->error = 0;
+    int r = o->failure;
+    if (r != 0) {
+        o->failure = 0;
         return r;
     }
     if (o->count == 0 && !o->hungry) {
@@ -208,7 +210,7 @@ static int output_take(struct dk_queue *q, demi_sgarray_t *sga_out)
     }
     if (o->hungry)
         r = pump(p); /* it ends o's hunger when there is an element, an end or an error */
-    o->error = 0;
+    o->failure = 0;
     if (o->count == 0)
         return r == DK_TAKE_ELEMENT ? DK_TAKE_NONE : r;
     dequeue(o, sga_out);
@@ -233,7 +235,7 @@ static int output_claim(struct dk_queue *q, struct dk_taker *t)
     if (t && !dk_list_empty(&o->pops))
         return -EBUSY;
     output_rest(q);
-    o->error = 0;
+    o->failure = 0;
     return 0;
 }
 
@@ -355,7 +357,7 @@ static bool output_pop_now(struct dk_queue *q, demi_sgarray_t *sga_out)
     struct output *o = q->impl;
     struct partition *p = o->p;
     struct dk_queue *source = p->source;
-    if (dk_unlikely(!dk_list_empty(&o->pops) || o->error))
+    if (dk_unlikely(!dk_list_empty(&o->pops) || o->failure))
         return false;
     if (o->count > 0) {
         bool was_full = p->full > 0;
@@ -376,8 +378,13 @@ static bool output_pop_now(struct dk_queue *q, demi_sgarray_t *sga_out)
 static bool output_idle(struct dk_queue *q)
 {
     const struct output *o = q->impl;
-    return o->count == 0 && !o->error && o->p->full == 0 && !o->p->ended &&
+    return o->count == 0 && !o->failure && o->p->full == 0 && !o->p->ended &&
            dk_queue_is_idle(o->p->source);
+}
+
+static bool output_cut(struct dk_queue *q)
+{
+    return dk_queue_is_cut(((struct output *)q->impl)->p->source);
 }
 
 static const struct dk_queue_ops output_ops = {
@@ -395,6 +402,7 @@ static const struct dk_queue_ops output_ops = {
     .take = output_take,
     .rest = output_rest,
     .idle = output_idle,
+    .cut = output_cut,
     .sources = output_sources,
     .release = output_release,
 };

@@ -196,7 +196,7 @@ static int sort_next(struct dk_operator *o, demi_sgarray_t *sga_out)
     struct sort *s = (struct sort *)o;
     int r = collect(s);
     s->ended |= r == DK_TAKE_END;
-    if ((r < 0 && r != -ENOMEM) || is_empty(s))
+    if ((dk_take_has_failed(r) && r != -ENOMEM) || is_empty(s))
         return r;
     if (r == DK_TAKE_NONE)
         dk_taker_rest(o->source); /* there is an element: no wake-up is needed */

@@ -71,6 +71,9 @@ struct dk_queue_ops {
     /* Whether a take would certainly find nothing; called only while !dk_mt(). NULL: not known; not
      * where there is a pop_now. */
     bool (*idle)(struct dk_queue *q);
+    /* Of an operator: whether a queue below was closed, and the next take will tell. NULL: it
+     * stands over none. The lead is held. */
+    bool (*cut)(struct dk_queue *q);
     /* Of an operator: the queues that it stands over, at most two; returns how many. NULL: it
      * stands over none. */
     uint32_t (*sources)(struct dk_queue *q, struct dk_queue *out[2]);

@@ -145,7 +145,7 @@ void dk_taker_unclaim(struct dk_queue *q)
 int dk_taker_take(struct dk_queue *q, demi_sgarray_t *sga_out)
 {
     if (dk_unlikely(__atomic_load_n(&q->state, __ATOMIC_ACQUIRE) != DK_QUEUE_OPEN))
-        return -ECANCELED;
+        return DK_TAKE_CLOSED;
     if (dk_unlikely(dk_queue_has_returned(q)) && dk_queue_take_returned(q, sga_out))
         return DK_TAKE_ELEMENT;
     return q->ops->take(q, sga_out);

@@ -21,10 +21,40 @@
 #include "core/queue.h"
 #include "core/thread.h"
 
-/* What a take comes to, besides a negative errno. */
+#include <errno.h>
+
+/*
+ * What a take comes to. A negative errno: one element failed, or there was no memory; the source
+ * goes on. From DK_TAKE_CLOSED on: the source does not, see dk_take_broken.
+ */
 #define DK_TAKE_NONE    0
 #define DK_TAKE_ELEMENT 1
 #define DK_TAKE_END     2
+#define DK_TAKE_CLOSED  3 /* a queue below was closed: all that waits ends with -ECANCELED */
+
+/* A take from a source that has failed for good, with a negative errno. */
+static inline int dk_take_broken(int error)
+{
+    return DK_TAKE_CLOSED - error;
+}
+
+static inline bool dk_take_is_broken(int r)
+{
+    return r > DK_TAKE_CLOSED;
+}
+
+static inline bool dk_take_has_failed(int r)
+{
+    return r < 0 || r >= DK_TAKE_CLOSED;
+}
+
+/* The negative errno of a take that has failed, for who wanted the element; else 0. */
+static inline int dk_take_error(int r)
+{
+    if (r < DK_TAKE_CLOSED)
+        return r < 0 ? r : 0;
+    return r == DK_TAKE_CLOSED ? -ECANCELED : DK_TAKE_CLOSED - r;
+}
 
 struct dk_taker {
     /* The queue may have something, or it was closed; the lead of inst is held. */
@@ -83,7 +113,7 @@ void dk_taker_unclaim(struct dk_queue *q);
 /*
  * Takes the next element: DK_TAKE_ELEMENT and *sga_out, which the taker holds as the application
  * holds what it popped; DK_TAKE_NONE, and the taker is woken when there may be one; DK_TAKE_END,
- * each time again; or a negative errno, -ECANCELED when q was closed. The lead is held.
+ * each time again; or it failed, as above: DK_TAKE_CLOSED when q was closed. The lead is held.
  */
 int dk_taker_take(struct dk_queue *q, demi_sgarray_t *sga_out);
 
@@ -105,6 +135,12 @@ static inline bool dk_queue_is_idle(struct dk_queue *q)
 static inline bool dk_queue_is_drained(struct dk_queue *q)
 {
     return q->ops->idle(q);
+}
+
+/* Whether q or a queue below it was closed, and the next take of q will tell. The lead is held. */
+static inline bool dk_queue_is_cut(struct dk_queue *q)
+{
+    return !dk_queue_is_open(q) || (q->ops->cut && q->ops->cut(q));
 }
 
 /* t pushes to q: it is woken when q is closed. And no longer. */

@@ -276,6 +276,17 @@ static enum outcome take_sort(struct node *node, uint64_t *value, int *error)
     return ELEMENT;
 }
 
+/* Whether a queue below was closed, so that nothing comes out of the node any more. */
+static bool is_cut(const struct node *node)
+{
+    if (node->closed || node->kind == NODE_QUEUE)
+        return node->closed;
+    if (node->kind != NODE_MERGE)
+        return is_cut(node->source[0]);
+    return (!node->side_ended[0] && is_cut(node->source[0])) ||
+           (!node->side_ended[1] && is_cut(node->source[1]));
+}
+
 static enum outcome take_merge(struct node *node, uint64_t *value, int *error)
 {
     for (int k = 0; k < 2; k++) {
@@ -285,8 +296,8 @@ static enum outcome take_merge(struct node *node, uint64_t *value, int *error)
         const enum outcome r = take(node->source[side], value, error);
         if (r == ELEMENT)
             node->turn = 1 - side;
-        if (r == END || r == ERROR)
-            node->side_ended[side] = true;
+        if (r == END || (r == ERROR && *error == ECANCELED && is_cut(node->source[side])))
+            node->side_ended[side] = true; /* of other errors maps are the cause: they go on */
         if (r == ELEMENT || r == ERROR)
             return r;
     }
@@ -444,7 +455,10 @@ static bool serve_one(struct node *node)
           : r == END   ? "  ends"
                        : "  fails",
           node, r == ELEMENT ? value : (uint64_t)error);
-    check_pop(node, take_pop(node, 0), r, value, error);
+    if (r == ERROR && error == ECANCELED)
+        fail_pops(node);
+    else
+        check_pop(node, take_pop(node, 0), r, value, error);
     return true;
 }
 
@@ -759,15 +773,6 @@ static void close_some(struct node *node)
         close_queue(node);
     else
         give_back(node);
-    struct node *consumer = node->consumer;
-    if (consumer != NULL && consumer->kind == NODE_MERGE && consumer->num_pops > 0) {
-        /* all of its own pops, of those of operators over it the first */
-        const int side = consumer->source[0] == node ? 0 : 1;
-        if (!consumer->side_ended[side]) {
-            consumer->side_ended[side] = true;
-            fail_pops(consumer);
-        }
-    }
 }
 
 static void act(void)

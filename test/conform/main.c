@@ -29,6 +29,7 @@ static const struct {
     {"compose", run_compose_tests},
     {"compose_kinds", run_compose_kinds_tests},
     {"compose_many", run_compose_many_tests},
+    {"compose_ends", run_compose_ends_tests},
     {"compose_misuse", run_compose_misuse_tests},
     {"compose_model", run_compose_model_tests},
     {"connect", run_connect_tests},

@@ -28,6 +28,7 @@ int run_memory_tests(void);         /* the queue in memory */
 int run_compose_tests(void);        /* what all operators have in common */
 int run_compose_kinds_tests(void);  /* filter, map, sort */
 int run_compose_many_tests(void);   /* merge, partition */
+int run_compose_ends_tests(void);   /* sources that are closed, elements that fail */
 int run_compose_misuse_tests(void); /* operators used badly */
 int run_compose_model_tests(void);  /* random operators against a model */
 int run_connect_tests(void);        /* demi_qconnect */

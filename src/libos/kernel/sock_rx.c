@@ -279,6 +279,8 @@ int dk_sock_take(struct dk_queue *q, demi_sgarray_t *sga_out)
         r = dk_sock_watch(s);
     if (r == 0 && s->readable)
         r = receive(s, sga_out);
+    if (r < 0 && r != -ENOMEM)
+        return dk_take_broken(r);
     if (r != DK_TAKE_NONE || s->hungry)
         return r;
     s->hungry = true;
