@@ -264,8 +264,8 @@ static bool merge_push_now(struct dk_queue *q, const demi_sgarray_t *sga, struct
 {
     struct merge *m = q->impl;
     struct dk_queue *one = m->sides[0].q, *two = m->sides[1].q;
-    if (dk_unlikely(!one->push_now(one, sga, buf)))
-        return false;
+    if (dk_unlikely(!m->unused || !one->push_now(one, sga, buf)))
+        return false; /* with half of it pushed there must be a join for the rest */
     if (dk_likely(two->push_now(two, sga, buf)))
         return true;
     m->half_pushed = sga->sga_buf;
@@ -442,6 +442,11 @@ int dk_merge_create(int *qd_out, struct dk_instance *inst, struct dk_queue *one,
     struct merge *m = dk_heap_zalloc(sizeof(*m)); /* freed by merge_release */
     if (!m)
         return -ENOMEM;
+    m->unused = dk_heap_zalloc(sizeof(*m->unused));
+    if (!m->unused) {
+        merge_release(m);
+        return -ENOMEM;
+    }
     dk_list_init(&m->pops);
     dk_taker_init(&m->sides[0].taker, inst, first_ready);
     dk_taker_init(&m->sides[1].taker, inst, second_ready);

@@ -4,7 +4,7 @@
  *
  * Invariants, under the lead: an output has pops, or its taker is hungry, only while its ring is
  * empty; `wanted` counts pops and hungry takers of all outputs; `full` counts outputs whose ring is
- * full.
+ * full: only while there is none is an element taken.
  */
 #include "compose/partition.h"
 
@@ -24,7 +24,7 @@ struct output {
     struct partition *p;
     struct dk_queue *q; /* NULL: closed */
     struct dk_list pops;
-    bool hungry;
+    bool hungry, full;
     int failure;          /* not 0: what the next take comes to */
     demi_sgarray_t *ring; /* owned; size is a power of two */
     uint32_t size, head, count;
@@ -86,27 +86,30 @@ static bool grow(struct output *o)
     return true;
 }
 
-/* Puts an element into a ring that is not full. Without memory it is dropped and counted. */
+/* Puts an element into a ring that is not full. There must be room for the next one, whose output
+ * is not known before it is taken: without memory for that the ring is full. */
 static void enqueue(struct output *o, const demi_sgarray_t *sga)
 {
-    if (o->count == o->size && !grow(o)) {
-        dk_sga_free(sga);
-        dk_count(&o->p->taker.inst->stats->partition_drops, 1);
-        return;
-    }
     o->ring[(o->head + o->count++) & (o->size - 1)] = *sga;
-    if (o->count == OUTPUT_MAX) {
+    if (o->count == o->size && (o->size == OUTPUT_MAX || !grow(o))) {
+        o->full = true;
         o->p->full++;
         dk_count(&o->p->taker.inst->stats->partition_stops, 1);
     }
+}
+
+static void no_longer_full(struct output *o)
+{
+    o->p->full -= o->full;
+    o->full = false;
 }
 
 static void dequeue(struct output *o, demi_sgarray_t *sga_out)
 {
     *sga_out = o->ring[o->head];
     o->head = (o->head + 1) & (o->size - 1);
-    if (o->count-- == OUTPUT_MAX)
-        o->p->full--;
+    o->count--;
+    no_longer_full(o);
 }
 
 static struct output *choose(struct partition *p, const demi_sgarray_t *sga)
@@ -266,8 +269,7 @@ static int output_cancel(struct dk_queue *q, struct dk_op *op, demi_qtoken_t tok
 static void empty(struct output *o, bool give_back)
 {
     struct partition *p = o->p;
-    if (o->count == OUTPUT_MAX)
-        p->full--;
+    no_longer_full(o);
     while (o->count > 0) {
         demi_sgarray_t *last = &o->ring[(o->head + --o->count) & (o->size - 1)];
         if (give_back) {
@@ -277,10 +279,8 @@ static void empty(struct output *o, bool give_back)
             dk_count(&p->taker.inst->stats->partition_drops, 1);
         }
     }
-    if (o->ring)
-        dk_heap_free(o->ring);
+    dk_heap_free(o->ring);
     o->ring = NULL;
-    o->size = 0;
 }
 
 static void output_close(struct dk_queue *q)
@@ -414,9 +414,13 @@ static int make_outputs(struct partition *p, struct dk_instance *inst)
         struct output *o = &p->outputs[i];
         o->p = p;
         dk_list_init(&o->pops);
+        if (!grow(o))
+            return -ENOMEM;
         int r = dk_queue_create(&o->q, inst, &output_ops, o, false);
-        if (r < 0)
+        if (r < 0) {
+            dk_heap_free(o->ring);
             return r;
+        }
         p->holders++;
     }
     return 0;
@@ -430,6 +434,7 @@ static void undo_outputs(struct partition *p)
         dk_heap_free(p);
     for (uint32_t i = 0; i < made; i++) {
         struct dk_queue *q = p->outputs[i].q;
+        dk_heap_free(p->outputs[i].ring);
         dk_queue_set_closed(q);
         dk_queue_gone(q);
     }

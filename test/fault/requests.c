@@ -212,6 +212,59 @@ static bool use_operators(void)
     return true;
 }
 
+enum { SHARED = 3 << 20 }; /* bytes: a copy of them asks the system for memory */
+
+static bool push_shared(int qd, const demi_sgarray_t *sga)
+{
+    demi_qresult_t qr;
+    demi_qtoken_t qt = 0;
+    TRY_OP(&qr, qt, demi_push(&qt, qd, sga));
+    return true;
+}
+
+/* A pop that fails leaves the element for the next one. */
+static bool pop_shared(int qd)
+{
+    demi_qresult_t qr;
+    demi_qtoken_t qt = 0;
+    TRY_OP(&qr, qt, demi_pop(&qt, qd));
+    pattern_check_sga(&qr.qr_value.sga, SHARED, 0);
+    must(demi_sgafree(&qr.qr_value.sga));
+    return true;
+}
+
+/* As pop_shared, but the map closes: then the element is in the source. */
+static bool close_and_pop_shared(int mapped, int qd)
+{
+    demi_qresult_t qr;
+    demi_qtoken_t qt = 0;
+    TRY(demi_pop(&qt, mapped));
+    if (!wait_one(&qr, qt))
+        return false;
+    must(demi_close(mapped));
+    if (qr.qr_opcode == DEMI_OPC_FAILED)
+        return again("demi_pop", (int)qr.qr_ret, 1) && pop_shared(qd);
+    must(demi_sgafree(&qr.qr_value.sga));
+    return true;
+}
+
+/* An element that the application holds too is copied by a map, which may fail. */
+static bool use_shared(void)
+{
+    int qd = -1, mapped = -1, top = -1;
+    demi_sgarray_t sga;
+    TRY(demi_queue(&qd, 0));
+    TRY(demi_map_dir(&mapped, qd, NULL, leave_alone, NULL));
+    TRY(demi_filter(&top, mapped, let_pass, NULL));
+    TRY(alloc_pattern(&sga, SHARED, 1, SHARED));
+    bool done = push_shared(qd, &sga) && pop_shared(top); /* through a filter, and without */
+    must(demi_close(top));
+    done = done && push_shared(qd, &sga) && pop_shared(mapped);
+    done = done && push_shared(qd, &sga) && close_and_pop_shared(mapped, qd);
+    must(demi_sgafree(&sga));
+    return done;
+}
+
 static bool use_tcp(void)
 {
     struct sockaddr_storage addr;
@@ -276,7 +329,7 @@ static bool use_udp(void)
 static bool scenario_started(void)
 {
     int fd = -1;
-    if (!use_memory() || !use_operators() || !use_tcp() || !use_udp())
+    if (!use_memory() || !use_operators() || !use_shared() || !use_tcp() || !use_udp())
         return false;
     TRY(demi_eventfd(&fd));
     return true;
