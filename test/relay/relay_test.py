@@ -413,6 +413,7 @@ def target_that_is_killed_resets_its_clients():
                 wait_until(lambda: ask(server)["bytes to targets"] == 11, "the target has it")
                 child.kill()
                 assert ends_with_a_reset(client) == 0
+                child.wait()  # its listening socket may have gone after that connection
                 assert {name_of(server) for _ in range(4)} == {b"b"}
         finally:
             child.kill()
