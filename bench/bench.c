@@ -25,11 +25,12 @@ double bench_median(double figures[], size_t n)
 }
 
 /* Sorts figures and prints them as one row. */
-static void print_side(const struct bench_side *side, const char *unit, double figures[])
+static void print_side(const struct bench_side *side, const char *unit, double figures[],
+                       int rounds)
 {
-    double median = bench_median(figures, BENCH_ROUNDS);
+    double median = bench_median(figures, (size_t)rounds);
     printf("  %-24s %14.1f %-12s %14.1f %14.1f\n", side->name, median, unit, figures[0],
-           figures[BENCH_ROUNDS - 1]);
+           figures[rounds - 1]);
 }
 
 static int print_verdict(const struct bench_claim *claim, double ratio)
@@ -48,8 +49,9 @@ int bench_compare(const struct bench_claim *claim, const struct bench_side *ours
                   const struct bench_side *theirs)
 {
     const struct bench_side *sides[2] = {ours, theirs};
-    double figures[2][BENCH_ROUNDS], ratios[BENCH_ROUNDS];
-    for (int round = 0; round < BENCH_ROUNDS; round++) {
+    double figures[2][BENCH_ROUNDS_MAX], ratios[BENCH_ROUNDS_MAX];
+    const int rounds = claim->rounds != 0 ? claim->rounds : BENCH_ROUNDS;
+    for (int round = 0; round < rounds; round++) {
         for (int turn = 0; turn < 2; turn++) {
             int side = (round + turn) % 2;
             figures[side][round] = sides[side]->run(sides[side]->arg);
@@ -61,9 +63,9 @@ int bench_compare(const struct bench_claim *claim, const struct bench_side *ours
         double ratio = figures[0][round] / figures[1][round];
         ratios[round] = claim->more_is_better ? ratio : 1 / ratio;
     }
-    printf("%s, median of %d alternated rounds\n", claim->what, BENCH_ROUNDS);
+    printf("%s, median of %d alternated rounds\n", claim->what, rounds);
     printf("  %-24s %14s %-12s %14s %14s\n", "", "median", "", "least", "most");
-    print_side(ours, claim->unit, figures[0]);
-    print_side(theirs, claim->unit, figures[1]);
-    return print_verdict(claim, bench_median(ratios, BENCH_ROUNDS));
+    print_side(ours, claim->unit, figures[0], rounds);
+    print_side(theirs, claim->unit, figures[1], rounds);
+    return print_verdict(claim, bench_median(ratios, (size_t)rounds));
 }

@@ -14,7 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BENCH_ROUNDS 5
+#define BENCH_ROUNDS     5
+#define BENCH_ROUNDS_MAX 501
 
 struct bench_side {
     const char *name;
@@ -28,6 +29,7 @@ struct bench_claim {
     const char *unit;    /* "ns", "requests/s" */
     bool more_is_better; /* a rate; else a cost */
     double target;       /* how many times better `ours` must be than `theirs`; 0: no claim */
+    int rounds;          /* at most BENCH_ROUNDS_MAX; 0: BENCH_ROUNDS */
 };
 
 /* Monotonic time in nanoseconds. */
@@ -37,7 +39,7 @@ uint64_t bench_now_ns(void);
 double bench_median(double figures[], size_t n);
 
 /*
- * Measures both sides in BENCH_ROUNDS rounds and prints the comparison. Returns 0 when the target
+ * Measures both sides in alternated rounds and prints the comparison. Returns 0 when the target
  * is met, 1 when it is missed or a side failed: what main() returns.
  */
 int bench_compare(const struct bench_claim *claim, const struct bench_side *ours,
