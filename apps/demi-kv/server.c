@@ -154,12 +154,17 @@ static void accept_failed(struct kv_server *server, int64_t error)
         start_accepts(server);
 }
 
+/* The client of a descriptor; NULL: the listening one. */
+static struct kv_client *owner_of(const struct kv_server *server, int qd)
+{
+    return (uint32_t)qd < server->by_qd_size ? server->by_qd[qd] : NULL;
+}
+
 /* ---- the loop ----------------------------------------------------------------------------- */
 
-static void dispatch(struct kv_server *server, demi_qresult_t *qr)
+/* c: whose descriptor it was when the result was collected. */
+static void dispatch(struct kv_server *server, struct kv_client *c, demi_qresult_t *qr)
 {
-    struct kv_client *c;
-
     if (qr->qr_qd == server->listen_qd) {
         if (qr->qr_opcode == DEMI_OPC_ACCEPT)
             accepted(server, qr->qr_value.ares.qd);
@@ -167,7 +172,6 @@ static void dispatch(struct kv_server *server, demi_qresult_t *qr)
             accept_failed(server, qr->qr_ret);
         return;
     }
-    c = server->by_qd[qr->qr_qd];
     if (qr->qr_opcode == DEMI_OPC_POP)
         kv_client_popped(c, &qr->qr_value.sga);
     else if (qr->qr_opcode == DEMI_OPC_PUSH)
@@ -180,6 +184,7 @@ static void dispatch(struct kv_server *server, demi_qresult_t *qr)
 static int turn(struct kv_server *server, int64_t timeout_ms)
 {
     demi_qresult_t results[MAX_RESULTS];
+    struct kv_client *owners[MAX_RESULTS];
     struct timespec timeout = timespec_of_ms(timeout_ms);
     int n = 0;
     int err = demi_wait_some(results, MAX_RESULTS, &n, &timeout);
@@ -187,8 +192,12 @@ static int turn(struct kv_server *server, int64_t timeout_ms)
     if (err != 0 && err != ETIMEDOUT)
         return err;
     server->db.now_ms = wall_clock_ms();
+    /* Before any is acted on: a new client may get a descriptor whose last result is among these.
+     */
     for (int i = 0; i < n; i++)
-        dispatch(server, &results[i]);
+        owners[i] = owner_of(server, results[i].qr_qd);
+    for (int i = 0; i < n; i++)
+        dispatch(server, owners[i], &results[i]);
     return 0;
 }
 

@@ -699,6 +699,34 @@ def reset_disturbs_nobody(server):
                    "the reset clients are gone")
 
 
+@test
+def clients_that_come_while_others_go_are_served(server):
+    """Descriptors of those that go are issued again to those that come, at the same moment."""
+    failures = []
+
+    def come_and_go(farewell):
+        try:
+            for _ in range(200):
+                with server.client() as c:
+                    equal(text(c.call("ECHO", "here")), "here")
+                    c.send(farewell)
+                    with contextlib.suppress(ConnectionError):
+                        c.rest()
+        except (OSError, Closed, AssertionError) as error:
+            failures.append(error)
+
+    farewells = (encode("QUIT"), b"*x\r\n" + encode("PING") * 3)
+    threads = [threading.Thread(target=come_and_go, args=(farewells[i % 2],)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures, repr(failures[0])
+    with server.client() as c:
+        wait_until(lambda: "connected_clients:1\r\n" in text(c.call("INFO", "clients")),
+                   "those that went are gone")
+
+
 @test(ours=True)
 def slow_reader_is_held_back(server):
     """It asks for a lot and reads nothing: the server must not take the memory for it."""
