@@ -162,8 +162,9 @@ static void issue(struct worker *w, bool pop)
     if (error == 0)
         issued(w, qt);
     else
-        CREW_CHECK(error == EBADF || error == EPIPE || error == ENOTCONN ||
-                   error == EDESTADDRREQ); /* closed meanwhile, or another queue in the making */
+        /* Closed meanwhile, or another queue in the making; EINVAL: that is a listener for now. */
+        CREW_CHECK(error == EBADF || error == EPIPE || error == ENOTCONN || error == EDESTADDRREQ ||
+                   (pop && error == EINVAL));
 }
 
 /* None, a moment, or as long as it takes. */
