@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Numbers as they stand on a wire: big-endian, at any address.
+ */
+#ifndef DK_BASE_BYTES_H
+#define DK_BASE_BYTES_H
+
+#include <endian.h>
+#include <stdint.h>
+#include <string.h>
+
+static inline uint16_t dk_get_be16(const uint8_t *at)
+{
+    uint16_t v;
+    memcpy(&v, at, sizeof(v));
+    return be16toh(v);
+}
+
+static inline uint32_t dk_get_be32(const uint8_t *at)
+{
+    uint32_t v;
+    memcpy(&v, at, sizeof(v));
+    return be32toh(v);
+}
+
+static inline void dk_put_be16(uint8_t *at, uint16_t value)
+{
+    value = htobe16(value);
+    memcpy(at, &value, sizeof(value));
+}
+
+static inline void dk_put_be32(uint8_t *at, uint32_t value)
+{
+    value = htobe32(value);
+    memcpy(at, &value, sizeof(value));
+}
+
+#endif /* DK_BASE_BYTES_H */

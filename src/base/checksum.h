@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The Internet checksum (RFC 1071): the ones' complement sum of 16-bit words.
+ *
+ * A sum is a number: that of the words as big-endian numbers, with carries not folded yet. So
+ * fields of a pseudo header are added to it as they are, and what dk_checksum_finish returns is
+ * stored with dk_put_be16. Each piece adds less than 2^16: 65536 pieces fit.
+ *
+ *     sum = dk_checksum_add(pseudo, header, header_len);
+ *     sum = dk_checksum_add_at(sum, header_len, payload, payload_len);
+ *     dk_put_be16(header + 16, dk_checksum_finish(sum));
+ */
+#ifndef DK_BASE_CHECKSUM_H
+#define DK_BASE_CHECKSUM_H
+
+#include <endian.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* Adds len bytes (fewer than 2^32) that begin at an even offset of what is summed. */
+uint32_t dk_checksum_add(uint32_t sum, const void *bytes, size_t len);
+
+/* Folds a sum of words as they lie in memory, of any width: adding it to itself with the halves
+ * exchanged brings the carry into the upper half. Returns the sum as a number. */
+static inline uint16_t dk_checksum_fold64(uint64_t sum)
+{
+    sum += sum << 32 | sum >> 32;
+    uint32_t half = (uint32_t)(sum >> 32);
+    half += half << 16 | half >> 16;
+    return be16toh((uint16_t)(half >> 16));
+}
+
+/* Adds n words of 32 bits: for few of them, a number known to the compiler. */
+static inline uint32_t dk_checksum_add_words(uint32_t sum, const void *bytes, size_t n)
+{
+    uint64_t words = 0;
+#pragma GCC unroll 8
+    for (size_t i = 0; i < n; i++) {
+        uint32_t word;
+        memcpy(&word, (const uint8_t *)bytes + 4 * i, sizeof(word));
+        words += word;
+    }
+    return sum + dk_checksum_fold64(words);
+}
+
+/* Adds len bytes that begin at any offset: at an odd one their bytes change places (RFC 1071,
+ * section 2 (B)). */
+static inline uint32_t dk_checksum_add_at(uint32_t sum, size_t offset, const void *bytes,
+                                          size_t len)
+{
+    if ((offset & 1) == 0)
+        return dk_checksum_add(sum, bytes, len);
+    uint32_t piece = dk_checksum_add(0, bytes, len);
+    return sum + ((piece & 0xff) << 8 | piece >> 8);
+}
+
+/* Folds the carries of a sum: 16 bits, not complemented; zero only where all of it was zero. */
+static inline uint16_t dk_checksum_fold(uint32_t sum)
+{
+    sum = (sum & 0xffff) + (sum >> 16);
+    return (uint16_t)(sum + (sum >> 16));
+}
+
+/* Returns the checksum of a sum: what makes the sum of everything, itself included, 0xffff. */
+static inline uint16_t dk_checksum_finish(uint32_t sum)
+{
+    return (uint16_t)~dk_checksum_fold(sum);
+}
+
+/* Whether len bytes that contain their checksum are whole; sum is that of a pseudo header, or 0. */
+static inline bool dk_checksum_is_good(uint32_t sum, const void *bytes, size_t len)
+{
+    return dk_checksum_fold(dk_checksum_add(sum, bytes, len)) == 0xffff;
+}
+
+/* Returns the checksum after one word of what it covers changed (RFC 1624, equation 3). */
+static inline uint16_t dk_checksum_update16(uint16_t checksum, uint16_t from, uint16_t to)
+{
+    return dk_checksum_finish((uint32_t)(uint16_t)~checksum + (uint16_t)~from + to);
+}
+
+static inline uint16_t dk_checksum_update32(uint16_t checksum, uint32_t from, uint32_t to)
+{
+    checksum = dk_checksum_update16(checksum, (uint16_t)(from >> 16), (uint16_t)(to >> 16));
+    return dk_checksum_update16(checksum, (uint16_t)from, (uint16_t)to);
+}
+
+#endif /* DK_BASE_CHECKSUM_H */

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * See timer_wheel.h for where a timer lies and why the lowest slot is the first that is due.
+ */
+#include "base/timer_wheel.h"
+
+#include <assert.h>
+#include <stddef.h>
+
+#define SORT_BINS 48 /* 2^48 timers */
+
+static inline uint64_t tick_of(int64_t time)
+{
+    return time < 0 ? 0 : (uint64_t)time >> DK_WHEEL_TICK_SHIFT;
+}
+
+static inline struct dk_timer *timer_of(struct dk_list *link)
+{
+    return dk_container_of(link, struct dk_timer, link);
+}
+
+void dk_wheel_init(struct dk_wheel *wheel, int64_t now)
+{
+    *wheel = (struct dk_wheel){.tick = tick_of(now), .now = now, .idle_until = INT64_MAX};
+    dk_list_init(&wheel->firing);
+    dk_list_init(&wheel->waiting);
+    for (int level = 0; level < DK_WHEEL_LEVELS; level++)
+        for (int slot = 0; slot < DK_WHEEL_SLOTS; slot++)
+            dk_list_init(&wheel->slots[level][slot].timers);
+}
+
+/* Puts a timer into the slot of its time; one that is overdue into the current one. */
+static void put(struct dk_wheel *wheel, struct dk_timer *timer)
+{
+    uint64_t tick = tick_of(timer->due);
+    if (tick < wheel->tick)
+        tick = wheel->tick;
+    uint64_t differs = (tick ^ wheel->tick) | 1; /* level 0 where they do not */
+    unsigned level = (63u - (unsigned)__builtin_clzll(differs)) / DK_WHEEL_SLOT_BITS;
+    unsigned index = (tick >> level * DK_WHEEL_SLOT_BITS) & (DK_WHEEL_SLOTS - 1);
+    struct dk_wheel_slot *slot = &wheel->slots[level][index];
+    if (dk_list_empty(&slot->timers) || timer->due < slot->not_before)
+        slot->not_before = timer->due;
+    if (timer->due < wheel->idle_until)
+        wheel->idle_until = timer->due;
+    dk_list_add_tail(&slot->timers, &timer->link);
+    wheel->used[level] |= (uint64_t)1 << index;
+    wheel->levels_used |= 1u << level;
+}
+
+static void mark_empty(struct dk_wheel *wheel, size_t number)
+{
+    size_t level = number / DK_WHEEL_SLOTS;
+    wheel->used[level] &= ~((uint64_t)1 << number % DK_WHEEL_SLOTS);
+    if (wheel->used[level] == 0)
+        wheel->levels_used &= ~(1u << level);
+}
+
+void dk_timer_start(struct dk_wheel *wheel, struct dk_timer *timer, int64_t due)
+{
+    dk_timer_stop(wheel, timer);
+    timer->due = due;
+    if (wheel->advancing && due <= wheel->now)
+        dk_list_add_tail(&wheel->waiting, &timer->link);
+    else
+        put(wheel, timer);
+}
+
+void dk_timer_stop(struct dk_wheel *wheel, struct dk_timer *timer)
+{
+    if (!dk_timer_is_running(timer))
+        return;
+    struct dk_list *next = timer->link.next;
+    bool alone = next == timer->link.prev; /* then it is the head of a slot, or of another list */
+    dk_list_del_init(&timer->link);
+    uintptr_t offset = (uintptr_t)next - (uintptr_t)wheel->slots;
+    if (alone && offset < sizeof(wheel->slots))
+        mark_empty(wheel, offset / sizeof(struct dk_wheel_slot));
+}
+
+/* Finds the first slot that is not empty, and its first tick. false: all are. */
+static bool first_slot(const struct dk_wheel *wheel, size_t *number_out, uint64_t *tick_out)
+{
+    if (wheel->levels_used == 0)
+        return false;
+    unsigned level = (unsigned)__builtin_ctz(wheel->levels_used);
+    unsigned index = (unsigned)__builtin_ctzll(wheel->used[level]);
+    unsigned shift = level * DK_WHEEL_SLOT_BITS;
+    uint64_t above = wheel->tick >> shift >> DK_WHEEL_SLOT_BITS;
+    *tick_out = (above << DK_WHEEL_SLOT_BITS | index) << shift;
+    *number_out = level * DK_WHEEL_SLOTS + index;
+    return true;
+}
+
+static inline struct dk_wheel_slot *slot_at(struct dk_wheel *wheel, size_t number)
+{
+    return &wheel->slots[number / DK_WHEEL_SLOTS][number % DK_WHEEL_SLOTS];
+}
+
+/* Distributes the timers of a slot that the current tick has entered to lower levels. These are
+ * empty, so timers of one time stay in the order of their start. */
+static void spread(struct dk_wheel *wheel, size_t number)
+{
+    struct dk_list *head = &slot_at(wheel, number)->timers, *link, *tmp;
+    struct dk_list *first = head->next;
+    head->prev->next = NULL;
+    dk_list_init(head);
+    mark_empty(wheel, number);
+    for (link = first; link != NULL; link = tmp) {
+        tmp = link->next;
+        put(wheel, timer_of(link));
+    }
+}
+
+/* Merges two chains that are in order and end with NULL; of equal times a's come first. */
+static struct dk_list *merge(struct dk_list *a, struct dk_list *b)
+{
+    struct dk_list *first = NULL, **at = &first;
+    while (a != NULL && b != NULL) {
+        struct dk_list **least = timer_of(b)->due < timer_of(a)->due ? &b : &a;
+        *at = *least;
+        at = &(*least)->next;
+        *least = *at;
+    }
+    *at = a != NULL ? a : b;
+    return first;
+}
+
+/* Puts a list in order of due: merge sort, which keeps the order of equals. bins[i] holds 2^i. */
+static void sort(struct dk_list *head)
+{
+    struct dk_list *bins[SORT_BINS] = {NULL}, *sorted = NULL;
+    head->prev->next = NULL;
+    for (struct dk_list *link = head->next, *next; link != NULL; link = next) {
+        int i = 0;
+        next = link->next;
+        link->next = NULL;
+        for (; bins[i] != NULL; bins[i++] = NULL)
+            link = merge(bins[i], link);
+        bins[i] = link;
+    }
+    for (int i = 0; i < SORT_BINS; i++)
+        sorted = merge(bins[i], sorted);
+    dk_list_init(head);
+    for (struct dk_list *next; sorted != NULL; sorted = next) {
+        next = sorted->next;
+        dk_list_add_tail(head, sorted);
+    }
+}
+
+/* Takes what is due out of a slot, in order; what remains decides how early the slot is due. */
+static void take_due(struct dk_wheel *wheel, size_t number)
+{
+    struct dk_wheel_slot *slot = slot_at(wheel, number);
+    struct dk_list *link, *tmp;
+    int64_t not_before = INT64_MAX, last = INT64_MIN;
+    bool in_order = true;
+    dk_list_for_each_safe (link, tmp, &slot->timers) {
+        int64_t due = timer_of(link)->due;
+        if (due <= wheel->now) {
+            dk_list_del(link);
+            dk_list_add_tail(&wheel->firing, link);
+            in_order = in_order && last <= due;
+            last = due;
+        } else if (due < not_before) {
+            not_before = due;
+        }
+    }
+    slot->not_before = not_before;
+    if (dk_list_empty(&slot->timers))
+        mark_empty(wheel, number);
+    if (!in_order)
+        sort(&wheel->firing);
+}
+
+static void fire_taken(struct dk_wheel *wheel)
+{
+    struct dk_list *link;
+    while ((link = dk_list_first(&wheel->firing)) != NULL) {
+        struct dk_timer *timer = timer_of(link);
+        dk_list_del_init(link);
+        timer->fire(timer, wheel->now); /* it may be gone afterwards */
+    }
+}
+
+void dk_wheel_advance(struct dk_wheel *wheel, int64_t now)
+{
+    assert(!wheel->advancing);
+    wheel->now = now > wheel->now ? now : wheel->now;
+    wheel->advancing = true;
+    size_t number;
+    uint64_t tick, last = tick_of(wheel->now);
+    while (first_slot(wheel, &number, &tick) && tick <= last) {
+        wheel->tick = tick;
+        if (number >= DK_WHEEL_SLOTS) {
+            spread(wheel, number);
+            continue;
+        }
+        if (slot_at(wheel, number)->not_before > wheel->now)
+            break; /* the current one, and nothing in it is due yet */
+        take_due(wheel, number);
+        fire_taken(wheel);
+    }
+    wheel->tick = last;
+    wheel->advancing = false;
+    wheel->idle_until = dk_wheel_next_due(wheel);
+    struct dk_list *link;
+    while ((link = dk_list_first(&wheel->waiting)) != NULL) {
+        dk_list_del(link);
+        put(wheel, timer_of(link));
+    }
+}
+
+int64_t dk_wheel_next_due(const struct dk_wheel *wheel)
+{
+    size_t number;
+    uint64_t tick;
+    if (!first_slot(wheel, &number, &tick))
+        return INT64_MAX;
+    return wheel->slots[number / DK_WHEEL_SLOTS][number % DK_WHEEL_SLOTS].not_before;
+}
