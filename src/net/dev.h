@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The contract of a network device: what src/drv implements and the stack runs over.
+ *
+ * A device belongs to one instance: all calls but `kick` of its glue are made under that instance's
+ * lead, one at a time. Time is an argument (monotonic nanoseconds); a driver reads no clock. None
+ * blocks. A decorator (pcap, fault) is a device over another device that it owns.
+ *
+ * Life: open -> any of the others -> close. open is a function of each driver, with options of its
+ * own; this table begins after it.
+ */
+#ifndef DK_NET_DEV_H
+#define DK_NET_DEV_H
+
+#include "net/addr.h"
+#include "net/packet.h"
+
+struct dk_netdev;
+
+#define DK_NETDEV_TX_CHECKSUM (1u << 0) /* finishes transport checksums */
+#define DK_NETDEV_TSO         (1u << 1) /* cuts TCP segments */
+#define DK_NETDEV_ZERO_COPY   (1u << 2) /* tx_burst may hold pieces beyond its return */
+
+struct dk_netdev_caps {
+    struct dk_mac mac;
+    uint32_t mtu;       /* of the link: bytes of an IP packet */
+    uint32_t flags;     /* DK_NETDEV_... */
+    uint32_t max_burst; /* frames that one call takes or gives, at most */
+};
+
+/*
+ * Counters that each device has. Names as seen by `demi info --stats`: X(field, "name").
+ *
+ * A chain of decorators counts in one set: the device at its end counts what it receives and sends,
+ * a decorator only what it does to frames. Whatever is dropped is counted in rx_dropped or
+ * tx_dropped, and under its reason below.
+ */
+#define DK_NETDEV_STATS(X)                                                                         \
+    X(rx_frames, "dev.rx_frames")                                                                  \
+    X(rx_bytes, "dev.rx_bytes")                                                                    \
+    X(rx_dropped, "dev.rx_dropped") /* no room, truncated: counted by the device */                \
+    X(rx_too_long,                                                                                 \
+      "dev.rx_too_long") /* longer than the link's MTU: not segmented by an offload */             \
+    X(rx_too_short, "dev.rx_too_short") /* no Ethernet header */                                   \
+    X(rx_ring_full, "dev.rx_ring_full") /* came faster than they were taken */                     \
+    X(rx_no_memory, "dev.rx_no_memory")                                                            \
+    X(tx_frames, "dev.tx_frames")                                                                  \
+    X(tx_bytes, "dev.tx_bytes")                                                                    \
+    X(tx_dropped, "dev.tx_dropped") /* refused for good: too long, link down */                    \
+    X(tx_too_long, "dev.tx_too_long")                                                              \
+    X(tx_too_short, "dev.tx_too_short") /* no Ethernet header */                                   \
+    X(tx_link_down, "dev.tx_link_down")                                                            \
+    X(tx_no_memory, "dev.tx_no_memory")                                                            \
+    X(tx_refused, "dev.tx_refused") /* by the kernel, for another reason */                        \
+    X(fault_lost, "fault.lost")     /* on purpose (drv/fault.h), as all of these */                \
+    X(fault_corrupted, "fault.corrupted")                                                          \
+    X(fault_duplicated, "fault.duplicated")                                                        \
+    X(fault_reordered, "fault.reordered")                                                          \
+    X(fault_delayed, "fault.delayed")                                                              \
+    X(fault_overflow, "fault.overflow") /* dropped: too many were held back */                     \
+    X(pcap_frames, "pcap.frames")       /* written to the capture */                               \
+    X(pcap_unwritten, "pcap.unwritten") /* not written: file full, or an error */
+
+struct dk_netdev_stats {
+#define DK_NETDEV_STATS_FIELD(field, name) uint64_t field;
+    DK_NETDEV_STATS(DK_NETDEV_STATS_FIELD)
+#undef DK_NETDEV_STATS_FIELD
+};
+
+enum dk_link { DK_LINK_DOWN, DK_LINK_UP };
+
+/* A NULL member: the device has no such thing, and the caller acts as its comment says. */
+struct dk_netdev_ops {
+    const char *name; /* of the driver */
+    /*
+     * Receives up to max frames; returns how many. Each has a hold of the caller on its buffer,
+     * which the caller gives back (dk_buf_put). Never fails: errors are counted.
+     */
+    uint32_t (*rx_burst)(struct dk_netdev *dev, struct dk_rx_frame frames_out[], uint32_t max,
+                         int64_t now);
+    /*
+     * Sends up to n frames in order; returns how many it took. The rest finds no room: the caller
+     * keeps and offers them again. What was taken is on its way or counted as dropped. Afterwards
+     * the frames are the caller's again; a device that still reads a piece holds its buffer.
+     */
+    uint32_t (*tx_burst)(struct dk_netdev *dev, const struct dk_tx_frame frames[], uint32_t n,
+                         int64_t now);
+    /* Lets go of buffers whose transmission is done. NULL: it holds none. */
+    void (*reclaim)(struct dk_netdev *dev, int64_t now);
+    /*
+     * Returns a descriptor that becomes readable when rx_burst has frames (or room for tx_burst
+     * came after it had none); the device is armed for that. -1: it has frames right now. Called
+     * before sleeping, again each time.
+     */
+    int (*arm)(struct dk_netdev *dev);
+    /* When rx_burst will have something by itself (a delayed frame), INT64_MAX: never. NULL: never.
+     */
+    int64_t (*next_due)(struct dk_netdev *dev);
+    /*
+     * Sees to it that the frames of one transport endpoint come to this device, for devices that
+     * share a NIC with the kernel. 0 or a negative errno (-EADDRINUSE). NULL: all frames come.
+     */
+    int (*claim)(struct dk_netdev *dev, uint8_t protocol, const struct dk_endpoint *local);
+    void (*release)(struct dk_netdev *dev, uint8_t protocol, const struct dk_endpoint *local);
+    /* Says whether there is a carrier. NULL: always. */
+    enum dk_link (*link)(struct dk_netdev *dev);
+    /* Frees everything; frames that were taken and not sent yet are lost. */
+    void (*close)(struct dk_netdev *dev);
+    /* In the child of a fork: closes descriptors, and touches nothing else; the device is the
+     * parent's. NULL: it has none. */
+    void (*abandon)(struct dk_netdev *dev);
+};
+
+/* The first member of every device. */
+struct dk_netdev {
+    const struct dk_netdev_ops *ops;
+    struct dk_netdev_caps caps;    /* set by open; the MTU may be lowered by the configuration */
+    struct dk_netdev *inner;       /* of a decorator: the device that it owns, else NULL */
+    struct dk_netdev_stats *stats; /* where it counts: never NULL, see dk_netdev_move_stats */
+    struct dk_netdev_stats own_stats;
+};
+
+/* Copies the counters of a device, and of those that it decorates, to `to`, which they count in
+ * from here on. Called for the outermost device. */
+static inline void dk_netdev_move_stats(struct dk_netdev *dev, struct dk_netdev_stats *to)
+{
+    *to = *dev->stats;
+    for (; dev; dev = dev->inner)
+        dev->stats = to;
+}
+
+#endif /* DK_NET_DEV_H */
