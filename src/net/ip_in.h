@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/* Packets on their way in, below the transports. Private to src/net. */
+#ifndef DK_NET_IP_IN_H
+#define DK_NET_IP_IN_H
+
+#include "net/stack.h"
+
+/* One packet as IP gets it. */
+struct dk_net_rx {
+    struct dk_buf *buf;
+    uint8_t *data; /* the IP (ARP) header */
+    uint32_t len;  /* with the link's padding */
+    uint8_t checksum;
+    bool link_group;  /* it came to a multicast or broadcast link address */
+    bool looped;      /* it never was on a wire */
+    bool reassembled; /* it was put together of fragments */
+};
+
+/* link.c: makes what frames are compared with. */
+void dk_link_init(struct dk_net *net);
+
+/* By the version in its first byte. */
+void dk_ip_input(struct dk_net *net, const struct dk_net_rx *rx, int64_t now);
+
+/* As dk_ip4_input, of a frame to us alone. false: it is nothing usual, and nothing happened. */
+bool dk_ip4_input_plain(struct dk_net *net, const struct dk_rx_frame *frame, uint8_t *header,
+                        int64_t now);
+void dk_ip4_input(struct dk_net *net, const struct dk_net_rx *rx, int64_t now);
+void dk_ip6_input(struct dk_net *net, const struct dk_net_rx *rx, int64_t now);
+void dk_arp_input(struct dk_net *net, const struct dk_net_rx *rx, int64_t now);
+
+/* reass.c: a fragment. */
+struct dk_fragment {
+    struct dk_ip src, dst;
+    uint8_t protocol; /* IPv6: of the fragment header */
+    uint8_t tos;
+    bool more;
+    uint32_t id;
+    uint32_t offset;
+    uint32_t len;
+    const uint8_t *data;
+    const uint8_t *header; /* what goes before the whole packet's payload */
+    uint32_t header_len;
+};
+
+int dk_reass_init(struct dk_net *net);
+void dk_reass_fini(struct dk_net *net);
+
+struct dk_reassembled {
+    struct dk_buf *buf; /* the caller's hold */
+    uint8_t *header;    /* of the first fragment, as it came, right before the payload */
+    uint32_t header_len;
+    uint32_t len; /* from there on */
+    uint8_t protocol;
+};
+
+/* Adds a fragment. true: the packet is whole. false: not yet, or the fragment was dropped, which
+ * was counted. */
+bool dk_reass_add(struct dk_net *net, const struct dk_fragment *fragment, int64_t now,
+                  struct dk_reassembled *whole_out);
+
+#endif /* DK_NET_IP_IN_H */

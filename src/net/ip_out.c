@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * IP output: which way, how long, the header, and on to the neighbour table.
+ *
+ * An IPv4 packet that fits its path goes with DF: path MTU discovery sees it, and it needs no
+ * identification (RFC 6864 section 4.1). The exception is a path that takes less than we believe
+ * in (pmtu.c). One that does not fit is fragmented here, unless it may not be.
+ */
+#include "net/ip_out.h"
+
+#include "base/bytes.h"
+#include "base/checksum.h"
+#include "net/ip_kind.h"
+#include "net/neigh.h"
+#include "net/route.h"
+#include "net/wire/ethernet.h"
+#include "net/wire/ipv4.h"
+#include "net/wire/ipv6.h"
+
+#define TTL_DEFAULT 64 /* RFC 1700; hop limit likewise */
+
+/* Two words of an address at a time: they are added as big-endian numbers. */
+static uint32_t add_be32(uint32_t sum, const uint8_t *at)
+{
+    const uint32_t word = dk_get_be32(at);
+    return sum + (word >> 16) + (word & 0xffff);
+}
+
+uint32_t dk_ip_pseudo_sum(const struct dk_ip *src, const struct dk_ip *dst, uint8_t protocol,
+                          uint32_t len)
+{
+    uint32_t sum = protocol + (len >> 16) + (len & 0xffff);
+    sum = add_be32(add_be32(sum, src->bytes), dst->bytes);
+    if (src->version == 4)
+        return sum;
+    for (size_t i = 4; i < 16; i += 4)
+        sum = add_be32(add_be32(sum, src->bytes + i), dst->bytes + i);
+    return sum;
+}
+
+static inline uint8_t *put_header4(const struct dk_ip_tx *tx, uint8_t *before, uint32_t bytes,
+                                   uint32_t id, bool dont_fragment,
+                                   const struct dk_ip_fragment *fragment)
+{
+    uint8_t *at = before - DK_IP4_HEADER_LEN;
+    uint32_t place = dont_fragment ? 0x4000 : 0;
+    if (fragment)
+        place |= fragment->offset / 8 | (fragment->more ? 0x2000u : 0);
+    const uint32_t first = 0x45000000u | (uint32_t)tx->tos << 16 | (DK_IP4_HEADER_LEN + bytes);
+    const uint32_t second = (id & 0xffff) << 16 | place;
+    const uint32_t third =
+        (uint32_t)(tx->ttl ? tx->ttl : TTL_DEFAULT) << 24 | (uint32_t)tx->protocol << 16;
+    uint32_t sum = add_be32(add_be32(third >> 16, tx->src.bytes), tx->dst.bytes);
+    sum += (first >> 16) + (first & 0xffff) + (second >> 16) + (second & 0xffff);
+    dk_put_be32(at, first);
+    dk_put_be32(at + 4, second);
+    dk_put_be32(at + 8, third | dk_checksum_finish(sum));
+    memcpy(at + 12, tx->src.bytes, 4);
+    memcpy(at + 16, tx->dst.bytes, 4);
+    return at;
+}
+
+static uint8_t *put_header6(const struct dk_ip_tx *tx, uint8_t *before, uint32_t bytes,
+                            const struct dk_ip_fragment *fragment)
+{
+    uint8_t *at = before;
+    if (fragment) {
+        at -= DK_IP6_FRAGMENT_LEN;
+        bytes += DK_IP6_FRAGMENT_LEN;
+        dk_ip6_fragment_emit(&(struct dk_ip6_fragment){.next_header = tx->protocol,
+                                                       .more_fragments = fragment->more,
+                                                       .offset = (uint16_t)fragment->offset,
+                                                       .id = fragment->id},
+                             at);
+    }
+    at -= DK_IP6_HEADER_LEN;
+    dk_put_be32(at, 0x60000000u | (uint32_t)tx->tos << 20);
+    dk_put_be16(at + 4, (uint16_t)bytes);
+    at[6] = fragment ? DK_IP6_FRAGMENT : tx->protocol;
+    at[7] = tx->ttl ? tx->ttl : TTL_DEFAULT;
+    memcpy(at + 8, tx->src.bytes, 16);
+    memcpy(at + 24, tx->dst.bytes, 16);
+    return at;
+}
+
+uint8_t *dk_ip_put_header(const struct dk_ip_tx *tx, uint8_t *before, uint32_t bytes, uint32_t id,
+                          bool dont_fragment, const struct dk_ip_fragment *fragment)
+{
+    if (tx->dst.version == 4)
+        return put_header4(tx, before, bytes, id, dont_fragment, fragment);
+    return put_header6(tx, before, bytes, fragment);
+}
+
+/* The frame of a packet, all but the head. */
+static inline void fill_frame(struct dk_tx_frame *frame, const struct dk_ip_tx *tx, uint8_t *head)
+{
+    frame->head = head;
+    frame->head_len = (uint32_t)(tx->header - head) + tx->header_len;
+    frame->num_pieces = tx->num_pieces;
+    for (uint32_t i = 0; i < tx->num_pieces; i++) {
+        frame->pieces[i].data = tx->pieces[i].data;
+        frame->pieces[i].len = tx->pieces[i].len;
+        frame->pieces[i].buf = tx->pieces[i].buf;
+    }
+    frame->checksum_start = tx->partial_checksum ? (uint16_t)(tx->header - head) : 0;
+    frame->checksum_offset = tx->checksum_offset;
+    frame->segment_bytes = tx->segment_bytes;
+}
+
+/* The whole packet in one frame, or one that the device cuts into segments. */
+static int emit_whole(struct dk_net *net, const struct dk_ip_tx *tx, uint32_t bytes,
+                      const struct dk_mac *mac, bool may_fragment)
+{
+    struct dk_tx_frame frame;
+    const uint32_t id = may_fragment ? dk_frag_next_id(net, tx) : 0;
+    uint8_t *head = dk_ip_put_header(tx, tx->header, bytes, id, !may_fragment, NULL);
+    fill_frame(&frame, tx, head);
+    const uint16_t type = tx->dst.version == 4 ? DK_ETHERTYPE_IP4 : DK_ETHERTYPE_IP6;
+    return dk_link_send(net, &frame, mac, type) ? 0 : -EAGAIN;
+}
+
+int dk_ip_emit(struct dk_net *net, const struct dk_ip_tx *tx, uint32_t bytes,
+               const struct dk_mac *mac, struct dk_ip_progress *progress)
+{
+    bool may_fragment;
+    const uint32_t mtu = dk_pmtu_get(net, &tx->dst, &may_fragment);
+    if (tx->dst.version == 6)
+        may_fragment = false;
+    if (progress->sent == 0 &&
+        (bytes + dk_ip_header_bytes(tx->dst.version) <= mtu || tx->segment_bytes != 0))
+        return emit_whole(net, tx, bytes, mac, may_fragment);
+    if (tx->dont_fragment && !may_fragment)
+        return -EMSGSIZE;
+    return dk_frag_emit(net, tx, bytes, mtu, mac, progress);
+}
+
+/* Whether a packet can be sent at all. */
+static int check_size(struct dk_net *net, const struct dk_ip_tx *tx, uint32_t bytes)
+{
+    bool may_fragment;
+    const uint32_t header = dk_ip_header_bytes(tx->dst.version);
+    if (bytes > (tx->dst.version == 4 ? 65535 - header : 65535) ||
+        tx->header_len > DK_IP_TX_HEADER_MAX)
+        return -EMSGSIZE;
+    if (!tx->dont_fragment || tx->segment_bytes != 0)
+        return 0;
+    const uint32_t mtu = dk_pmtu_get(net, &tx->dst, &may_fragment);
+    return bytes + header > mtu && !may_fragment ? -EMSGSIZE : 0;
+}
+
+/* What most packets are: IPv4, without a tag, to a neighbour that answers, and no longer than the
+ * link takes where no path is known to take less. */
+static inline bool is_plain(const struct dk_net *net, const struct dk_way *way,
+                            const struct dk_ip_tx *tx, uint32_t bytes, int64_t now)
+{
+    return way->neigh && tx->dst.version == 4 && !net->pmtu_known && net->config.vlan == 0 &&
+           bytes + DK_IP4_HEADER_LEN <= net->config.mtu &&
+           dk_neigh_is_ready(way->neigh, &way->path.next_hop, now);
+}
+
+static inline int send_plain(struct dk_net *net, const struct dk_way *way,
+                             const struct dk_ip_tx *tx, uint32_t bytes)
+{
+    struct dk_tx_frame frame;
+    uint8_t *head = put_header4(tx, tx->header, bytes, 0, true, NULL) - DK_ETH_HEADER_LEN;
+    memcpy(head, way->neigh->mac.bytes, 6);
+    memcpy(head + 6, net->config.mac.bytes, 6);
+    dk_put_be16(head + 12, DK_ETHERTYPE_IP4);
+    fill_frame(&frame, tx, head);
+    return dk_link_emit(net, &frame) ? 0 : -EAGAIN;
+}
+
+static int send_to_neighbour(struct dk_net *net, struct dk_way *way, const struct dk_ip_tx *tx,
+                             uint32_t bytes, int64_t now)
+{
+    const int error = dk_neigh_send(net, &way->path.next_hop, tx, bytes, now);
+    way->neigh = dk_neigh_find(net, &way->path.next_hop);
+    return error;
+}
+
+/* Whatever is not plain. */
+__attribute__((noinline)) static int send_other(struct dk_net *net, struct dk_way *way,
+                                                const struct dk_ip_tx *tx, uint32_t bytes,
+                                                int64_t now)
+{
+    if (way->path.hop == DK_HOP_SELF)
+        return dk_loop_send(net, tx);
+    const int error = check_size(net, tx, bytes);
+    if (dk_unlikely(error != 0))
+        return error;
+    if (way->path.hop == DK_HOP_GROUP)
+        return dk_neigh_send_group(net, tx, bytes);
+    return send_to_neighbour(net, way, tx, bytes, now);
+}
+
+static inline int send_way(struct dk_net *net, struct dk_way *way, const struct dk_ip_tx *tx,
+                           uint32_t bytes, int64_t now)
+{
+    if (dk_likely(is_plain(net, way, tx, bytes, now)))
+        return send_plain(net, way, tx, bytes);
+    return send_other(net, way, tx, bytes, now);
+}
+
+int dk_ip_send_way(struct dk_net *net, struct dk_way *way, const struct dk_ip_tx *tx,
+                   uint32_t bytes, int64_t now)
+{
+    return send_way(net, way, tx, bytes, now);
+}
+
+int dk_ip_send(struct dk_net *net, const struct dk_ip_tx *tx, int64_t now)
+{
+    net->now = now;
+    struct dk_way *way = dk_route_way(net, &tx->dst);
+    if (dk_unlikely(!way)) {
+        dk_net_count(&net->stats.ip_no_route);
+        return -ENETUNREACH;
+    }
+    return send_way(net, way, tx, dk_ip_tx_bytes(tx), now);
+}

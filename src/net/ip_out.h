@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+/* Packets on their way out, below dk_ip_send. Private to src/net. */
+#ifndef DK_NET_IP_OUT_H
+#define DK_NET_IP_OUT_H
+
+#include "net/stack.h"
+
+/* A transport's header is at most so long: a packet that waits is kept with it. */
+#define DK_IP_TX_HEADER_MAX (DK_TX_HEAD_MAX - DK_IP_HEADROOM)
+
+/* How far a packet is that is longer than one frame. Zero: not begun. */
+struct dk_ip_progress {
+    uint32_t sent; /* bytes of what IP carries */
+    uint32_t id;   /* of its fragments */
+};
+
+/* Bytes that IP carries: the transport's header and its payload. */
+static inline uint32_t dk_ip_tx_bytes(const struct dk_ip_tx *tx)
+{
+    uint32_t bytes = tx->header_len;
+    for (uint32_t i = 0; i < tx->num_pieces; i++)
+        bytes += tx->pieces[i].len;
+    return bytes;
+}
+
+static inline uint32_t dk_ip_header_bytes(uint8_t version)
+{
+    return version == 4 ? 20 : 40;
+}
+
+struct dk_way;
+
+/* dk_ip_send, where the way and the number of bytes are known. */
+int dk_ip_send_way(struct dk_net *net, struct dk_way *way, const struct dk_ip_tx *tx,
+                   uint32_t bytes, int64_t now);
+
+/*
+ * Sends a packet of that many bytes to a link address, in fragments where the path takes no more.
+ * 0; -EAGAIN: no room, progress says what was sent; -EMSGSIZE: it may not be fragmented.
+ */
+int dk_ip_emit(struct dk_net *net, const struct dk_ip_tx *tx, uint32_t bytes,
+               const struct dk_mac *mac, struct dk_ip_progress *progress);
+
+/* frag.c: as that, for one that is longer than mtu. */
+int dk_frag_emit(struct dk_net *net, const struct dk_ip_tx *tx, uint32_t bytes, uint32_t mtu,
+                 const struct dk_mac *mac, struct dk_ip_progress *progress);
+
+/* The number of a packet that is fragmented (RFC 7739 section 5.3): keyed hash and counter. */
+uint32_t dk_frag_next_id(struct dk_net *net, const struct dk_ip_tx *tx);
+
+/* What an IP header says of a fragment; NULL: it is none. */
+struct dk_ip_fragment {
+    uint32_t id;
+    uint32_t offset;
+    bool more;
+};
+
+/* Writes the IP header before what carries `bytes` bytes; returns where it begins. */
+uint8_t *dk_ip_put_header(const struct dk_ip_tx *tx, uint8_t *before, uint32_t bytes, uint32_t id,
+                          bool dont_fragment, const struct dk_ip_fragment *fragment);
+
+/* link.c: puts the Ethernet header before frame->head, in whose storage there is room for it, and
+ * gives the frame to the device. false: no room. */
+bool dk_link_send(struct dk_net *net, struct dk_tx_frame *frame, const struct dk_mac *dst,
+                  uint16_t type);
+
+/* Gives a whole frame to the device. false: no room. */
+static inline bool dk_link_emit(struct dk_net *net, const struct dk_tx_frame *frame)
+{
+    const bool taken = net->config.emit(net->config.emit_arg, frame);
+    dk_net_count(dk_likely(taken) ? &net->stats.link_tx : &net->stats.link_tx_full);
+    return taken;
+}
+
+/* loop.c: takes a packet that is for ourselves; it comes in with the next dk_net_advance. 0,
+ * -EAGAIN (dk_transport.tx_room tells), -ENOBUFS. */
+int dk_loop_send(struct dk_net *net, const struct dk_ip_tx *tx);
+int dk_loop_init(struct dk_net *net);
+void dk_loop_fini(struct dk_net *net);
+void dk_loop_advance(struct dk_net *net, int64_t now);
+static inline bool dk_loop_is_due(const struct dk_net *net)
+{
+    return net->loop_due;
+}
+
+#endif /* DK_NET_IP_OUT_H */

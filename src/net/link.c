@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Ethernet II and 802.1Q: which frames are for us, and the header of ours.
+ *
+ * Where a VLAN is configured all frames carry its tag, and others are dropped. Where none is, a tag
+ * that only has a priority (id 0) is passed over. All groups are let in here: IP knows which ones
+ * we are in.
+ */
+#include "base/bytes.h"
+#include "net/ip_in.h"
+#include "net/ip_out.h"
+#include "net/wire/ethernet.h"
+
+bool dk_link_send(struct dk_net *net, struct dk_tx_frame *frame, const struct dk_mac *dst,
+                  uint16_t type)
+{
+    const bool tagged = net->config.vlan != 0;
+    const uint32_t header_len = tagged ? DK_ETH_HEADER_MAX : DK_ETH_HEADER_LEN;
+    uint8_t *head = (uint8_t *)(uintptr_t)frame->head - header_len;
+    memcpy(head, dst->bytes, 6);
+    memcpy(head + 6, net->config.mac.bytes, 6);
+    if (tagged)
+        dk_put_be32(head + 12, (uint32_t)DK_ETHERTYPE_VLAN << 16 | net->config.vlan);
+    dk_put_be16(head + header_len - 2, type);
+    frame->head = head;
+    frame->head_len += header_len;
+    if (frame->checksum_start != 0)
+        frame->checksum_start = (uint16_t)(frame->checksum_start + header_len);
+    return dk_link_emit(net, frame);
+}
+
+/* Why a frame is not for us: the counter, or NULL. */
+static uint64_t *refusal(struct dk_net *net, const struct dk_eth_header *eth)
+{
+    if (!dk_mac_is_multicast(&eth->dst) && !dk_mac_equal(&eth->dst, &net->config.mac))
+        return &net->stats.link_not_ours;
+    if (dk_mac_is_multicast(&eth->src))
+        return &net->stats.link_bad_source;
+    if (eth->vlan != net->config.vlan)
+        return &net->stats.link_vlan;
+    return NULL;
+}
+
+/* What most frames are: IPv4 to our address, without a tag. Two comparisons. */
+static inline bool is_plain(const struct dk_net *net, const struct dk_rx_frame *frame)
+{
+    uint64_t first; /* the destination, and two bytes of the source */
+    if (dk_unlikely(frame->len < DK_ETH_HEADER_LEN))
+        return false;
+    memcpy(&first, frame->data, sizeof(first));
+    return (first & net->plain_mask) == net->plain_word &&
+           dk_get_be16(frame->data + 12) == DK_ETHERTYPE_IP4;
+}
+
+void dk_link_init(struct dk_net *net)
+{
+    /* The lowest bit of the source's first byte, which makes it a group's, is not set. */
+    static const uint8_t mask[8] = {255, 255, 255, 255, 255, 255, 1};
+    uint8_t word[8] = {0};
+    memcpy(word, net->config.mac.bytes, 6);
+    memcpy(&net->plain_word, word, sizeof(word));
+    memcpy(&net->plain_mask, mask, sizeof(mask));
+    if (net->config.vlan != 0) {
+        net->plain_mask = 0; /* no frame is */
+    }
+}
+
+static void input_other(struct dk_net *net, const struct dk_rx_frame *frame, int64_t now)
+{
+    struct dk_eth_header eth;
+    const enum dk_wire reason = dk_eth_header_parse(frame->data, frame->len, &eth);
+    if (dk_unlikely(reason != DK_WIRE_OK)) {
+        dk_net_drop(net, reason);
+        return;
+    }
+    uint64_t *refused = refusal(net, &eth);
+    if (refused) {
+        dk_net_count(refused);
+        return;
+    }
+    const struct dk_net_rx rx = {
+        .buf = frame->buf,
+        .data = frame->data + eth.header_len,
+        .len = frame->len - eth.header_len,
+        .checksum = frame->checksum,
+        .link_group = dk_mac_is_multicast(&eth.dst),
+    };
+    if (eth.type == DK_ETHERTYPE_IP4)
+        dk_ip4_input(net, &rx, now);
+    else if (eth.type == DK_ETHERTYPE_IP6)
+        dk_ip6_input(net, &rx, now);
+    else if (eth.type == DK_ETHERTYPE_ARP)
+        dk_arp_input(net, &rx, now);
+    else
+        dk_net_count(&net->stats.link_type);
+}
+
+void dk_net_input(struct dk_net *net, const struct dk_rx_frame *frame, int64_t now)
+{
+    net->now = now;
+    dk_net_count(&net->stats.link_rx);
+    if (dk_unlikely(!is_plain(net, frame) ||
+                    !dk_ip4_input_plain(net, frame, frame->data + DK_ETH_HEADER_LEN, now)))
+        input_other(net, frame, now);
+}
+
+void dk_net_input_ip(struct dk_net *net, struct dk_buf *buf, uint8_t *data, uint32_t len,
+                     int64_t now)
+{
+    net->now = now;
+    dk_net_count(&net->stats.link_rx);
+    dk_ip_input(net, &(struct dk_net_rx){.buf = buf, .data = data, .len = len}, now);
+}

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The stack as a whole: its making and end, the clock, the counters, the table of transports.
+ */
+#include "net/net.h"
+
+#include "mem/heap.h"
+#include "net/dev.h"
+#include "net/groups.h"
+#include "net/icmp.h"
+#include "net/ifaddr.h"
+#include "net/ip_in.h"
+#include "net/ip_kind.h"
+#include "net/neigh.h"
+#include "net/route.h"
+#include "net/tcp/tcp.h"
+#include "net/wire/ethernet.h"
+
+/* All that is carried over IP. */
+static const struct dk_transport *const transports[] = {
+    &dk_icmp4_transport, &dk_icmp6_transport, &dk_igmp_transport,
+    &dk_udp_transport,   &dk_tcp_transport,
+};
+
+#define TRANSPORTS (sizeof transports / sizeof transports[0])
+_Static_assert(TRANSPORTS <= DK_TRANSPORTS_MAX, "room for what each of them advances");
+
+static const char *const stat_names[] = {
+#define STAT_NAME(field, name) name,
+    DK_NET_STATS(STAT_NAME)
+#undef STAT_NAME
+};
+
+#define STATS (sizeof stat_names / sizeof stat_names[0])
+
+static const char *why_bad(const struct dk_net_config *config)
+{
+    const struct dk_mac zero = {{0}};
+    if (dk_mac_is_multicast(&config->mac) || dk_mac_equal(&config->mac, &zero))
+        return "the link address is zero or a group's";
+    if (config->mtu < 68 || config->mtu > 65535)
+        return "the MTU is not 68 to 65535";
+    if (config->vlan > 4094)
+        return "the VLAN is not 1 to 4094 (0: none)";
+    if (config->num_addresses == 0)
+        return "there is no address: give one, with the length of its prefix";
+    if (config->num_addresses > DK_NET_ADDRESSES_MAX)
+        return "there are more than 8 addresses";
+    if (config->num_routes > DK_NET_ROUTES_MAX)
+        return "there are more than 16 routes";
+    for (uint32_t i = 0; i < config->num_addresses; i++) {
+        if (config->addresses[i].ip.version == 6 && config->mtu < 1280)
+            return "the MTU is below 1280, which IPv6 needs";
+    }
+    return NULL;
+}
+
+static int init_parts(struct dk_net *net, int64_t now, const char **why_out)
+{
+    int error = dk_ifaddr_init(net, why_out);
+    error = error ? error : dk_route_init(net, why_out);
+    error = error ? error : dk_pmtu_init(net);
+    error = error ? error : dk_neigh_init(net, now);
+    error = error ? error : dk_reass_init(net);
+    error = error ? error : dk_groups_init(net);
+    error = error ? error : dk_icmp_init(net, now);
+    return error ? error : dk_loop_init(net);
+}
+
+static void fini_parts(struct dk_net *net)
+{
+    dk_loop_fini(net);
+    dk_icmp_fini(net);
+    dk_groups_fini(net);
+    dk_reass_fini(net);
+    dk_neigh_fini(net);
+    dk_pmtu_fini(net);
+    dk_route_fini(net);
+    dk_ifaddr_fini(net);
+}
+
+static void add_transport(struct dk_net *net, const struct dk_transport *transport)
+{
+    if (transport->versions & DK_TRANSPORT_IP4)
+        net->by_protocol[0][transport->protocol] = transport;
+    if (transport->versions & DK_TRANSPORT_IP6)
+        net->by_protocol[1][transport->protocol] = transport;
+    if (transport->advance)
+        net->advances[net->num_advances++] = transport->advance;
+}
+
+static int init_transports(struct dk_net *net, int64_t now)
+{
+    for (size_t i = 0; i < TRANSPORTS; i++) {
+        const int error = transports[i]->init ? transports[i]->init(net, now) : 0;
+        if (error != 0)
+            return error;
+        add_transport(net, transports[i]);
+        net->num_transports++;
+    }
+    return 0;
+}
+
+int dk_net_create(struct dk_net **net_out, const struct dk_net_config *config, int64_t now,
+                  const char **why_out)
+{
+    const char *why = why_bad(config);
+    if (why) {
+        *why_out = why;
+        return -EINVAL;
+    }
+    struct dk_net *net = dk_heap_zalloc(sizeof *net);
+    if (!net)
+        return -ENOMEM;
+    net->config = *config;
+    net->now = now;
+    dk_random_init(&net->random, config->seed);
+    dk_wheel_init(&net->wheel, now);
+    dk_link_init(net);
+    int error = init_parts(net, now, why_out);
+    error = error ? error : init_transports(net, now);
+    if (error != 0) {
+        dk_net_destroy(net);
+        return error;
+    }
+    dk_dad_start(net, now);
+    *net_out = net;
+    return 0;
+}
+
+void dk_net_destroy(struct dk_net *net)
+{
+    while (net->num_transports > 0) {
+        const struct dk_transport *transport = transports[--net->num_transports];
+        if (transport->fini)
+            transport->fini(net);
+    }
+    fini_parts(net);
+    dk_heap_free(net);
+}
+
+static void tx_room(struct dk_net *net, int64_t now)
+{
+    dk_neigh_tx_room(net);
+    for (size_t i = 0; i < TRANSPORTS; i++) {
+        if (transports[i]->tx_room)
+            transports[i]->tx_room(net, now);
+    }
+}
+
+void dk_net_tx_room(struct dk_net *net, int64_t now)
+{
+    net->now = now;
+    tx_room(net, now);
+}
+
+void dk_net_advance(struct dk_net *net, int64_t now)
+{
+    net->now = now;
+    if (dk_unlikely(dk_wheel_is_due(&net->wheel, now)))
+        dk_wheel_advance(&net->wheel, now);
+    if (dk_unlikely(dk_loop_is_due(net)))
+        dk_loop_advance(net, now);
+    for (uint32_t i = 0; i < net->num_advances; i++)
+        net->advances[i](net, now);
+    if (dk_unlikely(net->tx_room_due)) {
+        net->tx_room_due = false;
+        tx_room(net, now);
+    }
+}
+
+int64_t dk_net_next_due(const struct dk_net *net)
+{
+    if (dk_loop_is_due(net))
+        return net->now;
+    int64_t due = dk_wheel_next_due(&net->wheel);
+    for (size_t i = 0; i < TRANSPORTS; i++) {
+        const int64_t at = transports[i]->next_due ? transports[i]->next_due(net) : INT64_MAX;
+        if (at < due)
+            due = at;
+    }
+    return due;
+}
+
+int dk_net_stat(const struct dk_net *net, size_t index, const char **name_out, uint64_t *value_out)
+{
+    if (index < STATS) {
+        *name_out = stat_names[index];
+        memcpy(value_out, (const uint8_t *)&net->stats + index * sizeof(uint64_t),
+               sizeof(uint64_t));
+        return 0;
+    }
+    index -= STATS;
+    if (index < DK_WIRE_COUNT - 1) {
+        *name_out = dk_wire_name((enum dk_wire)(index + 1));
+        *value_out = net->wire[index + 1];
+        return 0;
+    }
+    index -= DK_WIRE_COUNT - 1;
+    for (size_t i = 0; i < TRANSPORTS; i++) {
+        for (size_t n = 0; transports[i]->stat; n++) {
+            if (transports[i]->stat(net, n, name_out, value_out) != 0)
+                break;
+            if (index-- == 0)
+                return 0;
+        }
+    }
+    return -ENOENT;
+}
+
+enum dk_net_address_state dk_net_address_state(const struct dk_net *net, uint32_t index)
+{
+    switch (net->addrs->list[index].state) {
+    case DK_IFADDR_TENTATIVE:
+        return DK_NET_ADDRESS_TENTATIVE;
+    case DK_IFADDR_DUPLICATE:
+        return DK_NET_ADDRESS_DUPLICATE;
+    default:
+        return DK_NET_ADDRESS_GOOD;
+    }
+}

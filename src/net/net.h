@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A network stack over one Ethernet link: frames and the time go in, frames and events come out.
+ *
+ * Pure: no clock, no system call, no random number of its own. Time is an argument (`now`,
+ * monotonic nanoseconds, never going back), secrets and seeds are configuration, frames leave
+ * through a function of the caller's. So it runs under a virtual clock, and the same input gives
+ * the same output. One thread at a time.
+ *
+ *      dk_net_input --> link --> arp, ip4, ip6 --> icmp, udp, tcp --> events
+ *      dk_net_advance (timers) ----^---------------------^
+ *      udp, tcp --> dk_ip_send --> neighbour table --> dk_net_config.emit
+ *
+ * Files: link.c (Ethernet, 802.1Q), neigh.c (ARP and neighbour discovery: one table), addr and dad,
+ * route.c, ip4.c, ip6.c, frag.c (out), reass.c (in), icmp4.c, icmp6.c, udp.c, tcp/.
+ */
+#ifndef DK_NET_NET_H
+#define DK_NET_NET_H
+
+#include "net/addr.h"
+#include "net/packet.h"
+
+struct dk_net;
+struct dk_tcp_config;
+
+#define DK_NET_ADDRESSES_MAX 8
+#define DK_NET_ROUTES_MAX    16
+
+struct dk_net_address {
+    struct dk_ip ip;
+    uint8_t prefix_len;
+};
+
+struct dk_net_route {
+    struct dk_ip prefix;
+    uint8_t prefix_len;
+    struct dk_ip gateway;
+};
+
+struct dk_net_config {
+    struct dk_mac mac;
+    uint32_t mtu;         /* bytes of an IP packet: 68 (IPv6: 1280) to 65535 */
+    uint16_t vlan;        /* 802.1Q id that all frames carry; 0: none */
+    uint32_t device_caps; /* DK_NETDEV_TX_CHECKSUM, DK_NETDEV_TSO */
+    uint32_t num_addresses, num_routes;
+    struct dk_net_address addresses[DK_NET_ADDRESSES_MAX];
+    struct dk_net_route routes[DK_NET_ROUTES_MAX]; /* a default gateway: prefix_len 0 */
+    uint8_t secret[16]; /* keys sequence numbers, ports, fragment ids (RFC 6528, 6056, 7739) */
+    uint64_t seed;      /* of jitter */
+    bool skip_dad;      /* addresses are good at once */
+    const struct dk_tcp_config *tcp; /* its limits and times; NULL: the defaults. Read once */
+    /*
+     * Sends a frame: all of it may be read until it returns. false: no room, nothing happened; the
+     * caller of the stack calls dk_net_tx_room when there is.
+     */
+    bool (*emit)(void *arg, const struct dk_tx_frame *frame);
+    void *emit_arg;
+};
+
+/* Creates a stack; config is copied. 0, -EINVAL (an address or prefix that cannot be: *why_out says
+ * which and what to do), -ENOMEM. */
+int dk_net_create(struct dk_net **net_out, const struct dk_net_config *config, int64_t now,
+                  const char **why_out);
+
+/* Ends everything without a word to the peers; what it held is let go. */
+void dk_net_destroy(struct dk_net *net);
+
+/* Takes one frame. What is kept of it is held; the caller puts its own hold afterwards. */
+void dk_net_input(struct dk_net *net, const struct dk_rx_frame *frame, int64_t now);
+
+/* Takes one IP packet as if it had come in a frame that was for us: for suites that know no link.
+ */
+void dk_net_input_ip(struct dk_net *net, struct dk_buf *buf, uint8_t *data, uint32_t len,
+                     int64_t now);
+
+/* Runs what is due: timers, delayed acknowledgements, output that was put off to the end of a burst
+ * of input. Call after each burst, and at the latest at dk_net_next_due. */
+void dk_net_advance(struct dk_net *net, int64_t now);
+
+/* When dk_net_advance has something to do, INT64_MAX: never. */
+int64_t dk_net_next_due(const struct dk_net *net);
+
+/* emit has room again after it had none. */
+void dk_net_tx_room(struct dk_net *net, int64_t now);
+
+/* Whether the index-th address of the configuration can be used: IPv6 ones are tentative first, for
+ * a second or two, while other hosts are asked whether they have it (RFC 4862). */
+enum dk_net_address_state {
+    DK_NET_ADDRESS_TENTATIVE,
+    DK_NET_ADDRESS_GOOD,
+    DK_NET_ADDRESS_DUPLICATE, /* another host has it: never used */
+};
+enum dk_net_address_state dk_net_address_state(const struct dk_net *net, uint32_t index);
+
+/* Gives the link address of a neighbour, which is then never asked for. 0 or -ENOBUFS. */
+int dk_net_add_neighbour(struct dk_net *net, const struct dk_ip *ip, const struct dk_mac *mac);
+
+/* Reports the index-th counter: 0 or -ENOENT. Each reason to drop a packet has one. */
+int dk_net_stat(const struct dk_net *net, size_t index, const char **name_out, uint64_t *value_out);
+
+#endif /* DK_NET_NET_H */

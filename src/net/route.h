@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/* Where a packet goes next, and what the path there takes. Private to src/net. */
+#ifndef DK_NET_ROUTE_H
+#define DK_NET_ROUTE_H
+
+#include "net/stack.h"
+
+enum dk_hop {
+    DK_HOP_NEIGHBOUR, /* next_hop is on the link */
+    DK_HOP_GROUP,     /* a group or broadcast: the link address follows from the destination */
+    DK_HOP_SELF,      /* never leaves */
+};
+
+struct dk_path {
+    enum dk_hop hop;
+    struct dk_ip next_hop;
+};
+
+/* A way to a destination. */
+struct dk_way {
+    struct dk_ip dst; /* version 0: none */
+    struct dk_path path;
+    struct dk_ip src;       /* the best one for it; version 0: none is good */
+    struct dk_neigh *neigh; /* what next_hop's entry was lately, NULL: not known (ip_out.c) */
+};
+
+/* The way to dst, or NULL: there is none. Good until the next call of any function here. */
+struct dk_way *dk_route_way(struct dk_net *net, const struct dk_ip *dst);
+
+/* As dk_ip_route, where the way is known. */
+int dk_way_source(struct dk_net *net, const struct dk_way *way, struct dk_ip *src_in_out);
+
+/* Checks the routes of the configuration and makes the table. After dk_ifaddr_init. */
+int dk_route_init(struct dk_net *net, const char **why_out);
+void dk_route_fini(struct dk_net *net);
+
+/* Forgets what was found: an address became good, or bad. */
+void dk_route_changed(struct dk_net *net);
+
+/* Whether packets go to ip on the link or by a gateway, as far as that is known without looking: so
+ * it is another host's. */
+bool dk_route_is_known(const struct dk_net *net, const struct dk_ip *ip);
+
+/* 0 or -ENETUNREACH. */
+int dk_route_find(struct dk_net *net, const struct dk_ip *dst, struct dk_path *path_out);
+
+/* pmtu.c: what was learned of paths. */
+int dk_pmtu_init(struct dk_net *net);
+void dk_pmtu_fini(struct dk_net *net);
+
+uint32_t dk_pmtu_look_up(struct dk_net *net, const struct dk_ip *dst, bool *fragment_out);
+
+/* Bytes that the path to dst takes; *fragment_out: routers must be let to fragment, the path takes
+ * less than we believe in. */
+static inline uint32_t dk_pmtu_get(struct dk_net *net, const struct dk_ip *dst, bool *fragment_out)
+{
+    *fragment_out = false;
+    return dk_likely(!net->pmtu_known) ? net->config.mtu : dk_pmtu_look_up(net, dst, fragment_out);
+}
+
+#endif /* DK_NET_ROUTE_H */

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The scoreboard: one entry for each range that was sent, in the order of the stream.
+ *
+ * Each entry knows when and how often it was sent and whether it counts as lost or as received
+ * (sacked), so whoever detects losses, by duplicate acknowledgements, time, or selective
+ * acknowledgements, marks entries; tx.c sends what is marked. lost_hint is not behind the first
+ * lost entry; NULL: none is lost.
+ */
+#include "net/tcp/sendq.h"
+
+void dk_tcp_board_add(struct dk_tcp_conn *c, uint64_t end, uint32_t flags, int64_t now)
+{
+    struct dk_tcp_segment *s = dk_tcp_pool_get(&c->tcp->segments);
+    bool sent = !(flags & DK_TCP_SEG_LOST);
+    *s = (struct dk_tcp_segment){.seq = c->snd_nxt,
+                                 .end = end,
+                                 .piece = c->send_piece,
+                                 .tx_time = now,
+                                 .transmits = sent,
+                                 .flags = (uint8_t)flags};
+    if (flags & DK_TCP_SEG_SYN || c->snd_nxt == c->snd_end)
+        s->piece = NULL;
+    *(c->board ? &c->board_tail->next : &c->board) = s;
+    c->board_tail = s;
+    if (sent)
+        c->flight_bytes += (uint32_t)(end - c->snd_nxt);
+    else if (!c->lost_hint)
+        c->lost_hint = s;
+    c->snd_nxt = end;
+    struct dk_tcp_piece *p = c->send_piece;
+    while (p && p->seq + p->len <= end)
+        p = p->next;
+    c->send_piece = p;
+}
+
+void dk_tcp_board_cut(struct dk_tcp_conn *c, struct dk_tcp_segment *s, uint32_t bytes)
+{
+    struct dk_tcp_segment *rest = dk_tcp_pool_get(&c->tcp->segments);
+    if (!rest)
+        return;
+    *rest = *s;
+    s->end = rest->seq = s->seq + bytes;
+    s->flags &= (uint8_t)~DK_TCP_SEG_FIN;
+    rest->flags &= (uint8_t)~DK_TCP_SEG_FORCED;
+    while (rest->piece && rest->piece->seq + rest->piece->len <= rest->seq)
+        rest->piece = rest->piece->next;
+    if (rest->seq == c->snd_end)
+        rest->piece = NULL;
+    s->next = rest;
+    if (c->board_tail == s)
+        c->board_tail = rest;
+}
+
+void dk_tcp_board_resent(struct dk_tcp_conn *c, struct dk_tcp_segment *s, int64_t now)
+{
+    s->flags &= (uint8_t) ~(DK_TCP_SEG_LOST | DK_TCP_SEG_FORCED);
+    s->tx_time = now;
+    if (s->transmits < UINT16_MAX)
+        s->transmits++;
+    c->flight_bytes += (uint32_t)(s->end - s->seq);
+    if (c->lost_hint == s)
+        c->lost_hint = s->next;
+}
+
+void dk_tcp_board_lost(struct dk_tcp_conn *c, struct dk_tcp_segment *s, uint32_t flags)
+{
+    if (s->flags & DK_TCP_SEG_SACKED)
+        return;
+    if (!(s->flags & DK_TCP_SEG_LOST))
+        c->flight_bytes -= (uint32_t)(s->end - s->seq);
+    s->flags |= (uint8_t)(DK_TCP_SEG_LOST | flags);
+    if (!c->lost_hint || s->seq < c->lost_hint->seq)
+        c->lost_hint = s;
+}
+
+void dk_tcp_board_all_lost(struct dk_tcp_conn *c)
+{
+    for (struct dk_tcp_segment *s = c->board; s; s = s->next)
+        dk_tcp_board_lost(c, s, 0);
+}
+
+struct dk_tcp_segment *dk_tcp_board_first_lost(struct dk_tcp_conn *c)
+{
+    struct dk_tcp_segment *s = c->lost_hint;
+    while (s && !(s->flags & DK_TCP_SEG_LOST))
+        s = s->next;
+    c->lost_hint = s;
+    return s;
+}

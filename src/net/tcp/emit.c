@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Every segment of a synchronized connection carries ACK, the window, and timestamps if they were
+ * agreed on (RFC 7323 section 3.2). What goes out tells the peer rcv_nxt and the window, so it is
+ * here that acknowledgements that were owed are paid.
+ */
+#include "net/tcp/emit.h"
+
+#include "base/bytes.h"
+#include "base/checksum.h"
+#include "net/dev.h"
+#include "net/tcp/rcvq.h"
+#include "net/tcp/sendq.h"
+#include "net/tcp/timer.h"
+
+#include <endian.h>
+
+/* NOP NOP TIMESTAMPS 10: RFC 7323 appendix A. */
+#define TS_PREFIX UINT32_C(0x0101080a)
+
+static uint8_t *header_at(struct dk_tcp *tcp)
+{
+    return tcp->head + DK_IP_HEADROOM;
+}
+
+/* The window field for an edge. The window of a SYN is never scaled (RFC 7323 section 2.2). */
+static uint16_t window_field(const struct dk_tcp_conn *c, uint64_t *edge, uint8_t flags)
+{
+    uint64_t window = *edge - c->rcv_nxt;
+    if (!(flags & DK_TCP_SYN))
+        return (uint16_t)(window >> c->rcv_wscale);
+    if (window > UINT16_MAX)
+        window = UINT16_MAX;
+    *edge = c->rcv_nxt + window;
+    return (uint16_t)window;
+}
+
+static uint32_t syn_options(const struct dk_tcp_conn *c, const struct dk_tcp_out *out,
+                            uint16_t window, uint8_t *bytes, int64_t now)
+{
+    const struct dk_tcp_config *config = &c->tcp->config;
+    bool answer = out->flags & DK_TCP_ACK;
+    uint32_t headers = c->local_ip.version == 4 ? 40 : 60;
+    uint32_t mss = c->path_mtu - headers;
+    if (c->option[DK_TCP_MAX_SEGMENT] > 0)
+        mss = dk_tcp_min32(mss, (uint32_t)c->option[DK_TCP_MAX_SEGMENT]);
+    struct dk_tcp_header h = {
+        .src_port = c->local_port,
+        .dst_port = c->remote_port,
+        .seq = (uint32_t)out->seq,
+        .ack = answer ? (uint32_t)c->rcv_nxt : 0,
+        .flags = out->flags,
+        .window = window,
+        .options = {.has = DK_TCP_HAS_MSS, .mss = (uint16_t)mss},
+    };
+    if (answer ? c->wscale_on : !config->no_window_scale) {
+        h.options.has |= DK_TCP_HAS_WINDOW_SCALE;
+        h.options.window_scale = c->rcv_wscale_offer;
+    }
+    if (answer ? c->ts_on : !config->no_timestamps) {
+        h.options.has |= DK_TCP_HAS_TIMESTAMPS;
+        h.options.ts_val = dk_tcp_ts_now(c, now);
+        h.options.ts_ecr = answer ? c->ts_recent : 0;
+    }
+    return (uint32_t)dk_tcp_header_emit(&h, bytes);
+}
+
+static uint32_t plain_header(const struct dk_tcp_conn *c, const struct dk_tcp_out *out,
+                             uint8_t flags, uint16_t window, uint8_t *bytes, int64_t now)
+{
+    uint32_t len = DK_TCP_HEADER_LEN + (c->ts_on ? DK_TCP_TS_LEN : 0);
+    dk_put_be16(bytes, c->local_port);
+    dk_put_be16(bytes + 2, c->remote_port);
+    dk_put_be32(bytes + 4, (uint32_t)out->seq);
+    dk_put_be32(bytes + 8, (uint32_t)c->rcv_nxt);
+    bytes[12] = (uint8_t)(len << 2);
+    bytes[13] = flags;
+    dk_put_be16(bytes + 14, window);
+    dk_put_be32(bytes + 16, 0);
+    if (c->ts_on) {
+        dk_put_be32(bytes + 20, TS_PREFIX);
+        dk_put_be32(bytes + 24, dk_tcp_ts_now(c, now));
+        dk_put_be32(bytes + 28, c->ts_recent);
+    }
+    return len;
+}
+
+/* Completes the checksum, or leaves it to the device with the sum of the pseudo header there. */
+static void checksum(struct dk_tcp *tcp, struct dk_ip_tx *tx, uint32_t pseudo, uint32_t payload)
+{
+    uint32_t sum = pseudo + tx->header_len + payload;
+    tx->partial_checksum = tcp->config.device_caps & DK_NETDEV_TX_CHECKSUM;
+    if (tx->partial_checksum) {
+        tx->checksum_offset = DK_TCP_CHECKSUM_OFFSET;
+        dk_put_be16(tx->header + DK_TCP_CHECKSUM_OFFSET, dk_checksum_fold(sum));
+        return;
+    }
+    size_t at = tx->header_len;
+    sum = dk_checksum_add(sum, tx->header, at);
+    for (uint32_t i = 0; i < tx->num_pieces; i++) {
+        sum = dk_checksum_add_at(sum, at, tx->pieces[i].data, tx->pieces[i].len);
+        at += tx->pieces[i].len;
+    }
+    dk_put_be16(tx->header + DK_TCP_CHECKSUM_OFFSET, dk_checksum_finish(sum));
+}
+
+/* The segment told the peer where we are. */
+static void ack_sent(struct dk_tcp_conn *c, uint64_t edge)
+{
+    c->last_ack_sent = c->rcv_nxt;
+    c->rcv_adv = dk_tcp_max64(c->rcv_adv, edge);
+    c->ack_now = false;
+    c->ack_bytes = 0;
+    dk_tcp_timer_clear(c, DK_TCP_TIMER_ACK);
+}
+
+/* What IP says of a segment: the errors that count as a loss are remembered. */
+static int outcome(struct dk_tcp_conn *c, int err)
+{
+    if (err == -EAGAIN || err == -EMSGSIZE)
+        return err;
+    c->ip_err = err;
+    if (dk_likely(err == 0))
+        return 0;
+    DK_TCP_COUNT(c->tcp, tx_failed);
+    if (err != -ENOBUFS)
+        c->soft_err = err;
+    return 0;
+}
+
+int dk_tcp_emit(struct dk_tcp_conn *c, const struct dk_tcp_out *out, uint32_t *sent_out,
+                int64_t now)
+{
+    struct dk_tcp *tcp = c->tcp;
+    struct dk_ip_tx *tx = &tcp->tx;
+    uint8_t flags = out->flags;
+    uint64_t edge = dk_tcp_window_edge(c);
+    uint16_t window = window_field(c, &edge, flags);
+    uint32_t payload = 0;
+    tx->num_pieces = 0;
+    if (out->len)
+        payload = dk_tcp_sendq_gather(out->piece, out->seq, out->len, tx);
+    if (payload < out->len)
+        flags &= (uint8_t) ~(DK_TCP_FIN | DK_TCP_PSH);
+    tx->src = c->local_ip;
+    tx->dst = c->remote_ip;
+    tx->ttl = (uint8_t)c->option[DK_TCP_TTL];
+    tx->tos = (uint8_t)c->option[DK_TCP_TOS];
+    tx->header = header_at(tcp);
+    tx->header_len = flags & DK_TCP_SYN ? syn_options(c, out, window, tx->header, now)
+                                        : plain_header(c, out, flags, window, tx->header, now);
+    checksum(tcp, tx, c->pseudo_sum, payload);
+    int err = outcome(c, dk_ip_send(tcp->net, tx, now));
+    if (err)
+        return err;
+    DK_TCP_COUNT(tcp, tx_segments);
+    if (flags & DK_TCP_ACK)
+        ack_sent(c, edge);
+    *sent_out = payload;
+    return 0;
+}
+
+int dk_tcp_emit_bare(struct dk_tcp *tcp, const struct dk_ip_rx *to, struct dk_tcp_header *header,
+                     int64_t now)
+{
+    struct dk_ip_tx *tx = &tcp->tx;
+    tx->num_pieces = 0;
+    tx->src = to->dst;
+    tx->dst = to->src;
+    tx->ttl = tx->tos = 0;
+    tx->header = header_at(tcp);
+    tx->header_len = (uint32_t)dk_tcp_header_emit(header, tx->header);
+    checksum(tcp, tx, dk_ip_pseudo_sum(&tx->src, &tx->dst, DK_IP_TCP, 0), 0);
+    int err = dk_ip_send(tcp->net, tx, now);
+    if (err == 0)
+        DK_TCP_COUNT(tcp, tx_segments);
+    else if (err == -EAGAIN)
+        DK_TCP_COUNT(tcp, tx_no_room);
+    else
+        DK_TCP_COUNT(tcp, tx_failed);
+    return err;
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One connection is told at a time, in the order of the bits: connected, sent, readable, end of
+ * stream, failed, closed. What a callback causes is put in the queue again, and told later. An
+ * owner that called dk_tcp_close hears of its elements and of the end, of nothing else.
+ */
+#include "net/tcp/event.h"
+
+#include "net/tcp/pcb.h"
+
+static void tell_sent(struct dk_tcp_conn *c)
+{
+    while (c->done) {
+        struct dk_tcp_element *e = c->done;
+        void *cookie = e->cookie;
+        int err = e->err;
+        c->done = e->next;
+        dk_tcp_pool_put(&c->tcp->elements, e);
+        c->ops->sent(c, c->owner, cookie, err);
+    }
+}
+
+static void tell_closed(struct dk_tcp_conn *c)
+{
+    c->ops->closed(c, c->owner);
+    dk_tcp_conn_disown(c);
+}
+
+static void tell(struct dk_tcp_conn *c, uint32_t events)
+{
+    /* It may have been established and have failed since. */
+    if (events & DK_TCP_EV_CONNECTED && !c->closing)
+        c->ops->connected(c, c->owner, events & DK_TCP_EV_FAILED ? 0 : c->err);
+    if (events & DK_TCP_EV_SENT)
+        tell_sent(c);
+    if (events & DK_TCP_EV_READABLE && !c->closing)
+        c->ops->readable(c, c->owner);
+    if (events & DK_TCP_EV_PEER_CLOSED && !c->closing)
+        c->ops->peer_closed(c, c->owner);
+    if (events & DK_TCP_EV_FAILED && !c->closing)
+        c->ops->failed(c, c->owner, c->err);
+    /* A callback above may have pushed and aborted: what that made is told first. */
+    if (events & DK_TCP_EV_CLOSED) {
+        tell_sent(c);
+        tell_closed(c);
+    }
+}
+
+void dk_tcp_events_tell(struct dk_tcp *tcp)
+{
+    struct dk_list *first;
+    while ((first = dk_list_first(&tcp->events))) {
+        struct dk_tcp_conn *c = dk_container_of(first, struct dk_tcp_conn, event_link);
+        uint32_t events = c->events;
+        dk_list_del_init(first);
+        c->events = 0;
+        if (c->owned)
+            tell(c, events);
+        if (!c->owned && c->state == DK_TCP_CLOSED)
+            dk_tcp_conn_free(c);
+    }
+    while ((first = dk_list_first(&tcp->listener_events))) {
+        struct dk_tcp_listener *l = dk_container_of(first, struct dk_tcp_listener, event_link);
+        dk_list_del_init(first);
+        l->ops->acceptable(l, l->owner);
+    }
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Buckets of connections (pcb.h has the hash).
+ *
+ * Invariant: a connection is in the table (hashed) from its creation until it is CLOSED.
+ */
+#include "net/tcp/pcb.h"
+
+#include "mem/heap.h"
+#include "net/tcp/event.h"
+#include "net/tcp/listen.h"
+#include "net/tcp/reasm.h"
+#include "net/tcp/rto.h"
+#include "net/tcp/rcvq.h"
+#include "net/tcp/sendq.h"
+#include "net/tcp/timer.h"
+
+int dk_tcp_table_init(struct dk_tcp *tcp)
+{
+    uint32_t n = 64;
+    while (n < tcp->config.conns_max && n < 1u << 24)
+        n *= 2;
+    tcp->buckets = dk_heap_zalloc(n * sizeof(struct dk_tcp_conn *));
+    tcp->bucket_mask = n - 1;
+    return tcp->buckets ? 0 : -ENOMEM;
+}
+
+void dk_tcp_table_fini(struct dk_tcp *tcp)
+{
+    if (tcp->buckets)
+        dk_heap_free(tcp->buckets);
+}
+
+static void insert(struct dk_tcp_conn *c)
+{
+    c->hash = dk_tcp_hash(c->tcp, &c->local_ip, c->local_port, &c->remote_ip, c->remote_port);
+    struct dk_tcp_conn **bucket = &c->tcp->buckets[c->hash & c->tcp->bucket_mask];
+    c->hash_next = *bucket;
+    *bucket = c;
+    c->hashed = true;
+}
+
+static void take_out(struct dk_tcp_conn *c)
+{
+    struct dk_tcp_conn **at = &c->tcp->buckets[c->hash & c->tcp->bucket_mask];
+    while (*at != c)
+        at = &(*at)->hash_next;
+    *at = c->hash_next;
+    c->hashed = false;
+}
+
+/* Gets memory for one, at the cost of one in TIME_WAIT if there is no other. */
+static struct dk_tcp_conn *conn_get(struct dk_tcp *tcp)
+{
+    struct dk_tcp_conn *c = dk_tcp_pool_get(&tcp->conns);
+    if (c || dk_list_empty(&tcp->time_wait))
+        return c;
+    DK_TCP_COUNT(tcp, time_wait_recycled);
+    dk_tcp_conn_drop(
+        dk_container_of(dk_list_first(&tcp->time_wait), struct dk_tcp_conn, queue_link));
+    return dk_tcp_pool_get(&tcp->conns);
+}
+
+struct dk_tcp_conn *dk_tcp_conn_create(struct dk_tcp *tcp, const struct dk_endpoint *local,
+                                       const struct dk_endpoint *remote,
+                                       const int64_t option[DK_TCP_OPTIONS])
+{
+    struct dk_tcp_conn *c = conn_get(tcp);
+    if (!c)
+        return NULL;
+    memset(c, 0, sizeof(*c));
+    c->tcp = tcp;
+    c->local_ip = local->ip;
+    c->local_port = local->port;
+    c->remote_ip = remote->ip;
+    c->remote_port = remote->port;
+    c->pseudo_sum = dk_ip_pseudo_sum(&c->local_ip, &c->remote_ip, DK_IP_TCP, 0);
+    c->rcv_fin = DK_TCP_NONE;
+    c->cc.ops = &dk_tcp_newreno;
+    memcpy(c->option, option, sizeof(c->option));
+    dk_list_init(&c->queue_link);
+    dk_list_init(&c->event_link);
+    dk_list_init(&c->pending_link);
+    dk_list_add_tail(&tcp->all, &c->all_link);
+    dk_tcp_timers_init(c);
+    dk_tcp_rto_init(c);
+    insert(c);
+    return c;
+}
+
+void dk_tcp_set_state(struct dk_tcp_conn *c, enum dk_tcp_state state, int64_t now)
+{
+    c->state = (uint8_t)state;
+    c->entered_at = now;
+}
+
+void dk_tcp_enter_time_wait(struct dk_tcp_conn *c, int64_t now)
+{
+    dk_tcp_set_state(c, DK_TCP_TIME_WAIT, now);
+    dk_tcp_timers_stop(c);
+    dk_tcp_timer_set(c, DK_TCP_TIMER_STATE, now + c->tcp->config.time_wait_ns);
+    if (!c->owned)
+        dk_list_add_tail(&c->tcp->time_wait, &c->queue_link);
+    else if (c->closing)
+        dk_tcp_event(c, DK_TCP_EV_CLOSED);
+}
+
+void dk_tcp_conn_end(struct dk_tcp_conn *c, int err)
+{
+    if (!c->hashed)
+        return;
+    bool opening = !c->passive && (c->state == DK_TCP_SYN_SENT || c->state == DK_TCP_SYN_RECEIVED);
+    take_out(c);
+    dk_tcp_timers_stop(c);
+    dk_tcp_listen_forget(c);
+    dk_list_del_init(&c->queue_link);
+    dk_list_del_init(&c->pending_link);
+    dk_tcp_sendq_fail(c, err ? err : -ECANCELED);
+    dk_tcp_reasm_clear(c);
+    c->state = DK_TCP_CLOSED;
+    c->err = err;
+    c->ack_now = false;
+    if (!c->owned || c->closing)
+        dk_tcp_rcvq_clear(c);
+    if (opening && err)
+        DK_TCP_COUNT(c->tcp, connect_failures);
+    if (err)
+        dk_tcp_event(c, opening ? DK_TCP_EV_CONNECTED : DK_TCP_EV_FAILED);
+    dk_tcp_event(c, c->closing ? DK_TCP_EV_CLOSED : 0);
+}
+
+void dk_tcp_conn_disown(struct dk_tcp_conn *c)
+{
+    c->owned = false;
+    c->events = 0;
+    if (c->state == DK_TCP_TIME_WAIT)
+        dk_list_add_tail(&c->tcp->time_wait, &c->queue_link);
+    else if (c->state == DK_TCP_CLOSED)
+        dk_tcp_event(c, 0); /* to be freed */
+}
+
+void dk_tcp_conn_free(struct dk_tcp_conn *c)
+{
+    dk_tcp_rcvq_clear(c);
+    dk_list_del(&c->event_link);
+    dk_list_del(&c->all_link);
+    dk_tcp_pool_put(&c->tcp->conns, c);
+}
+
+void dk_tcp_conn_drop(struct dk_tcp_conn *c)
+{
+    dk_tcp_conn_end(c, 0);
+    dk_tcp_conn_free(c);
+}

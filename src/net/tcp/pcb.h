@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Connections: the table that finds them by their two ends, how they begin and end.
+ */
+#ifndef DK_NET_TCP_PCB_H
+#define DK_NET_TCP_PCB_H
+
+#include "net/tcp/tcb.h"
+
+int dk_tcp_table_init(struct dk_tcp *tcp);
+void dk_tcp_table_fini(struct dk_tcp *tcp);
+
+__extension__ typedef unsigned __int128 dk_tcp_wide;
+
+static inline uint64_t dk_tcp_mix(uint64_t a, uint64_t b)
+{
+    dk_tcp_wide product = (dk_tcp_wide)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+/* Keyed, so that a peer cannot fill one bucket; twice a 64 by 64 bit multiplication, because each
+ * segment pays it. */
+static inline uint64_t dk_tcp_hash(const struct dk_tcp *tcp, const struct dk_ip *local,
+                                   uint16_t local_port, const struct dk_ip *remote,
+                                   uint16_t remote_port)
+{
+    const uint64_t *key = tcp->hash_key;
+    uint64_t ports = (uint64_t)local_port << 16 | remote_port;
+    uint64_t h = dk_tcp_mix(local->words[0] ^ key[0], remote->words[0] ^ key[1]);
+    return dk_tcp_mix(h ^ local->words[1] ^ key[1], remote->words[1] ^ ports ^ key[0]);
+}
+
+static inline bool dk_tcp_is_between(const struct dk_tcp_conn *c, const struct dk_ip *local,
+                                     uint16_t local_port, const struct dk_ip *remote,
+                                     uint16_t remote_port)
+{
+    return c->local_port == local_port && c->remote_port == remote_port &&
+           dk_ip_equal(&c->remote_ip, remote) && dk_ip_equal(&c->local_ip, local);
+}
+
+/* Of the four-tuple; NULL: there is none. */
+static inline struct dk_tcp_conn *dk_tcp_lookup(struct dk_tcp *tcp, const struct dk_ip *local,
+                                                uint16_t local_port, const struct dk_ip *remote,
+                                                uint16_t remote_port)
+{
+    uint64_t hash = dk_tcp_hash(tcp, local, local_port, remote, remote_port);
+    struct dk_tcp_conn *c = tcp->buckets[hash & tcp->bucket_mask];
+    while (c && dk_unlikely(!dk_tcp_is_between(c, local, local_port, remote, remote_port)))
+        c = c->hash_next;
+    return c;
+}
+
+/*
+ * Makes a connection in CLOSED, with the options given, and puts it in the table. When the limit is
+ * reached the oldest in TIME_WAIT that nobody owns makes room. NULL: limit or memory.
+ */
+struct dk_tcp_conn *dk_tcp_conn_create(struct dk_tcp *tcp, const struct dk_endpoint *local,
+                                       const struct dk_endpoint *remote,
+                                       const int64_t option[DK_TCP_OPTIONS]);
+
+void dk_tcp_set_state(struct dk_tcp_conn *c, enum dk_tcp_state state, int64_t now);
+
+/* Enters TIME_WAIT: only acknowledging a FIN that comes again is left to do. */
+void dk_tcp_enter_time_wait(struct dk_tcp_conn *c, int64_t now);
+
+/*
+ * Ends a connection: CLOSED, with an error to tell, or 0. Elements complete with the error (0:
+ * -ECANCELED). Bytes that were received stay for an owner that may read them. Twice is once. A
+ * connection without owner is freed by the next dk_tcp_events_tell.
+ */
+void dk_tcp_conn_end(struct dk_tcp_conn *c, int err);
+
+/* `closed` was told, or nobody will own it. */
+void dk_tcp_conn_disown(struct dk_tcp_conn *c);
+
+/* Frees one that has ended and has no owner. */
+void dk_tcp_conn_free(struct dk_tcp_conn *c);
+
+/* Ends and frees one without owner at once. */
+void dk_tcp_conn_drop(struct dk_tcp_conn *c);
+
+#endif /* DK_NET_TCP_PCB_H */

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Slabs: the first 64 bytes link them, objects follow.
+ */
+#include "net/tcp/pool.h"
+
+#include "mem/heap.h"
+
+#include <errno.h>
+#include <stddef.h>
+
+#define SLAB_BYTES  (60u << 10)
+#define SLAB_HEADER 64u
+
+void dk_tcp_pool_init(struct dk_tcp_pool *pool, uint32_t object_bytes, uint32_t max)
+{
+    *pool = (struct dk_tcp_pool){.object_bytes = (object_bytes + 15) & ~15u, .max = max};
+}
+
+void dk_tcp_pool_fini(struct dk_tcp_pool *pool)
+{
+    while (pool->slabs) {
+        struct dk_tcp_unused *slab = pool->slabs;
+        pool->slabs = slab->next;
+        dk_heap_free(slab);
+    }
+    *pool = (struct dk_tcp_pool){.object_bytes = pool->object_bytes};
+}
+
+static int grow(struct dk_tcp_pool *pool)
+{
+    uint32_t n = (SLAB_BYTES - SLAB_HEADER) / pool->object_bytes;
+    if (n > pool->max - pool->made)
+        n = pool->max - pool->made;
+    uint8_t *slab = n ? dk_heap_aligned(64, SLAB_HEADER + (size_t)n * pool->object_bytes) : NULL;
+    if (!slab)
+        return -ENOMEM;
+    struct dk_tcp_unused *head = (void *)slab;
+    head->next = pool->slabs;
+    pool->slabs = head;
+    for (uint32_t i = n; i-- > 0;) {
+        struct dk_tcp_unused *object = (void *)(slab + SLAB_HEADER + i * pool->object_bytes);
+        object->next = pool->unused;
+        pool->unused = object;
+    }
+    pool->made += n;
+    return 0;
+}
+
+int dk_tcp_pool_reserve(struct dk_tcp_pool *pool, uint32_t n)
+{
+    while (pool->made - pool->used < n) {
+        int err = grow(pool);
+        if (err)
+            return err;
+    }
+    return 0;
+}

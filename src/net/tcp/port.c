@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reservations are a list: there are as many as sockets that were bound, and only binding,
+ * connecting and listening look at them.
+ */
+#include "net/tcp/port.h"
+
+#include "base/siphash.h"
+#include "mem/heap.h"
+#include "net/tcp/open.h"
+#include "net/tcp/pcb.h"
+
+bool dk_tcp_ip_is_any(const struct dk_ip *ip)
+{
+    return ip->version == 0 || (ip->words[0] | ip->words[1]) == 0;
+}
+
+bool dk_tcp_ip_covers(const struct dk_ip *local, const struct dk_ip *ip)
+{
+    if (local->version == 0)
+        return true;
+    if (local->version != ip->version)
+        return false;
+    return dk_tcp_ip_is_any(local) || dk_ip_equal(local, ip);
+}
+
+bool dk_tcp_ip_overlaps(const struct dk_ip *a, const struct dk_ip *b)
+{
+    return dk_tcp_ip_covers(a, b) || dk_tcp_ip_covers(b, a);
+}
+
+static struct dk_tcp_binding *binding_of(struct dk_list *at)
+{
+    return dk_container_of(at, struct dk_tcp_binding, link);
+}
+
+static bool is_bound(const struct dk_tcp *tcp, const struct dk_endpoint *local)
+{
+    struct dk_list *at;
+    dk_list_for_each (at, &tcp->bindings) {
+        const struct dk_endpoint *other = &binding_of(at)->local;
+        if (other->port == local->port && dk_tcp_ip_overlaps(&other->ip, &local->ip))
+            return true;
+    }
+    dk_list_for_each (at, &tcp->listeners) {
+        const struct dk_endpoint *other = &dk_container_of(at, struct dk_tcp_listener, link)->local;
+        if (other->port == local->port && dk_tcp_ip_overlaps(&other->ip, &local->ip))
+            return true;
+    }
+    return false;
+}
+
+static bool is_connected(const struct dk_tcp *tcp, const struct dk_endpoint *local)
+{
+    struct dk_list *at;
+    dk_list_for_each (at, &tcp->all) {
+        const struct dk_tcp_conn *c = dk_container_of(at, struct dk_tcp_conn, all_link);
+        if (c->hashed && c->local_port == local->port && dk_tcp_ip_covers(&local->ip, &c->local_ip))
+            return true;
+    }
+    return false;
+}
+
+/* A number that nobody else can guess, of some bytes. */
+static uint64_t keyed(const struct dk_tcp *tcp, const void *bytes, size_t len)
+{
+    return dk_siphash(tcp->config.secret, bytes, len);
+}
+
+static uint32_t num_ports(const struct dk_tcp *tcp)
+{
+    return (uint32_t)tcp->config.port_last - tcp->config.port_first + 1;
+}
+
+/* Ports, a bit each. */
+struct ports {
+    uint64_t bits[65536 / 64];
+};
+
+static void mark(struct ports *ports, uint16_t port)
+{
+    ports->bits[port / 64] |= UINT64_C(1) << port % 64;
+}
+
+static bool is_marked(const struct ports *ports, uint16_t port)
+{
+    return ports->bits[port / 64] >> port % 64 & 1;
+}
+
+/* Marks all ports that somebody uses, in one walk; whatever the address: it is the caller who is
+ * free to choose. */
+static void mark_used(const struct dk_tcp *tcp, struct ports *ports)
+{
+    struct dk_list *at;
+    memset(ports, 0, sizeof(*ports));
+    dk_list_for_each (at, &tcp->bindings)
+        mark(ports, binding_of(at)->local.port);
+    dk_list_for_each (at, &tcp->listeners)
+        mark(ports, dk_container_of(at, struct dk_tcp_listener, link)->local.port);
+    dk_list_for_each (at, &tcp->all)
+        mark(ports, dk_container_of(at, struct dk_tcp_conn, all_link)->local_port);
+}
+
+static int bind_any(struct dk_tcp *tcp, struct dk_endpoint *local)
+{
+    struct ports used;
+    uint32_t n = num_ports(tcp);
+    uint64_t seed[2] = {tcp->port_counters[0]++, tcp->stats.rx_segments};
+    uint64_t from = keyed(tcp, seed, sizeof(seed));
+    mark_used(tcp, &used);
+    for (uint32_t i = 0; i < n; i++) {
+        local->port = (uint16_t)(tcp->config.port_first + (from + i) % n);
+        if (!is_marked(&used, local->port))
+            return 0;
+    }
+    return -EADDRNOTAVAIL;
+}
+
+int dk_tcp_bind(struct dk_tcp *tcp, struct dk_endpoint *local_in_out, uint32_t flags)
+{
+    struct dk_endpoint local = *local_in_out;
+    if (local.port == 0) {
+        int err = bind_any(tcp, &local);
+        if (err)
+            return err;
+    } else if (is_bound(tcp, &local) ||
+               (!(flags & DK_TCP_BIND_REUSE) && is_connected(tcp, &local))) {
+        return -EADDRINUSE;
+    }
+    struct dk_tcp_binding *binding = dk_heap_malloc(sizeof(*binding));
+    if (!binding)
+        return -ENOBUFS;
+    binding->local = *local_in_out = local;
+    dk_list_add_tail(&tcp->bindings, &binding->link);
+    return 0;
+}
+
+void dk_tcp_unbind(struct dk_tcp *tcp, const struct dk_endpoint *local)
+{
+    struct dk_list *at;
+    dk_list_for_each (at, &tcp->bindings) {
+        struct dk_tcp_binding *binding = binding_of(at);
+        if (binding->local.port == local->port && dk_ip_equal(&binding->local.ip, &local->ip)) {
+            dk_list_del(at);
+            dk_heap_free(binding);
+            return;
+        }
+    }
+}
+
+void dk_tcp_port_fini(struct dk_tcp *tcp)
+{
+    struct dk_list *first;
+    while ((first = dk_list_first(&tcp->bindings))) {
+        dk_list_del(first);
+        dk_heap_free(binding_of(first));
+    }
+}
+
+/* Whether a port will do; in the second pass also one whose connection may be replaced. */
+static bool is_usable(struct dk_tcp *tcp, const struct dk_endpoint *local,
+                      const struct dk_endpoint *remote, bool replace, int64_t now)
+{
+    struct dk_tcp_conn *c = dk_tcp_lookup(tcp, &local->ip, local->port, &remote->ip, remote->port);
+    if (local->port == remote->port && dk_ip_equal(&local->ip, &remote->ip))
+        return false; /* a connection with itself: nobody meant that */
+    if (c && !(replace && dk_tcp_open_may_replace(c, now)))
+        return false;
+    return !is_bound(tcp, local);
+}
+
+int dk_tcp_port_choose(struct dk_tcp *tcp, struct dk_endpoint *local,
+                       const struct dk_endpoint *remote, int64_t now)
+{
+    struct {
+        struct dk_ip local, remote;
+        uint64_t port, which;
+    } ends = {local->ip, remote->ip, remote->port, 0};
+    uint64_t offset = keyed(tcp, &ends, sizeof(ends));
+    ends.which = 1;
+    uint32_t *counter = &tcp->port_counters[keyed(tcp, &ends, sizeof(ends)) % DK_TCP_PORT_COUNTERS];
+    uint32_t n = num_ports(tcp);
+    for (uint32_t i = 0; i < 2 * n; i++) {
+        local->port = (uint16_t)(tcp->config.port_first + (offset + (*counter)++) % n);
+        if (is_usable(tcp, local, remote, i >= n, now))
+            return 0;
+    }
+    return -EADDRNOTAVAIL;
+}

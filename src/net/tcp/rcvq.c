@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The queue is a chain of buffers linked by `more`, which is ours as long as they are in it.
+ *
+ * Window and scale: an edge that was told cannot be told again exactly when the distance to rcv_nxt
+ * is no multiple of 2^rcv_wscale. It is rounded up then, because an edge that moves left is worse
+ * than one that is some bytes too far right (RFC 7323 section 2.4); but not when the queue is full
+ * beyond its limit already, or a peer could push the edge on for ever with tiny segments. What is
+ * received up to rcv_adv is taken in any case.
+ */
+#include "net/tcp/rcvq.h"
+
+/* A buffer that small segments are put together in. */
+#define TOGETHER_BYTES 4096u
+
+#define WINDOW_MAX 65535u
+
+uint8_t dk_tcp_rcv_scale(int64_t rcv_buf)
+{
+    uint8_t scale = 0;
+    while (scale < DK_TCP_WINDOW_SCALE_MAX && (int64_t)WINDOW_MAX << scale < rcv_buf)
+        scale++;
+    return scale;
+}
+
+static void link_tail(struct dk_tcp_conn *c, struct dk_buf *buf)
+{
+    buf->more = NULL;
+    if (c->rx_head)
+        c->rx_tail->more = buf;
+    else
+        c->rx_head = buf;
+    c->rx_tail = buf;
+    c->rx_bufs++;
+    c->rx_tail_room = 0;
+}
+
+/* Copies the bytes of buf behind those of others: false, without memory for it. */
+static bool put_together(struct dk_tcp_conn *c, struct dk_buf *buf)
+{
+    uint32_t len = (uint32_t)dk_buf_bytes(buf);
+    if (c->rx_tail_room < len) {
+        uint32_t size = len > TOGETHER_BYTES ? len : TOGETHER_BYTES;
+        struct dk_buf *room = dk_buf_alloc(size, 0);
+        if (!room)
+            return false;
+        room->end = room->data;
+        link_tail(c, room);
+        c->rx_tail_room = size;
+    }
+    memcpy(c->rx_tail->end, buf->data, len);
+    c->rx_tail->end += len;
+    c->rx_tail_room -= len;
+    dk_count(&c->tcp->stats.rx_coalesced_bytes, len);
+    return true;
+}
+
+void dk_tcp_rcvq_append(struct dk_tcp_conn *c, struct dk_buf *buf)
+{
+    c->rx_bytes += dk_buf_bytes(buf);
+    if (dk_unlikely(c->rx_bufs >= c->tcp->config.rcv_bufs_max) && put_together(c, buf))
+        dk_buf_put(buf);
+    else
+        link_tail(c, buf);
+}
+
+void dk_tcp_rcvq_clear(struct dk_tcp_conn *c)
+{
+    while (c->rx_head) {
+        struct dk_buf *buf = c->rx_head;
+        c->rx_head = buf->more;
+        buf->more = NULL;
+        dk_buf_put(buf);
+    }
+    c->rx_tail = NULL;
+    c->rx_bytes = 0;
+    c->rx_bufs = c->rx_tail_room = 0;
+}
+
+static struct dk_buf *take_whole(struct dk_tcp_conn *c)
+{
+    struct dk_buf *buf = c->rx_head;
+    c->rx_head = buf->more;
+    buf->more = NULL;
+    c->rx_bufs--;
+    if (!c->rx_head) {
+        c->rx_tail = NULL;
+        c->rx_tail_room = 0;
+    }
+    return buf;
+}
+
+/* Takes the first bytes of the first buffer: a view. NULL: without descriptors. */
+static struct dk_buf *take_part(struct dk_tcp_conn *c, size_t bytes)
+{
+    struct dk_buf *buf = c->rx_head, *more = buf->more;
+    buf->more = NULL; /* a view of a chain would hold all of it */
+    struct dk_buf *part = dk_buf_view(buf, buf->data, bytes);
+    buf->more = more;
+    if (part)
+        buf->data += bytes;
+    return part;
+}
+
+uint32_t dk_tcp_rcvq_take(struct dk_tcp_conn *c, struct dk_buf *bufs_out[], uint32_t max_bufs,
+                          size_t max_bytes)
+{
+    uint32_t n = 0;
+    while (n < max_bufs && c->rx_head && max_bytes > 0) {
+        size_t bytes = dk_buf_bytes(c->rx_head);
+        struct dk_buf *buf;
+        if (bytes <= max_bytes) {
+            buf = take_whole(c);
+        } else {
+            bytes = max_bytes;
+            buf = take_part(c, bytes);
+            if (!buf)
+                break;
+        }
+        c->rx_bytes -= bytes;
+        max_bytes -= bytes;
+        bufs_out[n++] = buf;
+    }
+    return n;
+}
+
+/* Where the window would end by what is free alone. */
+static uint64_t free_edge(const struct dk_tcp_conn *c)
+{
+    uint64_t limit = (uint64_t)c->option[DK_TCP_RCV_BUF];
+    uint64_t room = c->rx_bytes < limit ? limit - c->rx_bytes : 0;
+    uint64_t most = (uint64_t)WINDOW_MAX << c->rcv_wscale;
+    if (room > most)
+        room = most;
+    return c->rcv_nxt + (room >> c->rcv_wscale << c->rcv_wscale);
+}
+
+uint64_t dk_tcp_window_edge(const struct dk_tcp_conn *c)
+{
+    uint64_t edge = free_edge(c);
+    uint64_t limit = (uint64_t)c->option[DK_TCP_RCV_BUF];
+    uint64_t least = dk_tcp_min64(limit / 2, c->rcv_mss);
+    if (edge >= c->rcv_adv + least)
+        return edge;
+    uint64_t unit = (UINT64_C(1) << c->rcv_wscale) - 1;
+    uint64_t kept = c->rcv_adv > c->rcv_nxt ? c->rcv_adv - c->rcv_nxt : 0;
+    if (c->rx_bytes > limit)
+        return c->rcv_nxt + (kept & ~unit);
+    return c->rcv_nxt + dk_tcp_min64((kept + unit) & ~unit, (uint64_t)WINDOW_MAX << c->rcv_wscale);
+}
+
+bool dk_tcp_window_update_due(const struct dk_tcp_conn *c)
+{
+    uint64_t known = c->rcv_adv > c->rcv_nxt ? c->rcv_adv - c->rcv_nxt : 0;
+    if (2 * known > (uint64_t)c->option[DK_TCP_RCV_BUF])
+        return false;
+    uint64_t fresh = dk_tcp_window_edge(c) - c->rcv_nxt;
+    return fresh > known && fresh >= 2 * known;
+}

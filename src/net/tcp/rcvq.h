@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What was received in order and not read yet, and the window that this leaves.
+ */
+#ifndef DK_NET_TCP_RCVQ_H
+#define DK_NET_TCP_RCVQ_H
+
+#include "net/tcp/tcb.h"
+
+/* The scale that the receive buffer needs (RFC 7323 section 2.3). */
+uint8_t dk_tcp_rcv_scale(int64_t rcv_buf);
+
+/*
+ * Appends a buffer of exactly the bytes that come next; its hold is taken over. Where too many
+ * buffers are held its bytes are put behind others in a buffer of ours.
+ */
+void dk_tcp_rcvq_append(struct dk_tcp_conn *c, struct dk_buf *buf);
+
+void dk_tcp_rcvq_clear(struct dk_tcp_conn *c);
+
+/* As dk_tcp_recv; only takes what is there: how many buffers. */
+uint32_t dk_tcp_rcvq_take(struct dk_tcp_conn *c, struct dk_buf *bufs_out[], uint32_t max_bufs,
+                          size_t max_bytes);
+
+/*
+ * The right edge that the next segment sent will tell, and what its window field says of it. It is
+ * not before rcv_adv; it moves right only by what avoids silly windows (RFC 9293
+ * section 3.8.6.2.2).
+ */
+uint64_t dk_tcp_window_edge(const struct dk_tcp_conn *c);
+
+/* Whether the reader has made so much room that the peer is to be told at once. */
+bool dk_tcp_window_update_due(const struct dk_tcp_conn *c);
+
+#endif /* DK_NET_TCP_RCVQ_H */

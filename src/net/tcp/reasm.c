@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Limits: ranges of one connection and of all; the bytes lie within the window, so they are bounded
+ * by the receive buffer.
+ */
+#include "net/tcp/reasm.h"
+
+#include "net/tcp/rcvq.h"
+
+static void range_free(struct dk_tcp_conn *c, struct dk_tcp_range *r)
+{
+    dk_tcp_pool_put(&c->tcp->ranges, r);
+    c->num_ranges--;
+}
+
+/* Puts [seq, end) of a segment where *at points to. Returns false when there is no room. */
+static bool add(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx, struct dk_tcp_range **at,
+                uint64_t seq, uint64_t end)
+{
+    if (c->num_ranges >= c->tcp->config.conn_reasm_max)
+        goto full;
+    struct dk_tcp_range *r = dk_tcp_pool_get(&c->tcp->ranges);
+    if (!r)
+        goto full;
+    struct dk_buf *view = dk_buf_view(rx->ip->buf, rx->data + (seq - rx->seq), end - seq);
+    if (!view) {
+        dk_tcp_pool_put(&c->tcp->ranges, r);
+        goto full;
+    }
+    *r = (struct dk_tcp_range){.next = *at, .seq = seq, .end = end, .buf = view};
+    *at = r;
+    if (!r->next)
+        c->ranges_tail = r;
+    c->num_ranges++;
+    return true;
+full:
+    DK_TCP_COUNT(c->tcp, drop_reasm_full);
+    return false;
+}
+
+void dk_tcp_reasm_insert(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
+{
+    uint64_t seq = rx->seq, end = rx->seq + rx->len;
+    struct dk_tcp_range **at = &c->ranges;
+    if (c->ranges && seq >= c->ranges_tail->end) /* most come in order behind one hole */
+        at = &c->ranges_tail->next;
+    DK_TCP_COUNT(c->tcp, out_of_order);
+    while (seq < end) {
+        while (*at && (*at)->end <= seq)
+            at = &(*at)->next;
+        if (*at && (*at)->seq <= seq) { /* its beginning is there */
+            seq = (*at)->end;
+            continue;
+        }
+        uint64_t gap_end = *at ? dk_tcp_min64(end, (*at)->seq) : end;
+        if (!add(c, rx, at, seq, gap_end))
+            return;
+        seq = gap_end;
+    }
+}
+
+void dk_tcp_reasm_drain(struct dk_tcp_conn *c)
+{
+    struct dk_tcp_range *r;
+    while ((r = c->ranges) && r->seq <= c->rcv_nxt) {
+        c->ranges = r->next;
+        if (r->end > c->rcv_nxt) {
+            r->buf->data += c->rcv_nxt - r->seq;
+            dk_count(&c->tcp->stats.rx_bytes, r->end - c->rcv_nxt);
+            c->rcv_nxt = r->end;
+            dk_tcp_rcvq_append(c, r->buf);
+        } else {
+            dk_buf_put(r->buf);
+        }
+        range_free(c, r);
+    }
+}
+
+uint64_t dk_tcp_reasm_end(const struct dk_tcp_conn *c)
+{
+    return c->ranges ? c->ranges_tail->end : c->rcv_nxt;
+}
+
+void dk_tcp_reasm_clear(struct dk_tcp_conn *c)
+{
+    struct dk_tcp_range *r;
+    while ((r = c->ranges)) {
+        c->ranges = r->next;
+        dk_buf_put(r->buf);
+        range_free(c, r);
+    }
+}

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Acknowledgements: RFC 9293 section 3.10.7.4 (fifth check), RFC 5961 section 5, congestion and
+ * recovery by RFC 5681 section 3.2 and RFC 6582 section 3.2, round trips by RFC 6298 and 7323.
+ *
+ * Without selective acknowledgements each duplicate one means that a segment has left the network:
+ * `inflation` counts them, beside cwnd, for as long as recovery lasts.
+ */
+#include "net/tcp/rx_ack.h"
+
+#include "net/tcp/event.h"
+#include "net/tcp/handshake.h"
+#include "net/tcp/pcb.h"
+#include "net/tcp/rto.h"
+#include "net/tcp/sendq.h"
+#include "net/tcp/timer.h"
+#include "net/tcp/tx.h"
+
+#define DUP_ACKS 3 /* RFC 5681 section 3.2 */
+
+#define CONFIRM_NS DK_NS_PER_S /* neighbours are not told more often */
+
+/* RFC 5961 section 5.2. */
+static bool is_in_range(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
+{
+    if (rx->ack <= c->snd_nxt && rx->ack + c->max_wnd >= c->snd_una)
+        return true;
+    DK_TCP_COUNT(c->tcp, drop_ack_range);
+    dk_tcp_challenge_ack(c, rx->now);
+    return false;
+}
+
+__attribute__((noinline)) static int64_t round_trip_by_timestamp(const struct dk_tcp_conn *c,
+                                                                 const struct dk_tcp_rx *rx)
+{
+    const struct dk_tcp_options *opt = &rx->h.options;
+    if (!c->ts_on || !(opt->has & DK_TCP_HAS_TIMESTAMPS) || opt->ts_ecr == 0)
+        return -1;
+    uint32_t ms = dk_tcp_ts_now(c, rx->now) - opt->ts_ecr;
+    if (ms > UINT32_MAX / 2)
+        return -1;
+    return (ms ? ms : 1) * DK_NS_PER_MS; /* less than the clock's step is a step */
+}
+
+/* The time of one round trip, or -1. What was retransmitted tells nothing (Karn), unless by its
+ * timestamp. */
+static inline int64_t round_trip(const struct dk_tcp_conn *c, const struct dk_tcp_rx *rx,
+                                 const struct dk_tcp_acked *acked)
+{
+    if (dk_likely(acked->tx_time >= 0 && !acked->retransmitted))
+        return rx->now - acked->tx_time;
+    return round_trip_by_timestamp(c, rx);
+}
+
+static inline int64_t take_round_trip(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx,
+                                      const struct dk_tcp_acked *acked)
+{
+    int64_t rtt = round_trip(c, rx, acked);
+    if (rtt >= 0)
+        dk_tcp_rto_sample(c, rtt);
+    return rtt;
+}
+
+void dk_tcp_rx_ack_syn(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx, uint64_t ack)
+{
+    struct dk_tcp_acked acked = dk_tcp_sendq_acked(c, ack);
+    take_round_trip(c, rx, &acked);
+    dk_tcp_rto_restart(c, rx->now);
+}
+
+static void leave_recovery(struct dk_tcp_conn *c, int64_t now)
+{
+    c->in_recovery = false;
+    c->inflation = 0;
+    c->cc.ops->on_recovered(&c->cc, (uint32_t)(c->snd_nxt - c->snd_una), now);
+}
+
+/* RFC 6582 section 3.2 step 3: the next hole is lost too. */
+static void partial_ack(struct dk_tcp_conn *c, uint64_t bytes)
+{
+    c->inflation -= (uint32_t)dk_tcp_min64(c->inflation, bytes);
+    if (bytes >= c->snd_mss)
+        c->inflation += c->snd_mss;
+    if (c->board)
+        dk_tcp_board_lost(c, c->board, DK_TCP_SEG_FORCED);
+}
+
+__attribute__((noinline)) static void recovery(struct dk_tcp_conn *c, uint64_t bytes, int64_t now)
+{
+    if (c->snd_una >= c->recover)
+        leave_recovery(c, now);
+    else
+        partial_ack(c, bytes);
+}
+
+static inline void congestion(struct dk_tcp_conn *c, uint64_t bytes, uint32_t flight, int64_t rtt,
+                              int64_t now)
+{
+    struct dk_tcp_cc_ack ack = {.bytes = (uint32_t)bytes,
+                                .flight = flight,
+                                .rtt_ns = rtt,
+                                .min_rtt_ns = c->min_rtt_ns,
+                                .snd_una = c->snd_una,
+                                .snd_nxt = c->snd_nxt,
+                                .in_recovery = c->in_recovery};
+    c->cc.ops->on_ack(&c->cc, &ack, now);
+    if (dk_unlikely(c->in_recovery))
+        recovery(c, bytes, now);
+}
+
+/* Restarts the timer for what is in flight still; in recovery for the first partial one only, so
+ * that many losses end in a timeout instead of one round trip each (RFC 6582, "impatient"). */
+static void restart_timer(struct dk_tcp_conn *c, int64_t now)
+{
+    if (!c->in_recovery || !c->partial_acked || c->snd_una == c->snd_nxt)
+        dk_tcp_rto_restart(c, now);
+    c->partial_acked = c->in_recovery;
+}
+
+static void note_packet_size(struct dk_tcp_conn *c, uint32_t longest)
+{
+    uint32_t headers = (c->local_ip.version == 4 ? 40 : 60) + (c->ts_on ? DK_TCP_TS_LEN : 0);
+    if (longest + headers > c->max_acked && longest <= c->snd_mss)
+        c->max_acked = longest + headers;
+}
+
+/* The neighbour on the way is reachable (RFC 4861 section 7.3.1). */
+static inline void confirm(struct dk_tcp_conn *c, int64_t now)
+{
+    if (dk_likely(now - c->confirmed_at < CONFIRM_NS))
+        return;
+    c->confirmed_at = now;
+    dk_ip_confirm(c->tcp->net, &c->remote_ip, now);
+}
+
+static inline void new_ack(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
+{
+    uint32_t flight = (uint32_t)(c->snd_nxt - c->snd_una);
+    uint64_t bytes = rx->ack - c->snd_una;
+    struct dk_tcp_acked acked = dk_tcp_sendq_acked(c, rx->ack);
+    int64_t rtt = take_round_trip(c, rx, &acked);
+    note_packet_size(c, acked.longest);
+    congestion(c, bytes, flight, rtt, rx->now);
+    c->dup_acks = 0;
+    c->retries = 0;
+    c->probe_backoff = 0;
+    c->soft_err = 0;
+    c->pmtu_waits = false;
+    c->stalled_since = rx->now;
+    restart_timer(c, rx->now);
+    confirm(c, rx->now);
+}
+
+/* RFC 5681 section 2. */
+static bool is_duplicate(const struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
+{
+    return rx->ack == c->snd_una && c->snd_una != c->snd_nxt && rx->seq_len == 0 &&
+           rx->wnd == c->snd_wnd;
+}
+
+static void enter_recovery(struct dk_tcp_conn *c, int64_t now)
+{
+    DK_TCP_COUNT(c->tcp, fast_retransmits);
+    /* What limited transmit sent does not count (RFC 5681 section 3.2). */
+    c->cc.ops->on_loss(&c->cc, (uint32_t)(c->dup_from - c->snd_una), now);
+    c->in_recovery = true;
+    c->partial_acked = false;
+    c->recover = c->snd_nxt;
+    c->inflation = DUP_ACKS * c->snd_mss;
+    dk_tcp_board_lost(c, c->board, DK_TCP_SEG_FORCED);
+    dk_tcp_rto_restart(c, now);
+}
+
+static void duplicate_ack(struct dk_tcp_conn *c, int64_t now)
+{
+    DK_TCP_COUNT(c->tcp, dup_acks);
+    if (c->dup_acks == 0)
+        c->dup_from = c->snd_nxt;
+    if (c->dup_acks < UINT8_MAX)
+        c->dup_acks++;
+    if (c->in_recovery)
+        c->inflation += c->snd_mss;
+    else if (c->dup_acks == DUP_ACKS && c->snd_una > c->recover)
+        enter_recovery(c, now);
+}
+
+/* RFC 9293: SND.WL1 and SND.WL2 keep old segments from changing the window. */
+static inline void take_window(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
+{
+    if (rx->ack < c->snd_una || rx->seq < c->snd_wl1 ||
+        (rx->seq == c->snd_wl1 && rx->ack < c->snd_wl2))
+        return;
+    if (rx->wnd > c->snd_wnd) { /* the persist timer begins anew, if it is needed still */
+        c->probe_backoff = 0;
+        dk_tcp_timer_clear(c, DK_TCP_TIMER_PERSIST);
+    }
+    c->snd_wnd = (uint32_t)rx->wnd;
+    c->snd_right = rx->ack + rx->wnd;
+    c->snd_wl1 = rx->seq;
+    c->snd_wl2 = rx->ack;
+    if (c->snd_wnd > c->max_wnd)
+        c->max_wnd = c->snd_wnd;
+}
+
+/* A peer that closes its window and answers is alive: nothing is given up (section 3.8.6.1). */
+static inline void note_alive(struct dk_tcp_conn *c, int64_t now)
+{
+    c->last_rx = now;
+    c->probes = 0;
+    if (c->snd_wnd != 0)
+        return;
+    c->retries = 0;
+    c->stalled_since = now;
+}
+
+static bool fin_acked(struct dk_tcp_conn *c, int64_t now)
+{
+    switch (c->state) {
+    case DK_TCP_FIN_WAIT_1:
+        dk_tcp_set_state(c, DK_TCP_FIN_WAIT_2, now);
+        if (c->closing) {
+            dk_tcp_timer_set(c, DK_TCP_TIMER_STATE, now + c->tcp->config.fin_wait_2_ns);
+            dk_tcp_event(c, DK_TCP_EV_CLOSED);
+        }
+        return true;
+    case DK_TCP_CLOSING:
+        dk_tcp_enter_time_wait(c, now);
+        return true;
+    case DK_TCP_LAST_ACK:
+        dk_tcp_conn_end(c, 0);
+        return false;
+    default:
+        return true;
+    }
+}
+
+void dk_tcp_rx_ack_good(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
+{
+    if (rx->ack > c->snd_una)
+        new_ack(c, rx);
+    take_window(c, rx);
+    note_alive(c, rx->now);
+}
+
+bool dk_tcp_rx_ack(struct dk_tcp_conn *c, struct dk_tcp_rx *rx)
+{
+    if (!(rx->h.flags & DK_TCP_ACK)) {
+        DK_TCP_COUNT(c->tcp, drop_no_ack);
+        return false;
+    }
+    rx->ack = dk_tcp_extend(c->snd_una, rx->h.ack);
+    rx->wnd = (uint64_t)rx->h.window << c->snd_wscale;
+    if (c->state == DK_TCP_SYN_RECEIVED && !dk_tcp_rx_completes(c, rx))
+        return false;
+    if (!is_in_range(c, rx))
+        return false;
+    if (rx->ack > c->snd_una)
+        new_ack(c, rx);
+    else if (is_duplicate(c, rx))
+        duplicate_ack(c, rx->now);
+    take_window(c, rx);
+    note_alive(c, rx->now);
+    return !dk_tcp_fin_acked(c) || fin_acked(c, rx->now);
+}

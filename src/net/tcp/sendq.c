@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Pushed memory: elements and their pieces. The scoreboard is in board.c.
+ *
+ * A push is all or nothing: its pieces are made aside, and joined when nothing can fail any more.
+ */
+#include "net/tcp/sendq.h"
+
+#include "net/tcp/event.h"
+
+/* Small pushes share buffers of this size, one behind the other; larger ones have their own. */
+#define SLAB_BYTES (16u << 10)
+#define SLAB_SHARE (SLAB_BYTES / 4)
+
+struct chain {
+    struct dk_tcp_piece *head, *tail;
+    uint64_t end; /* number behind its last byte */
+    bool lent;    /* a piece is not our own */
+};
+
+/* Returns a buffer with one hold, and room for len bytes in it. */
+static struct dk_buf *own_room(struct dk_tcp *tcp, uint32_t len, uint8_t **data_out)
+{
+    if (len > SLAB_SHARE) {
+        struct dk_buf *buf = dk_buf_alloc(len, 0);
+        if (buf)
+            *data_out = buf->data;
+        return buf;
+    }
+    if (!tcp->slab || tcp->slab_used + len > SLAB_BYTES) {
+        struct dk_buf *slab = dk_buf_alloc(SLAB_BYTES, 0);
+        if (!slab)
+            return NULL;
+        if (tcp->slab)
+            dk_buf_put(tcp->slab);
+        tcp->slab = slab;
+        tcp->slab_used = 0;
+    }
+    *data_out = tcp->slab->data + tcp->slab_used;
+    tcp->slab_used += len;
+    dk_buf_get(tcp->slab);
+    return tcp->slab;
+}
+
+static void piece_free(struct dk_tcp *tcp, struct dk_tcp_piece *p)
+{
+    dk_buf_put(p->buf);
+    dk_tcp_pool_put(&tcp->pieces, p);
+}
+
+static void chain_free(struct dk_tcp *tcp, struct dk_tcp_piece *p)
+{
+    while (p) {
+        struct dk_tcp_piece *next = p->next;
+        piece_free(tcp, p);
+        p = next;
+    }
+}
+
+/* Adds the bytes of `from` to a chain, copied or by a hold. 0 or -ENOBUFS. */
+static int chain_add(struct dk_tcp *tcp, struct chain *chain, const struct dk_tx_piece *from,
+                     bool copy, bool unreferenced)
+{
+    struct dk_tcp_piece *p = dk_tcp_pool_get(&tcp->pieces);
+    if (!p)
+        return -ENOBUFS;
+    *p = (struct dk_tcp_piece){
+        .seq = chain->end, .data = from->data, .len = from->len, .buf = from->buf};
+    if (copy || !from->buf) {
+        uint8_t *room;
+        p->buf = own_room(tcp, p->len, &room);
+        if (!p->buf) {
+            dk_tcp_pool_put(&tcp->pieces, p);
+            return -ENOBUFS;
+        }
+        memcpy(room, from->data, p->len);
+        p->data = room;
+        p->own = true;
+        dk_count(&tcp->stats.push_copied_bytes, p->len);
+    } else {
+        dk_buf_get(p->buf);
+        p->own = unreferenced;
+        chain->lent |= !unreferenced;
+    }
+    *(chain->head ? &chain->tail->next : &chain->head) = p;
+    chain->tail = p;
+    chain->end += p->len;
+    return 0;
+}
+
+/* Bytes that were copied behind those of the last piece become part of it: true, p is gone. */
+static bool join_tail(struct dk_tcp_conn *c, struct dk_tcp_piece *p)
+{
+    struct dk_tcp_piece *tail = c->pieces_tail;
+    if (!c->pieces || tail->buf != p->buf || p->buf != c->tcp->slab ||
+        tail->data + tail->len != p->data || tail->len > SLAB_BYTES)
+        return false;
+    tail->len += p->len;
+    if (!c->send_piece)
+        c->send_piece = tail;
+    piece_free(c->tcp, p);
+    return true;
+}
+
+static void join(struct dk_tcp_conn *c, struct chain *chain)
+{
+    struct dk_tcp_piece *first = chain->head;
+    c->snd_end = chain->end;
+    if (!first)
+        return;
+    struct dk_tcp_piece *rest = first->next;
+    if (join_tail(c, first)) {
+        if (!rest)
+            return;
+        first = rest;
+    }
+    *(c->pieces ? &c->pieces_tail->next : &c->pieces) = first;
+    c->pieces_tail = chain->tail;
+    if (!c->send_piece)
+        c->send_piece = first;
+    if (chain->lent && !c->hold_piece)
+        c->hold_piece = first;
+}
+
+static void element_add(struct dk_tcp_conn *c, struct dk_tcp_element *e, void *cookie, int64_t now)
+{
+    int64_t due = now + c->tcp->config.push_hold_ns;
+    *e = (struct dk_tcp_element){.end = c->snd_end, .hold_due = due, .conn = c, .cookie = cookie};
+    *(c->elements ? &c->elements_tail->next : &c->elements) = e;
+    c->elements_tail = e;
+    dk_list_add_tail(&c->tcp->holds, &e->hold_link);
+}
+
+static int push(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[], uint32_t n,
+                uint32_t flags, void *cookie, int64_t now)
+{
+    struct dk_tcp *tcp = c->tcp;
+    struct dk_tcp_element *e = NULL;
+    struct chain chain = {.end = c->snd_end};
+    bool copy = flags & DK_TCP_SEND_COPY;
+    for (uint32_t i = 0; i < n; i++)
+        if (pieces[i].len != 0 &&
+            chain_add(tcp, &chain, &pieces[i], copy, flags & DK_TCP_SEND_UNREFERENCED) != 0)
+            goto fail;
+    if (chain.lent) {
+        e = dk_tcp_pool_get(&tcp->elements);
+        if (!e)
+            goto fail;
+    }
+    join(c, &chain);
+    if (!e)
+        return 1;
+    element_add(c, e, cookie, now);
+    return 0;
+fail:
+    chain_free(tcp, chain.head);
+    return -ENOBUFS;
+}
+
+/* One piece that nobody else has: there is no element, and nothing to undo. */
+static int push_given(struct dk_tcp_conn *c, const struct dk_tx_piece *from)
+{
+    struct dk_tcp_piece *p = dk_tcp_pool_get(&c->tcp->pieces);
+    if (dk_unlikely(!p))
+        return -ENOBUFS;
+    p->next = NULL;
+    p->seq = c->snd_end;
+    p->data = from->data;
+    p->len = from->len;
+    p->own = true;
+    p->buf = from->buf;
+    dk_buf_get(p->buf);
+    *(c->pieces ? &c->pieces_tail->next : &c->pieces) = p;
+    c->pieces_tail = p;
+    if (!c->send_piece)
+        c->send_piece = p;
+    c->snd_end += p->len;
+    return 1;
+}
+
+int dk_tcp_sendq_push(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[], uint32_t n,
+                      uint32_t flags, void *cookie, int64_t now)
+{
+    if (n == 1 && flags == DK_TCP_SEND_UNREFERENCED && pieces->buf && pieces->len != 0)
+        return push_given(c, pieces);
+    return push(c, pieces, n, flags, cookie, now);
+}
+
+/* The first element is done; its pieces need not be held for it. */
+static void element_done(struct dk_tcp_conn *c, int err)
+{
+    struct dk_tcp_element *e = c->elements;
+    c->elements = e->next;
+    dk_list_del(&e->hold_link);
+    while (c->hold_piece && c->hold_piece->seq < e->end)
+        c->hold_piece = c->hold_piece->next;
+    if (!c->elements)
+        c->hold_piece = NULL;
+    e->err = err;
+    e->next = NULL;
+    *(c->done ? &c->done_tail->next : &c->done) = e;
+    c->done_tail = e;
+    dk_tcp_event(c, DK_TCP_EV_SENT);
+}
+
+/* Moves what is unacknowledged of a piece to memory of our own. */
+static bool piece_copy(struct dk_tcp_conn *c, struct dk_tcp_piece *p)
+{
+    uint64_t from = dk_tcp_max64(p->seq, c->snd_una);
+    uint32_t skip = (uint32_t)(from - p->seq);
+    uint8_t *room;
+    struct dk_buf *buf = own_room(c->tcp, p->len - skip, &room);
+    if (!buf)
+        return false;
+    memcpy(room, p->data + skip, p->len - skip);
+    dk_buf_put(p->buf);
+    p->buf = buf;
+    p->data = room;
+    p->len -= skip;
+    p->seq = from;
+    p->own = true;
+    dk_count(&c->tcp->stats.push_hold_copied_bytes, p->len);
+    return true;
+}
+
+/* An element, and what is before it. */
+static bool elements_copy(struct dk_tcp_conn *c, const struct dk_tcp_element *e)
+{
+    for (struct dk_tcp_piece *p = c->hold_piece; p && p->seq < e->end; p = p->next)
+        if (!p->own && !piece_copy(c, p))
+            return false;
+    return true;
+}
+
+static struct dk_tcp_element *first_hold(const struct dk_tcp *tcp)
+{
+    struct dk_list *first = dk_list_first(&tcp->holds);
+    return first ? dk_container_of(first, struct dk_tcp_element, hold_link) : NULL;
+}
+
+int64_t dk_tcp_sendq_next_due(const struct dk_tcp *tcp)
+{
+    const struct dk_tcp_element *e = first_hold(tcp);
+    return e ? e->hold_due : DK_TCP_NEVER;
+}
+
+void dk_tcp_sendq_release(struct dk_tcp *tcp, int64_t now)
+{
+    struct dk_tcp_element *e;
+    while ((e = first_hold(tcp)) && e->hold_due <= now) {
+        struct dk_tcp_conn *c = e->conn;
+        uint64_t end = e->end;
+        if (!elements_copy(c, e)) { /* without memory it stays lent, and completes later */
+            e->hold_due = now + tcp->config.push_hold_ns;
+            dk_list_del(&e->hold_link);
+            dk_list_add_tail(&tcp->holds, &e->hold_link);
+            return;
+        }
+        while (c->elements && c->elements->end <= end) {
+            DK_TCP_COUNT(tcp, push_hold_copies);
+            element_done(c, 0);
+        }
+    }
+}
+
+void dk_tcp_sendq_fail(struct dk_tcp_conn *c, int err)
+{
+    while (c->elements)
+        element_done(c, err);
+    chain_free(c->tcp, c->pieces);
+    c->pieces = c->pieces_tail = c->send_piece = c->hold_piece = NULL;
+    while (c->board) {
+        struct dk_tcp_segment *s = c->board;
+        c->board = s->next;
+        dk_tcp_pool_put(&c->tcp->segments, s);
+    }
+    c->board_tail = c->lost_hint = NULL;
+    c->flight_bytes = 0;
+}
+
+uint32_t dk_tcp_sendq_gather(const struct dk_tcp_piece *p, uint64_t seq, uint32_t len,
+                             struct dk_ip_tx *tx)
+{
+    uint32_t left = len, n = 0;
+    for (; left && n < DK_TX_PIECES_MAX; p = p->next, n++) {
+        uint32_t skip = (uint32_t)(seq - p->seq);
+        uint32_t bytes = dk_tcp_min32(p->len - skip, left);
+        tx->pieces[n] = (struct dk_tx_piece){p->data + skip, bytes, p->buf};
+        seq += bytes;
+        left -= bytes;
+    }
+    tx->num_pieces = n;
+    return len - left;
+}
+
+/* Frees pieces that lie before una. */
+static void pieces_acked(struct dk_tcp_conn *c, uint64_t una)
+{
+    struct dk_tcp_piece *p;
+    while ((p = c->pieces) && p->seq + p->len <= una) {
+        c->pieces = p->next;
+        if (c->hold_piece == p)
+            c->hold_piece = p->next;
+        if (c->send_piece == p)
+            c->send_piece = p->next;
+        piece_free(c->tcp, p);
+    }
+    if (!c->pieces)
+        c->pieces_tail = NULL;
+}
+
+static void board_acked(struct dk_tcp_conn *c, uint64_t una, struct dk_tcp_acked *acked)
+{
+    struct dk_tcp_segment *s;
+    while ((s = c->board) && s->seq < una) {
+        uint64_t covered = dk_tcp_min64(s->end, una) - s->seq;
+        if (!(s->flags & (DK_TCP_SEG_LOST | DK_TCP_SEG_SACKED)))
+            c->flight_bytes -= (uint32_t)covered;
+        if (s->transmits > 1)
+            acked->retransmitted = true;
+        else if (s->end <= una)
+            acked->tx_time = s->tx_time;
+        if (s->end > una) {
+            s->seq = una;
+            while (s->piece && s->piece->seq + s->piece->len <= una)
+                s->piece = s->piece->next;
+            break;
+        }
+        if (covered > acked->longest)
+            acked->longest = (uint32_t)covered;
+        c->board = s->next;
+        if (c->lost_hint == s)
+            c->lost_hint = s->next;
+        dk_tcp_pool_put(&c->tcp->segments, s);
+    }
+    if (!c->board)
+        c->board_tail = NULL;
+}
+
+__attribute__((noinline)) static void elements_acked(struct dk_tcp_conn *c, uint64_t una)
+{
+    while (c->elements && c->elements->end <= una)
+        element_done(c, 0);
+}
+
+struct dk_tcp_acked dk_tcp_sendq_acked(struct dk_tcp_conn *c, uint64_t una)
+{
+    struct dk_tcp_acked acked = {.tx_time = -1};
+    c->snd_una = una;
+    board_acked(c, una, &acked);
+    pieces_acked(c, una);
+    if (c->elements)
+        elements_acked(c, una);
+    return acked;
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What is to be sent: pieces of the application's memory in the order of the stream, the elements
+ * that they were pushed as, and the scoreboard of what was sent and is not acknowledged.
+ *
+ * Piece and scoreboard are apart: a segment sent may span pieces, and a piece many segments. When
+ * an element's memory has to be given back, its pieces are moved to memory of our own in place; the
+ * scoreboard does not notice (tcb.h has the invariants).
+ */
+#ifndef DK_NET_TCP_SENDQ_H
+#define DK_NET_TCP_SENDQ_H
+
+#include "net/tcp/tcb.h"
+
+/* Appends an element: as dk_tcp_send, of which this is the part that concerns memory. */
+int dk_tcp_sendq_push(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[], uint32_t n,
+                      uint32_t flags, void *cookie, int64_t now);
+
+/* Elements whose hold has lasted long enough: what is unacknowledged is copied. */
+void dk_tcp_sendq_release(struct dk_tcp *tcp, int64_t now);
+
+/* When that has something to do. */
+int64_t dk_tcp_sendq_next_due(const struct dk_tcp *tcp);
+
+/* The connection ended: every element completes with err; nothing is left to send. */
+void dk_tcp_sendq_fail(struct dk_tcp_conn *c, int err);
+
+/*
+ * Makes pieces for transmission of len bytes, beginning with number seq, which lies in piece.
+ * Returns how many bytes they have: fewer than len when DK_TX_PIECES_MAX are not enough.
+ */
+uint32_t dk_tcp_sendq_gather(const struct dk_tcp_piece *piece, uint64_t seq, uint32_t len,
+                             struct dk_ip_tx *tx);
+
+/* [snd_nxt, end) was sent for the first time: notes it, and moves snd_nxt. dk_tcp_board_reserve
+ * has succeeded before. */
+void dk_tcp_board_add(struct dk_tcp_conn *c, uint64_t end, uint32_t flags, int64_t now);
+
+/* Whether dk_tcp_board_add finds memory. */
+static inline bool dk_tcp_board_reserve(struct dk_tcp_conn *c)
+{
+    struct dk_tcp_pool *pool = &c->tcp->segments;
+    return dk_likely(pool->unused) || dk_tcp_pool_reserve(pool, 1) == 0;
+}
+
+/* An entry is to be sent again, cut to `bytes` first when it has more. */
+void dk_tcp_board_cut(struct dk_tcp_conn *c, struct dk_tcp_segment *s, uint32_t bytes);
+
+/* An entry that was lost is sent again. */
+void dk_tcp_board_resent(struct dk_tcp_conn *c, struct dk_tcp_segment *s, int64_t now);
+
+/* Marks an entry as lost; flags: DK_TCP_SEG_FORCED or 0. */
+void dk_tcp_board_lost(struct dk_tcp_conn *c, struct dk_tcp_segment *s, uint32_t flags);
+void dk_tcp_board_all_lost(struct dk_tcp_conn *c);
+
+/* The first entry that is lost, or NULL. */
+struct dk_tcp_segment *dk_tcp_board_first_lost(struct dk_tcp_conn *c);
+
+/* What an acknowledgement told about the entries that it covers. */
+struct dk_tcp_acked {
+    int64_t tx_time;    /* of the latest that was sent once, or -1: none */
+    uint32_t longest;   /* bytes */
+    bool retransmitted; /* one was sent more than once */
+};
+
+/* Everything before una is acknowledged: lets it go, completes elements. Sets snd_una. */
+struct dk_tcp_acked dk_tcp_sendq_acked(struct dk_tcp_conn *c, uint64_t una);
+
+#endif /* DK_NET_TCP_SENDQ_H */

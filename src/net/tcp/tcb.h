@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The transmission control block of a connection, and what all connections of a stack share.
+ *
+ * Sequence numbers have 64 bits in here: the low half is what goes over the wire, and what arrives
+ * is extended by the distance to one that is known (dk_tcp_extend). So they are compared as they
+ * are, nothing wraps, and a push may have any size. The names are those of RFC 9293 section 3.3.1.
+ *
+ * Sent:      iss | ... snd_una ... snd_nxt ... snd_end
+ *                      ^ scoreboard ^
+ *                      ^ pieces ------------ ^
+ *      SYN is number iss. Data begins at iss + 1. FIN is number snd_end, once fin_queued: it is
+ * sent when snd_nxt > snd_end. snd_una <= snd_nxt <= snd_end + 1. The scoreboard covers [snd_una,
+ * snd_nxt) without gaps or overlaps, in order. flight_bytes is the sum of its entries that are
+ * neither lost nor sacked. Pieces cover [max(snd_una, iss + 1) or before, snd_end) without gaps, in
+ * order.
+ *
+ * Received:  irs | ... rcv_nxt ... rcv_adv
+ *      rcv_adv is the right edge of the window that the peer knows; it never moves left.
+ *      rcv_fin is the number of the peer's FIN, DK_TCP_NONE: not seen.
+ *
+ * Elements that are not complete are in order; hold_piece is the first piece of the first of them
+ * (or a later one that it still has), NULL: there are none.
+ */
+#ifndef DK_NET_TCP_TCB_H
+#define DK_NET_TCP_TCB_H
+
+#include "base/list.h"
+#include "base/timer_wheel.h"
+#include "net/stack.h"
+#include "net/tcp/cc.h"
+#include "net/tcp/pool.h"
+#include "net/tcp/tcp.h"
+#include "net/wire/tcp.h"
+
+#define DK_TCP_NONE   UINT64_MAX
+#define DK_TCP_NEVER  INT64_MAX
+#define DK_TCP_SEQ_0  (UINT64_C(1) << 32) /* added to a first number: none before it is negative */
+#define DK_TCP_TS_LEN 12u                 /* timestamps in every segment */
+
+/* Part of an element's memory, or of memory of our own. */
+struct dk_tcp_piece {
+    struct dk_tcp_piece *next;
+    uint64_t seq; /* of its first byte */
+    const uint8_t *data;
+    uint32_t len;
+    bool own; /* nobody but us sees or changes the memory */
+    struct dk_buf *buf;
+};
+
+struct dk_tcp_element {
+    struct dk_tcp_element *next;
+    uint64_t end; /* number behind its last byte */
+    int64_t hold_due;
+    struct dk_list hold_link; /* in dk_tcp.holds, until it is done */
+    struct dk_tcp_conn *conn;
+    void *cookie;
+    int err; /* when it is done */
+};
+
+/* Flags of a scoreboard entry. */
+#define DK_TCP_SEG_SYN    (1u << 0)
+#define DK_TCP_SEG_FIN    (1u << 1)
+#define DK_TCP_SEG_LOST   (1u << 2) /* to be sent (again) */
+#define DK_TCP_SEG_SACKED (1u << 3)
+#define DK_TCP_SEG_FORCED (1u << 4) /* to be sent whatever cwnd says: fast retransmit */
+
+/* A range that was sent once: an entry of the scoreboard. */
+struct dk_tcp_segment {
+    struct dk_tcp_segment *next;
+    uint64_t seq, end;          /* SYN and FIN included */
+    struct dk_tcp_piece *piece; /* that has the byte at seq; NULL: no data */
+    int64_t tx_time;            /* of the last transmission */
+    uint16_t transmits;
+    uint8_t flags;
+};
+
+/* A range that arrived out of order. */
+struct dk_tcp_range {
+    struct dk_tcp_range *next;
+    uint64_t seq, end;
+    struct dk_buf *buf; /* a view of exactly those bytes */
+};
+
+/* Deadlines of a connection; one timer of the wheel stands for the earliest. */
+enum dk_tcp_timer {
+    DK_TCP_TIMER_RTO,
+    DK_TCP_TIMER_PERSIST,
+    DK_TCP_TIMER_ACK,   /* delayed */
+    DK_TCP_TIMER_ALIVE, /* keepalive */
+    DK_TCP_TIMER_STATE, /* FIN_WAIT_2 without owner, TIME_WAIT */
+    DK_TCP_TIMERS,
+};
+
+/* What is to be told to the owner (event.c). */
+#define DK_TCP_EV_CONNECTED   (1u << 0)
+#define DK_TCP_EV_SENT        (1u << 1)
+#define DK_TCP_EV_READABLE    (1u << 2)
+#define DK_TCP_EV_PEER_CLOSED (1u << 3)
+#define DK_TCP_EV_FAILED      (1u << 4)
+#define DK_TCP_EV_CLOSED      (1u << 5)
+
+struct dk_tcp_conn {
+    struct dk_tcp_conn *hash_next;
+    uint64_t hash;
+    struct dk_tcp *tcp;
+    struct dk_ip local_ip, remote_ip;
+    uint16_t local_port, remote_port;
+    uint32_t pseudo_sum; /* of the pseudo header, without the length */
+
+    uint8_t state;   /* enum dk_tcp_state */
+    bool hashed;     /* dk_tcp_lookup finds it */
+    bool passive;    /* a listener made it */
+    bool owned;      /* the owner may call it: from connect or accept to `closed` */
+    bool closing;    /* the owner called dk_tcp_close or abort */
+    bool fin_queued; /* dk_tcp_shutdown or close */
+    bool ack_now;
+    bool in_recovery;
+    bool partial_acked; /* in this recovery: RFC 6582 restarts the timer for the first only */
+    bool ts_on, wscale_on;
+    bool ts_recent_valid;
+    bool pmtu_waits; /* an ICMP error that is believed only after a timeout: pmtu_claimed */
+    uint8_t snd_wscale, rcv_wscale;
+    uint8_t rcv_wscale_offer; /* what our SYN says */
+    uint8_t dup_acks;
+    uint8_t events;
+
+    /* Sending. */
+    uint64_t iss, snd_una, snd_nxt, snd_end;
+    uint64_t snd_right;        /* right edge of the peer's window */
+    uint64_t snd_wl1, snd_wl2; /* of the segment that it came with */
+    uint64_t snd_small;        /* end of the last segment sent that was not full (Minshall) */
+    uint32_t snd_wnd, max_wnd;
+    uint32_t snd_mss;  /* payload of a full segment, options subtracted */
+    uint32_t peer_mss; /* what the peer's SYN said */
+    uint32_t flight_bytes;
+    uint32_t inflation; /* of cwnd, by duplicate acknowledgements in recovery */
+    uint64_t recover;   /* RFC 6582; exclusive */
+    uint64_t dup_from;  /* snd_nxt at the first duplicate acknowledgement */
+    struct dk_tcp_segment *board, *board_tail, *lost_hint;
+    struct dk_tcp_piece *pieces, *pieces_tail;
+    struct dk_tcp_piece *send_piece; /* that has the byte at snd_nxt; NULL: all was sent */
+    struct dk_tcp_piece *hold_piece;
+    struct dk_tcp_element *elements, *elements_tail;
+    struct dk_tcp_element *done, *done_tail;
+    struct dk_tcp_cc cc;
+
+    /* Receiving. */
+    uint64_t irs, rcv_nxt, rcv_adv, rcv_fin;
+    uint64_t last_ack_sent;
+    uint32_t rcv_mss;   /* the largest segment seen, within reason */
+    uint32_t ack_bytes; /* received since the last acknowledgement */
+    uint32_t ts_recent, ts_offset;
+    int64_t ts_recent_at;
+    struct dk_buf *rx_head, *rx_tail; /* in order, not read: linked by more */
+    uint64_t rx_bytes;
+    uint32_t rx_bufs;
+    uint32_t rx_tail_room; /* bytes that may be added to rx_tail, which is ours */
+    struct dk_tcp_range *ranges, *ranges_tail;
+    uint32_t num_ranges;
+
+    /* Time. */
+    int64_t due[DK_TCP_TIMERS];
+    int64_t armed_at; /* when the timer fires, NEVER: it is not running */
+    struct dk_timer timer;
+    int64_t srtt_ns, rttvar_ns, min_rtt_ns; /* -1: no sample */
+    int64_t rto_ns;                         /* backed off */
+    int64_t stalled_since; /* nothing was acknowledged since, while something was in flight */
+    int64_t last_rx, last_tx_data;
+    int64_t entered_at; /* the state */
+    int64_t confirmed_at;
+    uint8_t retries; /* timeouts in a row */
+    uint8_t probes;  /* unanswered, of window or liveness */
+    uint8_t probe_backoff;
+    uint8_t challenges; /* sent since challenge_from */
+    int64_t challenge_from;
+
+    /* Path MTU (RFC 1191, 8201, 5927 section 7.2). */
+    uint32_t path_mtu;
+    uint32_t pmtu_claimed;
+    uint32_t max_acked; /* largest packet that arrived */
+
+    int err;
+    int soft_err; /* told if the connection times out */
+    int ip_err;   /* of the last segment sent: what dk_ip_send said */
+    uint64_t retransmits;
+    const struct dk_tcp_ops *ops;
+    void *owner;
+    struct dk_tcp_listener *listener; /* in one of its queues, or NULL */
+    struct dk_list queue_link;        /* half_open, accept queue; TIME_WAIT without owner */
+    struct dk_list event_link;
+    struct dk_list pending_link;
+    struct dk_list all_link;
+    int64_t option[DK_TCP_OPTIONS];
+};
+
+struct dk_tcp_listener {
+    struct dk_tcp *tcp;
+    struct dk_list link;
+    struct dk_endpoint local;
+    uint32_t backlog;
+    uint32_t num_waiting, num_half_open;
+    struct dk_list waiting;   /* established, oldest first */
+    struct dk_list half_open; /* SYN_RECEIVED, oldest first */
+    struct dk_list event_link;
+    const struct dk_tcp_listener_ops *ops;
+    void *owner;
+    int64_t option[DK_TCP_OPTIONS];
+};
+
+/* A reserved local port. */
+struct dk_tcp_binding {
+    struct dk_list link;
+    struct dk_endpoint local;
+};
+
+#define DK_TCP_PORT_COUNTERS 64
+
+struct dk_tcp {
+    struct dk_net *net;
+    struct dk_tcp_config config;
+    struct dk_tcp_stats stats;
+    struct dk_wheel wheel;
+    uint64_t hash_key[2];
+    struct dk_tcp_conn **buckets;
+    uint32_t bucket_mask;
+    uint32_t num_half_open;
+    uint32_t num_listeners;
+    uint32_t port_counters[DK_TCP_PORT_COUNTERS]; /* RFC 6056 section 3.3.4 */
+    struct dk_tcp_pool conns, segments, pieces, elements, ranges;
+    struct dk_list all;       /* connections */
+    struct dk_list listeners; /* those of one address before those of all */
+    struct dk_list bindings;
+    struct dk_list events; /* connections, by event_link */
+    struct dk_list listener_events;
+    struct dk_list pending;   /* connections that found no room in the device */
+    struct dk_list holds;     /* elements that are not complete; hold_due grows along it */
+    struct dk_list time_wait; /* without owner, oldest first */
+    struct dk_buf *slab;      /* where small pushes are copied to */
+    uint32_t slab_used;
+    struct dk_ip_tx tx; /* being made: large, so it is not on the stack */
+    uint8_t head[DK_IP_HEADROOM + DK_TCP_HEADER_MAX] __attribute__((aligned(16)));
+};
+
+/* A segment that arrived. */
+struct dk_tcp_rx {
+    const struct dk_ip_rx *ip;
+    struct dk_tcp_header h;
+    uint64_t seq, ack; /* extended */
+    uint64_t wnd;      /* scaled */
+    uint8_t *data;     /* payload, trimmed to the window by the check of sequence numbers */
+    uint32_t len;
+    uint32_t seq_len; /* numbers that the whole segment takes, SYN and FIN included */
+    bool fin;         /* still there after trimming */
+    int64_t now;
+};
+
+static inline uint64_t dk_tcp_extend(uint64_t known, uint32_t wire)
+{
+    return known + (uint64_t)(int64_t)(int32_t)(wire - (uint32_t)known);
+}
+
+static inline uint64_t dk_tcp_min64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline uint64_t dk_tcp_max64(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static inline uint32_t dk_tcp_min32(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline bool dk_tcp_fin_sent(const struct dk_tcp_conn *c)
+{
+    return c->snd_nxt > c->snd_end;
+}
+
+static inline bool dk_tcp_fin_acked(const struct dk_tcp_conn *c)
+{
+    return c->snd_una > c->snd_end;
+}
+
+/* Whether the peer's FIN was taken, in order. */
+static inline bool dk_tcp_fin_received(const struct dk_tcp_conn *c)
+{
+    return c->rcv_nxt > c->rcv_fin;
+}
+
+/* Milliseconds: RFC 7323 section 5.4. */
+static inline uint32_t dk_tcp_ts_now(const struct dk_tcp_conn *c, int64_t now)
+{
+    return (uint32_t)(now / DK_NS_PER_MS) + c->ts_offset;
+}
+
+#define DK_TCP_COUNT(tcp, field) dk_count(&(tcp)->stats.field, 1)
+
+#endif /* DK_NET_TCP_TCB_H */

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Decisions of sending.
+ *
+ * What is lost goes before what is new; new data waits while something lost waits for cwnd. A
+ * segment that is not full is sent when it ends what was pushed, and no other such segment is
+ * unacknowledged (Nagle's rule as Minshall has it); or when it fills half of the largest window
+ * that the peer ever offered (RFC 9293 section 3.8.6.2.1). FIN goes with the last data.
+ *
+ * When nothing is in flight and something is unsent, only the window can be in the way: then, and
+ * only then, the persist timer runs. Whenever something is in flight the retransmission timer runs.
+ */
+#include "net/tcp/tx.h"
+
+#include "net/tcp/emit.h"
+#include "net/tcp/pmtu.h"
+#include "net/tcp/rto.h"
+#include "net/tcp/sendq.h"
+#include "net/tcp/timer.h"
+
+/* Challenge ACKs of one connection in a second; Linux sends two. */
+#define CHALLENGES_MAX 8
+
+/* RFC 9293 section 3.8.6.2.1: the override time-out is 0.1 to 1 s. */
+#define OVERRIDE_MAX_NS DK_NS_PER_S
+
+/* Something is in the way that neither room in the device nor an acknowledgement removes. */
+#define STOPPED (-ECANCELED)
+
+static bool may_send_data(const struct dk_tcp_conn *c)
+{
+    const uint32_t states = 1u << DK_TCP_ESTABLISHED | 1u << DK_TCP_CLOSE_WAIT |
+                            1u << DK_TCP_FIN_WAIT_1 | 1u << DK_TCP_CLOSING | 1u << DK_TCP_LAST_ACK;
+    return states >> c->state & 1;
+}
+
+static bool has_unsent(const struct dk_tcp_conn *c)
+{
+    return c->snd_nxt < c->snd_end || (c->fin_queued && c->snd_nxt == c->snd_end);
+}
+
+static uint64_t usable_window(const struct dk_tcp_conn *c)
+{
+    return c->snd_right > c->snd_nxt ? c->snd_right - c->snd_nxt : 0;
+}
+
+static uint8_t flags_of_syn(const struct dk_tcp_conn *c)
+{
+    return DK_TCP_SYN | (c->state == DK_TCP_SYN_SENT ? 0 : DK_TCP_ACK);
+}
+
+/* Something is in flight now. */
+static void sent_something(struct dk_tcp_conn *c, int64_t now)
+{
+    if (dk_tcp_timer_is_set(c, DK_TCP_TIMER_RTO))
+        return;
+    c->stalled_since = now;
+    dk_tcp_timer_clear(c, DK_TCP_TIMER_PERSIST);
+    dk_tcp_rto_restart(c, now);
+}
+
+/* An entry no longer than one segment may be now; false: there is no memory to cut it. */
+static bool cut_to_segment(struct dk_tcp_conn *c, struct dk_tcp_segment *s)
+{
+    uint64_t data_end = dk_tcp_min64(s->end, c->snd_end);
+    if (s->flags & DK_TCP_SEG_SYN || data_end - s->seq <= c->snd_mss)
+        return true;
+    if (!dk_tcp_board_reserve(c))
+        return false;
+    dk_tcp_board_cut(c, s, c->snd_mss);
+    return true;
+}
+
+static int send_again(struct dk_tcp_conn *c, struct dk_tcp_segment *s, int64_t now)
+{
+    if (!cut_to_segment(c, s))
+        return STOPPED;
+    struct dk_tcp_out out = {.seq = s->seq, .piece = s->piece, .flags = flags_of_syn(c)};
+    if (!(s->flags & DK_TCP_SEG_SYN)) {
+        uint64_t data_end = dk_tcp_min64(s->end, c->snd_end);
+        out.len = (uint32_t)(data_end - s->seq);
+        out.flags = DK_TCP_ACK | (out.len && data_end == c->snd_end ? DK_TCP_PSH : 0);
+        if (s->flags & DK_TCP_SEG_FIN)
+            out.flags |= DK_TCP_FIN;
+    }
+    uint32_t sent;
+    int err = dk_tcp_emit(c, &out, &sent, now);
+    if (err)
+        return err;
+    if (sent < out.len && dk_tcp_board_reserve(c))
+        dk_tcp_board_cut(c, s, sent);
+    if (s->transmits > 0) {
+        DK_TCP_COUNT(c->tcp, retransmits);
+        c->retransmits++;
+    }
+    dk_tcp_board_resent(c, s, now);
+    sent_something(c, now);
+    return 0;
+}
+
+/* What else may be in flight now: RFC 3042 lets one new segment go for each of the first two
+ * duplicate acknowledgements. */
+static uint64_t congestion_room(const struct dk_tcp_conn *c, bool fresh)
+{
+    uint64_t allowed = (uint64_t)c->cc.cwnd + c->inflation;
+    if (fresh && !c->in_recovery && c->dup_acks)
+        allowed += (uint64_t)c->snd_mss * (c->dup_acks < 2 ? c->dup_acks : 2);
+    return allowed > c->flight_bytes ? allowed - c->flight_bytes : 0;
+}
+
+static int send_lost(struct dk_tcp_conn *c, int64_t now)
+{
+    struct dk_tcp_segment *s;
+    while ((s = dk_tcp_board_first_lost(c))) {
+        bool forced = s->flags & DK_TCP_SEG_FORCED || c->flight_bytes == 0;
+        if (!forced && congestion_room(c, false) < dk_tcp_min64(s->end - s->seq, c->snd_mss))
+            return STOPPED;
+        /* Beyond a window that was shrunk only the first is sent: it serves as a probe. */
+        if (s != c->board && s->end > c->snd_right)
+            return STOPPED;
+        int err = send_again(c, s, now);
+        if (err == -EMSGSIZE && dk_tcp_pmtu_refresh(c))
+            continue;
+        if (err)
+            return err == -EAGAIN ? err : STOPPED;
+    }
+    return 0;
+}
+
+/* Sends new bytes, and FIN: 0 or an error. */
+static int send_fresh(struct dk_tcp_conn *c, uint32_t len, bool fin, int64_t now)
+{
+    bool ends = c->snd_nxt + len == c->snd_end;
+    struct dk_tcp_out out = {
+        .seq = c->snd_nxt, .piece = c->send_piece, .len = len, .flags = DK_TCP_ACK};
+    if (ends && len)
+        out.flags |= DK_TCP_PSH;
+    if (fin)
+        out.flags |= DK_TCP_FIN;
+    if (!dk_tcp_board_reserve(c))
+        return STOPPED;
+    uint32_t sent;
+    int err = dk_tcp_emit(c, &out, &sent, now);
+    if (err == -EMSGSIZE)
+        return dk_tcp_pmtu_refresh(c) ? 0 : STOPPED;
+    if (err)
+        return err;
+    fin = fin && sent == len;
+    dk_tcp_board_add(c, c->snd_nxt + sent + fin, fin ? DK_TCP_SEG_FIN : 0, now);
+    if (ends && sent == len && len < c->snd_mss)
+        c->snd_small = c->snd_nxt;
+    dk_count(&c->tcp->stats.tx_bytes, sent);
+    c->last_tx_data = now;
+    sent_something(c, now);
+    return 0;
+}
+
+/* Whether a segment of len bytes that is not full may go. */
+static bool may_send_part(const struct dk_tcp_conn *c, uint32_t len, bool ends)
+{
+    if (ends)
+        return c->option[DK_TCP_NODELAY] || c->fin_queued || c->snd_small <= c->snd_una;
+    return len >= c->max_wnd / 2;
+}
+
+static int send_new(struct dk_tcp_conn *c, int64_t now)
+{
+    while (has_unsent(c)) {
+        uint64_t unsent = c->snd_end - c->snd_nxt, usable = usable_window(c);
+        uint32_t len = (uint32_t)dk_tcp_min64(dk_tcp_min64(unsent, usable), c->snd_mss);
+        bool ends = len == unsent;
+        bool fin = ends && c->fin_queued && usable > len;
+        if (len == 0 && !fin)
+            break;
+        if (c->flight_bytes > 0 && congestion_room(c, true) < len)
+            break;
+        if (len < c->snd_mss && len > 0 && !may_send_part(c, len, ends))
+            break;
+        int err = send_fresh(c, len, fin, now);
+        if (err)
+            return err;
+    }
+    return 0;
+}
+
+static int send_ack(struct dk_tcp_conn *c, int64_t now)
+{
+    struct dk_tcp_out out = {.seq = c->snd_nxt, .flags = DK_TCP_ACK};
+    uint32_t sent;
+    return dk_tcp_emit(c, &out, &sent, now);
+}
+
+static void wait_for_room(struct dk_tcp_conn *c)
+{
+    DK_TCP_COUNT(c->tcp, tx_no_room);
+    if (dk_list_empty(&c->pending_link))
+        dk_list_add_tail(&c->tcp->pending, &c->pending_link);
+}
+
+/* When a closed window is probed; or one that is open, but too small to be used, is used. */
+static int64_t persist_delay(const struct dk_tcp_conn *c)
+{
+    if (usable_window(c) > 0)
+        return c->rto_ns < OVERRIDE_MAX_NS ? c->rto_ns : OVERRIDE_MAX_NS;
+    return dk_tcp_rto_backed_off(c, c->rto_ns, c->probe_backoff);
+}
+
+static void persist(struct dk_tcp_conn *c, int64_t now)
+{
+    if (c->snd_una != c->snd_nxt || !has_unsent(c))
+        dk_tcp_timer_clear(c, DK_TCP_TIMER_PERSIST);
+    else if (!dk_tcp_timer_is_set(c, DK_TCP_TIMER_PERSIST))
+        dk_tcp_timer_set(c, DK_TCP_TIMER_PERSIST, now + persist_delay(c));
+}
+
+static int send_data(struct dk_tcp_conn *c, int64_t now)
+{
+    int err = c->board ? send_lost(c, now) : 0;
+    if (err || !may_send_data(c) || !has_unsent(c))
+        return err;
+    if (!c->board && now - c->last_tx_data > c->rto_ns)
+        c->cc.ops->on_idle(&c->cc, now - c->last_tx_data, now);
+    return send_new(c, now);
+}
+
+void dk_tcp_output(struct dk_tcp_conn *c, int64_t now)
+{
+    int err = send_data(c, now);
+    if (err != -EAGAIN && c->ack_now)
+        err = send_ack(c, now);
+    if (err == -EAGAIN)
+        wait_for_room(c);
+    if (may_send_data(c))
+        persist(c, now);
+}
+
+void dk_tcp_output_probe(struct dk_tcp_conn *c, int64_t now)
+{
+    uint64_t unsent = c->snd_end - c->snd_nxt, usable = usable_window(c);
+    uint32_t len = (uint32_t)dk_tcp_min64(dk_tcp_min64(unsent, usable), c->snd_mss);
+    bool fin = len == unsent && c->fin_queued && usable > len;
+    bool left;
+    if (len > 0 || fin) {
+        int err = send_fresh(c, len, fin, now);
+        if (err == -EAGAIN)
+            wait_for_room(c);
+        left = err == 0;
+    } else {
+        DK_TCP_COUNT(c->tcp, window_probes);
+        left = dk_tcp_send_probe(c, now);
+    }
+    if (left) { /* what could not be sent says nothing about the peer */
+        c->probes++;
+        if (c->probe_backoff < UINT8_MAX)
+            c->probe_backoff++;
+    }
+    persist(c, now);
+}
+
+bool dk_tcp_send_probe(struct dk_tcp_conn *c, int64_t now)
+{
+    struct dk_tcp_out out = {.seq = c->snd_una - 1, .flags = DK_TCP_ACK};
+    uint32_t sent;
+    int err = dk_tcp_emit(c, &out, &sent, now);
+    if (err == -EAGAIN)
+        DK_TCP_COUNT(c->tcp, tx_no_room);
+    return err == 0;
+}
+
+void dk_tcp_challenge_ack(struct dk_tcp_conn *c, int64_t now)
+{
+    if (now - c->challenge_from >= DK_NS_PER_S) {
+        c->challenge_from = now;
+        c->challenges = 0;
+    }
+    if (c->challenges >= CHALLENGES_MAX) {
+        DK_TCP_COUNT(c->tcp, challenge_acks_limited);
+        return;
+    }
+    c->challenges++;
+    DK_TCP_COUNT(c->tcp, challenge_acks);
+    c->ack_now = true;
+    dk_tcp_output(c, now);
+}
+
+void dk_tcp_send_reset(struct dk_tcp_conn *c, int64_t now)
+{
+    struct dk_tcp_out out = {.seq = c->snd_nxt, .flags = DK_TCP_RST | DK_TCP_ACK};
+    uint32_t sent;
+    if (dk_tcp_emit(c, &out, &sent, now) == 0)
+        DK_TCP_COUNT(c->tcp, tx_resets);
+    else
+        DK_TCP_COUNT(c->tcp, tx_no_room);
+}
+
+void dk_tcp_answer_reset(struct dk_tcp *tcp, const struct dk_tcp_rx *rx)
+{
+    const struct dk_tcp_header *h = &rx->h;
+    if (h->flags & DK_TCP_RST)
+        return;
+    struct dk_tcp_header rst = {.src_port = h->dst_port, .dst_port = h->src_port};
+    if (h->flags & DK_TCP_ACK) {
+        rst.seq = h->ack;
+        rst.flags = DK_TCP_RST;
+    } else {
+        uint32_t syn_fin = !!(h->flags & DK_TCP_SYN) + !!(h->flags & DK_TCP_FIN);
+        rst.ack = h->seq + rx->len + syn_fin;
+        rst.flags = DK_TCP_RST | DK_TCP_ACK;
+    }
+    if (dk_tcp_emit_bare(tcp, rx->ip, &rst, rx->now) == 0)
+        DK_TCP_COUNT(tcp, tx_resets);
+}
+
+void dk_tcp_tx_pending(struct dk_tcp *tcp, int64_t now)
+{
+    struct dk_list *first;
+    while ((first = dk_list_first(&tcp->pending))) {
+        struct dk_tcp_conn *c = dk_container_of(first, struct dk_tcp_conn, pending_link);
+        dk_list_del_init(first);
+        dk_tcp_output(c, now);
+        if (!dk_list_empty(&c->pending_link))
+            break; /* no room again: the others keep their place */
+    }
+}

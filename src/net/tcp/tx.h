@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sending: what, how much, and when (RFC 9293 section 3.8).
+ */
+#ifndef DK_NET_TCP_TX_H
+#define DK_NET_TCP_TX_H
+
+#include "net/tcp/tcb.h"
+
+/*
+ * Sends everything that may be sent now: what is marked lost, new data, FIN, and an acknowledgement
+ * if one is due and nothing carried it. When the device has no room the connection waits for
+ * dk_tcp_tx_pending, and nothing has happened to what was not sent.
+ */
+void dk_tcp_output(struct dk_tcp_conn *c, int64_t now);
+
+/* As that, for where there mostly is nothing to send. */
+static inline void dk_tcp_output_if_any(struct dk_tcp_conn *c, int64_t now)
+{
+    if (c->ack_now || c->lost_hint || c->snd_nxt < c->snd_end + c->fin_queued)
+        dk_tcp_output(c, now);
+}
+
+/* The persist timer fired: sends what fits in the window, however little, or probes it, and counts
+ * that as a probe if it left. */
+void dk_tcp_output_probe(struct dk_tcp_conn *c, int64_t now);
+
+/* Sends a segment without data that the peer must answer: number snd_una - 1 (RFC 9293 section
+ * 3.8.4). false: it could not, and will be tried again. */
+bool dk_tcp_send_probe(struct dk_tcp_conn *c, int64_t now);
+
+/* Acknowledges, with the right to do so used up at a limited rate (RFC 5961 section 7). */
+void dk_tcp_challenge_ack(struct dk_tcp_conn *c, int64_t now);
+
+/* Sends RST for a connection, or lets it be where there is no room. */
+void dk_tcp_send_reset(struct dk_tcp_conn *c, int64_t now);
+
+/* Answers a segment of no connection with RST (RFC 9293 section 3.5.2, group 1); one with RST is
+ * not answered. */
+void dk_tcp_answer_reset(struct dk_tcp *tcp, const struct dk_tcp_rx *rx);
+
+/* Everyone that found no room is tried again. */
+void dk_tcp_tx_pending(struct dk_tcp *tcp, int64_t now);
+
+#endif /* DK_NET_TCP_TX_H */

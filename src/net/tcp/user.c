@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The calls of the owner (RFC 9293 section 3.10.2 to 3.10.6) on a connection that exists.
+ */
+#include "net/tcp/event.h"
+#include "net/tcp/pcb.h"
+#include "net/tcp/rcvq.h"
+#include "net/tcp/sendq.h"
+#include "net/tcp/timer.h"
+#include "net/tcp/tx.h"
+
+int dk_tcp_send(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[], uint32_t n,
+                uint32_t flags, void *cookie, int64_t now)
+{
+    if (c->err)
+        return c->err;
+    if (c->fin_queued)
+        return -EPIPE;
+    if (c->state == DK_TCP_CLOSED)
+        return -ENOTCONN;
+    int done = dk_tcp_sendq_push(c, pieces, n, flags, cookie, now);
+    if (done >= 0)
+        dk_tcp_output(c, now);
+    return done;
+}
+
+static bool may_still_receive(const struct dk_tcp_conn *c)
+{
+    return c->state == DK_TCP_ESTABLISHED || c->state == DK_TCP_FIN_WAIT_1 ||
+           c->state == DK_TCP_FIN_WAIT_2;
+}
+
+int dk_tcp_recv(struct dk_tcp_conn *c, struct dk_buf *bufs_out[], uint32_t max_bufs,
+                size_t max_bytes, int64_t now)
+{
+    uint32_t n = dk_tcp_rcvq_take(c, bufs_out, max_bufs, max_bytes);
+    if (n) {
+        if (may_still_receive(c) && dk_tcp_window_update_due(c)) {
+            c->ack_now = true;
+            dk_tcp_output(c, now);
+        }
+        return (int)n;
+    }
+    if (c->rx_head)
+        return -EAGAIN; /* nothing was asked for */
+    if (dk_tcp_fin_received(c))
+        return 0;
+    if (c->state == DK_TCP_CLOSED)
+        return c->err;
+    return -EAGAIN;
+}
+
+/* FIN is to follow what was pushed; SYN_RECEIVED goes on to FIN_WAIT_1 when it is established. */
+static void queue_fin(struct dk_tcp_conn *c, int64_t now)
+{
+    c->fin_queued = true;
+    if (c->state == DK_TCP_ESTABLISHED)
+        dk_tcp_set_state(c, DK_TCP_FIN_WAIT_1, now);
+    else if (c->state == DK_TCP_CLOSE_WAIT)
+        dk_tcp_set_state(c, DK_TCP_LAST_ACK, now);
+    dk_tcp_output(c, now);
+}
+
+int dk_tcp_shutdown(struct dk_tcp_conn *c, int64_t now)
+{
+    if (c->state == DK_TCP_CLOSED || c->state == DK_TCP_SYN_SENT)
+        return -ENOTCONN;
+    if (!c->fin_queued)
+        queue_fin(c, now);
+    return 0;
+}
+
+static bool peer_knows(const struct dk_tcp_conn *c)
+{
+    switch (c->state) {
+    case DK_TCP_SYN_RECEIVED:
+    case DK_TCP_ESTABLISHED:
+    case DK_TCP_FIN_WAIT_1:
+    case DK_TCP_FIN_WAIT_2:
+    case DK_TCP_CLOSE_WAIT:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Section 3.10.5. */
+static void reset(struct dk_tcp_conn *c, int64_t now)
+{
+    if (peer_knows(c)) {
+        dk_tcp_send_reset(c, now);
+        DK_TCP_COUNT(c->tcp, aborts);
+    }
+    dk_tcp_conn_end(c, 0);
+}
+
+void dk_tcp_close(struct dk_tcp_conn *c, int64_t now)
+{
+    if (c->closing)
+        return;
+    bool unread = c->rx_bytes > 0;
+    c->closing = true;
+    dk_tcp_rcvq_clear(c);
+    if (c->state == DK_TCP_CLOSED) {
+        dk_tcp_event(c, DK_TCP_EV_CLOSED);
+    } else if (c->state == DK_TCP_SYN_SENT || (unread && peer_knows(c))) {
+        reset(c, now); /* RFC 9293 section 3.6.1: unread bytes were not delivered */
+    } else if (c->state == DK_TCP_FIN_WAIT_2) {
+        dk_tcp_timer_set(c, DK_TCP_TIMER_STATE, now + c->tcp->config.fin_wait_2_ns);
+        dk_tcp_event(c, DK_TCP_EV_CLOSED);
+    } else if (c->state == DK_TCP_TIME_WAIT) {
+        dk_tcp_event(c, DK_TCP_EV_CLOSED);
+    } else if (!c->fin_queued) {
+        queue_fin(c, now);
+    }
+}
+
+void dk_tcp_abort(struct dk_tcp_conn *c, int64_t now)
+{
+    bool told = c->closing && (c->state == DK_TCP_CLOSED || c->events & DK_TCP_EV_CLOSED);
+    c->closing = true;
+    if (c->state != DK_TCP_CLOSED)
+        reset(c, now);
+    else if (!told)
+        dk_tcp_event(c, DK_TCP_EV_CLOSED);
+    dk_tcp_rcvq_clear(c);
+}
+
+void dk_tcp_get_info(const struct dk_tcp_conn *c, struct dk_tcp_info *info)
+{
+    *info = (struct dk_tcp_info){
+        .state = c->state,
+        .err = c->err,
+        .local = {c->local_ip, c->local_port},
+        .remote = {c->remote_ip, c->remote_port},
+        .snd_una = (uint32_t)c->snd_una,
+        .snd_nxt = (uint32_t)c->snd_nxt,
+        .snd_wnd = c->snd_wnd,
+        .rcv_nxt = (uint32_t)c->rcv_nxt,
+        .rcv_wnd = (uint32_t)(c->rcv_adv > c->rcv_nxt ? c->rcv_adv - c->rcv_nxt : 0),
+        .snd_wscale = c->snd_wscale,
+        .rcv_wscale = c->rcv_wscale,
+        .timestamps = c->ts_on,
+        .mss = c->snd_mss,
+        .cwnd = c->cc.cwnd,
+        .ssthresh = c->cc.ssthresh,
+        .srtt_ns = c->srtt_ns,
+        .rttvar_ns = c->rttvar_ns,
+        .rto_ns = c->rto_ns,
+        .unsent_bytes = c->snd_end - dk_tcp_min64(c->snd_nxt, c->snd_end),
+        .unacked_bytes = c->snd_nxt - c->snd_una,
+        .readable_bytes = c->rx_bytes,
+        .retransmits = c->retransmits,
+    };
+}

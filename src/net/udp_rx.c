@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Datagrams that come in: whose they are; and errors about those that went out.
+ */
+#include "base/bytes.h"
+#include "base/checksum.h"
+#include "net/icmp.h"
+#include "net/ifaddr.h"
+#include "net/ip_kind.h"
+#include "net/udp_sock.h"
+#include "net/wire/udp.h"
+
+/* RFC 768: 0 is no checksum. RFC 8200 section 8.1: IPv6 has always one. */
+static enum dk_wire check(const struct dk_ip_rx *rx, const struct dk_udp_header *header)
+{
+    if (header->checksum == 0)
+        return rx->src.version == 4 ? DK_WIRE_OK : DK_WIRE_UDP_NO_CHECKSUM;
+    if (rx->checksum == DK_RX_CHECKSUM_GOOD)
+        return DK_WIRE_OK;
+    const uint32_t sum = dk_likely(rx->src.version == 4)
+                             ? dk_ip4_pseudo_sum(&rx->src, &rx->dst, DK_IP_UDP, header->len)
+                             : dk_ip_pseudo_sum(&rx->src, &rx->dst, DK_IP_UDP, header->len);
+    return dk_checksum_is_good(sum, rx->data, header->len) ? DK_WIRE_OK : DK_WIRE_UDP_CHECKSUM;
+}
+
+static void enqueue(struct dk_udp_sock *sock, const struct dk_ip_rx *rx,
+                    const struct dk_udp_header *header)
+{
+    struct dk_udp *udp = sock->net->udp;
+    struct dk_list *link = dk_list_first(&udp->free);
+    const uint32_t len = header->len - DK_UDP_HEADER_LEN;
+    const uint64_t held = sock->waiting_bytes + (uint64_t)sock->num_waiting * DK_UDP_OVERHEAD;
+    if (!link || (sock->num_waiting != 0 &&
+                  held + len + DK_UDP_OVERHEAD > (uint64_t)sock->options[DK_UDP_RCVBUF])) {
+        dk_net_count(&udp->stats.queue_full);
+        return;
+    }
+    struct dk_buf *view = dk_buf_view(rx->buf, rx->data + DK_UDP_HEADER_LEN, len);
+    if (!view) {
+        dk_net_count(&udp->stats.no_memory);
+        return;
+    }
+    struct dk_udp_waiting *waiting = dk_container_of(link, struct dk_udp_waiting, link);
+    waiting->datagram = (struct dk_udp_datagram){
+        .buf = view,
+        .from = {.ip = rx->src, .port = header->src_port},
+        .to = rx->dst,
+        .ttl = rx->ttl,
+        .tos = rx->tos,
+    };
+    dk_list_del(link);
+    dk_list_add_tail(&sock->queue, link);
+    sock->num_waiting++;
+    sock->waiting_bytes += len;
+    dk_count(&udp->stats.rx_bytes, len);
+    dk_net_count(&udp->stats.rx_datagrams);
+    dk_udp_note(sock, DK_UDP_READABLE);
+}
+
+static struct dk_udp_sock *find_connected(struct dk_net *net, const struct dk_ip *local,
+                                          uint16_t port, const struct dk_endpoint *remote)
+{
+    struct dk_list *link, *bucket;
+    if (net->udp->num_connected == 0)
+        return NULL;
+    bucket = dk_udp_bucket(net, local, port, remote);
+    dk_list_for_each (link, bucket) {
+        struct dk_udp_sock *sock = dk_container_of(link, struct dk_udp_sock, connected);
+        if (sock->local.port == port && sock->remote.port == remote->port &&
+            dk_ip_equal(&sock->remote.ip, &remote->ip) && dk_ip_equal(&sock->local.ip, local))
+            return sock;
+    }
+    return NULL;
+}
+
+#define FIT_EXACT 3
+
+/* How well an address that a socket is bound to fits a destination: 0, not at all. */
+static uint32_t fit(const struct dk_ip *bound, const struct dk_ip *dst)
+{
+    if (bound->version == 0)
+        return 1;
+    if (bound->version != dst->version)
+        return 0;
+    if (dk_ip_is_any(bound))
+        return 2;
+    return dk_ip_equal(bound, dst) ? FIT_EXACT : 0;
+}
+
+static struct dk_udp_sock *find_bound(struct dk_net *net, const struct dk_ip *dst, uint16_t port)
+{
+    struct dk_udp_sock *best = NULL;
+    uint32_t best_fit = 0;
+    struct dk_list *link, *bucket = &net->udp->bound[port % DK_UDP_BUCKETS];
+    dk_list_for_each (link, bucket) {
+        struct dk_udp_sock *sock = dk_container_of(link, struct dk_udp_sock, bound);
+        if (sock->local.port != port || sock->remote.port != 0)
+            continue;
+        const uint32_t how = fit(&sock->local.ip, dst);
+        if (how == FIT_EXACT)
+            return sock;
+        if (how > best_fit) {
+            best = sock;
+            best_fit = how;
+        }
+    }
+    return best;
+}
+
+static bool wants(const struct dk_udp_sock *sock, const struct dk_ip_rx *rx,
+                  const struct dk_udp_header *header)
+{
+    if (sock->local.port != header->dst_port || fit(&sock->bound_ip, &rx->dst) == 0)
+        return false;
+    if (sock->remote.port != 0 &&
+        (sock->remote.port != header->src_port || !dk_ip_equal(&sock->remote.ip, &rx->src)))
+        return false;
+    return !dk_ip_is_multicast(&rx->dst) || dk_udp_is_in(sock, &rx->dst);
+}
+
+/* RFC 1122 section 4.1.3.5: each that wants it gets its own view. */
+static void deliver_to_all(struct dk_net *net, const struct dk_ip_rx *rx,
+                           const struct dk_udp_header *header)
+{
+    bool any = false;
+    struct dk_list *link, *bucket = &net->udp->bound[header->dst_port % DK_UDP_BUCKETS];
+    dk_list_for_each (link, bucket) {
+        struct dk_udp_sock *sock = dk_container_of(link, struct dk_udp_sock, bound);
+        if (!wants(sock, rx, header))
+            continue;
+        enqueue(sock, rx, header);
+        any = true;
+    }
+    if (!any)
+        dk_net_count(&net->udp->stats.nobody);
+}
+
+static void deliver(struct dk_net *net, const struct dk_ip_rx *rx,
+                    const struct dk_udp_header *header)
+{
+    const struct dk_endpoint from = {.ip = rx->src, .port = header->src_port};
+    struct dk_udp_sock *sock = find_connected(net, &rx->dst, header->dst_port, &from);
+    if (!sock)
+        sock = find_bound(net, &rx->dst, header->dst_port);
+    if (dk_likely(sock != NULL)) {
+        enqueue(sock, rx, header);
+        return;
+    }
+    dk_net_count(&net->udp->stats.no_port);
+    dk_icmp_port_unreachable(net, rx);
+}
+
+void dk_udp_input(struct dk_net *net, const struct dk_ip_rx *rx, int64_t now)
+{
+    struct dk_udp_header header;
+    (void)now;
+    enum dk_wire reason = dk_udp_header_parse(rx->data, rx->len, &header);
+    if (reason == DK_WIRE_OK)
+        reason = check(rx, &header);
+    if (dk_unlikely(reason != DK_WIRE_OK)) {
+        dk_net_drop(net, reason);
+        return;
+    }
+    if (!rx->to_host && (dk_ip_is_multicast(&rx->dst) || dk_ifaddr_is_broadcast(net, &rx->dst)))
+        deliver_to_all(net, rx, &header);
+    else
+        deliver(net, rx, &header);
+    dk_udp_tell(net);
+}
+
+static int errno_of(enum dk_icmp_error_kind kind)
+{
+    switch (kind) {
+    case DK_ICMP_PORT_UNREACHABLE:
+        return -ECONNREFUSED;
+    case DK_ICMP_TOO_BIG:
+        return -EMSGSIZE;
+    case DK_ICMP_PARAMETER:
+        return -EPROTO;
+    default:
+        return -EHOSTUNREACH;
+    }
+}
+
+/* A datagram that is said not to fit must be longer than what is said to (RFC 8201 section 4). */
+static void too_big(struct dk_net *net, const struct dk_icmp_error *error, int64_t now)
+{
+    const uint32_t header = error->local.version == 4 ? 20 : 40;
+    if (dk_get_be16(error->quoted + 4) + header <= error->mtu)
+        dk_net_count(&net->stats.pmtu_implausible);
+    else
+        dk_ip_set_path_mtu(net, &error->remote, error->mtu, now);
+}
+
+void dk_udp_icmp_error(struct dk_net *net, const struct dk_icmp_error *error, int64_t now)
+{
+    const uint16_t port = dk_get_be16(error->quoted);
+    const struct dk_endpoint remote = {.ip = error->remote, .port = dk_get_be16(error->quoted + 2)};
+    struct dk_udp_sock *sock = find_connected(net, &error->local, port, &remote);
+    if (!sock && !find_bound(net, &error->local, port)) {
+        dk_net_count(&net->udp->stats.icmp_unmatched);
+        return;
+    }
+    if (error->kind == DK_ICMP_TOO_BIG)
+        too_big(net, error, now);
+    if (!sock || (error->kind == DK_ICMP_TOO_BIG && !sock->options[DK_UDP_DONT_FRAGMENT]))
+        return;
+    sock->error = errno_of(error->kind);
+    dk_net_count(&net->udp->stats.icmp_errors);
+    dk_udp_note(sock, DK_UDP_ERROR);
+    dk_udp_tell(net);
+}

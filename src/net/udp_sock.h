@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of UDP share: udp.c (sockets), udp_rx.c, udp_tx.c. Private to them. */
+#ifndef DK_NET_UDP_SOCK_H
+#define DK_NET_UDP_SOCK_H
+
+#include "base/list.h"
+#include "net/stack.h"
+#include "net/udp.h"
+
+#define DK_UDP_WAITING_MAX 4096u /* datagrams to be received, of all sockets */
+#define DK_UDP_OVERHEAD    256u  /* what one counts beside its bytes against DK_UDP_RCVBUF */
+#define DK_UDP_BUCKETS     1024u
+
+#define DK_UDP_STATS(X)                                                                            \
+    X(rx_datagrams, "udp.rx_datagrams")                                                            \
+    X(rx_bytes, "udp.rx_bytes")                                                                    \
+    X(tx_datagrams, "udp.tx_datagrams")                                                            \
+    X(tx_bytes, "udp.tx_bytes")                                                                    \
+    X(tx_copied, "udp.tx_copied")           /* pieces without a buffer */                          \
+    X(no_port, "udp.no_port")               /* dropped: nobody has the port */                     \
+    X(nobody, "udp.nobody")                 /* dropped: to a group or all, nobody wants it */      \
+    X(queue_full, "udp.queue_full")         /* dropped: the socket has enough to receive */        \
+    X(no_memory, "udp.no_memory")           /* dropped */                                          \
+    X(icmp_errors, "udp.icmp_errors")       /* told to sockets */                                  \
+    X(icmp_unmatched, "udp.icmp_unmatched") /* dropped: about nothing that we sent */
+
+struct dk_udp_stats {
+#define DK_UDP_STATS_FIELD(field, name) uint64_t field;
+    DK_UDP_STATS(DK_UDP_STATS_FIELD)
+#undef DK_UDP_STATS_FIELD
+};
+
+struct dk_udp_waiting {
+    struct dk_list link;
+    struct dk_udp_datagram datagram;
+};
+
+struct dk_udp_sock {
+    struct dk_list sockets;   /* all of the stack */
+    struct dk_list bound;     /* by port; latest first */
+    struct dk_list connected; /* by both ends; latest first */
+    struct dk_list queue;     /* struct dk_udp_waiting */
+    struct dk_list eventful;  /* an event is to be told */
+    struct dk_list no_room;   /* a send found none */
+    struct dk_net *net;
+    dk_udp_event_fn on_event;
+    void *arg;
+    uint32_t events; /* to be told */
+    int error;
+    struct dk_endpoint local, remote; /* port 0: not bound, not connected */
+    struct dk_ip bound_ip;            /* local.ip as it was before connect chose one */
+    int options[DK_UDP_OPTIONS];
+    uint32_t num_waiting;
+    uint64_t waiting_bytes; /* of payload */
+    uint32_t num_groups;
+    struct dk_ip groups[DK_UDP_GROUPS_MAX];
+};
+
+struct dk_udp {
+    struct dk_udp_stats stats;
+    struct dk_list sockets, eventful, no_room, free; /* free: struct dk_udp_waiting */
+    uint32_t num_sockets;
+    uint32_t num_connected;
+    bool telling;
+    struct dk_list bound[DK_UDP_BUCKETS];
+    struct dk_list connected[DK_UDP_BUCKETS];
+    struct dk_udp_waiting waiting[DK_UDP_WAITING_MAX];
+};
+
+struct dk_list *dk_udp_bucket(struct dk_net *net, const struct dk_ip *local_ip, uint16_t local_port,
+                              const struct dk_endpoint *remote);
+
+/* Binds a socket that is not: to a port that is free. remote: of a socket that is to be connected,
+ * or NULL. */
+int dk_udp_autobind(struct dk_udp_sock *sock, const struct dk_endpoint *remote);
+
+/* Notes events; they are told by dk_udp_tell, when the tables are not in use. */
+void dk_udp_note(struct dk_udp_sock *sock, uint32_t events);
+void dk_udp_tell(struct dk_net *net);
+
+static inline bool dk_udp_is_in(const struct dk_udp_sock *sock, const struct dk_ip *group)
+{
+    for (uint32_t i = 0; i < sock->num_groups; i++) {
+        if (dk_ip_equal(&sock->groups[i], group))
+            return true;
+    }
+    return false;
+}
+
+void dk_udp_input(struct dk_net *net, const struct dk_ip_rx *rx, int64_t now);
+void dk_udp_icmp_error(struct dk_net *net, const struct dk_icmp_error *error, int64_t now);
+
+#endif /* DK_NET_UDP_SOCK_H */
