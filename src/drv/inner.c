@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+#include "drv/inner.h"
+
+void dk_inner_init(struct dk_netdev *dev, const struct dk_netdev_ops *ops, struct dk_netdev *inner)
+{
+    dev->ops = ops;
+    dev->caps = inner->caps;
+    dev->inner = inner;
+    dev->stats = inner->stats;
+}
+
+void dk_inner_reclaim(struct dk_netdev *dev, int64_t now)
+{
+    if (dev->inner->ops->reclaim)
+        dev->inner->ops->reclaim(dev->inner, now);
+}
+
+int dk_inner_arm(struct dk_netdev *dev)
+{
+    return dev->inner->ops->arm(dev->inner);
+}
+
+int64_t dk_inner_next_due(struct dk_netdev *dev)
+{
+    return dev->inner->ops->next_due ? dev->inner->ops->next_due(dev->inner) : INT64_MAX;
+}
+
+int dk_inner_claim(struct dk_netdev *dev, uint8_t protocol, const struct dk_endpoint *local)
+{
+    return dev->inner->ops->claim ? dev->inner->ops->claim(dev->inner, protocol, local) : 0;
+}
+
+void dk_inner_release(struct dk_netdev *dev, uint8_t protocol, const struct dk_endpoint *local)
+{
+    if (dev->inner->ops->release)
+        dev->inner->ops->release(dev->inner, protocol, local);
+}
+
+enum dk_link dk_inner_link(struct dk_netdev *dev)
+{
+    return dev->inner->ops->link ? dev->inner->ops->link(dev->inner) : DK_LINK_UP;
+}
+
+void dk_inner_abandon(struct dk_netdev *dev)
+{
+    if (dev->inner->ops->abandon)
+        dev->inner->ops->abandon(dev->inner);
+}

@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Both ends of a link in memory (loop.h).
+ *
+ * A ring belongs to the end that receives from it: `tail` is that end's, `head` is the sender's.
+ * Who is about to sleep sets `armed`, then looks once more; who changes something looks at `armed`
+ * afterwards, so that one of the two sees the other (full fences in arm and notify). The same holds
+ * for `wants_room`, which a sender sets that found the ring full.
+ *
+ * A short frame is copied into one of a few spare buffers, taken in turn, when its receivers have
+ * let go of what was in it; else into the slab. Making and freeing a view of a slab costs as much
+ * as all the rest, and a link with one frame on its way stays in the same cache lines.
+ *
+ * Invariant: head - tail <= frames of the ring; slots in between hold a buffer. The link is freed
+ * by the end that is closed last.
+ */
+#include "drv/loop.h"
+
+#include "drv/frame.h"
+#include "drv/why.h"
+#include "mem/heap.h"
+
+#include <errno.h>
+#include <stdalign.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define DEFAULT_MTU    1500u
+#define MIN_MTU        68u
+#define MAX_MTU        65535u
+#define DEFAULT_FRAMES 1024u
+#define MAX_FRAMES     65536u
+#define MAX_BURST      64u
+#define SPARES         8u
+#define SPARE_BYTES    2048u /* of a frame that finds room in a spare buffer */
+
+struct slot {
+    struct dk_buf *buf;
+    uint32_t len;
+};
+
+struct ring {
+    alignas(64) uint32_t head; /* written by the sender */
+    alignas(64) uint32_t tail; /* written by the receiver */
+    struct slot *slots;
+};
+
+struct link;
+
+struct end {
+    struct dk_netdev dev;
+    struct link *link;
+    struct end *peer;
+    struct ring rx;        /* what it receives; sent by the peer */
+    struct dk_rxslab slab; /* where it copies what it sends */
+    struct dk_buf *spares[SPARES];
+    uint32_t next_spare;
+    int event_fd;
+    uint32_t armed;
+    uint32_t wants_room; /* in the peer's ring */
+    uint32_t open;
+    uint32_t ring_frames; /* of both rings: a power of two */
+    uint32_t frame_max;
+    uint32_t short_max; /* of a frame that finds room in a spare buffer */
+};
+
+struct link {
+    uint32_t refs; /* ends that are open */
+    uint32_t num_ends;
+    struct end ends[2];
+};
+
+static struct end *end_of(struct dk_netdev *dev)
+{
+    return dk_container_of(dev, struct end, dev);
+}
+
+/* Partner of the fence in the other end's arm, or send. */
+static void fence(void)
+{
+    if (dk_mt())
+        dk_fence();
+}
+
+static bool is_set(const uint32_t *flag)
+{
+    return __atomic_load_n(flag, __ATOMIC_RELAXED) != 0;
+}
+
+/* Wakes an end that sleeps. Not inline, as all that is rare: it would cost registers of the rest.
+ */
+__attribute__((noinline)) static void notify(struct end *end)
+{
+    const uint64_t one = 1;
+    if (!is_set(&end->armed) || __atomic_exchange_n(&end->armed, 0, __ATOMIC_ACQ_REL) == 0)
+        return;
+    ssize_t n;
+    do
+        n = write(end->event_fd, &one, sizeof(one));
+    while (n < 0 && errno == EINTR);
+}
+
+static uint32_t filled(const struct ring *ring)
+{
+    return __atomic_load_n(&ring->head, __ATOMIC_ACQUIRE) -
+           __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE);
+}
+
+static bool has_room(const struct end *end)
+{
+    return filled(&end->peer->rx) < end->ring_frames;
+}
+
+static uint32_t rx_burst(struct dk_netdev *dev, struct dk_rx_frame frames_out[], uint32_t max,
+                         int64_t now)
+{
+    (void)now;
+    struct end *end = end_of(dev);
+    struct ring *ring = &end->rx;
+    uint32_t mask = end->ring_frames - 1, tail = ring->tail;
+    uint32_t n = __atomic_load_n(&ring->head, __ATOMIC_ACQUIRE) - tail;
+    uint64_t bytes = 0;
+    n = n < max ? n : max;
+    if (n == 0)
+        return 0;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct slot *slot = &ring->slots[(tail + i) & mask];
+        frames_out[i].buf = slot->buf;
+        frames_out[i].data = slot->buf->data + DK_FRAME_PAD;
+        frames_out[i].len = slot->len;
+        frames_out[i].checksum = DK_RX_CHECKSUM_UNKNOWN;
+        bytes += slot->len;
+    }
+    __atomic_store_n(&ring->tail, tail + n, __ATOMIC_RELEASE);
+    fence();
+    if (is_set(&end->peer->wants_room))
+        notify(end->peer);
+    dk_frame_count_rx(dev, n, bytes);
+    return n;
+}
+
+/* Returns the next spare buffer with a hold for the receiver; NULL: somebody has it still. */
+static inline struct dk_buf *take_spare(struct end *end, uint32_t bytes)
+{
+    struct dk_buf *buf = end->spares[end->next_spare % SPARES];
+    end->next_spare++;
+    /* As rxpool.c asks: no hold but ours, and nothing in flight that was pushed out of it. */
+    if (__atomic_load_n(&buf->refs, __ATOMIC_ACQUIRE) != 1 || !dk_heap_held_once(buf->data))
+        return NULL;
+    buf->end = buf->data + DK_FRAME_PAD + bytes;
+    buf->shared = 0;
+    buf->peer_len = 0;
+    dk_buf_get(buf);
+    return buf;
+}
+
+__attribute__((noinline)) static struct dk_buf *
+take_from_slab(struct end *end, const struct dk_tx_frame *frame, uint32_t bytes)
+{
+    struct dk_rx_frame copy;
+    uint8_t *room = dk_frame_room(&end->slab, bytes);
+    if (dk_unlikely(!room)) {
+        dk_frame_drop_tx(&end->dev, tx_no_memory);
+        return NULL;
+    }
+    dk_frame_gather(frame, room);
+    dk_frame_take(&end->slab, bytes, &copy);
+    return copy.buf;
+}
+
+/* Copies a frame into a slot; returns its bytes, 0 when it was dropped. */
+static inline uint32_t fill(struct end *end, const struct dk_tx_frame *frame, struct slot *slot)
+{
+    uint32_t bytes = dk_tx_frame_bytes(frame);
+    if (dk_unlikely(bytes < DK_FRAME_HEADER || bytes > end->frame_max)) {
+        dk_frame_misfit(&end->dev, bytes, end->frame_max);
+        return 0;
+    }
+    struct dk_buf *buf = bytes <= SPARE_BYTES ? take_spare(end, bytes) : NULL;
+    if (dk_likely(buf))
+        dk_frame_gather(frame, buf->data + DK_FRAME_PAD);
+    else
+        buf = take_from_slab(end, frame, bytes);
+    *slot = (struct slot){buf, bytes};
+    return buf ? bytes : 0;
+}
+
+/* Shows the receiver what was sent since its ring's head was written last. */
+static void publish(struct end *end, uint32_t head, uint64_t bytes)
+{
+    struct ring *ring = &end->peer->rx;
+    uint32_t sent = head - ring->head;
+    if (sent == 0)
+        return;
+    __atomic_store_n(&ring->head, head, __ATOMIC_RELEASE);
+    fence();
+    if (is_set(&end->peer->armed))
+        notify(end->peer);
+    dk_frame_count_tx(&end->dev, sent, bytes);
+}
+
+/* Sends or drops what finds room; returns how many it took. */
+static uint32_t send_some(struct end *end, const struct dk_tx_frame frames[], uint32_t n)
+{
+    struct ring *ring = &end->peer->rx;
+    uint32_t mask = end->ring_frames - 1, head = ring->head, i;
+    uint32_t full_at = __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE) + end->ring_frames;
+    uint64_t bytes = 0;
+    for (i = 0; i < n && head != full_at; i++) {
+        uint32_t len = fill(end, &frames[i], &ring->slots[head & mask]);
+        head += len > 0;
+        bytes += len;
+    }
+    publish(end, head, bytes);
+    return i;
+}
+
+static uint32_t drop_all(struct dk_netdev *dev, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        dk_frame_drop_tx(dev, tx_link_down);
+    return n;
+}
+
+/* Sends one frame where nothing is in the way: as send_some, at half of its cost. */
+static inline bool send_one(struct end *end, const struct dk_tx_frame *frame)
+{
+    struct ring *ring = &end->peer->rx;
+    const uint32_t head = ring->head, bytes = dk_tx_frame_bytes(frame);
+    if (head == __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE) + end->ring_frames ||
+        bytes < DK_FRAME_HEADER || bytes > end->short_max)
+        return false;
+    struct dk_buf *buf = take_spare(end, bytes);
+    if (dk_unlikely(!buf))
+        return false;
+    dk_frame_gather(frame, buf->data + DK_FRAME_PAD);
+    struct slot *slot = &ring->slots[head & (end->ring_frames - 1)];
+    slot->buf = buf;
+    slot->len = bytes;
+    __atomic_store_n(&ring->head, head + 1, __ATOMIC_RELEASE);
+    fence();
+    if (dk_unlikely(is_set(&end->peer->armed)))
+        notify(end->peer);
+    dk_frame_count_tx(&end->dev, 1, bytes);
+    return true;
+}
+
+__attribute__((noinline)) static uint32_t send_any(struct end *end,
+                                                   const struct dk_tx_frame frames[], uint32_t n)
+{
+    struct dk_netdev *dev = &end->dev;
+    if (dk_unlikely(!is_set(&end->peer->open)))
+        return drop_all(dev, n);
+    if (dk_unlikely(is_set(&end->wants_room)))
+        __atomic_store_n(&end->wants_room, 0, __ATOMIC_RELAXED);
+    uint32_t taken = send_some(end, frames, n);
+    if (dk_likely(taken == n))
+        return n;
+    /* The receiver looks at this after it made room: what came before that is seen here. */
+    __atomic_store_n(&end->wants_room, 1, __ATOMIC_RELAXED);
+    fence();
+    return taken + send_some(end, frames + taken, n - taken);
+}
+
+static uint32_t tx_burst(struct dk_netdev *dev, const struct dk_tx_frame frames[], uint32_t n,
+                         int64_t now)
+{
+    (void)now;
+    struct end *end = end_of(dev);
+    if (n == 1 && is_set(&end->peer->open) && !is_set(&end->wants_room) && send_one(end, frames))
+        return 1;
+    return send_any(end, frames, n);
+}
+
+/* Whether there is something to do right now. Room is reported once, as an event is. */
+static bool is_ready(struct end *end)
+{
+    if (filled(&end->rx) > 0)
+        return true;
+    if (!is_set(&end->wants_room) || (!has_room(end) && is_set(&end->peer->open)))
+        return false;
+    __atomic_store_n(&end->wants_room, 0, __ATOMIC_RELAXED);
+    return true;
+}
+
+static int arm(struct dk_netdev *dev)
+{
+    struct end *end = end_of(dev);
+    uint64_t count;
+    if (read(end->event_fd, &count, sizeof(count)) < 0 && errno != EAGAIN && errno != EINTR)
+        return -1;
+    __atomic_store_n(&end->armed, 1, __ATOMIC_RELAXED);
+    fence();
+    return is_ready(end) ? -1 : end->event_fd;
+}
+
+static enum dk_link link_state(struct dk_netdev *dev)
+{
+    return is_set(&end_of(dev)->peer->open) ? DK_LINK_UP : DK_LINK_DOWN;
+}
+
+static void free_end(struct end *end)
+{
+    struct ring *ring = &end->rx;
+    for (uint32_t i = ring->tail; ring->slots && i != ring->head; i++)
+        dk_buf_put(ring->slots[i & (end->ring_frames - 1)].buf);
+    if (ring->slots)
+        dk_heap_free(ring->slots);
+    for (uint32_t i = 0; i < SPARES && end->spares[i]; i++)
+        dk_buf_put(end->spares[i]);
+    dk_frame_slab_close(&end->slab);
+    if (end->event_fd >= 0)
+        close(end->event_fd);
+}
+
+static void free_link(struct link *link)
+{
+    for (uint32_t i = 0; i < link->num_ends; i++)
+        free_end(&link->ends[i]);
+    dk_heap_free(link);
+}
+
+static void close_end(struct dk_netdev *dev)
+{
+    struct end *end = end_of(dev);
+    __atomic_store_n(&end->open, 0, __ATOMIC_RELEASE);
+    fence();
+    notify(end->peer); /* the link is down */
+    if (dk_sub_u32(&end->link->refs, 1) == 0)
+        free_link(end->link);
+}
+
+/* Of a link with two ends the other is abandoned by its own owner. */
+static void abandon(struct dk_netdev *dev)
+{
+    close(end_of(dev)->event_fd);
+}
+
+static const struct dk_netdev_ops ops = {
+    .name = "loop",
+    .rx_burst = rx_burst,
+    .tx_burst = tx_burst,
+    .arm = arm,
+    .link = link_state,
+    .close = close_end,
+    .abandon = abandon,
+};
+
+static bool open_spares(struct end *end)
+{
+    for (uint32_t i = 0; i < SPARES; i++) {
+        end->spares[i] = dk_buf_alloc(DK_FRAME_PAD + SPARE_BYTES, DK_BUF_PEER_BYTES);
+        if (!end->spares[i])
+            return false;
+    }
+    return true;
+}
+
+static bool open_end(struct end *end, const struct dk_loop_options *options)
+{
+    end->slab = (struct dk_rxslab){0};
+    end->rx.slots = dk_heap_zalloc(end->ring_frames * sizeof(struct slot));
+    end->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return end->rx.slots && end->event_fd >= 0 && open_spares(end) &&
+           dk_frame_slab_open(&end->slab, options->rx_pool_bytes, end->frame_max);
+}
+
+static uint32_t power_of_two(uint32_t n)
+{
+    uint32_t power = 1;
+    while (power < n)
+        power *= 2;
+    return power;
+}
+
+static void init_end(struct end *end, const struct dk_loop_options *options, uint32_t index)
+{
+    static const struct dk_mac defaults[2] = {{{2, 0, 0, 0, 0, 1}}, {{2, 0, 0, 0, 0, 2}}};
+    static const struct dk_mac none;
+    const struct dk_mac *mac = index == 0 ? &options->mac : &options->peer;
+    end->ring_frames = power_of_two(options->ring_frames ? options->ring_frames : DEFAULT_FRAMES);
+    end->frame_max = dk_frame_max(options->mtu ? options->mtu : DEFAULT_MTU);
+    end->short_max = end->frame_max < SPARE_BYTES ? end->frame_max : SPARE_BYTES;
+    end->dev.ops = &ops;
+    end->dev.stats = &end->dev.own_stats;
+    end->dev.caps.mac = dk_mac_equal(mac, &none) ? defaults[index] : *mac;
+    end->dev.caps.mtu = end->frame_max - dk_frame_max(0);
+    end->dev.caps.max_burst = MAX_BURST;
+    end->event_fd = -1;
+    end->open = 1;
+}
+
+static int check(const struct dk_loop_options *o, const char **why_out)
+{
+    if (o->mtu && (o->mtu < MIN_MTU || o->mtu > MAX_MTU))
+        return dk_why(why_out, -EINVAL, "loop: an MTU of %u: it is %u to %u", o->mtu, MIN_MTU,
+                      MAX_MTU);
+    if (o->ring_frames > MAX_FRAMES)
+        return dk_why(why_out, -EINVAL, "loop: a ring of %u frames: at most %u", o->ring_frames,
+                      MAX_FRAMES);
+    return 0;
+}
+
+/* Opens a link with one or two ends. */
+static int open_link(struct link **link_out, const struct dk_loop_options *options, uint32_t ends,
+                     const char **why_out)
+{
+    int r = check(options, why_out);
+    if (r < 0)
+        return r;
+    struct link *link = dk_heap_aligned(64, sizeof(*link)); /* freed by the last end's close */
+    if (!link)
+        return dk_why(why_out, -ENOMEM, "loop: no memory");
+    memset(link, 0, sizeof(*link));
+    link->refs = link->num_ends = ends;
+    for (uint32_t i = 0; i < ends; i++) {
+        link->ends[i].link = link;
+        link->ends[i].peer = &link->ends[ends - 1 - i];
+        init_end(&link->ends[i], options, i);
+    }
+    for (uint32_t i = 0; i < ends; i++) {
+        errno = ENOMEM;
+        if (open_end(&link->ends[i], options))
+            continue;
+        r = dk_why(why_out, -errno, "loop: no memory or descriptors for a link: %s",
+                   strerror(errno));
+        free_link(link);
+        return r;
+    }
+    *link_out = link;
+    return 0;
+}
+
+int dk_loop_open(struct dk_netdev **dev_out, const struct dk_loop_options *options,
+                 const char **why_out)
+{
+    struct link *link;
+    int r = open_link(&link, options, 1, why_out);
+    if (r == 0)
+        *dev_out = &link->ends[0].dev;
+    return r;
+}
+
+int dk_loop_open_pair(struct dk_netdev *devs_out[2], const struct dk_loop_options *options,
+                      const char **why_out)
+{
+    struct link *link;
+    int r = open_link(&link, options, 2, why_out);
+    for (uint32_t i = 0; r == 0 && i < 2; i++)
+        devs_out[i] = &link->ends[i].dev;
+    return r;
+}

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Opens devices by a specification (spec.h): the table of drivers.
+ *
+ * The text is taken apart into layers first (spec_text.c), each with options of its driver; so
+ * nothing is opened when any part of it is wrong. Then the driver at the end is opened, and each
+ * decorator over what there is so far.
+ */
+#include "drv/spec.h"
+
+#include "drv/fault.h"
+#include "drv/loop.h"
+#include "drv/packet.h"
+#include "drv/pcap.h"
+#include "drv/spec_text.h"
+#include "drv/tap.h"
+#include "drv/why.h"
+
+#include <errno.h>
+#include <stddef.h>
+
+#define LAYERS_MAX 8u
+#define TEXT_MAX   1024u
+
+union options {
+    struct dk_loop_options loop;
+    struct dk_tap_options tap;
+    struct dk_packet_options packet;
+    struct dk_pcap_options pcap;
+    struct dk_fault_options fault;
+};
+
+struct layer {
+    const struct driver *driver;
+    union options options;
+};
+
+struct driver {
+    const char *name;
+    bool is_decorator;
+    const char *target; /* what it needs to be told, NULL: nothing */
+    size_t target_at;   /* const char *, in its options */
+    const struct dk_spec_key *keys;
+    /* Fills in what the specification does not say. */
+    void (*complete)(union options *o, const struct dk_spec_context *context);
+    /* Opens it; over inner, for a decorator. */
+    int (*open)(struct dk_netdev **dev_out, struct dk_netdev *inner, const union options *o,
+                const char **why_out);
+};
+
+static uint32_t first_of(uint32_t said, uint32_t otherwise)
+{
+    return said ? said : otherwise;
+}
+
+#define COMPLETE(type)                                                                             \
+    static void complete_##type(union options *o, const struct dk_spec_context *context)           \
+    {                                                                                              \
+        o->type.mtu = first_of(o->type.mtu, context->mtu);                                         \
+        if (o->type.rx_pool_bytes == 0)                                                            \
+            o->type.rx_pool_bytes = context->rx_pool_bytes;                                        \
+    }
+
+COMPLETE(loop)
+COMPLETE(tap)
+COMPLETE(packet)
+
+static void complete_pcap(union options *o, const struct dk_spec_context *context)
+{
+    o->pcap.wall_offset_ns = context->wall_offset_ns;
+}
+
+/* A delay that is given holds for all frames, unless it is said for how many. */
+static void complete_rates(struct dk_fault_rates *r)
+{
+    if (r->delay == 0 && (r->delay_ns > 0 || r->jitter_ns > 0))
+        r->delay = DK_FAULT_ALWAYS;
+}
+
+static void complete_fault(union options *o, const struct dk_spec_context *context)
+{
+    (void)context;
+    complete_rates(&o->fault.rx);
+    complete_rates(&o->fault.tx);
+}
+
+static int open_loop(struct dk_netdev **dev_out, struct dk_netdev *inner, const union options *o,
+                     const char **why_out)
+{
+    (void)inner;
+    return dk_loop_open(dev_out, &o->loop, why_out);
+}
+
+static int open_tap(struct dk_netdev **dev_out, struct dk_netdev *inner, const union options *o,
+                    const char **why_out)
+{
+    (void)inner;
+    return dk_tap_open(dev_out, &o->tap, why_out);
+}
+
+static int open_packet(struct dk_netdev **dev_out, struct dk_netdev *inner, const union options *o,
+                       const char **why_out)
+{
+    (void)inner;
+    return dk_packet_open(dev_out, &o->packet, why_out);
+}
+
+static int open_pcap(struct dk_netdev **dev_out, struct dk_netdev *inner, const union options *o,
+                     const char **why_out)
+{
+    return dk_pcap_open(dev_out, inner, &o->pcap, why_out);
+}
+
+static int open_fault(struct dk_netdev **dev_out, struct dk_netdev *inner, const union options *o,
+                      const char **why_out)
+{
+    return dk_fault_open(dev_out, inner, &o->fault, why_out);
+}
+
+/* KEY(its name, what it is, type of the options, member): a key of one member. */
+#define KEY(name, kind, type, member)                                                              \
+    {                                                                                              \
+        name, kind, offsetof(struct type, member), 0, false                                        \
+    }
+
+/* A key for both directions, and one for each. */
+#define LANES(name, kind, member)                                                                  \
+    {name, kind, offsetof(struct dk_fault_options, rx.member),                                     \
+     offsetof(struct dk_fault_options, tx.member), true},                                          \
+        KEY("rx." name, kind, dk_fault_options, rx.member),                                        \
+        KEY("tx." name, kind, dk_fault_options, tx.member)
+
+static const struct dk_spec_key loop_keys[] = {
+    KEY("mtu", DK_SPEC_NUMBER, dk_loop_options, mtu),
+    KEY("mac", DK_SPEC_MAC, dk_loop_options, mac),
+    KEY("ring", DK_SPEC_NUMBER, dk_loop_options, ring_frames),
+    KEY("pool", DK_SPEC_SIZE, dk_loop_options, rx_pool_bytes),
+    {0},
+};
+
+static const struct dk_spec_key tap_keys[] = {
+    KEY("mtu", DK_SPEC_NUMBER, dk_tap_options, mtu),
+    KEY("mac", DK_SPEC_MAC, dk_tap_options, mac),
+    KEY("pool", DK_SPEC_SIZE, dk_tap_options, rx_pool_bytes),
+    {0},
+};
+
+static const struct dk_spec_key packet_keys[] = {
+    KEY("mtu", DK_SPEC_NUMBER, dk_packet_options, mtu),
+    KEY("mac", DK_SPEC_MAC, dk_packet_options, mac),
+    KEY("ring", DK_SPEC_NUMBER, dk_packet_options, ring_frames),
+    KEY("pool", DK_SPEC_SIZE, dk_packet_options, rx_pool_bytes),
+    KEY("promiscuous", DK_SPEC_YES, dk_packet_options, promiscuous),
+    {0},
+};
+
+static const struct dk_spec_key pcap_keys[] = {
+    KEY("limit", DK_SPEC_SIZE, dk_pcap_options, limit_bytes),
+    KEY("snap", DK_SPEC_NUMBER, dk_pcap_options, snap_bytes),
+    {0},
+};
+
+static const struct dk_spec_key fault_keys[] = {
+    KEY("seed", DK_SPEC_NUMBER64, dk_fault_options, seed),
+    KEY("hold", DK_SPEC_NUMBER, dk_fault_options, hold_frames),
+    KEY("pool", DK_SPEC_SIZE, dk_fault_options, hold_bytes),
+    LANES("loss", DK_SPEC_RATE, loss),
+    LANES("corrupt", DK_SPEC_RATE, corrupt),
+    LANES("delayed", DK_SPEC_RATE, delay),
+    LANES("reorder", DK_SPEC_RATE, reorder),
+    LANES("duplicate", DK_SPEC_RATE, duplicate),
+    LANES("delay", DK_SPEC_TIME, delay_ns),
+    LANES("jitter", DK_SPEC_TIME, jitter_ns),
+    LANES("reorder_by", DK_SPEC_TIME, reorder_ns),
+    {0},
+};
+
+#define INTERFACE "the name of an interface"
+
+static const struct driver drivers[] = {
+    {"loop", false, NULL, 0, loop_keys, complete_loop, open_loop},
+    {"tap", false, INTERFACE, offsetof(struct dk_tap_options, name), tap_keys, complete_tap,
+     open_tap},
+    {"packet", false, INTERFACE, offsetof(struct dk_packet_options, name), packet_keys,
+     complete_packet, open_packet},
+    {"pcap", true, "a file", offsetof(struct dk_pcap_options, path), pcap_keys, complete_pcap,
+     open_pcap},
+    {"fault", true, NULL, 0, fault_keys, complete_fault, open_fault},
+};
+
+static const struct driver *find(const char *name)
+{
+    for (size_t i = 0; i < sizeof(drivers) / sizeof(drivers[0]); i++)
+        if (strcmp(drivers[i].name, name) == 0)
+            return &drivers[i];
+    return NULL;
+}
+
+static int no_driver(const char *name, const char **why_out)
+{
+    return dk_why(why_out, -EINVAL,
+                  "there is no network device \"%s\": it is loop, tap:INTERFACE or "
+                  "packet:INTERFACE, with pcap(FILE): or fault(...): before it",
+                  name);
+}
+
+/* The options of a layer, from its parts: the target, where it has one, comes first. */
+static int read_options(struct layer *layer, struct dk_spec_text *text, const char **why_out)
+{
+    const struct driver *d = layer->driver;
+    int r;
+    if (d->target) {
+        char *target = dk_spec_target(text);
+        if (!target || !*target)
+            return dk_why(why_out, -EINVAL, "%s: %s is missing: %s%s%s", d->name, d->target,
+                          d->name, d->is_decorator ? "(FILE):" : ":",
+                          d->is_decorator ? "..." : "NAME");
+        memcpy((char *)&layer->options + d->target_at, &target, sizeof(target));
+    }
+    while ((r = dk_spec_option(text, d->name, d->keys, &layer->options, why_out)) > 0)
+        continue;
+    return r;
+}
+
+/* Reads one layer; returns 1 after a decorator, 0 after the device at the end. */
+static int read_layer(struct layer *layer, struct dk_spec_text *text, const char **why_out)
+{
+    const char *name = dk_spec_name(text);
+    layer->driver = find(name);
+    if (!layer->driver)
+        return no_driver(name, why_out);
+    int r = dk_spec_begin(text, name, layer->driver->is_decorator, why_out);
+    if (r == 0)
+        r = read_options(layer, text, why_out);
+    if (r == 0)
+        r = dk_spec_end(text, name, why_out);
+    return r < 0 ? r : layer->driver->is_decorator;
+}
+
+struct chain {
+    char text[TEXT_MAX]; /* that the options point into */
+    uint32_t num_layers;
+    struct layer layers[LAYERS_MAX];
+};
+
+static int read_chain(struct chain *chain, const char *spec, const char **why_out)
+{
+    size_t len = strlen(spec);
+    if (len >= TEXT_MAX)
+        return dk_why(why_out, -EINVAL,
+                      "the specification of the network device has %zu bytes: "
+                      "at most %u",
+                      len, TEXT_MAX - 1);
+    memcpy(chain->text, spec, len + 1);
+    struct dk_spec_text text = {.at = chain->text};
+    int r = 1;
+    while (r > 0) {
+        if (chain->num_layers == LAYERS_MAX)
+            return dk_why(why_out, -EINVAL, "more than %u decorators and devices", LAYERS_MAX);
+        r = read_layer(&chain->layers[chain->num_layers++], &text, why_out);
+    }
+    return r;
+}
+
+int dk_spec_check(const char *spec, const char **why_out)
+{
+    struct chain chain = {0};
+    return read_chain(&chain, spec, why_out);
+}
+
+static int open_chain(struct chain *chain, const struct dk_spec_context *context,
+                      struct dk_netdev **dev_out, const char **why_out)
+{
+    struct dk_netdev *dev = NULL;
+    for (uint32_t i = chain->num_layers; i-- > 0;) {
+        struct layer *layer = &chain->layers[i];
+        layer->driver->complete(&layer->options, context);
+        int r = layer->driver->open(&dev, dev, &layer->options, why_out);
+        if (r == 0)
+            continue;
+        if (dev)
+            dev->ops->close(dev);
+        return r;
+    }
+    *dev_out = dev;
+    return 0;
+}
+
+int dk_spec_open(struct dk_netdev **dev_out, const char *spec,
+                 const struct dk_spec_context *context, const char **why_out)
+{
+    static const struct dk_spec_context nothing;
+    struct chain chain = {0};
+    int r = read_chain(&chain, spec, why_out);
+    return r < 0 ? r : open_chain(&chain, context ? context : &nothing, dev_out, why_out);
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Takes the text of a specification apart, in place, from its beginning to its end.
+ *
+ * Names, targets and values are pieces of the text itself, ended by a zero; so they live as long as
+ * it does. Each function leaves `at` on the first character that it did not need.
+ */
+#ifndef DK_DRV_SPEC_TEXT_H
+#define DK_DRV_SPEC_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum dk_spec_kind {
+    DK_SPEC_NUMBER,   /* uint32_t */
+    DK_SPEC_NUMBER64, /* uint64_t */
+    DK_SPEC_SIZE,     /* uint64_t: bytes, with K, M, G */
+    DK_SPEC_RATE,     /* uint32_t: parts per million, from % or ppm */
+    DK_SPEC_TIME,     /* int64_t: nanoseconds, from ns, us, ms, s */
+    DK_SPEC_MAC,      /* struct dk_mac */
+    DK_SPEC_YES,      /* bool */
+};
+
+/* A key, and where its value goes. A table ends with a name that is NULL. */
+struct dk_spec_key {
+    const char *name;
+    enum dk_spec_kind kind;
+    size_t at;   /* in the options */
+    size_t also; /* a second place */
+    bool twice;  /* whether there is one */
+};
+
+struct dk_spec_text {
+    char *at;          /* what is not read yet */
+    char after;        /* the character that ended the last piece: ( : , = ) or zero */
+    bool is_decorator; /* the layer that is read: its pieces end at a parenthesis, too */
+};
+
+/* Returns the name of a layer. */
+char *dk_spec_name(struct dk_spec_text *text);
+
+/* What stands between a layer's name and its arguments, and after them. 0 or -EINVAL. */
+int dk_spec_begin(struct dk_spec_text *text, const char *name, bool is_decorator,
+                  const char **why_out);
+int dk_spec_end(struct dk_spec_text *text, const char *name, const char **why_out);
+
+/* Returns the target of a layer, "" or NULL when there is none; of a layer that has one. */
+char *dk_spec_target(struct dk_spec_text *text);
+
+/* Reads one option into options: 1; 0: there are no more; -EINVAL. */
+int dk_spec_option(struct dk_spec_text *text, const char *driver, const struct dk_spec_key keys[],
+                   void *options, const char **why_out);
+
+#endif /* DK_DRV_SPEC_TEXT_H */
