@@ -11,7 +11,7 @@ export B prefix DESTDIR
 # What make check runs; CI adds asan and tsan.
 VARIANTS ?= plain
 
-.PHONY: all help setup run check check-asan check-tsan tidy bench install clean
+.PHONY: all help setup run check check-asan check-tsan check-root tidy fuzz bench install clean
 .NOTPARALLEL:
 
 all: ## build into build/
@@ -35,8 +35,14 @@ check-asan: ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
 check-tsan: ## the thread tests under ThreadSanitizer
 	@scripts/check tsan
 
+check-root: ## what needs network namespaces: devices, and the stack against Linux's
+	@scripts/check root
+
 tidy: ## format, layering, lengths, headers, names, words (a few seconds)
 	@scripts/tidy
+
+fuzz: ## fuzz every parser, FUZZ_SECONDS each (default 10)
+	@scripts/fuzz
 
 bench: ## every benchmark, with its target
 	@scripts/bench
@@ -45,4 +51,4 @@ install: ## install under $(DESTDIR)$(prefix)
 	@scripts/build install
 
 clean: ## remove the build folders
-	rm -rf $(B) build-asan build-tsan
+	rm -rf $(B) build-asan build-tsan build-fuzz

@@ -125,7 +125,17 @@ static void print_warnings(const struct dk_config_set *set)
 static void fill(struct dk_config *out, const struct dk_config_entry entries[])
 {
     *out = (struct dk_config){
-        .net = dk_config_keys[DK_CONFIG_NET].words[entries[DK_CONFIG_NET].value],
+        .net = entries[DK_CONFIG_NET].text,
+        .net_addresses = entries[DK_CONFIG_NET_ADDRESSES].text,
+        .net_gateway = entries[DK_CONFIG_NET_GATEWAY].text,
+        .net_routes = entries[DK_CONFIG_NET_ROUTES].text,
+        .net_mtu = entries[DK_CONFIG_NET_MTU].value,
+        .net_vlan = entries[DK_CONFIG_NET_VLAN].value,
+        .net_probe = entries[DK_CONFIG_NET_PROBE].value != 0,
+        .net_connections = entries[DK_CONFIG_NET_CONNECTIONS].value,
+        .net_send_bytes = entries[DK_CONFIG_NET_SEND_BYTES].value,
+        .net_receive_bytes = entries[DK_CONFIG_NET_RECEIVE_BYTES].value,
+        .push_hold_us = entries[DK_CONFIG_PUSH_HOLD_US].value,
         .engine = (enum dk_config_engine)entries[DK_CONFIG_ENGINE].value,
         .poll = (enum dk_config_poll)entries[DK_CONFIG_POLL].value,
         .spin_us = entries[DK_CONFIG_SPIN_US].value,
@@ -165,10 +175,15 @@ static int describe(enum dk_config_id id, const struct dk_config_entry *entry,
     char text[DK_CONFIG_TEXT_MAX];
     char origin[DK_CONFIG_ORIGIN_MAX];
     struct demi_config_value value = {.key = key->name, .summary = key->summary};
-    dk_config_key_format(id, entry->value, text, sizeof text);
-    value.value = dk_config_string(text);
-    dk_config_key_format(id, key->initial, text, sizeof text);
-    value.default_value = dk_config_string(text);
+    if (key->check != NULL) {
+        value.value = entry->text;
+        value.default_value = key->initial_text;
+    } else {
+        dk_config_key_format(id, entry->value, text, sizeof text);
+        value.value = dk_config_string(text);
+        dk_config_key_format(id, key->initial, text, sizeof text);
+        value.default_value = dk_config_string(text);
+    }
     dk_config_key_accepted(id, text, sizeof text);
     value.accepted = dk_config_string(text);
     dk_config_set_origin(entry->source, origin, sizeof origin);

@@ -51,7 +51,18 @@ enum dk_config_log {
 };
 
 struct dk_config {
-    const char *net; /* "kernel" or "memory"; points to a constant, never NULL */
+    const char *net; /* "kernel", "memory", or a device (drv/spec.h) */
+    /* Of the TCP/IP stack; texts are as libos/stack/stack.h has them, never NULL. */
+    const char *net_addresses;
+    const char *net_gateway;
+    const char *net_routes;
+    uint32_t net_mtu;           /* 0: the device's */
+    uint32_t net_vlan;          /* 0: none */
+    bool net_probe;             /* addresses are asked for before they are used */
+    uint32_t net_connections;   /* 16 to 1048576 */
+    uint32_t net_send_bytes;    /* SO_SNDBUF at first */
+    uint32_t net_receive_bytes; /* SO_RCVBUF at first */
+    uint32_t push_hold_us;      /* 0 to 1000000 */
     enum dk_config_engine engine;
     enum dk_config_poll poll;
     uint32_t spin_us;         /* 0 to 1000000; used with DK_CONFIG_POLL_ADAPTIVE */

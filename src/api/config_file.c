@@ -272,9 +272,9 @@ static int read_document(struct reader *reader)
     if (err != 0)
         return err;
     if (root.type != YAML_MAPPING_START_EVENT)
-        return dk_config_set_fail(reader->set,
-                                  "%s:%u: must be a mapping, with lines like 'net: %s'",
-                                  reader->path, root.line, dk_config_keys[DK_CONFIG_NET].words[0]);
+        return dk_config_set_fail(
+            reader->set, "%s:%u: must be a mapping, with lines like 'net: %s'", reader->path,
+            root.line, dk_config_keys[DK_CONFIG_NET].initial_text);
     return read_mapping(reader);
 }
 

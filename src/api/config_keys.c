@@ -5,6 +5,8 @@
 #include "api/config_keys.h"
 
 #include "api/config.h"
+#include "libos/stack/stack.h"
+#include "libos/table.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -14,7 +16,6 @@
 #include <strings.h>
 
 /* The order of the words is that of the enums in config.h. */
-static const char *const net_words[] = {"kernel", "memory", NULL};
 static const char *const engine_words[] = {"auto", "io_uring", "epoll", NULL};
 static const char *const poll_words[] = {"adaptive", "always", "never", NULL};
 static const char *const switch_words[] = {"no", "yes", NULL};
@@ -22,11 +23,82 @@ static const char *const page_words[] = {"auto", "hugetlb", "transparent", "none
 static const char *const debug_words[] = {"none", "heap", "inflight", NULL};
 static const char *const log_words[] = {"error", "warn", "info", "debug", NULL};
 
+_Static_assert(DK_CONFIG_WHY_MAX >= DK_STACK_WHY_MAX, "its reasons fit");
+
+/* A library OS by its name, or a device under the stack. */
+static int check_net(const char *text, char why[DK_CONFIG_WHY_MAX])
+{
+    const struct dk_libos *l = dk_libos_find(text);
+    why[0] = '\0';
+    if (!l)
+        return -EINVAL;
+    return l->is_stack ? dk_stack_check_device(text, why) : 0;
+}
+
 const struct dk_config_key dk_config_keys[DK_CONFIG_COUNT] = {
     [DK_CONFIG_NET] = {.name = "net",
                        .env = "DEMI_NET",
                        .summary = "library OS that sockets come from",
-                       .words = net_words},
+                       .check = check_net,
+                       .accepted = "kernel, memory, loop, tap:INTERFACE, packet:INTERFACE",
+                       .initial_text = "kernel"},
+    [DK_CONFIG_NET_ADDRESSES] = {.name = "net_addresses",
+                                 .env = "DEMI_NET_ADDRESSES",
+                                 .summary = "addresses of the TCP/IP stack, with prefix lengths",
+                                 .check = dk_stack_check_addresses,
+                                 .accepted =
+                                     "none, or ADDRESS/LENGTH, at most 8, separated by commas",
+                                 .initial_text = "none"},
+    [DK_CONFIG_NET_GATEWAY] = {.name = "net_gateway",
+                               .env = "DEMI_NET_GATEWAY",
+                               .summary = "default gateway of the TCP/IP stack",
+                               .check = dk_stack_check_gateways,
+                               .accepted = "none, or ADDRESS, one of each version of IP",
+                               .initial_text = "none"},
+    [DK_CONFIG_NET_ROUTES] =
+        {.name = "net_routes",
+         .env = "DEMI_NET_ROUTES",
+         .summary = "other routes of the TCP/IP stack",
+         .check = dk_stack_check_routes,
+         .accepted = "none, or NETWORK/LENGTH>GATEWAY, at most 14, separated by commas",
+         .initial_text = "none"},
+    [DK_CONFIG_NET_MTU] = {.name = "net_mtu",
+                           .env = "DEMI_NET_MTU",
+                           .summary = "bytes of the largest IP packet; 0 takes the device's",
+                           .max = 65535},
+    [DK_CONFIG_NET_VLAN] = {.name = "net_vlan",
+                            .env = "DEMI_NET_VLAN",
+                            .summary = "802.1Q id of all frames of the TCP/IP stack; 0: none",
+                            .max = 4094},
+    [DK_CONFIG_NET_PROBE] = {.name = "net_probe",
+                             .env = "DEMI_NET_PROBE",
+                             .summary = "ask whether another host has an address before it is used",
+                             .words = switch_words,
+                             .initial = 1},
+    [DK_CONFIG_NET_CONNECTIONS] = {.name = "net_connections",
+                                   .env = "DEMI_NET_CONNECTIONS",
+                                   .summary = "TCP connections that the stack has at one time",
+                                   .min = 16,
+                                   .max = 1048576,
+                                   .initial = 16384},
+    [DK_CONFIG_NET_SEND_BYTES] = {.name = "net_send_bytes",
+                                  .env = "DEMI_NET_SEND_BYTES",
+                                  .summary = "SO_SNDBUF of the stack's sockets at first",
+                                  .min = 4608,
+                                  .max = 1073741824,
+                                  .initial = 262144},
+    [DK_CONFIG_NET_RECEIVE_BYTES] = {.name = "net_receive_bytes",
+                                     .env = "DEMI_NET_RECEIVE_BYTES",
+                                     .summary = "SO_RCVBUF of the stack's sockets at first",
+                                     .min = 2304,
+                                     .max = 1073741824,
+                                     .initial = 262144},
+    [DK_CONFIG_PUSH_HOLD_US] = {.name = "push_hold_us",
+                                .env = "DEMI_PUSH_HOLD_US",
+                                .summary =
+                                    "microseconds until memory pushed to the stack is copied",
+                                .max = 1000000,
+                                .initial = 50},
     [DK_CONFIG_ENGINE] = {.name = "engine",
                           .env = "DEMI_ENGINE",
                           .summary = "what carries net=kernel; auto takes io_uring where allowed",
@@ -119,9 +191,6 @@ static const struct {
     const char *name;
     const char *what;
 } net_absent[] = {
-    {"loop", "two ends in one process under the TCP/IP stack"},
-    {"tap", "a TAP device under the TCP/IP stack"},
-    {"packet", "AF_PACKET under the TCP/IP stack"},
     {"xdp", "AF_XDP under the TCP/IP stack"},
     {"dpdk", "a DPDK device under the TCP/IP stack"},
     {"rdma", "RDMA verbs"},
@@ -269,6 +338,10 @@ static void append_item(char *out, size_t len, const char *item)
 void dk_config_key_accepted(enum dk_config_id id, char *out, size_t len)
 {
     const struct dk_config_key *key = &dk_config_keys[id];
+    if (key->check != NULL) {
+        snprintf(out, len, "%s", key->accepted);
+        return;
+    }
     if (key->words == NULL) {
         snprintf(out, len, "%u to %u", key->min, key->max);
         return;

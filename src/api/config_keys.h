@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The configuration keys as one constant table: name, environment variable, accepted values,
- * default. A value is held as one uint32_t: a number, or the index of a word.
+ * default. A value is a uint32_t (a number, or the index of a word), or a text that has a check.
  *
  * Left out: where values come from (config_set.h, config_file.h).
  */
@@ -13,6 +13,16 @@
 
 enum dk_config_id {
     DK_CONFIG_NET,
+    DK_CONFIG_NET_ADDRESSES,
+    DK_CONFIG_NET_GATEWAY,
+    DK_CONFIG_NET_ROUTES,
+    DK_CONFIG_NET_MTU,
+    DK_CONFIG_NET_VLAN,
+    DK_CONFIG_NET_PROBE,
+    DK_CONFIG_NET_CONNECTIONS,
+    DK_CONFIG_NET_SEND_BYTES,
+    DK_CONFIG_NET_RECEIVE_BYTES,
+    DK_CONFIG_PUSH_HOLD_US,
     DK_CONFIG_ENGINE,
     DK_CONFIG_POLL,
     DK_CONFIG_SPIN_US,
@@ -32,10 +42,17 @@ enum dk_config_id {
     DK_CONFIG_COUNT,
 };
 
+/* Space that holds why a text is not accepted. */
+#define DK_CONFIG_WHY_MAX 256
+
 struct dk_config_key {
     const char *name;
     const char *env;
     const char *summary;
+    /* Of a text: 0, or -EINVAL and why ("": nothing to say). NULL: it is a number or a word. */
+    int (*check)(const char *text, char why[DK_CONFIG_WHY_MAX]);
+    const char *accepted;     /* of a text: what is accepted, for a person */
+    const char *initial_text; /* of a text: the default */
     const char *const *words; /* ends with NULL; NULL for a number */
     uint32_t min;             /* of a number */
     uint32_t max;
@@ -45,7 +62,7 @@ struct dk_config_key {
 extern const struct dk_config_key dk_config_keys[DK_CONFIG_COUNT];
 
 /* Space that holds any value, and any list of accepted values, as text. */
-#define DK_CONFIG_TEXT_MAX 256
+#define DK_CONFIG_TEXT_MAX 512
 
 /* Returns the id of a key by its exact name, or -ENOENT. */
 int dk_config_key_find(const char *name);
@@ -54,10 +71,10 @@ int dk_config_key_find(const char *name);
  * -ENOENT. */
 int dk_config_key_nearest(const char *name);
 
-/* Reads a value: 0, or -EINVAL for one that is not accepted. */
+/* Reads a value that is a number or a word: 0, or -EINVAL for one that is not accepted. */
 int dk_config_key_parse(enum dk_config_id id, const char *text, uint32_t *value_out);
 
-/* Writes a value as text, always terminated. */
+/* Writes a number or a word as text, always terminated. */
 void dk_config_key_format(enum dk_config_id id, uint32_t value, char *out, size_t len);
 
 /* Writes the accepted values for a person ("auto, epoll" or "1 to 64"), always terminated. */

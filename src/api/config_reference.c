@@ -60,11 +60,16 @@ static int fail_unknown(struct dk_config_set *set, const char *libos)
 int dk_config_reference_libos(struct dk_config_set *set, const char *libos)
 {
     int index = find_libos(libos);
-    uint32_t value;
     if (index < 0)
         return fail_unknown(set, libos);
     const char *net = libos_names[index].net;
-    if (dk_config_key_parse(DK_CONFIG_NET, net, &value) != 0)
+    if (strcmp(net, "packet") == 0)
+        return dk_config_set_fail(set,
+                                  "environment LIBOS: net: '%s' means net=packet:INTERFACE in this "
+                                  "build: set DEMI_NET and DEMI_NET_ADDRESSES, or use LIBOS=catnap "
+                                  "(net=kernel)",
+                                  libos_names[index].libos);
+    if (dk_config_net_absent(net) != NULL)
         return dk_config_set_fail(set,
                                   "environment LIBOS: net: '%s' means net=%s (%s), which is not in "
                                   "this build; use LIBOS=catnap (net=kernel) or LIBOS=catmem "

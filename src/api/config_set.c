@@ -4,6 +4,8 @@
  */
 #include "api/config_set.h"
 
+#include "api/config_strings.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,7 +17,8 @@ void dk_config_set_init(struct dk_config_set *set, char *err, size_t err_len)
     if (set->err_len > 0)
         err[0] = '\0';
     for (size_t i = 0; i < DK_CONFIG_COUNT; i++)
-        set->entries[i].value = dk_config_keys[i].initial;
+        set->entries[i] = (struct dk_config_entry){.value = dk_config_keys[i].initial,
+                                                   .text = dk_config_keys[i].initial_text};
 }
 
 int dk_config_set_fail(struct dk_config_set *set, const char *format, ...)
@@ -70,8 +73,9 @@ void dk_config_set_quote(const char *text, char out[DK_CONFIG_QUOTE_MAX])
     snprintf(out + used, DK_CONFIG_QUOTE_MAX - used, "%s'", *text == '\0' ? "" : "...");
 }
 
+/* why: what is wrong with the text, "" where it says all. */
 static int fail_value(struct dk_config_set *set, enum dk_config_id id, const char *text,
-                      struct dk_config_source source)
+                      const char *why, struct dk_config_source source)
 {
     char origin[DK_CONFIG_ORIGIN_MAX];
     char accepted[DK_CONFIG_TEXT_MAX];
@@ -84,16 +88,33 @@ static int fail_value(struct dk_config_set *set, enum dk_config_id id, const cha
     if (absent != NULL)
         return dk_config_set_fail(set, "%s: %s: %s (%s) is not in this build; it has: %s", origin,
                                   name, quoted, absent, accepted);
-    return dk_config_set_fail(set, "%s: %s: %s is not accepted; accepted: %s", origin, name, quoted,
-                              accepted);
+    return dk_config_set_fail(set, "%s: %s: %s is not accepted%s%s; accepted: %s", origin, name,
+                              quoted, why[0] != '\0' ? ": " : "", why, accepted);
+}
+
+static int set_text(struct dk_config_set *set, enum dk_config_id id, const char *text,
+                    struct dk_config_source source)
+{
+    char why[DK_CONFIG_WHY_MAX] = "";
+    if (strlen(text) >= DK_CONFIG_TEXT_MAX || dk_config_keys[id].check(text, why) != 0)
+        return fail_value(set, id, text, why, source);
+    const char *kept = dk_config_string(text);
+    if (kept == NULL) {
+        dk_config_set_fail(set, "no memory to keep the value of %s", dk_config_keys[id].name);
+        return -ENOMEM;
+    }
+    set->entries[id] = (struct dk_config_entry){.text = kept, .source = source};
+    return 0;
 }
 
 int dk_config_set_value(struct dk_config_set *set, enum dk_config_id id, const char *text,
                         struct dk_config_source source)
 {
     uint32_t value;
+    if (dk_config_keys[id].check != NULL)
+        return set_text(set, id, text, source);
     if (dk_config_key_parse(id, text, &value) != 0)
-        return fail_value(set, id, text, source);
+        return fail_value(set, id, text, "", source);
     set->entries[id] = (struct dk_config_entry){.value = value, .source = source};
     return 0;
 }

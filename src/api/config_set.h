@@ -23,6 +23,7 @@ struct dk_config_source {
 
 struct dk_config_entry {
     uint32_t value;
+    const char *text; /* of a key that has a check; lives as long as the process */
     struct dk_config_source source;
 };
 
@@ -37,7 +38,7 @@ struct dk_config_set {
 /* Makes every value its default. err may be NULL with err_len 0. */
 void dk_config_set_init(struct dk_config_set *set, char *err, size_t err_len);
 
-/* Sets a value from text: 0, or -EINVAL with the error written. */
+/* Sets a value from text: 0, or -EINVAL or -ENOMEM with the error written. */
 int dk_config_set_value(struct dk_config_set *set, enum dk_config_id id, const char *text,
                         struct dk_config_source source);
 

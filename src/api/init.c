@@ -48,6 +48,8 @@ static bool is_drained(struct dk_instance *inst)
 static bool take_or_watch(struct dk_instance *inst, int64_t timeout_ns)
 {
     int64_t now = dk_instance_now(inst), deadline = now + timeout_ns;
+    if (inst->poller && inst->poller->ops->end)
+        inst->poller->ops->end(inst->poller);
     while (!dk_lead_try(inst)) {
         uint32_t leader = __atomic_load_n(&inst->leader, __ATOMIC_RELAXED);
         bool other = dk_mt() && leader != dk_thread_number;
@@ -124,7 +126,21 @@ static struct dk_libos_options libos_options(const struct dk_config *c)
     return (struct dk_libos_options){.kernel = {.engine = engines[c->engine],
                                                 .rx_buffer_bytes = c->rx_buffer_bytes,
                                                 .rx_pool_bytes = c->rx_pool_bytes,
-                                                .reuseport = c->workers > 1}};
+                                                .reuseport = c->workers > 1},
+                                     .stack = {.device = c->net,
+                                               .addresses = c->net_addresses,
+                                               .gateways = c->net_gateway,
+                                               .routes = c->net_routes,
+                                               .mtu = c->net_mtu,
+                                               .vlan = c->net_vlan,
+                                               .probe_addresses = c->net_probe,
+                                               .push_hold_us = c->push_hold_us,
+                                               .max_connections = c->net_connections,
+                                               .rx_pool_bytes = c->rx_pool_bytes,
+                                               .rx_buffer_bytes = c->net_receive_bytes,
+                                               .tx_buffer_bytes = c->net_send_bytes,
+                                               .copy_threshold = c->copy_threshold,
+                                               .workers = c->workers}};
 }
 
 /* Makes one more instance with the configured library OS. */
@@ -142,7 +158,7 @@ static int add_instance(struct dk_instance **inst_out)
         if (r < 0) {
             dk_log(DK_LOG_ERROR, "library OS %s: %s (%s)", dk_api.libos->name, why, strerror(-r));
             dk_instance_destroy(inst);
-            return r == -ENOMEM || r == -EMFILE || r == -ENFILE ? r : -ENODEV;
+            return r == -ENOMEM || r == -EMFILE || r == -ENFILE || r == -EADDRINUSE ? r : -ENODEV;
         }
     }
     if (state.config.background)
@@ -185,7 +201,7 @@ static void set_up_memory(const struct dk_config *c)
 
 static int load_config(void)
 {
-    char err[512];
+    char err[1024];
     struct dk_config config;
     int r = dk_config_load(&config, err, sizeof(err));
     if (r < 0) {

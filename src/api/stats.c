@@ -18,8 +18,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Room for the counters of the process, and for those of an instance and its devices. */
-#define PROCESS_BYTES  16384
+/* Room for the counters of the process, with a network stack, which has one instance, and for those
+ * of an instance and kernel sockets. */
+#define PROCESS_BYTES  65536
 #define INSTANCE_BYTES 4096
 
 _Static_assert(PROCESS_BYTES + DK_MAX_INSTANCES * INSTANCE_BYTES <= DK_STATFILE_MAX_BYTES,

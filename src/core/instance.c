@@ -91,6 +91,8 @@ void dk_instance_drain(struct dk_instance *inst, int64_t timeout_ns)
         return;
     int64_t now = dk_instance_now(inst);
     int64_t deadline = now + timeout_ns;
+    if (p->ops->end)
+        p->ops->end(p);
     dk_run_posted(inst);
     while ((p->ops->undrained(p) > 0 || inst->num_yielded) && now < deadline) {
         if (!inst->num_yielded)

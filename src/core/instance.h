@@ -54,6 +54,12 @@ struct dk_poller_ops {
     int (*fd)(struct dk_poller *p);
     /* Whether events were fetched that no poll has acted on yet. Any thread. */
     bool (*backlog)(struct dk_poller *p);
+    /*
+     * The process, or the library, ends: from the next poll on connections are closed as soon as
+     * what was accepted is sent, and undrained counts them. NULL: the device does so by itself. Any
+     * thread; async-signal-safe.
+     */
+    void (*end)(struct dk_poller *p);
     /* Returns how many accepted pushes are not with the device yet. */
     uint32_t (*undrained)(struct dk_poller *p);
     /* Time is up for what is not sent yet: the peers see a reset, not an end that looks orderly. */

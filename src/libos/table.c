@@ -5,11 +5,18 @@
 #include "libos/table.h"
 
 #include <string.h>
+#include <strings.h>
 
 static int open_kernel(struct dk_instance *inst, const struct dk_libos_options *options,
                        const char **why_out)
 {
     return dk_kernel_open(inst, &options->kernel, why_out);
+}
+
+static int open_stack(struct dk_instance *inst, const struct dk_libos_options *options,
+                      const char **why_out)
+{
+    return dk_stack_open(inst, &options->stack, why_out);
 }
 
 static const char *probe_memory(const char **why_out)
@@ -33,6 +40,33 @@ static const struct dk_libos libos_table[] = {
         .summary = "queues in memory only, no sockets",
         .probe = probe_memory,
     },
+    {
+        .name = "loop",
+        .kind = "network",
+        .summary = "TCP/IP stack over a link within the process",
+        .is_stack = true,
+        .open = open_stack,
+        .socket = dk_stack_socket,
+        .probe = dk_stack_probe_loop,
+    },
+    {
+        .name = "tap",
+        .kind = "network",
+        .summary = "TCP/IP stack over a TAP interface",
+        .is_stack = true,
+        .open = open_stack,
+        .socket = dk_stack_socket,
+        .probe = dk_stack_probe_tap,
+    },
+    {
+        .name = "packet",
+        .kind = "network",
+        .summary = "TCP/IP stack over any Ethernet interface",
+        .is_stack = true,
+        .open = open_stack,
+        .socket = dk_stack_socket,
+        .probe = dk_stack_probe_packet,
+    },
 };
 
 const struct dk_libos *dk_libos_at(size_t index)
@@ -43,8 +77,10 @@ const struct dk_libos *dk_libos_at(size_t index)
 const struct dk_libos *dk_libos_find(const char *name)
 {
     const struct dk_libos *l;
+    char driver[16];
+    dk_stack_driver(name, driver, sizeof(driver));
     for (size_t i = 0; (l = dk_libos_at(i)) != NULL; i++)
-        if (strcmp(l->name, name) == 0)
+        if (strcasecmp(l->name, l->is_stack ? driver : name) == 0)
             return l;
     return NULL;
 }

@@ -7,16 +7,19 @@
 
 #include "core/instance.h"
 #include "libos/kernel/kernel.h"
+#include "libos/stack/stack.h"
 
 /* What the configuration says about library OSes. */
 struct dk_libos_options {
     struct dk_kernel_options kernel;
+    struct dk_stack_options stack;
 };
 
 struct dk_libos {
-    const char *name; /* as in DEMI_NET */
+    const char *name; /* as in DEMI_NET; of the stack: the driver of its device */
     const char *kind; /* "network" or "memory" */
     const char *summary;
+    bool is_stack; /* what is configured is a device's specification (drv/spec.h) */
     /* Gives inst its poller. 0, or a negative errno and what to do about it. NULL: needs none. */
     int (*open)(struct dk_instance *inst, const struct dk_libos_options *options,
                 const char **why_out);
@@ -29,7 +32,7 @@ struct dk_libos {
 /* Returns the index-th library OS that this build has, or NULL. */
 const struct dk_libos *dk_libos_at(size_t index);
 
-/* Returns the library OS of that name, or NULL. */
+/* Returns the library OS that a value of DEMI_NET names, or NULL. */
 const struct dk_libos *dk_libos_find(const char *name);
 
 #endif /* DK_LIBOS_TABLE_H */

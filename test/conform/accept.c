@@ -24,7 +24,8 @@ static void test_accept_result_names_the_peer(void **state)
     if (backend()->domain == AF_INET) {
         assert_int_equal(ares.addr.sin_family, AF_INET);
         assert_int_equal(ntohs(ares.addr.sin_port), port_of(&client_addr));
-        assert_int_equal(ntohl(ares.addr.sin_addr.s_addr), INADDR_LOOPBACK);
+        assert_int_equal(ares.addr.sin_addr.s_addr,
+                         ((struct sockaddr_in *)&client_addr)->sin_addr.s_addr);
     } else {
         assert_int_equal(ares.addr.sin_family, AF_UNSPEC);
     }
@@ -339,6 +340,57 @@ static void test_connections_by_the_thousand_are_all_served(void **state)
     free(pops);
 }
 
+/* A listener of SO_REUSEPORT, at the port of *addr or one of the system's choice. */
+static int sharing_listener(struct sockaddr_storage *addr, socklen_t *len)
+{
+    int qd = -1;
+    const int on = 1;
+    must(demi_socket(&qd, backend()->domain, SOCK_STREAM, 0));
+    must(demi_setsockopt(qd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on));
+    must(demi_bind(qd, (struct sockaddr *)addr, *len));
+    must(demi_getsockname(qd, (struct sockaddr *)addr, len));
+    must(demi_listen(qd, 64));
+    return qd;
+}
+
+/* Every connection comes to one of them; whoever is left gets all that come later. */
+static void test_listeners_of_one_port_share_the_connections(void **state)
+{
+    (void)state;
+    backend_needs(CAN_LISTEN);
+    enum { CONNS = 40 };
+    struct sockaddr_storage addr;
+    socklen_t len = loopback(backend()->domain, 0, &addr);
+    int listeners[2], clients[CONNS], conns[CONNS];
+    demi_qtoken_t accepts[2];
+    for (int i = 0; i < 2; i++) {
+        listeners[i] = sharing_listener(&addr, &len);
+        must(demi_accept(&accepts[i], listeners[i]));
+    }
+    for (int i = 0; i < CONNS; i++) {
+        const struct timespec patience = {PATIENCE_S, 0};
+        demi_qresult_t qr;
+        int at = -1;
+        clients[i] = connect_to(&addr, len);
+        must(demi_wait_any(&qr, &at, accepts, 2, &patience));
+        assert_int_equal(qr.qr_opcode, DEMI_OPC_ACCEPT);
+        assert_int_equal(qr.qr_qd, listeners[at]);
+        conns[i] = qr.qr_value.ares.qd;
+        must(demi_accept(&accepts[at], listeners[at]));
+    }
+    must(demi_close(listeners[0]));
+    assert_int_equal(wait_failure(accepts[0]), ECANCELED);
+    int client = connect_to(&addr, len);
+    int conn = wait_success(accepts[1], DEMI_OPC_ACCEPT).qr_value.ares.qd;
+    for (int i = 0; i < CONNS; i++) {
+        must(demi_close(clients[i]));
+        must(demi_close(conns[i]));
+    }
+    must(demi_close(client));
+    must(demi_close(conn));
+    must(demi_close(listeners[1]));
+}
+
 static void test_listener_serves_plain_clients(void **state)
 {
     (void)state;
@@ -378,6 +430,7 @@ int run_accept_tests(void)
         STARTED(test_connect_bad_arguments),
         STARTED(test_push_and_pop_unconnected_is_enotconn),
         STARTED(test_accept_many_at_a_time_in_rounds),
+        STARTED(test_listeners_of_one_port_share_the_connections),
         STARTED(test_listener_serves_plain_clients),
         STARTED(test_connections_by_the_thousand_are_all_served),
     };

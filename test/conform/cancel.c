@@ -212,7 +212,7 @@ static void test_cancel_accept_racing_connections_loses_none(void **state)
 static int full_listener(struct sockaddr_storage *addr, socklen_t *len, int fillers[2])
 {
     int fd = socket(backend()->domain, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    *len = loopback(backend()->domain, 0, addr);
+    *len = host_address(backend()->domain, 0, addr);
     assert_int_equal(bind(fd, (struct sockaddr *)addr, *len), 0);
     assert_int_equal(listen(fd, 0), 0);
     *len = sizeof *addr;

@@ -311,7 +311,7 @@ static void test_map_on_pop_edits_an_element_that_nobody_else_holds_in_place(voi
 static void test_map_on_pop_of_received_data_copies_nothing(void **state)
 {
     (void)state;
-    backend_needs(CAN_KERNEL);
+    backend_needs(CAN_POOL);
     struct pair pair = pair_make();
     const uint64_t before = stat_now("compose.map_copies");
     int qd = -1;

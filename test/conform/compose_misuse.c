@@ -463,7 +463,7 @@ static int write_beyond(demi_sgarray_t *sga, void *arg)
 static void test_map_cannot_widen_an_element_into_its_neighbours(void **state)
 {
     (void)state;
-    backend_needs(CAN_KERNEL); /* received elements lie side by side */
+    backend_needs(CAN_POOL); /* received elements lie side by side */
     struct pair pair = pair_make();
     int qd = -1;
     must(demi_map_dir(&qd, pair.rx, NULL, write_beyond, NULL));

@@ -518,18 +518,20 @@ static void test_connect_end_of_the_library_sends_what_is_on_its_way(void **stat
     backend_needs(CAN_KERNEL | CAN_LISTEN);
     must(demi_init(NULL));
     static uint8_t bytes[100000];
+    /* Where the stack ends with the library, the peer must take all before somebody reads. */
+    const size_t each = backend_can(CAN_FDS) ? sizeof bytes : 5000;
     int in = memory_queue(0), out = -1, fd = -1;
     plain_pair(&out, &fd);
     must(demi_qconnect(in, out));
     for (uint64_t i = 0; i < 10; i++) {
-        demi_sgarray_t sga = pattern_sga(sizeof bytes, 2, i * sizeof bytes);
+        demi_sgarray_t sga = pattern_sga(each, 2, i * each);
         push_all(in, &sga);
         must(demi_sgafree(&sga));
     }
     must(demi_fini());
     for (uint64_t i = 0; i < 10; i++) {
-        plain_receive(fd, bytes, sizeof bytes);
-        pattern_check(bytes, sizeof bytes, 2, i * sizeof bytes);
+        plain_receive(fd, bytes, each);
+        pattern_check(bytes, each, 2, i * each);
     }
     close(fd);
 }

@@ -59,7 +59,7 @@ static uint64_t counter(const char *name)
 static void push_piece(struct framed f, demi_qtoken_t qt, const void *bytes, size_t len)
 {
     const struct timespec ms = ms_time(1);
-    const bool kernel = backend_can(CAN_KERNEL);
+    const bool kernel = backend_can(CAN_FDS);
     const uint64_t before = kernel ? counter("kernel.receives") : 0;
     demi_qresult_t qr;
     push_raw(f, bytes, len);

@@ -9,6 +9,7 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 static struct {
     enum inject_kind kind;
@@ -184,6 +185,39 @@ WRAP(ssize_t, recvfrom, int fd, void *buf, size_t len, int flags, struct sockadd
      socklen_t *addr_len)
 {
     return fails(INJECT_IO) ? -1 : __real_recvfrom(fd, buf, len, flags, addr, addr_len);
+}
+
+/* Its third argument is a pointer, wherever this library calls it. */
+int __real_ioctl(int fd, unsigned long request, void *arg);
+int __wrap_ioctl(int fd, unsigned long request, void *arg);
+int __wrap_ioctl(int fd, unsigned long request, void *arg)
+{
+    return fails(INJECT_DEVICE) ? -1 : __real_ioctl(fd, request, arg);
+}
+
+WRAP(int, setsockopt, int fd, int level, int name, const void *value, socklen_t len)
+{
+    return fails(INJECT_DEVICE) ? -1 : __real_setsockopt(fd, level, name, value, len);
+}
+
+WRAP(int, bind, int fd, const struct sockaddr *addr, socklen_t len)
+{
+    return fails(INJECT_DEVICE) ? -1 : __real_bind(fd, addr, len);
+}
+
+WRAP(ssize_t, write, int fd, const void *buf, size_t len)
+{
+    return fails(INJECT_DEVICE) ? -1 : __real_write(fd, buf, len);
+}
+
+WRAP(ssize_t, writev, int fd, const struct iovec *iov, int n)
+{
+    return fails(INJECT_DEVICE) ? -1 : __real_writev(fd, iov, n);
+}
+
+WRAP(int, sendmmsg, int fd, struct mmsghdr *messages, unsigned n, int flags)
+{
+    return fails(INJECT_DEVICE) ? -1 : __real_sendmmsg(fd, messages, n, flags);
 }
 
 struct io_uring;

@@ -20,6 +20,7 @@ enum inject_kind {
     INJECT_WATCH,      /* epoll_ctl */
     INJECT_IO,         /* send, sendmsg, recv, recvfrom */
     INJECT_RING,       /* io_uring_queue_init_params */
+    INJECT_DEVICE,     /* ioctl, setsockopt, bind, write, writev, sendmmsg */
 };
 
 /* The nth request (from 1) of the kind fails with error; with `lasting`, all later ones too. */

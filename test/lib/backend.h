@@ -25,6 +25,9 @@ enum backend_can {
     CAN_KERNEL = 1u << 8,    /* the host's own sockets can be the peer */
     CAN_REFERENCE = 1u << 9, /* hands elements over by reference, segments as they were */
     CAN_INHERENT = 1u << 10, /* the one backend that also runs what no backend changes */
+    CAN_POOL = 1u << 11,     /* a pair receives into a pool of DEMI_RX_POOL_BYTES */
+    CAN_FDS = 1u << 12,      /* its sockets are descriptors */
+    CAN_SHARE = 1u << 13,    /* several processes at a time */
 };
 
 struct backend {
@@ -82,12 +85,16 @@ int connect_to(const struct sockaddr_storage *addr, socklen_t len);
 demi_qtoken_t connect_start(int *qd_out, const struct sockaddr_storage *addr, socklen_t len);
 int accept_one(int listener);
 
-/* The loopback address of a family, with a port. */
+/* The address of a family that the backend's sockets have, with a port: loopback, or that of its
+ * device. */
 socklen_t loopback(int domain, uint16_t port, struct sockaddr_storage *addr_out);
 uint16_t port_of(const struct sockaddr_storage *addr);
 
 /* A datagram socket of the backend bound to loopback. */
 int datagram_make(struct sockaddr_storage *addr, socklen_t *len);
+
+/* The address that plain sockets of the host have for the backend. */
+socklen_t host_address(int domain, uint16_t port, struct sockaddr_storage *addr_out);
 
 /* Plain sockets of the host, as a peer whose behaviour the test decides; blocking, with a time-out
  * of PATIENCE_S on send and receive. */

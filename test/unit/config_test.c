@@ -48,6 +48,16 @@ static const char *const variables[] = {
     "DEMI_DEBUG",
     "DEMI_SORT_MAX",
     "DEMI_ELEMENT_MAX",
+    "DEMI_NET_ADDRESSES",
+    "DEMI_NET_GATEWAY",
+    "DEMI_NET_ROUTES",
+    "DEMI_NET_MTU",
+    "DEMI_NET_VLAN",
+    "DEMI_NET_PROBE",
+    "DEMI_NET_CONNECTIONS",
+    "DEMI_NET_SEND_BYTES",
+    "DEMI_NET_RECEIVE_BYTES",
+    "DEMI_PUSH_HOLD_US",
 };
 
 static int setup(void **state)
@@ -272,12 +282,88 @@ static void test_config_value_huge_is_cut(void **state)
 static void test_config_net_absent_says_not_in_build(void **state)
 {
     struct fixture *f = *state;
-    static const char *const absent[] = {"loop", "tap", "packet", "xdp", "dpdk", "rdma"};
+    static const char *const absent[] = {"xdp", "dpdk", "rdma"};
     for (size_t i = 0; i < sizeof absent / sizeof absent[0]; i++) {
         setenv("DEMI_NET", absent[i], 1);
         assert_fails(f, "environment DEMI_NET", absent[i], "not in this build", "kernel, memory",
-                     NULL);
+                     "tap:INTERFACE", NULL);
     }
+}
+
+static void test_config_net_device_is_kept_as_text(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const good[] = {
+        "loop",
+        "loop,mtu=9000",
+        "tap:demi0",
+        "packet:eth0",
+        "pcap(/tmp/a.pcapng,limit=64M):tap:demi0",
+        "fault(loss=1%):pcap(a\\):b):packet:veth1",
+    };
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        setenv("DEMI_NET", good[i], 1);
+        assert_loads(f);
+        assert_string_equal(f->config.net, good[i]);
+    }
+}
+
+static void test_config_net_device_wrong_says_why(void **state)
+{
+    struct fixture *f = *state;
+    setenv("DEMI_NET", "tap:", 1);
+    assert_fails(f, "environment DEMI_NET", "name of an interface is missing", "tap:INTERFACE",
+                 NULL);
+    setenv("DEMI_NET", "tap:demi0,colour=red", 1);
+    assert_fails(f, "environment DEMI_NET", "colour", NULL);
+    setenv("DEMI_NET", "pcap(/tmp/a):kernel", 1);
+    assert_fails(f, "environment DEMI_NET", "accepted: kernel", NULL);
+    setenv("DEMI_NET", "kernel:eth0", 1);
+    assert_fails(f, "environment DEMI_NET", "accepted: kernel", NULL);
+}
+
+static void test_config_net_texts_wrong_say_which_item(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *name, *text, *why;
+    } wrong[] = {
+        {"DEMI_NET_ADDRESSES", "192.0.2.2", "'192.0.2.2' is not ADDRESS/PREFIX-LENGTH"},
+        {"DEMI_NET_ADDRESSES", "192.0.2.2/24, 192.0.2/24", "'192.0.2/24' is not"},
+        {"DEMI_NET_ADDRESSES", "192.0.2.2/33", "'192.0.2.2/33' is not"},
+        {"DEMI_NET_ADDRESSES", "2001:db8::1/129", "'2001:db8::1/129' is not"},
+        {"DEMI_NET_ADDRESSES", "192.0.2.2/", "'192.0.2.2/' is not"},
+        {"DEMI_NET_ADDRESSES", "192.0.2.2/24x", "'192.0.2.2/24x' is not"},
+        {"DEMI_NET_ADDRESSES",
+         "1.1.1.1/8 1.1.1.2/8 1.1.1.3/8 1.1.1.4/8 1.1.1.5/8 1.1.1.6/8 "
+         "1.1.1.7/8 1.1.1.8/8 1.1.1.9/8",
+         "'1.1.1.9/8' is one too many"},
+        {"DEMI_NET_GATEWAY", "router", "'router' is not an address"},
+        {"DEMI_NET_GATEWAY", "192.0.2.1,192.0.2.3", "'192.0.2.3' is a second gateway"},
+        {"DEMI_NET_ROUTES", "198.51.100.0/24", "'198.51.100.0/24' is not NETWORK/LENGTH>GATEWAY"},
+        {"DEMI_NET_ROUTES", "198.51.100.0/24>fe80::1", "another version of IP"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        setenv(wrong[i].name, wrong[i].text, 1);
+        assert_fails(f, wrong[i].name, wrong[i].why, "accepted: ", NULL);
+        unsetenv(wrong[i].name);
+    }
+}
+
+static void test_config_net_texts_right_are_kept(void **state)
+{
+    struct fixture *f = *state;
+    write_file(f, "net_addresses: 192.0.2.2/24, 2001:db8::2/64\nnet_gateway: 192.0.2.1 fe80::1\n"
+                  "net_routes: 198.51.100.0/24>192.0.2.9\nnet_mtu: 1400\nnet_vlan: 7\n"
+                  "net_probe: off\npush_hold_us: 0\n");
+    assert_loads(f);
+    assert_string_equal(f->config.net_addresses, "192.0.2.2/24, 2001:db8::2/64");
+    assert_string_equal(f->config.net_gateway, "192.0.2.1 fe80::1");
+    assert_string_equal(f->config.net_routes, "198.51.100.0/24>192.0.2.9");
+    assert_int_equal(f->config.net_mtu, 1400);
+    assert_int_equal(f->config.net_vlan, 7);
+    assert_false(f->config.net_probe);
+    assert_int_equal(f->config.push_hold_us, 0);
 }
 
 static void test_config_libos_known_sets_net(void **state)
@@ -289,6 +375,9 @@ static void test_config_libos_known_sets_net(void **state)
     setenv("LIBOS", "Catnap", 1);
     assert_loads(f);
     assert_string_equal(f->config.net, "kernel");
+    setenv("LIBOS", "catloop", 1);
+    assert_loads(f);
+    assert_string_equal(f->config.net, "loop");
 }
 
 static void test_config_libos_and_net_net_wins(void **state)
@@ -313,8 +402,8 @@ static void test_config_libos_absent_says_what_to_use(void **state)
 {
     struct fixture *f = *state;
     static const char *const absent[][2] = {
-        {"catnip", "dpdk"},  {"catpowder", "packet"}, {"catloop", "loop"},
-        {"catmint", "rdma"}, {"cattree", "log"},      {"catnipxcattree", "log"},
+        {"catnip", "dpdk"}, {"catpowder", "packet"},   {"catmint", "rdma"},
+        {"cattree", "log"}, {"catnipxcattree", "log"},
     };
     for (size_t i = 0; i < sizeof absent / sizeof absent[0]; i++) {
         setenv("LIBOS", absent[i][0], 1);
@@ -328,8 +417,8 @@ static void test_config_key_unknown_names_nearest_and_all(void **state)
 {
     struct fixture *f = *state;
     write_file(f, "net: kernel\nspinus: 3\n");
-    assert_fails(f, f->path, ":2:", "unknown key 'spinus'", "did you mean 'spin_us'", "net, engine",
-                 "max_queues, log", NULL);
+    assert_fails(f, f->path, ":2:", "unknown key 'spinus'", "did you mean 'spin_us'",
+                 "net, net_addresses", "max_queues, log", NULL);
     write_file(f, "colour: red\n");
     assert_fails(f, ":1:", "unknown key 'colour'", "accepted keys", NULL);
     assert_null(strstr(f->err, "did you mean"));
@@ -583,6 +672,10 @@ int main(void)
         TEST(test_config_value_odd_bytes_are_escaped),
         TEST(test_config_value_huge_is_cut),
         TEST(test_config_net_absent_says_not_in_build),
+        TEST(test_config_net_device_is_kept_as_text),
+        TEST(test_config_net_device_wrong_says_why),
+        TEST(test_config_net_texts_wrong_say_which_item),
+        TEST(test_config_net_texts_right_are_kept),
         TEST(test_config_libos_known_sets_net),
         TEST(test_config_libos_and_net_net_wins),
         TEST(test_config_libos_and_file_libos_wins),

@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * State of the library OS stack and of its sockets, shared by the files of this folder.
+ *
+ * Everything here is guarded by the instance's lead, except what is said to be for any thread.
+ *
+ * Work on the stack stands between dk_stack_begin and dk_stack_end: begin reads the time, the
+ * outermost end lets the stack do what became due, sends what was put off, and wakes a thread that
+ * sleeps in the device when something is due earlier than it knows. What is completed, or told by
+ * the stack, may happen inside end: it is the last thing that a call does.
+ */
+#ifndef DK_LIBOS_STACK_SOCK_H
+#define DK_LIBOS_STACK_SOCK_H
+
+#include "core/taker.h"
+#include "libos/stack/stack.h"
+#include "net/dev.h"
+#include "net/net.h"
+#include "net/tcp/tcp.h"
+#include "net/udp.h"
+#include "os/statfile.h"
+
+#include <demi/libos.h>
+
+/* Counters of a stack: X(field, "name"). */
+#define DK_STACK_STATS(X)                                                                          \
+    X(sockets, "stack.sockets") /* gauge: and connections that a close left behind */              \
+    X(pushed_bytes, "stack.pushed_bytes")                                                          \
+    X(popped_bytes, "stack.popped_bytes")                                                          \
+    X(blocked_pushes, "stack.blocked_pushes") /* found no room, and waited */                      \
+    X(accepts, "stack.accepts")                                                                    \
+    X(tx_bursts, "stack.tx_bursts")   /* calls that gave frames to the device */                   \
+    X(tx_blocked, "stack.tx_blocked") /* the device took less than it was given */                 \
+    X(kicks, "stack.kicks")           /* a sleeping thread was woken for a timer */
+
+struct dk_stack_stats {
+#define DK_STACK_STATS_FIELD(field, name) uint64_t field;
+    DK_STACK_STATS(DK_STACK_STATS_FIELD)
+#undef DK_STACK_STATS_FIELD
+};
+
+#define DK_STACK_STATS_COUNT (sizeof(struct dk_stack_stats) / sizeof(uint64_t))
+
+#define DK_STACK_NET_STATS_MAX 256
+
+#define DK_STACK_TX_FRAMES 32
+
+/* Frames that were put off, oldest first; each has copies of its head and holds on its pieces. */
+struct dk_stack_tx {
+    uint32_t first, num;
+    bool refused; /* emit had no room: the stack is to be told when there is */
+    struct dk_tx_frame frames[DK_STACK_TX_FRAMES];
+    uint8_t heads[DK_STACK_TX_FRAMES][DK_TX_HEAD_MAX];
+};
+
+/* What a thread that sleeps in the device waits for: written by arm, read without the lead. */
+struct dk_stack_sleep {
+    int epfd;    /* for demi_eventfd: all of these */
+    int kickfd;  /* ends a block, and is read by who blocked */
+    int timerfd; /* when the stack is due next */
+    int devfd;   /* of the device, -1: it has frames right now */
+    int watched; /* devfd that epfd has, or -1 */
+    uint32_t kicked;
+    uint32_t armed;
+    int64_t due;
+    int64_t timer_due; /* timerfd's; INT64_MIN: it is not in use */
+};
+
+struct dk_stack {
+    struct dk_poller poller;
+    struct dk_instance *inst;
+    struct dk_stack_options options;
+    struct dk_net *net;
+    struct dk_tcp *tcp;
+    struct dk_netdev *dev;
+    char driver[16]; /* of the device, behind all decorators */
+    int64_t now;
+    uint32_t depth; /* of dk_stack_begin */
+    uint32_t polls;
+    uint32_t slept;         /* somebody blocked since the last poll. Any thread */
+    uint32_t ending;        /* connections are to be closed. Any thread */
+    bool ended;             /* all are */
+    uint32_t undrained;     /* sockets that have something to send, or are being closed. Any thread
+                               reads it */
+    struct dk_list socks;   /* all */
+    struct dk_list ports;   /* of TCP, bound */
+    struct dk_list blocked; /* streams with pushes that wait for room */
+    struct dk_stack_sleep sleep;
+    struct dk_statfile_block *block; /* in the statistics file, or NULL */
+    uint64_t *shown;                 /* counters of src/net: in block, else own_shown. Any thread */
+    uint32_t num_shown;
+    const char *net_names[DK_STACK_NET_STATS_MAX];
+    struct dk_stack_stats *stats;
+    struct dk_stack_stats own_stats;
+    uint64_t own_shown[DK_STACK_NET_STATS_MAX];
+    struct dk_stack_tx tx;
+};
+
+/* Options that hold a number; the table is in opt.c. */
+enum dk_stack_option {
+    DK_STACK_REUSEADDR,
+    DK_STACK_REUSEPORT,
+    DK_STACK_KEEPALIVE,
+    DK_STACK_RCVBUF,
+    DK_STACK_SNDBUF,
+    DK_STACK_BROADCAST,
+    DK_STACK_NODELAY,
+    DK_STACK_KEEPIDLE,
+    DK_STACK_KEEPINTVL,
+    DK_STACK_KEEPCNT,
+    DK_STACK_USER_TIMEOUT,
+    DK_STACK_V6ONLY,
+    DK_STACK_OPTIONS,
+};
+
+enum dk_stack_state {
+    DK_STACK_NEW,
+    DK_STACK_CONNECTING,
+    DK_STACK_CONNECTED,
+    DK_STACK_LISTENING,
+};
+
+struct dk_stack_sock;
+
+/* What UDP and TCP do differently below the common code. */
+struct dk_stack_kind {
+    int type, protocol;
+    const struct dk_queue_ops *ops;
+    /* Takes what there is, as dk_queue_ops.take does. */
+    int (*receive)(struct dk_stack_sock *s, demi_sgarray_t *sga);
+    /* Whether data can be asked for at all: 0 or a negative errno. */
+    int (*check_pop)(const struct dk_stack_sock *s);
+    /* An option changed: 0 or a negative errno. */
+    int (*apply)(struct dk_stack_sock *s, enum dk_stack_option option);
+};
+
+/* The first member of every socket. */
+struct dk_stack_sock {
+    const struct dk_stack_kind *kind;
+    struct dk_queue *q; /* NULL: it was let go, and only the connection is left */
+    struct dk_stack *st;
+    struct dk_list all;
+    struct dk_list pops, pushes; /* oldest first */
+    struct dk_taker *taker;      /* who claimed the pop side, or NULL */
+    int domain;
+    uint8_t state; /* enum dk_stack_state */
+    bool hungry;   /* the taker waits for data */
+    bool eof;      /* the application shut the read side down */
+    bool write_shut;
+    bool closing;    /* the application closed it */
+    bool failed;     /* an operation met an error, or one on this stream would */
+    bool drains;     /* counted in undrained */
+    int error;       /* SO_ERROR: a positive errno */
+    uint32_t is_set; /* options that the application set, by bits */
+    int option[DK_STACK_OPTIONS];
+    struct linger linger;
+    struct demi_traffic traffic;
+};
+
+struct dk_stack_udp {
+    struct dk_stack_sock s;
+    struct dk_udp_sock *udp;
+};
+
+/*
+ * A local port of TCP, bound by one socket, or by several with SO_REUSEPORT. Those that listen take
+ * connections in turn.
+ */
+struct dk_stack_port {
+    struct dk_list link; /* in st->ports */
+    struct dk_stack *st;
+    struct dk_endpoint local;
+    uint32_t users;
+    bool shared; /* by all that set SO_REUSEPORT */
+    struct dk_list listening;
+    struct dk_tcp_listener *listener; /* NULL: none listens */
+};
+
+/*
+ * A stream. `connections` counts those whose callbacks name it: the object lives until the last was
+ * told to be gone, although its queue may be let go, or have another connection, before.
+ */
+struct dk_stack_tcp {
+    struct dk_stack_sock s;
+    struct dk_tcp_conn *conn;   /* CONNECTING, CONNECTED and not gone yet; else NULL */
+    struct dk_stack_port *port; /* that it is bound to, or NULL */
+    struct dk_list listening;   /* in port->listening */
+    struct dk_list blocked;     /* in st->blocked */
+    struct dk_list sent;        /* pushes that were accepted whole, oldest first */
+    struct dk_list accepts;
+    struct dk_op *connecting;
+    uint32_t connections;
+    bool conn_closed;                 /* dk_tcp_close or abort was called */
+    int32_t conn_error;               /* why the connection ended, or 0 */
+    struct dk_endpoint local, remote; /* of the connection */
+};
+
+extern const struct dk_stack_kind dk_stack_udp_kind;
+extern const struct dk_stack_kind dk_stack_tcp_kind;
+
+/* ---- stack.c: the poller --------------------------------------------------------------------- */
+
+void dk_stack_begin(struct dk_stack *st);
+void dk_stack_end_slow(struct dk_stack *st);
+
+static inline void dk_stack_end(struct dk_stack *st)
+{
+    if (--st->depth == 0)
+        dk_stack_end_slow(st);
+}
+
+/* The same with a result of the call. */
+static inline int dk_stack_end_with(struct dk_stack *st, int r)
+{
+    dk_stack_end(st);
+    return r;
+}
+
+/* Whether s is counted among what an exit waits for. */
+void dk_stack_set_drains(struct dk_stack_sock *s, bool drains);
+
+/* ---- config.c: texts of the configuration ---------------------------------------------------- */
+
+/* Writes the addresses and routes of options, which were checked, to config; -EINVAL and *why_out
+ * for what is wrong between them. */
+int dk_stack_config_net(const struct dk_stack_options *options, struct dk_net_config *config,
+                        const char **why_out);
+
+/* ---- conflict.c: addresses that another host has ----------------------------------------------
+ */
+
+/* 0, or -EADDRINUSE and *why_out. They wait: the first before there is a stack, the second after.
+ */
+int dk_stack_probe_ip4(struct dk_stack *st, const struct dk_net_config *config,
+                       const char **why_out);
+int dk_stack_await_ip6(struct dk_stack *st, const struct dk_net_config *config,
+                       const char **why_out);
+
+/* ---- tx.c: frames to the device -------------------------------------------------------------- */
+
+/* dk_net_config.emit; arg is a struct dk_stack. */
+bool dk_stack_emit(void *arg, const struct dk_tx_frame *frame);
+
+/* Gives the device what was put off; tells the stack when there is room again. */
+void dk_stack_flush(struct dk_stack *st);
+
+/* Drops what was put off. */
+void dk_stack_tx_drop(struct dk_stack *st);
+
+/* ---- sleep.c: sleeping in the device --------------------------------------------------------- */
+
+int dk_stack_sleep_open(struct dk_stack *st);
+void dk_stack_sleep_close(struct dk_stack *st);
+void dk_stack_arm(struct dk_poller *p);
+void dk_stack_block(struct dk_poller *p, int64_t timeout_ns);
+void dk_stack_kick(struct dk_poller *p);
+int dk_stack_fd(struct dk_poller *p);
+
+/* Something is due at that time: wakes who sleeps longer. */
+void dk_stack_due(struct dk_stack *st, int64_t due);
+
+/* ---- counters.c ------------------------------------------------------------------------------ */
+
+/* Puts the counters where other processes can read them. */
+void dk_stack_counters_open(struct dk_stack *st);
+
+/* Copies those of the stack there. */
+void dk_stack_counters_show(struct dk_stack *st);
+int dk_stack_stat(struct dk_poller *p, size_t index, const char **name, uint64_t *value,
+                  const char **text);
+
+/* ---- addr.c: addresses ----------------------------------------------------------------------- */
+
+/*
+ * Reads an address for a socket. An IPv6 socket takes IPv4 addresses in their mapped form, unless
+ * IPV6_V6ONLY is set. 0, -EAFNOSUPPORT, -EINVAL (too short).
+ */
+int dk_stack_read_addr(const struct dk_stack_sock *s, const struct sockaddr *addr, socklen_t len,
+                       struct dk_endpoint *out);
+
+/* The same for a destination: an unspecified address is this host. */
+int dk_stack_read_peer(const struct dk_stack_sock *s, const struct sockaddr *addr, socklen_t len,
+                       struct dk_endpoint *out);
+
+/* Writes an endpoint as the socket's family has it; returns the length. */
+socklen_t dk_stack_write_addr(int domain, const struct dk_endpoint *from,
+                              struct sockaddr_storage *out);
+
+/* Copies that to the application, truncated to *len; *len is the whole length afterwards. */
+void dk_stack_give_addr(int domain, const struct dk_endpoint *from, struct sockaddr *addr,
+                        socklen_t *len);
+
+/* 0 for an address of ours, or any; -EADDRNOTAVAIL. */
+int dk_stack_check_local(struct dk_stack *st, const struct dk_endpoint *local);
+
+/* ---- sock.c: what all sockets have ----------------------------------------------------------- */
+
+/* Makes the common part of an object of so many bytes, and its queue. 0 or a negative errno. */
+int dk_stack_sock_create(struct dk_stack_sock **s_out, struct dk_stack *st,
+                         const struct dk_stack_kind *kind, int domain, size_t bytes);
+
+/* Lets the queue go; the object stays. */
+void dk_stack_sock_let_go(struct dk_stack_sock *s);
+
+/* Frees the object; its queue was let go. */
+void dk_stack_sock_free(struct dk_stack_sock *s);
+
+/* Completes all operations of a list with an error. */
+void dk_stack_fail_all(struct dk_list *ops, int error);
+
+/* What an error of the connection, or of datagrams, means for the options. */
+void dk_stack_set_failed(struct dk_stack_sock *s, int error);
+
+/* ---- sock_rx.c: receiving -------------------------------------------------------------------- */
+
+int dk_stack_pop(struct dk_queue *q, struct dk_op *op);
+int dk_stack_claim(struct dk_queue *q, struct dk_taker *t);
+int dk_stack_take(struct dk_queue *q, demi_sgarray_t *sga_out);
+void dk_stack_rest(struct dk_queue *q);
+
+/* There may be data: serves the pops, or wakes the taker. */
+void dk_stack_readable(struct dk_stack_sock *s);
+
+/* Completes every outstanding pop with an error, or (0) with the end of the stream. */
+void dk_stack_end_pops(struct dk_stack_sock *s, int error);
+
+/* Makes an element of buf, whose hold it takes over. */
+void dk_stack_make_element(struct dk_stack_sock *s, struct dk_buf *buf, demi_sgarray_t *sga);
+
+/* ---- opt.c: options -------------------------------------------------------------------------- */
+
+void dk_stack_init_options(struct dk_stack_sock *s);
+int dk_stack_setsockopt(struct dk_queue *q, int level, int name, const void *val, socklen_t len);
+int dk_stack_getsockopt(struct dk_queue *q, int level, int name, void *val, socklen_t *len);
+
+/* What a connection of t begins with. */
+void dk_stack_tcp_options(const struct dk_stack_tcp *t, int64_t out[DK_TCP_OPTIONS]);
+
+/* Tell TCP of an option: for the connection, or for those that the listener will make. 0 or
+ * -EINVAL. */
+int dk_stack_tcp_apply(struct dk_stack_sock *s, enum dk_stack_option option);
+int dk_stack_tcp_apply_to_listener(struct dk_stack_tcp *t, enum dk_stack_option option);
+
+/* ---- udp.c ----------------------------------------------------------------------------------- */
+
+int dk_stack_udp_create(struct dk_stack *st, int domain, struct dk_stack_sock **s_out);
+
+/* ---- port.c: ports of TCP, and listening ------------------------------------------------------
+ */
+
+int dk_stack_port_bind(struct dk_stack_tcp *t, const struct dk_endpoint *local);
+int dk_stack_port_listen(struct dk_stack_tcp *t, uint32_t backlog);
+
+/* t is closed: gives up its share of the port. */
+void dk_stack_port_leave(struct dk_stack_tcp *t);
+
+/* ---- tcp.c, tcp_tx.c --------------------------------------------------------------------------
+ */
+
+extern const struct dk_tcp_ops dk_stack_tcp_conn_ops;
+
+int dk_stack_tcp_create(struct dk_stack *st, int domain, struct dk_stack_tcp **t_out);
+
+/* Gives the first accepts what there is; returns whether t could take more. */
+bool dk_stack_tcp_accepts(struct dk_stack_tcp *t);
+
+/* Closes the connection when everything pushed was accepted, and lets the queue go when nothing is
+ * left; t may be freed. */
+void dk_stack_tcp_finish(struct dk_stack_tcp *t);
+
+/* Resets what has something to send, or is being closed. Returns true. */
+bool dk_stack_tcp_abort(struct dk_stack_tcp *t);
+
+/* The process ends: closes the connection of one that the application did not close, unless there
+ * are pushes on their way: false. */
+bool dk_stack_tcp_wind_up(struct dk_stack_tcp *t);
+
+int dk_stack_tcp_push(struct dk_queue *q, struct dk_op *op, const demi_sgarray_t *sga);
+int dk_stack_tcp_shutdown(struct dk_queue *q, int how);
+int dk_stack_tcp_cancel_push(struct dk_stack_tcp *t, struct dk_op *op);
+
+/* Hands on what waits as far as there is room; t may be freed. */
+void dk_stack_tcp_resume(struct dk_stack_tcp *t);
+
+/* An element of t is complete. */
+void dk_stack_tcp_sent(struct dk_tcp_conn *conn, void *owner, void *cookie, int err);
+
+/* Completes every push with an error. */
+void dk_stack_tcp_fail_pushes(struct dk_stack_tcp *t, int error);
+
+#endif /* DK_LIBOS_STACK_SOCK_H */

@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The poller of the library OS stack: frames in, timers, frames out (sock.h has the rules).
+ */
+#include "drv/spec.h"
+#include "libos/stack/sock.h"
+#include "os/entropy.h"
+#include "os/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define BURST      32u /* frames that are taken from the device at a time */
+#define ROUNDS     4   /* of that in one poll */
+/* Polls between two looks of other processes at the counters, for who never sleeps. */
+#define SHOW_EVERY 4096u
+
+static void read_clock(struct dk_stack *st)
+{
+    int64_t now = dk_instance_now(st->inst);
+    if (now > st->now)
+        st->now = now;
+}
+
+void dk_stack_begin(struct dk_stack *st)
+{
+    if (st->depth++ == 0)
+        read_clock(st);
+}
+
+/* Streams that wait for room may have it: acknowledgements came. */
+static void resume_blocked(struct dk_stack *st)
+{
+    struct dk_list *l, *tmp;
+    dk_list_for_each_safe (l, tmp, &st->blocked)
+        dk_stack_tcp_resume(dk_container_of(l, struct dk_stack_tcp, blocked));
+}
+
+/* Lets the stack do what is due. depth is not 0 meanwhile: callbacks work on the stack too. */
+static void advance(struct dk_stack *st)
+{
+    dk_net_advance(st->net, st->now);
+    resume_blocked(st);
+}
+
+void dk_stack_end_slow(struct dk_stack *st)
+{
+    int64_t due = dk_net_next_due(st->net);
+    if (due <= st->now) {
+        st->depth = 1;
+        advance(st);
+        st->depth = 0;
+        due = dk_net_next_due(st->net);
+    }
+    if (st->tx.num > 0 || st->tx.refused)
+        dk_stack_flush(st);
+    dk_stack_due(st, due);
+}
+
+void dk_stack_set_drains(struct dk_stack_sock *s, bool drains)
+{
+    struct dk_stack *st = s->st;
+    if (drains == s->drains)
+        return;
+    s->drains = drains;
+    __atomic_store_n(&st->undrained, st->undrained + (drains ? 1 : (uint32_t)-1), __ATOMIC_RELAXED);
+}
+
+/* Takes frames from the device; returns how many. */
+static uint32_t receive(struct dk_stack *st)
+{
+    struct dk_rx_frame frames[BURST];
+    uint32_t n = st->dev->ops->rx_burst(st->dev, frames, BURST, st->now);
+    for (uint32_t i = 0; i < n; i++) {
+        dk_net_input(st->net, &frames[i], st->now);
+        dk_buf_put(frames[i].buf);
+    }
+    return n;
+}
+
+/* Calls fn, which may free that one, for every stream; returns whether all said true. */
+static bool for_each_stream(struct dk_stack *st, bool (*fn)(struct dk_stack_tcp *t))
+{
+    struct dk_list *l, *tmp;
+    bool all = true;
+    dk_list_for_each_safe (l, tmp, &st->socks) {
+        struct dk_stack_sock *s = dk_container_of(l, struct dk_stack_sock, all);
+        if (s->kind == &dk_stack_tcp_kind)
+            all &= fn(dk_container_of(s, struct dk_stack_tcp, s));
+    }
+    return all;
+}
+
+/* The process ends: closes streams as they become quiet. What is posted, or a connection that gave
+ * way, may still push to them. */
+static void wind_up(struct dk_stack *st)
+{
+    if (st->inst->num_yielded || __atomic_load_n(&st->inst->num_posted, __ATOMIC_ACQUIRE))
+        return;
+    if (for_each_stream(st, dk_stack_tcp_wind_up))
+        __atomic_store_n(&st->ended, true, __ATOMIC_RELEASE);
+}
+
+/* What is received may cause what is sent, and over a link to ourselves the other way round. */
+static void work(struct dk_stack *st)
+{
+    for (int i = 0; i < ROUNDS; i++) {
+        uint32_t n = receive(st);
+        if (n > 0 || dk_net_next_due(st->net) <= st->now)
+            advance(st);
+        if (st->tx.num > 0 || st->tx.refused)
+            dk_stack_flush(st);
+        if (n < BURST && dk_net_next_due(st->net) > st->now)
+            break;
+    }
+}
+
+static void stack_poll(struct dk_poller *p, int64_t now, bool spinning)
+{
+    struct dk_stack *st = (struct dk_stack *)p;
+    (void)spinning;
+    st->depth++;
+    if (now > st->now)
+        st->now = now;
+    /* The caller read the time before it slept. */
+    if (__atomic_load_n(&st->slept, __ATOMIC_RELAXED)) {
+        __atomic_store_n(&st->slept, 0, __ATOMIC_RELAXED);
+        read_clock(st);
+    }
+    if (dk_unlikely(__atomic_load_n(&st->ending, __ATOMIC_ACQUIRE) && !st->ended))
+        wind_up(st);
+    work(st);
+    st->depth--;
+    if (dk_unlikely(++st->polls % SHOW_EVERY == 0))
+        dk_stack_counters_show(st);
+}
+
+/* Frames that were not taken keep the device's descriptor readable, and what is due sets the timer:
+ * nothing that a poll left is reported by nobody. */
+static bool stack_backlog(struct dk_poller *p)
+{
+    (void)p;
+    return false;
+}
+
+static uint32_t stack_undrained(struct dk_poller *p)
+{
+    struct dk_stack *st = (struct dk_stack *)p;
+    uint32_t n = __atomic_load_n(&st->undrained, __ATOMIC_RELAXED);
+    bool pending = __atomic_load_n(&st->ending, __ATOMIC_RELAXED) &&
+                   !__atomic_load_n(&st->ended, __ATOMIC_ACQUIRE);
+    return n + pending;
+}
+
+static void stack_end(struct dk_poller *p)
+{
+    struct dk_stack *st = (struct dk_stack *)p;
+    __atomic_store_n(&st->ending, 1, __ATOMIC_RELEASE);
+    dk_stack_kick(p);
+}
+
+static void stack_reset_undrained(struct dk_poller *p)
+{
+    struct dk_stack *st = (struct dk_stack *)p;
+    dk_stack_begin(st);
+    for_each_stream(st, dk_stack_tcp_abort);
+    dk_stack_end(st);
+    dk_stack_flush(st);
+}
+
+static void close_sock(struct dk_stack_sock *s)
+{
+    dk_queue_set_closed(s->q);
+    if (s->kind == &dk_stack_tcp_kind)
+        dk_stack_tcp_fail_pushes(dk_container_of(s, struct dk_stack_tcp, s), -ECANCELED);
+    else
+        dk_stack_fail_all(&s->pushes, -ECANCELED);
+    s->kind->ops->close(s->q);
+}
+
+/* Closes what is open, resets what is left of it, and frees what nobody was told the end of. */
+static void close_socks(struct dk_stack *st)
+{
+    struct dk_list *l, *tmp;
+    dk_stack_begin(st);
+    dk_list_for_each_safe (l, tmp, &st->socks) {
+        struct dk_stack_sock *s = dk_container_of(l, struct dk_stack_sock, all);
+        if (s->q)
+            close_sock(s);
+    }
+    for_each_stream(st, dk_stack_tcp_abort);
+    dk_stack_end(st);
+    while (!dk_list_empty(&st->socks)) {
+        struct dk_stack_sock *s = dk_container_of(st->socks.next, struct dk_stack_sock, all);
+        if (s->q)
+            dk_stack_sock_let_go(s);
+        dk_stack_sock_free(s);
+    }
+}
+
+static void close_stack(struct dk_stack *st)
+{
+    dk_stack_tx_drop(st);
+    if (st->net)
+        dk_net_destroy(st->net);
+    if (st->dev) {
+        dk_netdev_move_stats(st->dev, &st->dev->own_stats);
+        st->dev->ops->close(st->dev);
+    }
+    dk_stack_sleep_close(st);
+    free(st);
+}
+
+static void stack_destroy(struct dk_poller *p)
+{
+    struct dk_stack *st = (struct dk_stack *)p;
+    close_socks(st);
+    dk_stack_flush(st);
+    close_stack(st);
+}
+
+/* Memory and what it describes stay as they are: another thread may have been inside. */
+static void stack_abandon(struct dk_poller *p)
+{
+    struct dk_stack *st = (struct dk_stack *)p;
+    if (st->dev->ops->abandon)
+        st->dev->ops->abandon(st->dev);
+    dk_stack_sleep_close(st);
+}
+
+static const struct dk_poller_ops stack_poller_ops = {
+    .poll = stack_poll,
+    .arm = dk_stack_arm,
+    .block = dk_stack_block,
+    .kick = dk_stack_kick,
+    .fd = dk_stack_fd,
+    .backlog = stack_backlog,
+    .end = stack_end,
+    .undrained = stack_undrained,
+    .reset_undrained = stack_reset_undrained,
+    .destroy = stack_destroy,
+    .abandon = stack_abandon,
+    .stat = dk_stack_stat,
+};
+
+/* The time of day minus the instance's, for captures. */
+static int64_t wall_offset(const struct dk_stack *st)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec - st->now;
+}
+
+static int open_device(struct dk_stack *st, const char **why_out)
+{
+    const struct dk_stack_options *o = &st->options;
+    const struct dk_spec_context context = {
+        .rx_pool_bytes = o->rx_pool_bytes, .mtu = o->mtu, .wall_offset_ns = wall_offset(st)};
+    return dk_spec_open(&st->dev, o->device, &context, why_out);
+}
+
+static void fill_secret(uint8_t secret[16])
+{
+    const uint64_t words[2] = {dk_entropy_u64(), dk_entropy_u64()};
+    memcpy(secret, words, sizeof(words));
+}
+
+static void configure_tcp(const struct dk_stack_options *o, struct dk_tcp_config *tcp)
+{
+    dk_tcp_config_init(tcp);
+    fill_secret(tcp->secret);
+    tcp->push_hold_ns = (int64_t)o->push_hold_us * 1000;
+    tcp->conns_max = o->max_connections;
+}
+
+static int open_net(struct dk_stack *st, const char **why_out)
+{
+    const struct dk_stack_options *o = &st->options;
+    struct dk_tcp_config tcp;
+    struct dk_net_config config = {
+        .mac = st->dev->caps.mac,
+        .mtu = st->dev->caps.mtu,
+        .vlan = (uint16_t)o->vlan,
+        .device_caps = st->dev->caps.flags,
+        .seed = dk_entropy_u64(),
+        .skip_dad = !o->probe_addresses,
+        .emit = dk_stack_emit,
+        .emit_arg = st,
+        .tcp = &tcp,
+    };
+    int r = dk_stack_config_net(o, &config, why_out);
+    if (r == 0)
+        r = dk_stack_probe_ip4(st, &config, why_out);
+    if (r < 0)
+        return r;
+    fill_secret(config.secret);
+    configure_tcp(o, &tcp);
+    r = dk_net_create(&st->net, &config, st->now, why_out);
+    if (r < 0)
+        return r;
+    st->tcp = dk_net_tcp(st->net);
+    return dk_stack_await_ip6(st, &config, why_out);
+}
+
+static int check_options(const struct dk_stack_options *o, const char **why_out)
+{
+    char driver[16];
+    dk_stack_driver(o->device, driver, sizeof(driver));
+    if (o->workers <= 1 || strcmp(driver, "loop") == 0) /* each has a link of its own */
+        return 0;
+    *why_out = "a device serves one instance: set workers to 1";
+    return -EINVAL;
+}
+
+static struct dk_stack *make_stack(struct dk_instance *inst, const struct dk_stack_options *options)
+{
+    struct dk_stack *st = calloc(1, sizeof(*st)); /* owned by inst, freed by stack_destroy */
+    if (!st)
+        return NULL;
+    st->poller.ops = &stack_poller_ops;
+    st->inst = inst;
+    st->options = *options;
+    dk_stack_driver(options->device, st->driver, sizeof(st->driver));
+    st->stats = &st->own_stats;
+    st->sleep.epfd = st->sleep.kickfd = st->sleep.timerfd = -1;
+    dk_list_init(&st->socks);
+    dk_list_init(&st->ports);
+    dk_list_init(&st->blocked);
+    read_clock(st);
+    return st;
+}
+
+int dk_stack_open(struct dk_instance *inst, const struct dk_stack_options *options,
+                  const char **why_out)
+{
+    *why_out = "no memory";
+    int r = check_options(options, why_out);
+    if (r < 0)
+        return r;
+    struct dk_stack *st = make_stack(inst, options);
+    if (!st)
+        return -ENOMEM;
+    r = dk_stack_sleep_open(st);
+    if (r < 0) {
+        *why_out = "no file descriptor: raise the limit (ulimit -n)";
+        goto fail;
+    }
+    r = open_device(st, why_out);
+    if (r == 0)
+        r = open_net(st, why_out);
+    if (r < 0)
+        goto fail;
+    dk_stack_counters_open(st);
+    inst->poller = &st->poller;
+    return 0;
+fail:
+    close_stack(st);
+    return r;
+}

@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Datagrams.
+ *
+ * A push completes when the stack has sent it or copied it: no byte of the application's is read
+ * afterwards. One that finds no room waits, held by reference.
+ */
+#include "libos/stack/sock.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+
+static struct dk_stack_udp *udp_of(struct dk_stack_sock *s)
+{
+    return dk_container_of(s, struct dk_stack_udp, s);
+}
+
+static int check_pop(const struct dk_stack_sock *s)
+{
+    (void)s;
+    return 0;
+}
+
+/* The error that an ICMP message caused, told once. */
+static int take_error(struct dk_stack_udp *u)
+{
+    int error = dk_udp_take_error(u->udp);
+    if (error < 0)
+        dk_stack_set_failed(&u->s, error);
+    return error;
+}
+
+static int receive(struct dk_stack_sock *s, demi_sgarray_t *sga)
+{
+    struct dk_stack_udp *u = udp_of(s);
+    struct dk_udp_datagram d;
+    struct sockaddr_storage from;
+    int r = take_error(u);
+    if (r < 0) {
+        s->error = 0;
+        return r;
+    }
+    if (dk_udp_recv(u->udp, &d) < 0)
+        return DK_TAKE_NONE;
+    socklen_t len = dk_stack_write_addr(s->domain, &d.from, &from);
+    dk_buf_set_peer(d.buf, (struct sockaddr *)&from, len);
+    dk_stack_make_element(s, d.buf, sga);
+    if (s->domain == AF_INET)
+        memcpy(&sga->sga_addr, &from, sizeof(sga->sga_addr));
+    return DK_TAKE_ELEMENT;
+}
+
+static int bind_to(struct dk_stack_udp *u, const struct dk_endpoint *local)
+{
+    const int *o = u->s.option;
+    int reuse = o[DK_STACK_REUSEADDR] || o[DK_STACK_REUSEPORT];
+    /* Who leaves the choice to us does not mean to share somebody else's port. */
+    dk_udp_set(u->udp, DK_UDP_REUSEADDR, local->port != 0 && reuse);
+    int r = dk_udp_bind(u->udp, local);
+    dk_udp_set(u->udp, DK_UDP_REUSEADDR, reuse);
+    return r;
+}
+
+/* Any address that the socket's family has, both versions where it has both. */
+static struct dk_ip any_ip(const struct dk_stack_udp *u)
+{
+    bool both = u->s.domain == AF_INET6 && !u->s.option[DK_STACK_V6ONLY];
+    return (struct dk_ip){.version = both ? 0 : u->s.domain == AF_INET ? 4 : 6};
+}
+
+/* Binds a socket that only sends, before the stack does: it would take datagrams of both versions
+ * of IP. */
+static int bind_to_send(struct dk_stack_udp *u)
+{
+    const struct dk_endpoint any = {.ip = any_ip(u)};
+    return dk_likely(dk_udp_local(u->udp)->port != 0) ? 0 : bind_to(u, &any);
+}
+
+/* Sends one datagram: 0, -EAGAIN, or what fails it. */
+static int send_one(struct dk_stack_udp *u, struct dk_op *op, const demi_sgarray_t *sga)
+{
+    struct dk_tx_piece pieces[DEMI_SGARRAY_MAXSIZE];
+    struct dk_endpoint to;
+    uint32_t n = 0;
+    uint64_t bytes = dk_sga_bytes(sga);
+    int r = op->addr_len ? dk_stack_read_peer(&u->s, &op->addr.sa, op->addr_len, &to) : 0;
+    if (r < 0)
+        return r;
+    if (bytes > UINT16_MAX)
+        return -EMSGSIZE;
+    r = bind_to_send(u);
+    if (r < 0)
+        return r;
+    /* Without a buffer: what cannot be sent at once is copied, and this push is over. */
+    for (uint32_t i = 0; i < sga->sga_numsegs; i++)
+        if (sga->sga_segs[i].sgaseg_len > 0)
+            pieces[n++] = (struct dk_tx_piece){.data = sga->sga_segs[i].sgaseg_buf,
+                                               .len = sga->sga_segs[i].sgaseg_len};
+    r = dk_udp_send(u->udp, op->addr_len ? &to : NULL, pieces, n, u->s.st->now);
+    if (r < 0)
+        return r;
+    dk_count(&u->s.st->stats->pushed_bytes, bytes);
+    u->s.traffic.pushed++;
+    u->s.traffic.pushed_bytes += bytes;
+    return 0;
+}
+
+static void complete_push(struct dk_stack_udp *u, struct dk_op *op, int error)
+{
+    if (error < 0)
+        u->s.failed = true;
+    dk_op_complete(op, error);
+}
+
+static int check_push(const struct dk_stack_udp *u, const struct dk_op *op)
+{
+    if (u->s.write_shut)
+        return -EPIPE;
+    if (op->addr_len && op->addr.sa.sa_family != u->s.domain)
+        return -EAFNOSUPPORT;
+    if (!op->addr_len && u->s.state != DK_STACK_CONNECTED)
+        return -EDESTADDRREQ;
+    return 0;
+}
+
+static int wait_for_room(struct dk_stack_udp *u, struct dk_op *op, const demi_sgarray_t *sga)
+{
+    int r = dk_op_hold(op, sga);
+    if (r < 0)
+        return r;
+    dk_count(&u->s.st->stats->blocked_pushes, 1);
+    dk_list_add_tail(&u->s.pushes, &op->link);
+    dk_stack_set_drains(&u->s, true);
+    return 0;
+}
+
+static int udp_push(struct dk_queue *q, struct dk_op *op, const demi_sgarray_t *sga)
+{
+    struct dk_stack_udp *u = udp_of(q->impl);
+    struct dk_stack *st = u->s.st;
+    int r = check_push(u, op);
+    if (r < 0)
+        return r;
+    if (!dk_list_empty(&u->s.pushes))
+        return wait_for_room(u, op, sga);
+    dk_stack_begin(st);
+    r = send_one(u, op, sga);
+    if (r == -EAGAIN) {
+        r = wait_for_room(u, op, sga);
+    } else {
+        complete_push(u, op, r);
+        r = 0;
+    }
+    return dk_stack_end_with(st, r);
+}
+
+static void destroy(struct dk_stack_udp *u)
+{
+    dk_udp_close(u->udp);
+    dk_stack_sock_let_go(&u->s);
+    dk_stack_sock_free(&u->s);
+}
+
+static void flush(struct dk_stack_udp *u)
+{
+    while (!dk_list_empty(&u->s.pushes)) {
+        struct dk_op *op = dk_container_of(u->s.pushes.next, struct dk_op, link);
+        int r = send_one(u, op, dk_op_sga(op));
+        if (r == -EAGAIN)
+            return;
+        dk_list_del(&op->link);
+        complete_push(u, op, r);
+    }
+    dk_stack_set_drains(&u->s, false);
+    if (u->s.closing)
+        destroy(u);
+}
+
+static void on_event(void *arg, struct dk_udp_sock *sock, uint32_t events)
+{
+    struct dk_stack_udp *u = arg;
+    (void)sock;
+    if (events & DK_UDP_ERROR)
+        u->s.failed = true;
+    if (events & (DK_UDP_READABLE | DK_UDP_ERROR) && !u->s.closing)
+        dk_stack_readable(&u->s);
+    if (events & DK_UDP_WRITABLE)
+        flush(u);
+}
+
+static int udp_bind(struct dk_queue *q, const struct sockaddr *addr, socklen_t len)
+{
+    struct dk_stack_udp *u = udp_of(q->impl);
+    struct dk_endpoint local;
+    int r = dk_stack_read_addr(&u->s, addr, len, &local);
+    if (r < 0)
+        return r;
+    if ((local.ip.words[0] | local.ip.words[1]) == 0)
+        local.ip = any_ip(u);
+    dk_stack_begin(u->s.st);
+    return dk_stack_end_with(u->s.st, bind_to(u, &local));
+}
+
+static int udp_connect(struct dk_queue *q, struct dk_op *op)
+{
+    struct dk_stack_udp *u = udp_of(q->impl);
+    struct dk_endpoint remote;
+    int r = dk_stack_read_peer(&u->s, &op->addr.sa, op->addr_len, &remote);
+    if (r < 0)
+        return r;
+    dk_stack_begin(u->s.st);
+    r = dk_udp_connect(u->udp, &remote);
+    if (r == 0)
+        u->s.state = DK_STACK_CONNECTED;
+    dk_op_complete(op, r);
+    return dk_stack_end_with(u->s.st, 0);
+}
+
+static int udp_cancel(struct dk_queue *q, struct dk_op *op, demi_qtoken_t token)
+{
+    struct dk_stack_udp *u = udp_of(q->impl);
+    (void)token; /* under the lead it is still the operation that the caller looked up */
+    if (u->s.closing)
+        return -EBUSY;
+    dk_list_del(&op->link);
+    if (dk_list_empty(&u->s.pushes))
+        dk_stack_set_drains(&u->s, false);
+    return 0;
+}
+
+static int udp_shutdown(struct dk_queue *q, int how)
+{
+    struct dk_stack_udp *u = udp_of(q->impl);
+    if (u->s.state != DK_STACK_CONNECTED)
+        return -ENOTCONN;
+    if (how != SHUT_WR) {
+        u->s.eof = true;
+        dk_stack_readable(&u->s);
+    }
+    if (how != SHUT_RD)
+        u->s.write_shut = true;
+    return 0;
+}
+
+static void udp_close(struct dk_queue *q)
+{
+    struct dk_stack_udp *u = udp_of(q->impl);
+    u->s.closing = true;
+    u->s.hungry = false;
+    dk_stack_end_pops(&u->s, -ECANCELED);
+    if (dk_list_empty(&u->s.pushes))
+        destroy(u);
+}
+
+static int udp_name(struct dk_queue *q, enum dk_queue_name which, struct sockaddr *addr,
+                    socklen_t *len)
+{
+    struct dk_stack_udp *u = udp_of(q->impl);
+    if (which == DK_QUEUE_PEER && u->s.state != DK_STACK_CONNECTED)
+        return -ENOTCONN;
+    dk_stack_give_addr(u->s.domain,
+                       which == DK_QUEUE_LOCAL ? dk_udp_local(u->udp) : dk_udp_remote(u->udp), addr,
+                       len);
+    return 0;
+}
+
+static const struct dk_queue_ops udp_ops = {
+    .push = udp_push,
+    .pop = dk_stack_pop,
+    .connect = udp_connect,
+    .claim = dk_stack_claim,
+    .take = dk_stack_take,
+    .rest = dk_stack_rest,
+    .cancel = udp_cancel,
+    .shutdown = udp_shutdown,
+    .close = udp_close,
+    .bind = udp_bind,
+    .setsockopt = dk_stack_setsockopt,
+    .getsockopt = dk_stack_getsockopt,
+    .name = udp_name,
+};
+
+static int apply(struct dk_stack_sock *s, enum dk_stack_option option)
+{
+    struct dk_stack_udp *u = udp_of(s);
+    switch (option) {
+    case DK_STACK_BROADCAST:
+        return dk_udp_set(u->udp, DK_UDP_BROADCAST, s->option[option]);
+    case DK_STACK_RCVBUF:
+        return dk_udp_set(u->udp, DK_UDP_RCVBUF, s->option[option]);
+    default:
+        return 0;
+    }
+}
+
+const struct dk_stack_kind dk_stack_udp_kind = {
+    .type = SOCK_DGRAM,
+    .protocol = IPPROTO_UDP,
+    .ops = &udp_ops,
+    .receive = receive,
+    .check_pop = check_pop,
+    .apply = apply,
+};
+
+int dk_stack_udp_create(struct dk_stack *st, int domain, struct dk_stack_sock **s_out)
+{
+    struct dk_stack_sock *s;
+    int r = dk_stack_sock_create(&s, st, &dk_stack_udp_kind, domain, sizeof(struct dk_stack_udp));
+    if (r < 0)
+        return r;
+    struct dk_stack_udp *u = udp_of(s);
+    r = dk_udp_open(st->net, on_event, u, &u->udp);
+    if (r < 0) {
+        dk_queue_set_closed(s->q);
+        dk_stack_sock_let_go(s);
+        dk_stack_sock_free(s);
+        return r;
+    }
+    *s_out = s;
+    return 0;
+}

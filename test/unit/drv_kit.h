@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The contract of a network device (net/dev.h) as tests, run against two devices whose frames go to
+ * each other: `DRV_CONTRACT(maker)` among the cases of a program. Each case opens a link of its
+ * own.
+ */
+#ifndef DEMI_TEST_UNIT_DRV_KIT_H
+#define DEMI_TEST_UNIT_DRV_KIT_H
+
+#include "../lib/harness.h"
+
+#include "net/dev.h"
+
+#define DRV_HEADER 14u
+
+struct drv_link {
+    struct dk_netdev *dev[2];
+};
+
+struct drv_maker {
+    const char *name;
+    /* Opens a link with this MTU (0: any) and this much receive memory per end (0: any). */
+    void (*open)(struct drv_link *link, uint32_t mtu, size_t pool_bytes);
+    /* Undoes what open did beside the devices, after both were closed; NULL: nothing. */
+    void (*clean)(void);
+    uint32_t max_mtu;
+};
+
+/* A frame of bytes of a pattern, cut into pieces. */
+struct drv_frame {
+    uint8_t *bytes;
+    struct dk_tx_frame tx;
+};
+
+/* Makes a frame of len bytes (at least DRV_HEADER) with head_len in the head and num_pieces pieces;
+ * its type is one that no stack takes. Freed by drv_frame_free. */
+void drv_frame_make(struct drv_frame *f, uint32_t len, uint32_t head_len, uint32_t num_pieces,
+                    uint64_t seed);
+void drv_frame_free(struct drv_frame *f);
+
+/* Whether what was received is that frame; lets it go. */
+void drv_check(struct dk_rx_frame *got, const struct drv_frame *sent);
+
+/* Sends one frame, which must be taken. */
+void drv_send(struct dk_netdev *dev, const struct drv_frame *f);
+
+/* Receives exactly n frames, with patience. */
+void drv_receive(struct dk_netdev *dev, struct dk_rx_frame frames_out[], uint32_t n);
+
+/* Whether the device becomes readable, within a time. */
+bool drv_readable(struct dk_netdev *dev, int timeout_ms);
+
+/* Does so repeatedly until there is nothing left. */
+void drv_drain(struct dk_netdev *dev);
+
+void drv_close(struct drv_link *link);
+
+/* An open failed with that errno, and said these words. */
+void drv_must_fail(int r, int error, const char *const *why_out, const char *words);
+
+void drv_test_whole_and_in_order(void **state);
+void drv_test_tagged(void **state);
+void drv_test_many_pieces(void **state);
+void drv_test_longest(void **state);
+void drv_test_too_long(void **state);
+void drv_test_arm(void **state);
+void drv_test_held_frames_outlive_device(void **state);
+void drv_test_half_held_pool(void **state);
+void drv_test_close_with_frames_in_flight(void **state);
+void drv_test_stats_move(void **state);
+void drv_test_abandon(void **state);
+
+#define DRV_CASE(maker, f, text)                                                                   \
+    {                                                                                              \
+        "test_" #maker "_" text, f, NULL, NULL, (void *)(uintptr_t)&maker                          \
+    }
+
+#define DRV_CONTRACT(maker)                                                                        \
+    DRV_CASE(maker, drv_test_whole_and_in_order, "frames_sent_arrive_whole_and_in_order"),         \
+        DRV_CASE(maker, drv_test_tagged, "frames_with_a_tag_keep_it"),                             \
+        DRV_CASE(maker, drv_test_many_pieces, "frame_of_sixteen_pieces_arrives_whole"),            \
+        DRV_CASE(maker, drv_test_longest, "frame_of_the_largest_mtu_arrives_whole"),               \
+        DRV_CASE(maker, drv_test_too_long, "frame_too_long_or_short_is_dropped_and_counted"),      \
+        DRV_CASE(maker, drv_test_arm, "armed_descriptor_is_readable_when_frames_come"),            \
+        DRV_CASE(maker, drv_test_held_frames_outlive_device, "frames_held_outlive_the_device"),    \
+        DRV_CASE(maker, drv_test_half_held_pool, "half_held_pool_copies_and_never_runs_dry"),      \
+        DRV_CASE(maker, drv_test_close_with_frames_in_flight, "close_in_flight_leaks_nothing"),    \
+        DRV_CASE(maker, drv_test_stats_move, "stats_moved_go_on_counting"),                        \
+        DRV_CASE(maker, drv_test_abandon, "abandoned_by_a_child_is_the_parents_still")
+
+#endif /* DEMI_TEST_UNIT_DRV_KIT_H */
