@@ -1,0 +1,576 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Our stack against Linux's own, over tap and veth.
+
+    interop_test.py FOLDER [NAME...]    all tests, or those whose name contains one of these
+
+FOLDER is the build folder. Prints the Test Anything Protocol. INTEROP=long in the environment: more
+of everything, for minutes; INTEROP_CAPTURE=FOLDER: captures of what our side sends and receives.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import random
+import re
+import select
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import netns  # noqa: E402
+from netns import Link  # noqa: E402
+
+BUILD = pathlib.Path(sys.argv[1]).resolve()
+LONG = os.environ.get("INTEROP") == "long"
+CAPTURE = os.environ.get("INTEROP_CAPTURE")
+SEED = int(os.environ.get("TEST_SEED", "0"), 0) or random.SystemRandom().getrandbits(31)
+CASE_S = 300 if LONG else 30  # the longest that one case may take
+TOTAL_S = 3600 if LONG else 170
+PORT = 7000
+MB = 1000000
+
+PEER, HTTP, IPERF = (str(BUILD / "test/interop" / name)
+                     for name in ("interop-peer", "interop-http", "interop-iperf"))
+KV, DEMI = str(BUILD / "apps/demi-kv"), str(BUILD / "tools/demi")
+
+TESTS = []
+
+
+class Skip(Exception):
+    pass
+
+
+def case(*variants, **names):
+    """Registers a test once for each tuple of arguments."""
+    def register(f):
+        for v in variants or [()]:
+            v = v if isinstance(v, tuple) else (v,)
+            TESTS.append((" ".join([f.__name__, *map(str, v)]), f, v))
+        return f
+    return register
+
+
+def need(tool, package):
+    if shutil.which(tool) is None:
+        raise Skip(f"{tool} is not installed ({package})")
+    return tool
+
+
+def fewer(n):
+    """A count that sanitizers, which are slow, reduce."""
+    return n // 10 if os.environ.get("DEMI_TEST_VARIANT") in ("asan", "tsan") else n
+
+
+class Deadline:
+    end = 0
+
+    @classmethod
+    def left(cls):
+        return max(0.1, cls.end - time.monotonic())
+
+
+class Child:
+    """A program on one of the two sides."""
+
+    def __init__(self, command, env=None, inside=None):
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("DEMI_NET")}
+        self.err = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                        stderr=self.err, preexec_fn=inside,
+                                        env={**environment, **(env or {})})
+
+    def said(self):
+        self.err.seek(0)
+        return self.err.read().decode(errors="replace")
+
+    def await_line(self, pattern, patience=10):
+        ready, _, _ = select.select([self.process.stdout], [], [], patience)
+        line = self.process.stdout.readline().decode() if ready else "nothing in time"
+        assert re.match(pattern, line), f"said {line!r}, {self.said()!r}"
+        return self
+
+    def finish(self, patience=None):
+        """Its exit code and output, when it ends by itself."""
+        try:
+            out, _ = self.process.communicate(timeout=patience or Deadline.left())
+        except subprocess.TimeoutExpired:  # it is ended when what it left is shown
+            command = " ".join(self.process.args)
+            raise AssertionError(f"not done in time: {command}: {self.said()!r}") from None
+        return self.process.returncode, out.decode(errors="replace")
+
+    def succeed(self, patience=None):
+        code, out = self.finish(patience)
+        assert code == 0, f"exit code {code}: {out[-800:]!r} {self.said()[-800:]!r}"
+        return out
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+        return self.finish(10)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def dispose(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        self.err.close()
+
+
+class Net(Link):
+    """A link, and programs on both its sides."""
+
+    def __init__(self, *args, **kwargs):
+        self.children, self.captures = [], 0
+        super().__init__(*args, **kwargs)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind not in (None, Skip):
+            self.explain()
+        for c in self.children:
+            c.dispose()
+        self.close()
+
+    def explain(self):
+        """What a failure left behind, as comments: connections of Linux, counters of ours."""
+        if shutil.which("ss"):
+            found = subprocess.run(["ss", "-tnoi"], check=False, stdout=subprocess.PIPE).stdout
+            for line in found.decode().splitlines()[1:20]:
+                print(f"#   {' '.join(line.split())[:300]}")
+        for c in self.children:
+            if c.is_ours and c.process.poll() is None:
+                for name, value in counters(c).items():
+                    if value and not name.startswith("mem."):
+                        print(f"#   {name} {value}")
+
+    def device(self, fault):
+        spec = f"{self.kind}:{self.far}"
+        if fault:
+            spec = f"fault(seed={SEED},{fault}):{spec}"
+        if CAPTURE:
+            self.captures += 1
+            spec = f"pcap({CAPTURE}/{Deadline.name}-{self.captures}.pcapng):{spec}"
+        return spec
+
+    def ours(self, *command, fault=None, **env):
+        settings = {"DEMI_NET": self.device(fault), "DEMI_NET_PROBE": "off",
+                    "DEMI_NET_ADDRESSES": f"{self.OURS[4]}/24,{self.OURS[6]}/64", **env}
+        return self.child(Child(list(command), settings, self.inside), is_ours=True)
+
+    def linux(self, *command, **env):
+        return self.child(Child(list(command), env))
+
+    def child(self, c, is_ours=False):
+        c.is_ours = is_ours
+        self.children.append(c)
+        return c
+
+    def sides(self, server, fault=None):
+        """Who serves, who connects: functions that start a program there."""
+        def ours(*command):
+            return self.ours(*command, fault=fault)
+        return (ours, self.linux) if server == "ours" else (self.linux, ours)
+
+    def address(self, server, version, port=PORT):
+        host = (self.OURS if server == "ours" else self.LINUX)[version]
+        return f"[{host}]:{port}" if version == 6 else f"{host}:{port}"
+
+
+def exchange(net, server, version, *options, fault=None):
+    """Streams between both sides, checked by both; `server` says whose the server is."""
+    serve, connect = net.sides(server, fault)
+    address = net.address(server, version)
+    s = serve(PEER, "serve", address).await_line("ready")
+    out = connect(PEER, "connect", address, f"seed={SEED}", *options).succeed()
+    happened = counters(s) if fault and server == "ours" else None
+    code, said = s.stop()
+    assert code == 0, f"the server: {said!r} {s.said()!r}"
+    for word, name in FAULT_COUNTERS.items() if happened else ():
+        assert (happened[name] > 0) == (word in fault), f"{fault}: {name} is {happened[name]}"
+    return out
+
+
+FAULT_COUNTERS = {"loss=": "fault.lost", "corrupt=": "fault.corrupted", "delay=": "fault.delayed",
+                  "reorder=": "fault.reordered", "duplicate=": "fault.duplicated"}
+
+
+def counters(child):
+    """Of a program of ours that runs."""
+    out = subprocess.run([DEMI, "info", "--stats", str(child.process.pid), "--json"], check=True,
+                         stdout=subprocess.PIPE).stdout
+    return json.loads(out)
+
+
+# ---- bulk and many connections ----------------------------------------------------------------
+
+EVERYWHERE = [(kind, server, version) for kind in ("tap", "packet")
+              for server in ("ours", "linux's") for version in (4, 6)]
+
+
+@case(*[(*e, mtu) for e in EVERYWHERE for mtu in (1500, 9000)])
+def bulk(kind, server, version, mtu):
+    size = fewer(400 * MB if LONG else 16 * MB)
+    with Net(kind, mtu) as net:
+        exchange(net, server, version, f"up={size}", f"down={size}")
+
+
+@case(("packet", "ours", 4), ("packet", "linux's", 6))
+def bulk_with_unfinished_checksums(kind, server, version):
+    with Net(kind, checksums=True) as net:
+        exchange(net, server, version, f"up={fewer(16 * MB)}", f"down={fewer(16 * MB)}")
+
+
+@case(("tap", "ours", 4), ("packet", "linux's", 6), ("packet", "ours", 4))
+def short_connections(kind, server, version):
+    n = fewer(100000 if LONG else 10000)
+    with Net(kind) as net:
+        netns.setting("ipv4/ip_local_port_range", "1100 65000")
+        netns.setting("ipv4/tcp_tw_reuse", 1)  # ports that Linux has in TIME-WAIT, with timestamps
+        exchange(net, server, version, f"connections={n}", "at_once=32", "up=300", "down=3000",
+                 "either_ends_first")
+
+
+@case(("tap", "ours", 4), ("tap", "linux's", 6), ("packet", "ours", 6), ("packet", "linux's", 4))
+def thousand_at_once(kind, server, version):
+    with Net(kind) as net:
+        out = exchange(net, server, version, "connections=1000", "at_once=1000", "together",
+                       "up=8000", "down=8000")
+        assert "1000 at once" in out, out
+
+
+@case("tap")
+def other_bytes_are_noticed(kind):
+    """That these tests can fail: an echo server does not send what is expected."""
+    with Net(kind) as net:
+        address = net.address("ours", 4)
+        net.ours(DEMI, "echo", "--listen", address).await_line("listening on")
+        client = net.linux(PEER, "connect", address, "up=100000", "down=100000")
+        code, _ = client.finish()
+        assert code == 1 and "bytes differ" in client.said(), client.said()
+
+
+# ---- a bad network ----------------------------------------------------------------------------
+
+FAULTS = {
+    "loss": "loss=2%",
+    "delay": "delay=2ms,jitter=1ms",
+    "reorder": "reorder=5%,reorder_by=1ms",
+    "duplicate": "duplicate=5%",
+    "corrupt": "corrupt=1%",
+    "all": "loss=1%,delay=500us,jitter=500us,reorder=2%,reorder_by=1ms,duplicate=2%,corrupt=0.5%",
+}
+
+
+@case(*[(name, kind, server, version) for i, name in enumerate(FAULTS)
+        for j, (kind, server, version) in enumerate(EVERYWHERE)
+        if LONG or name == "all" and j % 3 == 0 or j in (i % 8, (i + 5) % 8)])
+def bulk_over(name, kind, server, version):
+    size = fewer(20 * MB if LONG else 2 * MB)
+    with Net(kind) as net:
+        exchange(net, server, version, f"up={size}", f"down={size}", fault=FAULTS[name])
+
+
+@case(("tap", "ours", 4), ("packet", "linux's", 6))
+def many_connections_over_all_faults(kind, server, version):
+    with Net(kind) as net:
+        exchange(net, server, version, f"connections={fewer(2000 if LONG else 400)}", "at_once=100",
+                 "up=20000", "down=20000", "either_ends_first", fault=FAULTS["all"])
+
+
+# ---- unmodified clients of our programs -------------------------------------------------------
+
+def kv(net, version=4, **options):
+    return net.ours(KV, "--bind", net.OURS[version], "--port", "6379",
+                    **options).await_line("ready on")
+
+
+@case(("tap", 4, 1500), ("tap", 6, 1500), ("packet", 4, 9000), ("packet", 6, 1500))
+def ping(kind, version, mtu):
+    tool = need("ping", "iputils-ping")
+    with Net(kind, mtu) as net:
+        kv(net, version)
+        for size, count in ((56, 20), (mtu - 48, 5), (mtu, 5), (60000, 5)):
+            out = net.linux(tool, "-n", "-c", str(count), "-i", "0.01", "-W", "2", "-s", str(size),
+                            net.OURS[version]).succeed()
+            assert f" {count} received" in out and "wrong data" not in out, out
+
+
+@case(("tap", 4), ("packet", 6))
+def curl(kind, version):
+    tool = need("curl", "curl")
+    with Net(kind) as net, tempfile.TemporaryDirectory() as folder:
+        address = net.address("ours", version, 80)
+        net.ours(HTTP, address).await_line("ready")
+        document = random.Random(SEED).randbytes(fewer(10 * MB))
+        there, back = pathlib.Path(folder, "there"), pathlib.Path(folder, "back")
+        there.write_bytes(document)
+        url = f"http://{address}/document"
+        base = [tool, "-sS", "-g", "--fail", "--noproxy", "*"]
+        net.linux(*base, "-H", "Expect:", "-T", str(there), url).succeed()
+        net.linux(*base, "-o", str(back), url).succeed()
+        want, got = (hashlib.sha256(d).hexdigest() for d in (document, back.read_bytes()))
+        assert got == want, "the document differs"
+        many = [x for _ in range(20) for x in ("-o", "/dev/null", url)]
+        net.linux(*base, "--parallel", "--parallel-max", "10", *many).succeed()
+
+
+@case(("tap", 4), ("tap", 6), ("packet", 4), ("packet", 6))
+def iperf3(kind, version):
+    tool = need("iperf3", "iperf3")
+    with Net(kind) as net:
+        net.ours(IPERF, net.address("ours", version, 5201)).await_line("ready")
+        for options in ([], ["--reverse"], ["--parallel", "8"], ["--parallel", "4", "--reverse"]):
+            size = 50 * MB  # much more than is under way when the client ends the test
+            out = net.linux(tool, "-c", net.OURS[version], "-n", str(size), "--json", "-i", "0",
+                            *options).succeed()
+            received = json.loads(out)["end"]["sum_received"]["bytes"]
+            assert received >= size * 0.7, f"{options}: {received} of {size}"
+
+
+@case(("tap", 4), ("packet", 4), ("packet", 6))
+def redis_tools(kind, version):
+    cli, benchmark = need("redis-cli", "redis-tools"), need("redis-benchmark", "redis-tools")
+    with Net(kind) as net:
+        server = kv(net, version)
+        host = ["-h", net.OURS[version]]
+        assert net.linux(cli, *host, "set", "k", "v" * 50000).succeed() == "OK\n"
+        assert net.linux(cli, *host, "get", "k").succeed() == "v" * 50000 + "\n"
+        for options in (["-c", "50"], ["-c", "200", "-P", "16"], ["-c", "20", "-d", "20000"]):
+            out = net.linux(benchmark, *host, "-t", "set,get,incr", "-n", str(fewer(5000)), "-q",
+                            *options).succeed()
+            assert out.count("requests per second") >= 3 and "rror" not in out, out
+        code, _ = server.stop()
+        assert code == 0, f"demi-kv ended with {code}"
+
+
+# ---- our tools, unchanged ---------------------------------------------------------------------
+
+@case(*[(kind, server, version, protocol) for kind, server, version in EVERYWHERE
+        for protocol in ("tcp", "udp") if (protocol == "tcp") == (version == 4) or LONG])
+def demi_ping(kind, server, version, protocol):
+    udp = ["--udp"] if protocol == "udp" else []
+    with Net(kind) as net:
+        serve, connect = net.sides(server)
+        address = net.address(server, version)
+        s = serve(DEMI, "echo", "--listen", address, *udp).await_line("listening on")
+        sizes = ((64, 500), (1400, 100), (9000, 100)) if udp else ((64, 500), (100000, 50))
+        for size, count in sizes:
+            out = connect(DEMI, "ping", address, *udp, "-s", str(size), "-n", str(count),
+                          "--json").succeed()
+            assert json.loads(out)["lost"] == 0, out
+        code, said = s.stop()
+        assert code == 0, said
+
+
+# ---- ends -------------------------------------------------------------------------------------
+
+def dial(net, version=4, port=PORT):
+    family = socket.AF_INET6 if version == 6 else socket.AF_INET
+    s = socket.socket(family, socket.SOCK_STREAM)
+    s.settimeout(10)
+    s.connect((net.OURS[version], port))
+    return s
+
+
+def receive(s, n):
+    data = b""
+    while len(data) < n:
+        more = s.recv(n - len(data))
+        assert more, f"ended after {len(data)} of {n} bytes"
+        data += more
+    return data
+
+
+def echoing(net):
+    s = net.ours(DEMI, "echo", "--listen", net.address("ours", 4)).await_line("listening on")
+    c = dial(net)
+    c.sendall(b"x" * 1000)
+    receive(c, 1000)
+    return s, c
+
+
+@case("tap", "packet")
+def orderly_exit_ends_connections(kind):
+    """SIGTERM: the client learns of it at once."""
+    with Net(kind) as net:
+        s, c = echoing(net)
+        with c:
+            started = time.monotonic()
+            code, said = s.stop()
+            assert code == 0, said
+            assert c.recv(1) == b""
+            assert time.monotonic() - started < 3
+
+
+@case("tap", "packet")
+def exit_without_close_ends_connections(kind):
+    """A program that is stopped by its own `exit` within a stream of ours: nobody is left."""
+    with Net(kind) as net:
+        address = net.address("linux's", 4)
+        with socket.create_server((net.LINUX[4], PORT)) as listener:
+            listener.settimeout(10)
+            client = net.ours(PEER, "connect", address, "up=1000", "down=1000")
+            s, _ = listener.accept()
+            with s:
+                s.settimeout(10)
+                receive(s, 40 + 1000)
+                client.process.terminate()
+                ended = time.monotonic()
+                with contextlib.suppress(ConnectionResetError):
+                    assert s.recv(1) == b""
+                assert time.monotonic() - ended < 3
+            client.finish()
+
+
+@case("tap", "packet")
+def killed_and_begun_again_resets_its_old_connections(kind):
+    with Net(kind) as net:
+        s, c = echoing(net)
+        with c:
+            s.kill()
+            net.ours(DEMI, "echo", "--listen", net.address("ours", 4)).await_line("listening on")
+            c.sendall(b"anyone there?")
+            try:
+                data = c.recv(1)
+                raise AssertionError(f"{data!r} of a connection that nobody has")
+            except ConnectionResetError:
+                pass
+            with dial(net) as other:
+                other.sendall(b"y")
+                receive(other, 1)
+
+
+@case("tap", "packet")
+def killed_leaves_no_peer_waiting_longer_than_its_timeout(kind):
+    with Net(kind) as net:
+        s, c = echoing(net)
+        with c:
+            c.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1500)
+            s.kill()
+            c.sendall(b"anyone there?")
+            started = time.monotonic()
+            try:
+                c.recv(1)
+                raise AssertionError("data of nobody")
+            except OSError as e:
+                assert not isinstance(e, TimeoutError) or e.errno, "still waiting"
+            assert time.monotonic() - started < 8
+
+
+@case("tap", "packet")
+def killed_peer_ends_connections_of_ours(kind):
+    """Linux resets, or ends, for a process that is killed; ours goes on serving."""
+    with Net(kind) as net:
+        address = net.address("ours", 4)
+        net.ours(PEER, "serve", address).await_line("ready")
+        client = net.linux(PEER, "connect", address, f"up={1000 * MB}", f"down={1000 * MB}",
+                           "connections=20", "at_once=20")
+        time.sleep(0.3)
+        client.kill()
+        net.linux(PEER, "connect", address, "up=100000", "down=100000").succeed()
+
+
+@case("tap", "packet")
+def vanished_peer_times_out(kind):
+    """A peer that is silent: the user timeout of ours ends it."""
+    with Net(kind) as net:
+        address = net.address("linux's", 4)
+        net.linux(PEER, "serve", address).await_line("ready")
+        client = net.ours(PEER, "connect", address, f"up={1000 * MB}", "timeout_ms=1500")
+        time.sleep(0.5)
+        netns.ip("addr del", f"{net.LINUX[4]}/24 dev {net.near}")
+        code, out = client.finish(15)
+        said = client.said()
+        assert code == 1 and re.search("timed out|No route|unreachable", said), f"{out} {said}"
+
+
+@case("tap", "packet")
+def refused_connection_fails_at_once(kind):
+    with Net(kind) as net:
+        started = time.monotonic()
+        client = net.ours(PEER, "connect", net.address("linux's", 4))
+        code, _ = client.finish(10)
+        assert code == 1 and "refused" in client.said(), client.said()
+        kv(net)
+        try:
+            dial(net).close()
+            raise AssertionError("connected to nobody")
+        except ConnectionRefusedError:
+            pass
+        assert time.monotonic() - started < 5
+
+
+@case(("tap", 4), ("packet", 6))
+def address_in_use_is_an_error(kind, version):
+    length = {4: 24, 6: 64}[version]
+    with Net(kind) as net:
+        c = net.ours(DEMI, "echo", "--listen", f":{PORT}", DEMI_NET_PROBE="on",
+                     DEMI_NET_ADDRESSES=f"{net.LINUX[version]}/{length}")
+        code, _ = c.finish(15)
+        assert code != 0 and net.LINUX[version] in c.said(), c.said()
+
+
+# ---- the run ----------------------------------------------------------------------------------
+
+def on_alarm(*_):
+    raise AssertionError(f"not done after {CASE_S} seconds")
+
+
+def run(number, name, function, arguments, end):
+    if time.monotonic() > end:
+        print(f"not ok {number} {name}\n# no time was left", flush=True)
+        return False
+    Deadline.end = time.monotonic() + CASE_S - 2
+    Deadline.name = name.replace(" ", "-").replace("'", "")
+    signal.alarm(CASE_S)
+    started = time.monotonic()
+    try:
+        function(*arguments)
+        print(f"ok {number} {name}", flush=True)
+    except Skip as reason:
+        print(f"ok {number} {name} # SKIP {reason}", flush=True)
+    except Exception as e:  # pylint: disable=broad-except
+        print(f"not ok {number} {name}", flush=True)
+        text = traceback.format_exc() if not isinstance(e, AssertionError) else str(e)
+        where = traceback.extract_tb(e.__traceback__)[-1].lineno
+        print("\n".join(f"#   {line}" for line in f"line {where}: {text}".splitlines()), flush=True)
+        return False
+    finally:
+        signal.alarm(0)
+        print(f"# {time.monotonic() - started:.1f} s", flush=True)
+    return True
+
+
+def main():
+    wanted = sys.argv[2:]
+    tests = [t for t in TESTS if not wanted or any(w in t[0] for w in wanted)]
+    try:
+        netns.enter()
+    except netns.NotAllowed as reason:
+        print(f"1..0 # SKIP {reason}")
+        return 77
+    print(f"1..{len(tests)}\n# TEST_SEED={SEED}", flush=True)
+    signal.signal(signal.SIGALRM, on_alarm)
+    end = time.monotonic() + TOTAL_S
+    good = [run(i + 1, *t, end) for i, t in enumerate(tests)]
+    return 0 if all(good) else 1
+
+
+sys.exit(main())
