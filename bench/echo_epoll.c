@@ -31,10 +31,11 @@
 #define SLICES_MAX   60001
 #define LISTENER     UINT32_MAX /* in place of a descriptor, in epoll data */
 
-static struct sockaddr_in loopback(uint16_t port)
+static struct sockaddr_in address_of(uint32_t address, uint16_t port)
 {
-    return (struct sockaddr_in){
-        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    return (struct sockaddr_in){.sin_family = AF_INET,
+                                .sin_port = htons(port),
+                                .sin_addr.s_addr = address ? address : htonl(INADDR_LOOPBACK)};
 }
 
 static int set_nodelay(int fd)
@@ -51,9 +52,9 @@ static int add_to_epoll(int epoll_fd, int fd, uint32_t data)
 
 /* ---- The server. */
 
-int echo_epoll_listen(uint16_t *port_out)
+int echo_epoll_listen(uint32_t address, uint16_t *port_out)
 {
-    struct sockaddr_in addr = loopback(0);
+    struct sockaddr_in addr = address_of(address, 0);
     socklen_t len = sizeof(addr);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
@@ -158,7 +159,7 @@ struct client {
 
 static int connect_one(struct client *client, struct client_conn *conn)
 {
-    struct sockaddr_in addr = loopback(client->load->port);
+    struct sockaddr_in addr = address_of(client->load->address, client->load->port);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;

@@ -14,15 +14,17 @@
 #define ECHO_BYTES           64
 #define ECHO_CONNECTIONS_MAX 1024
 
-/* Makes a listening TCP socket on a free port of 127.0.0.1, or returns -errno. */
-int echo_epoll_listen(uint16_t *port_out);
+/* Makes a listening TCP socket on a free port of an IPv4 address (in network order; 0: 127.0.0.1),
+ * or returns -errno. */
+int echo_epoll_listen(uint32_t address, uint16_t *port_out);
 
 /* Serves until killed: one thread, level-triggered epoll. spin: never sleeps. Returns -errno. */
 int echo_epoll_serve(int listen_fd, bool spin);
 
 struct echo_load {
-    uint16_t port; /* of the server, on 127.0.0.1 */
-    pid_t server;  /* whose CPU time is measured */
+    uint32_t address; /* of the server, in network order; 0: 127.0.0.1 */
+    uint16_t port;
+    pid_t server; /* whose CPU time is measured */
     size_t connections;
     uint64_t warmup_ns;
     uint64_t measure_ns; /* 20 ms to 60 s */

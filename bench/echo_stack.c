@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Claim: one echo server runs unchanged on our TCP/IP stack over a packet socket, on the kernel's
+ * sockets through the library, and is measured beside the same server written by hand on epoll.
+ *
+ *   echo-stack [ROUNDS [MILLISECONDS]]
+ *
+ * A client of Linux and the server are in two network namespaces, joined by a veth pair; both are
+ * made here and go with the process. All servers do equal work: TCP_NODELAY, one receive and one
+ * send per message of 64 bytes, one thread on the first CPU; the client spins on the second. Every
+ * round runs each server once, beginning with another one each time; the figures are medians. What
+ * a message costs over veth is the kernel's path through both interfaces: the stack adds its own to
+ * it and saves the kernel's sockets. A round counts only when every message came back.
+ */
+#include "bench.h"
+#include "echo_demi.h"
+#include "echo_epoll.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define ROUNDS_DEFAULT 7
+#define ROUNDS_MAX     101
+#define MEASURE_MS     200
+#define WARMUP_NS      UINT64_C(50000000)
+#define SHARE_LEAST    0.95 /* of its CPU that the client must have for figures to mean much */
+#define EXIT_SKIPPED   77
+
+#define CLIENT_ADDRESS "10.77.0.1"
+#define KERNEL_ADDRESS "10.77.0.2" /* of the server's kernel */
+#define STACK_ADDRESS  "10.77.0.3" /* of the stack, on the same interface */
+
+enum side { STACK, KERNEL, EPOLL, SIDES };
+
+static const char *const side_names[SIDES] = {"our stack, packet:", "kernel sockets", "epoll"};
+
+struct scenario {
+    const char *name;
+    size_t connections;
+    bool spin;
+};
+
+static const struct scenario scenarios[] = {
+    {"1 connection, spinning", 1, true},
+    {"64 connections, spinning", 64, true},
+    {"1 connection, blocking", 1, false},
+    {"64 connections, blocking", 64, false},
+};
+
+struct settings {
+    size_t rounds;
+    uint64_t measure_ns;
+    int cpus[2];    /* of the server and the client */
+    int server_net; /* the server's namespace */
+};
+
+struct rounds {
+    struct echo_figures figures[SIDES][ROUNDS_MAX];
+};
+
+/* ---- The link. */
+
+static _Noreturn void skip(const char *reason)
+{
+    printf("SKIP %s\n", reason);
+    exit(EXIT_SKIPPED);
+}
+
+__attribute__((format(printf, 1, 2))) static bool ip(const char *format, ...)
+{
+    char command[256];
+    int used = snprintf(command, sizeof(command), "ip ");
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(command + used, sizeof(command) - (size_t)used, format, ap);
+    va_end(ap);
+    return system(command) == 0;
+}
+
+static bool enter_new(int *fd_out)
+{
+    if (unshare(CLONE_NEWNET) != 0)
+        return false;
+    *fd_out = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+    return *fd_out >= 0;
+}
+
+/* Leaves this process in the client's namespace. */
+static void make_link(struct settings *settings)
+{
+    int client_net;
+    if (system("ip -V >/dev/null 2>&1") != 0)
+        skip("ip(8) is not installed (iproute2)");
+    if (!enter_new(&settings->server_net) || !enter_new(&client_net))
+        skip("network namespaces are not allowed here: run as root");
+    if (!ip("link add veth0 type veth peer name veth1 netns /proc/%d/fd/%d 2>/dev/null", getpid(),
+            settings->server_net))
+        skip("no veth interfaces in this kernel");
+    bool made = ip("addr add " CLIENT_ADDRESS "/24 dev veth0") && ip("link set veth0 up") &&
+                setns(settings->server_net, CLONE_NEWNET) == 0 &&
+                ip("addr add " KERNEL_ADDRESS "/24 dev veth1") && ip("link set veth1 up") &&
+                setns(client_net, CLONE_NEWNET) == 0;
+    close(client_net);
+    if (!made) {
+        fprintf(stderr, "echo-stack: cannot configure the link\n");
+        exit(1);
+    }
+}
+
+/* ---- One round. */
+
+static void pin(int cpu)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(cpu, &set);
+    if (sched_setaffinity(0, sizeof(set), &set) != 0)
+        perror("echo-stack: cannot pin to a CPU");
+}
+
+static uint32_t address_of(enum side side)
+{
+    return inet_addr(side == STACK ? STACK_ADDRESS : KERNEL_ADDRESS);
+}
+
+static void configure(enum side side, bool spin)
+{
+    static const char *const others[] = {"DEMI_CONFIG", "CONFIG_PATH", "LIBOS", "DEMI_BACKGROUND",
+                                         "DEMI_WORKERS"};
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        unsetenv(others[i]);
+    setenv("DEMI_NET", side == STACK ? "packet:veth1" : "kernel", 1);
+    if (side == STACK)
+        setenv("DEMI_NET_ADDRESSES", STACK_ADDRESS "/24", 1);
+    setenv("DEMI_POLL", spin ? "always" : "never", 1);
+}
+
+static void tell_port(int fd, uint16_t port)
+{
+    if (write(fd, &port, sizeof(port)) != (ssize_t)sizeof(port))
+        _exit(1);
+    close(fd);
+}
+
+static void serve(enum side side, bool spin, int hello_fd)
+{
+    uint16_t port;
+    if (side == EPOLL) {
+        int fd = echo_epoll_listen(address_of(side), &port);
+        if (fd < 0)
+            _exit(1);
+        tell_port(hello_fd, port);
+        echo_epoll_serve(fd, spin);
+        _exit(1);
+    }
+    configure(side, spin);
+    int qd = echo_demi_listen(address_of(side), &port);
+    tell_port(hello_fd, port);
+    echo_demi_serve(qd);
+}
+
+/* Forks a server that dies with this process. Returns its pid, or -1. */
+static pid_t start_server(const struct settings *settings, enum side side, bool spin,
+                          uint16_t *port_out)
+{
+    int fds[2];
+    if (pipe(fds) != 0)
+        return -1;
+    fflush(stdout);
+    pid_t parent = getpid(), pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        close(fds[0]);
+        pin(settings->cpus[0]);
+        if (getppid() == parent && setns(settings->server_net, CLONE_NEWNET) == 0)
+            serve(side, spin, fds[1]);
+        _exit(1);
+    }
+    close(fds[1]);
+    bool ready = pid > 0 && read(fds[0], port_out, sizeof(*port_out)) == (ssize_t)sizeof(*port_out);
+    close(fds[0]);
+    if (pid > 0 && !ready)
+        waitpid(pid, NULL, 0);
+    return ready ? pid : -1;
+}
+
+static bool run_round(const struct settings *settings, const struct scenario *scenario,
+                      enum side side, struct echo_figures *out)
+{
+    uint16_t port = 0;
+    pid_t pid = start_server(settings, side, scenario->spin, &port);
+    if (pid < 0) {
+        fprintf(stderr, "echo-stack: %s: the server did not start\n", side_names[side]);
+        return false;
+    }
+    struct echo_load load = {.address = address_of(side),
+                             .port = port,
+                             .server = pid,
+                             .connections = scenario->connections,
+                             .warmup_ns = WARMUP_NS,
+                             .measure_ns = settings->measure_ns};
+    int err = echo_client_run(&load, out);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    if (err != 0)
+        fprintf(stderr, "echo-stack: %s: client: %s\n", side_names[side], strerror(-err));
+    return err == 0;
+}
+
+/* ---- All rounds of a scenario. */
+
+static bool run_rounds(const struct settings *settings, const struct scenario *scenario,
+                       struct rounds *rounds)
+{
+    for (size_t round = 0; round < settings->rounds; round++) {
+        for (size_t turn = 0; turn < SIDES; turn++) {
+            enum side side = (enum side)((round + turn) % SIDES);
+            if (!run_round(settings, scenario, side, &rounds->figures[side][round]))
+                return false;
+        }
+    }
+    return true;
+}
+
+typedef double (*figure_fn)(const struct echo_figures *figures);
+
+static double round_trip_us(const struct echo_figures *figures)
+{
+    return figures->p50_ns / 1e3;
+}
+
+static double rate_k(const struct echo_figures *figures)
+{
+    return figures->per_second / 1e3;
+}
+
+static double cpu_us(const struct echo_figures *figures)
+{
+    return figures->cpu_ns / 1e3;
+}
+
+static double share(const struct echo_figures *figures)
+{
+    return figures->share;
+}
+
+static double median_of(const struct rounds *rounds, size_t n, size_t side, figure_fn figure)
+{
+    double values[ROUNDS_MAX];
+    for (size_t i = 0; i < n; i++)
+        values[i] = figure(&rounds->figures[side][i]);
+    return bench_median(values, n);
+}
+
+static void print_row(const struct rounds *rounds, size_t n, const char *what, figure_fn figure)
+{
+    printf("  %-28s", what);
+    for (size_t side = 0; side < SIDES; side++)
+        printf(" %18.2f", median_of(rounds, n, side, figure));
+    printf("\n");
+}
+
+static void print_disturbance(const struct rounds *rounds, size_t n)
+{
+    double least = 1;
+    for (size_t side = 0; side < SIDES; side++) {
+        double had = median_of(rounds, n, side, share);
+        least = had < least ? had : least;
+    }
+    if (least < SHARE_LEAST)
+        printf(
+            "  NOTE: other work ran here: the client had %.0f %% of its CPU; repeat when quiet\n",
+            least * 100);
+}
+
+static int measure(const struct settings *settings, const struct scenario *scenario)
+{
+    static struct rounds rounds;
+    size_t n = settings->rounds;
+    if (!run_rounds(settings, scenario, &rounds)) {
+        printf("FAIL %s: a server did not answer every message\n", scenario->name);
+        return 1;
+    }
+    printf("\n%s: medians of %zu rounds\n  %-28s", scenario->name, n, "");
+    for (size_t side = 0; side < SIDES; side++)
+        printf(" %18s", side_names[side]);
+    printf("\n");
+    print_row(&rounds, n, "round trip p50, us", round_trip_us);
+    print_row(&rounds, n, "thousand requests per s", rate_k);
+    print_row(&rounds, n, "server CPU per request, us", cpu_us);
+    print_disturbance(&rounds, n);
+    printf("PASS %s: all three servers answered every message\n", scenario->name);
+    fflush(stdout);
+    return 0;
+}
+
+/* Takes the first two CPUs this process may use. */
+static bool choose_cpus(struct settings *settings)
+{
+    cpu_set_t set;
+    int found = 0;
+    if (sched_getaffinity(0, sizeof(set), &set) != 0)
+        return false;
+    for (int cpu = 0; cpu < CPU_SETSIZE && found < 2; cpu++)
+        if (CPU_ISSET(cpu, &set))
+            settings->cpus[found++] = cpu;
+    return found == 2;
+}
+
+static bool read_arguments(int argc, char **argv, struct settings *settings)
+{
+    long rounds = argc > 1 ? strtol(argv[1], NULL, 10) : ROUNDS_DEFAULT;
+    long ms = argc > 2 ? strtol(argv[2], NULL, 10) : MEASURE_MS;
+    settings->rounds = (size_t)rounds;
+    settings->measure_ns = (uint64_t)ms * 1000000;
+    return rounds >= 1 && rounds <= ROUNDS_MAX && ms >= 20 && ms <= 60000;
+}
+
+int main(int argc, char **argv)
+{
+    struct settings settings;
+    int missed = 0;
+    if (!read_arguments(argc, argv, &settings)) {
+        fprintf(stderr, "usage: echo-stack [ROUNDS [MILLISECONDS]]\n");
+        return 2;
+    }
+    if (!choose_cpus(&settings))
+        skip("it needs two CPUs, one for the server and one for the client");
+    make_link(&settings);
+    pin(settings.cpus[1]);
+    printf("TCP echo of %d bytes over veth, server on CPU %d, spinning client on CPU %d\n",
+           ECHO_BYTES, settings.cpus[0], settings.cpus[1]);
+    for (size_t i = 0; i < sizeof(scenarios) / sizeof(scenarios[0]); i++)
+        missed += measure(&settings, &scenarios[i]);
+    return missed == 0 ? 0 : 1;
+}

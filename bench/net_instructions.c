@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * net-instructions WHAT PACKETS [BURST]: two stacks over the loop device, of which the second, the
+ * server, is counted: what it does is inside server_works(), and includes the device's part. Counts
+ * nothing itself: net_instructions.py runs it under callgrind, and the difference of two runs is
+ * the steady state. There is no clock and no chance in it, so that it repeats to the instruction.
+ *
+ *     udp   a datagram of 64 bytes is received and one of 64 bytes sent
+ *     tcp   64 bytes are received, with the acknowledgement of the reply before, and a reply of 64
+ *           bytes is sent, with an acknowledgement
+ *     ack   an acknowledgement without data is received, of 64 bytes sent before
+ *
+ * BURST packets (first 1) arrive between two polls.
+ */
+#include "base/compiler.h"
+#include "drv/loop.h"
+#include "net/net.h"
+#include "net/tcp/tcp.h"
+#include "net/udp.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BYTES     64u
+#define PORT      7
+#define BURST_MAX 32u
+#define RX_MAX    64u   /* frames in a poll: acknowledgements come too */
+#define STEP_NS   10000 /* of time between two polls */
+
+struct host {
+    struct dk_net *net;
+    struct dk_netdev *dev;
+};
+
+static struct host client, server;
+static struct dk_udp_sock *client_udp, *server_udp;
+static struct dk_tcp_listener *listener;
+static struct dk_tcp_conn *client_tcp, *server_tcp;
+static int64_t now = 1;
+static uint64_t received; /* bytes by the client */
+static const uint8_t payload[BYTES];
+
+static void must(bool holds, const char *what)
+{
+    if (holds)
+        return;
+    fprintf(stderr, "net-instructions: %s\n", what);
+    exit(1);
+}
+
+static bool give_to_device(void *arg, const struct dk_tx_frame *frame)
+{
+    struct dk_netdev *dev = ((struct host *)arg)->dev;
+    return dev->ops->tx_burst(dev, frame, 1, now) == 1;
+}
+
+/* One poll, as src/libos/stack does it; returns how many frames came. */
+static inline uint32_t poll_host(struct host *host)
+{
+    struct dk_rx_frame frames[RX_MAX];
+    const uint32_t n = host->dev->ops->rx_burst(host->dev, frames, RX_MAX, now);
+    for (uint32_t i = 0; i < n; i++) {
+        dk_net_input(host->net, &frames[i], now);
+        dk_buf_put(frames[i].buf);
+    }
+    if (n > 0 || dk_net_next_due(host->net) <= now)
+        dk_net_advance(host->net, now);
+    return n;
+}
+
+__attribute__((noipa)) static uint32_t server_works(void)
+{
+    return poll_host(&server);
+}
+
+static uint32_t step(void)
+{
+    now += STEP_NS;
+    return poll_host(&client) + server_works();
+}
+
+static struct dk_ip address(uint8_t last)
+{
+    return (struct dk_ip){.bytes = {10, 0, 0, last}, .version = 4};
+}
+
+static void open_host(struct host *host, uint8_t last)
+{
+    const char *why = "";
+    struct dk_tcp_config tcp;
+    dk_tcp_config_init(&tcp);
+    const struct dk_net_config config = {
+        .mac = host->dev->caps.mac,
+        .mtu = host->dev->caps.mtu,
+        .num_addresses = 1,
+        .addresses = {{.ip = address(last), .prefix_len = 24}},
+        .skip_dad = true,
+        .emit = give_to_device,
+        .emit_arg = host,
+        .tcp = &tcp,
+    };
+    must(dk_net_create(&host->net, &config, now, &why) == 0, "cannot make a stack");
+}
+
+static void open_hosts(void)
+{
+    const char *why;
+    struct dk_netdev *devs[2];
+    const struct dk_loop_options options = {0};
+    must(dk_loop_open_pair(devs, &options, &why) == 0, "cannot make a link");
+    client.dev = devs[0];
+    server.dev = devs[1];
+    open_host(&client, 1);
+    open_host(&server, 2);
+}
+
+static void close_hosts(void)
+{
+    dk_net_destroy(client.net);
+    dk_net_destroy(server.net);
+    client.dev->ops->close(client.dev);
+    server.dev->ops->close(server.dev);
+}
+
+static struct dk_tx_piece piece(void)
+{
+    return (struct dk_tx_piece){.data = payload, .len = BYTES};
+}
+
+/* What was received goes back from where it lies. */
+static struct dk_tx_piece piece_of(struct dk_buf *buf)
+{
+    return (struct dk_tx_piece){.data = buf->data, .len = (uint32_t)dk_buf_bytes(buf), .buf = buf};
+}
+
+/* ---- UDP ------------------------------------------------------------------------------------- */
+
+static void on_server_udp(void *arg, struct dk_udp_sock *sock, uint32_t events)
+{
+    struct dk_udp_datagram d;
+    (void)arg;
+    (void)events;
+    while (dk_udp_recv(sock, &d) == 0) {
+        const struct dk_tx_piece reply = piece_of(d.buf);
+        if (dk_udp_send(sock, &d.from, &reply, 1, now) != 0)
+            abort();
+        dk_buf_put(d.buf);
+    }
+}
+
+static void on_client_udp(void *arg, struct dk_udp_sock *sock, uint32_t events)
+{
+    struct dk_udp_datagram d;
+    (void)arg;
+    (void)events;
+    while (dk_udp_recv(sock, &d) == 0) {
+        received += dk_buf_bytes(d.buf);
+        dk_buf_put(d.buf);
+    }
+}
+
+static void open_udp(void)
+{
+    const struct dk_endpoint at = {.ip = address(2), .port = PORT};
+    must(dk_udp_open(server.net, on_server_udp, NULL, &server_udp) == 0 &&
+             dk_udp_open(client.net, on_client_udp, NULL, &client_udp) == 0 &&
+             dk_udp_bind(server_udp, &at) == 0 && dk_udp_connect(client_udp, &at) == 0,
+         "cannot open sockets");
+}
+
+static void close_udp(void)
+{
+    dk_udp_close(client_udp);
+    dk_udp_close(server_udp);
+}
+
+static void udp(uint32_t burst)
+{
+    const struct dk_tx_piece request = piece();
+    for (uint32_t i = 0; i < burst; i++)
+        must(dk_udp_send(client_udp, NULL, &request, 1, now) == 0, "cannot send");
+    step();
+}
+
+/* ---- TCP ------------------------------------------------------------------------------------- */
+
+static void on_connected(struct dk_tcp_conn *conn, void *owner, int error)
+{
+    (void)conn;
+    (void)owner;
+    must(error == 0, "cannot connect");
+}
+
+static void on_sent(struct dk_tcp_conn *conn, void *owner, void *cookie, int error)
+{
+    (void)conn;
+    (void)owner;
+    (void)cookie;
+    (void)error;
+}
+
+static void on_end(struct dk_tcp_conn *conn, void *owner)
+{
+    (void)conn;
+    (void)owner;
+}
+
+static void on_failed(struct dk_tcp_conn *conn, void *owner, int error)
+{
+    (void)conn;
+    (void)owner;
+    (void)error;
+    must(false, "a connection failed");
+}
+
+/* Takes what came; the server sends it back. */
+static void on_readable(struct dk_tcp_conn *conn, void *owner)
+{
+    struct dk_buf *bufs[RX_MAX];
+    const int n = dk_tcp_recv(conn, bufs, RX_MAX, SIZE_MAX, now);
+    for (int i = 0; i < n; i++) {
+        const struct dk_tx_piece reply = piece_of(bufs[i]);
+        if (owner == &client)
+            received += reply.len;
+        else if (dk_tcp_send(conn, &reply, 1, DK_TCP_SEND_UNREFERENCED, NULL, now) != 1)
+            abort();
+        dk_buf_put(bufs[i]);
+    }
+}
+
+static const struct dk_tcp_ops tcp_ops = {
+    .connected = on_connected,
+    .readable = on_readable,
+    .sent = on_sent,
+    .peer_closed = on_end,
+    .failed = on_failed,
+    .closed = on_end,
+};
+
+static void on_acceptable(struct dk_tcp_listener *l, void *owner)
+{
+    must(dk_tcp_accept(l, &server_tcp, &tcp_ops, owner) == 0, "cannot accept");
+}
+
+static const struct dk_tcp_listener_ops listener_ops = {.acceptable = on_acceptable};
+
+static void open_tcp(void)
+{
+    const struct dk_endpoint any = {.ip = address(1)}, at = {.ip = address(2), .port = PORT};
+    must(dk_tcp_listen(dk_net_tcp(server.net), &listener, &at, 1, &listener_ops, &server) == 0 &&
+             dk_tcp_connect(dk_net_tcp(client.net), &client_tcp, &any, &at, NULL, &tcp_ops, &client,
+                            now) == 0,
+         "cannot open a connection");
+    for (int i = 0; i < 100 && !server_tcp; i++)
+        step();
+    must(server_tcp != NULL, "no connection");
+    dk_tcp_set_option(client_tcp, DK_TCP_NODELAY, 1, now);
+    dk_tcp_set_option(server_tcp, DK_TCP_NODELAY, 1, now);
+}
+
+static void close_tcp(void)
+{
+    dk_tcp_listen_close(listener, now);
+    dk_tcp_abort(client_tcp, now);
+    dk_tcp_abort(server_tcp, now);
+    step();
+}
+
+static void send_tcp(struct dk_tcp_conn *conn, uint32_t burst)
+{
+    const struct dk_tx_piece data = piece();
+    for (uint32_t i = 0; i < burst; i++)
+        must(dk_tcp_send(conn, &data, 1, DK_TCP_SEND_COPY, NULL, now) == 1, "cannot send");
+}
+
+static void tcp(uint32_t burst)
+{
+    send_tcp(client_tcp, burst);
+    step();
+}
+
+static void open_ack(void)
+{
+    open_tcp();
+    dk_tcp_set_option(client_tcp, DK_TCP_QUICK_ACK, 1, now);
+}
+
+static void ack(uint32_t burst)
+{
+    send_tcp(server_tcp, burst);
+    step();
+}
+
+/* ---- All of them ----------------------------------------------------------------------------- */
+
+static const struct what {
+    const char *name;
+    void (*open)(void);
+    void (*round)(uint32_t burst);
+    void (*close)(void);
+} whats[] = {
+    {"udp", open_udp, udp, close_udp},
+    {"tcp", open_tcp, tcp, close_tcp},
+    {"ack", open_ack, ack, close_tcp},
+};
+
+static const struct what *find(const char *name)
+{
+    for (size_t i = 0; i < sizeof(whats) / sizeof(whats[0]); i++) {
+        if (strcmp(whats[i].name, name) == 0)
+            return &whats[i];
+    }
+    must(false, "WHAT is udp, tcp or ack");
+    return NULL;
+}
+
+int main(int argc, char **argv)
+{
+    must(argc == 3 || argc == 4, "usage: net-instructions udp|tcp|ack PACKETS [BURST]");
+    const struct what *what = find(argv[1]);
+    const uint32_t packets = (uint32_t)atoi(argv[2]);
+    const uint32_t burst = argc == 4 ? (uint32_t)atoi(argv[3]) : 1;
+    must(burst > 0 && burst <= BURST_MAX, "BURST is 1 to 32");
+    open_hosts();
+    what->open();
+    for (uint32_t i = 0; i < packets; i += burst)
+        what->round(burst);
+    for (int i = 0; i < 10; i++)
+        step();
+    must(received >= (uint64_t)packets * BYTES, "not all packets were answered");
+    what->close();
+    close_hosts();
+    return 0;
+}
