@@ -67,6 +67,11 @@ def enter():
     setting("core/somaxconn", 8192)
 
 
+def is_user_namespace():
+    """Whether uid 0 is somebody else outside."""
+    return pathlib.Path("/proc/self/uid_map").read_text(encoding="ascii").split()[:2] != ["0", "0"]
+
+
 def other_namespace():
     """A descriptor of a further namespace; ours stays what it is."""
     made = []
@@ -98,6 +103,8 @@ class Link:
     def __init__(self, kind, mtu=1500, checksums=False):
         self.kind, self.mtu, self.fd = kind, mtu, None
         if kind == "tap":
+            if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+                raise NotAllowed("/dev/net/tun cannot be opened: run as root")
             self.near, self.far = "demi0", "demi0"
             ip("tuntap add dev demi0 mode tap")
             ip("link set demi0 txqueuelen 10000")
