@@ -10,7 +10,7 @@
 
 #define SCAN_COUNT 10
 
-/* SCAN looks at this many places of the cursor per key wanted before it gives up for now. */
+/* SCAN looks at this many places of the cursor per key wanted; then it answers with what it has. */
 #define SCAN_PLACES 10
 
 /* Keys found so far, as entries. */
