@@ -142,7 +142,8 @@ class Server:
 
     def __init__(self, command, address=None, **popen):
         self.folder = tempfile.TemporaryDirectory()
-        self.errors = open(os.path.join(self.folder.name, "stderr"), "w+b")
+        # To append: said() moves the offset, which the child shares, and must not move its writes.
+        self.errors = open(os.path.join(self.folder.name, "stderr"), "a+b")
         self.child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.errors,
                                       cwd=self.folder.name, **popen)
         self.address = address or self.read_address()

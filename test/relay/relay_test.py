@@ -151,11 +151,12 @@ def open_files(server):
 
 
 def ask(server):
-    """The report of the relay: {what: number}."""
-    before = server.said().count("demi-relay: active")
+    """The report of the relay, which comes in one piece: {what: number}."""
+    line_of = re.compile(r"demi-relay: active .*\n")
+    before = len(line_of.findall(server.said()))
     server.child.send_signal(signal.SIGUSR1)
-    wait_until(lambda: server.said().count("demi-relay: active") > before, "a report")
-    line = re.findall(r"demi-relay: active .*", server.said())[-1]
+    wait_until(lambda: len(line_of.findall(server.said())) > before, "a report")
+    line = line_of.findall(server.said())[-1]
     return {name: int(n) for name, n in re.findall(r"([a-z][a-z ]*?) (\d+)", line)}
 
 
