@@ -2,8 +2,8 @@
 /*
  * Start and end: demi_init, demi_fini, the exit hook, the forked child.
  *
- * One mutex guards start and end. The exit hook takes nothing that it cannot have at once: exit()
- * may be called in a signal handler that interrupted the library.
+ * One mutex guards start and end. The exit hook takes nothing that it does not get in a moment:
+ * exit() may be called in a signal handler that interrupted the library.
  */
 #include "api/api.h"
 #include "api/background.h"
@@ -20,6 +20,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+/* Longer than a running thread holds what a call holds, also on a busy machine. */
+#define MOMENT_NS 1000000000
 
 struct dk_api dk_api;
 
@@ -43,21 +46,45 @@ static bool is_drained(struct dk_instance *inst)
            (!inst->poller || inst->poller->ops->undrained(inst->poller) == 0);
 }
 
+/* Whether another thread holds the lead, not the one that exits, in a signal handler. A wait notes
+ * who leads; a call that only starts an operation does not, and is over in a moment. */
+static bool is_led_by_other(const struct dk_instance *inst, int64_t *moment_began, int64_t now)
+{
+    uint32_t leader = __atomic_load_n(&inst->leader, __ATOMIC_RELAXED);
+    if (leader != 0) {
+        *moment_began = now;
+        return leader != dk_thread_number;
+    }
+    return now - *moment_began < MOMENT_NS;
+}
+
 /* Takes the lead, or waits while another thread drives the instance, until the pushes are out.
  * True: it has the lead. */
 static bool take_or_watch(struct dk_instance *inst, int64_t timeout_ns)
 {
-    int64_t now = dk_instance_now(inst), deadline = now + timeout_ns;
+    int64_t now = dk_instance_now(inst), deadline = now + timeout_ns, moment_began = now;
     if (inst->poller && inst->poller->ops->end)
         inst->poller->ops->end(inst->poller);
     while (!dk_lead_try(inst)) {
-        uint32_t leader = __atomic_load_n(&inst->leader, __ATOMIC_RELAXED);
-        bool other = dk_mt() && leader != dk_thread_number;
-        if (!other || now >= deadline || is_drained(inst))
+        if (!dk_mt() || !is_led_by_other(inst, &moment_began, now) || now >= deadline ||
+            is_drained(inst))
             return false;
         usleep(100);
         now = dk_instance_now(inst);
     }
+    return true;
+}
+
+/* Whether the tokens are free, now or in a moment: else it is the caller who was interrupted. */
+static bool tokens_come_free(struct dk_instance *inst)
+{
+    int64_t give_up = dk_instance_now(inst) + MOMENT_NS;
+    while (!dk_lock_try(&inst->tokens)) {
+        if (!dk_mt() || dk_instance_now(inst) >= give_up)
+            return false;
+        usleep(100);
+    }
+    dk_unlock(&inst->tokens);
     return true;
 }
 
@@ -68,10 +95,8 @@ static void at_exit(void)
         struct dk_instance *inst = state.instances[i];
         if (!take_or_watch(inst, linger_ns()))
             continue;
-        if (dk_lock_try(&inst->tokens)) {
-            dk_unlock(&inst->tokens);
+        if (tokens_come_free(inst))
             dk_instance_drain(inst, linger_ns());
-        }
         dk_unlock(&inst->lead);
     }
     dk_statfile_unlink();

@@ -145,13 +145,13 @@ static bool stack_backlog(struct dk_poller *p)
     return false;
 }
 
+/* In this order: a stream that wind_up closes is counted before it says that all are closed. */
 static uint32_t stack_undrained(struct dk_poller *p)
 {
     struct dk_stack *st = (struct dk_stack *)p;
-    uint32_t n = __atomic_load_n(&st->undrained, __ATOMIC_RELAXED);
     bool pending = __atomic_load_n(&st->ending, __ATOMIC_RELAXED) &&
                    !__atomic_load_n(&st->ended, __ATOMIC_ACQUIRE);
-    return n + pending;
+    return pending + __atomic_load_n(&st->undrained, __ATOMIC_RELAXED);
 }
 
 static void stack_end(struct dk_poller *p)
