@@ -31,22 +31,22 @@ static void finish_checksum(const struct dk_ip_tx *tx, uint8_t *header)
 {
     uint32_t sum = dk_checksum_add(0, header, tx->header_len);
     size_t offset = tx->header_len;
-    for (uint32_t i = 0; i < tx->num_pieces; i++) {
-        sum = dk_checksum_add_at(sum, offset, tx->pieces[i].data, tx->pieces[i].len);
-        offset += tx->pieces[i].len;
+    for (uint32_t i = 0; i < tx->frame.num_pieces; i++) {
+        sum = dk_checksum_add_at(sum, offset, tx->frame.pieces[i].data, tx->frame.pieces[i].len);
+        offset += tx->frame.pieces[i].len;
     }
     uint16_t checksum = dk_checksum_finish(sum);
     if (checksum == 0 && tx->protocol == DK_IP_UDP)
         checksum = 0xffff;
-    dk_put_be16(header + tx->checksum_offset, checksum);
+    dk_put_be16(header + tx->frame.checksum_offset, checksum);
 }
 
 /* Puts bytes [from, from + len) of the payload into the frame, as slices of its pieces. */
 static void slice(const struct dk_ip_tx *tx, uint32_t from, uint32_t len, struct dk_tx_frame *frame)
 {
     frame->num_pieces = 0;
-    for (uint32_t i = 0; i < tx->num_pieces && len > 0; i++) {
-        const struct dk_tx_piece *piece = &tx->pieces[i];
+    for (uint32_t i = 0; i < tx->frame.num_pieces && len > 0; i++) {
+        const struct dk_tx_piece *piece = &tx->frame.pieces[i];
         if (from >= piece->len) {
             from -= piece->len;
             continue;

@@ -88,8 +88,8 @@ void dk_icmp_answer_echo(struct dk_net *net, const struct dk_ip_rx *rx, uint8_t 
     sum = dk_checksum_add(sum, rx->data + 8, rx->len - 8);
     dk_put_be16(header + 2, dk_checksum_finish(sum));
     if (rx->len > 8) {
-        tx.num_pieces = 1;
-        tx.pieces[0] =
+        tx.frame.num_pieces = 1;
+        tx.frame.pieces[0] =
             (struct dk_tx_piece){.data = rx->data + 8, .len = rx->len - 8, .buf = rx->buf};
     }
     tx.tos = rx->tos & 0xfc;

@@ -161,14 +161,14 @@ void dk_icmp4_error(struct dk_net *net, struct dk_buf *buf, const uint8_t *packe
                                   .rest = rest,
                                   .data = packet,
                                   .data_len = len < most ? len : most};
-    const struct dk_ip_tx tx = {
+    struct dk_ip_tx tx = {
         .src = ip.dst,
         .dst = ip.src,
         .protocol = DK_IP_ICMP,
         .header = storage + DK_IP_HEADROOM,
         .header_len = DK_ICMP4_HEADER_LEN,
-        .num_pieces = 1,
-        .pieces = {{.data = packet, .len = (uint32_t)icmp.data_len, .buf = buf}},
+        .frame = {.num_pieces = 1,
+                  .pieces = {{.data = packet, .len = (uint32_t)icmp.data_len, .buf = buf}}},
     };
     dk_icmp4_emit(&icmp, tx.header);
     const bool sent = dk_ip_send(net, &tx, net->now) == 0;

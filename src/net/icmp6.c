@@ -184,14 +184,14 @@ void dk_icmp6_error(struct dk_net *net, struct dk_buf *buf, const uint8_t *packe
                                   .rest = rest,
                                   .data = packet,
                                   .data_len = len < most ? len : most};
-    const struct dk_ip_tx tx = {
+    struct dk_ip_tx tx = {
         .src = src,
         .dst = from,
         .protocol = DK_IP_ICMPV6,
         .header = storage + DK_IP_HEADROOM,
         .header_len = DK_ICMP6_HEADER_LEN,
-        .num_pieces = 1,
-        .pieces = {{.data = packet, .len = (uint32_t)icmp.data_len, .buf = buf}},
+        .frame = {.num_pieces = 1,
+                  .pieces = {{.data = packet, .len = (uint32_t)icmp.data_len, .buf = buf}}},
     };
     const uint32_t bytes = DK_ICMP6_HEADER_LEN + (uint32_t)icmp.data_len;
     dk_icmp6_emit(&icmp, dk_ip_pseudo_sum(&src, &from, DK_IP_ICMPV6, bytes), tx.header);

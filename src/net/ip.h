@@ -76,18 +76,18 @@ struct dk_ip_tx {
     uint8_t ttl; /* 0: the default */
     uint8_t tos;
     bool dont_fragment;
+    bool partial_checksum; /* the device has DK_NETDEV_TX_CHECKSUM: checksum_offset is to be done */
     /*
-     * The transport's header at `header`, header_len bytes, in storage of the caller's with
-     * DK_IP_HEADROOM bytes before it which the IP layer writes to; payload pieces; checksum and
-     * segmentation as in dk_tx_frame, but counted from the transport's header.
+     * The transport's header, in storage of the caller's with DK_IP_HEADROOM bytes before it which
+     * the IP layer writes to.
      */
     uint8_t *header;
     uint32_t header_len;
-    uint32_t num_pieces;
-    struct dk_tx_piece pieces[DK_TX_PIECES_MAX];
-    bool partial_checksum; /* the device has DK_NETDEV_TX_CHECKSUM: checksum_offset is to be done */
-    uint16_t checksum_offset;
-    uint16_t segment_bytes;
+    /*
+     * What the device gets. The pieces of payload, checksum_offset and segment_bytes are the
+     * transport's to fill, all else is the IP layer's.
+     */
+    struct dk_tx_frame frame;
 };
 
 /*
@@ -97,7 +97,7 @@ struct dk_ip_tx {
  * than the path takes and dont_fragment; -ENETUNREACH; -EHOSTUNREACH: the neighbour does not
  * answer; -ENOBUFS: too many wait.
  */
-int dk_ip_send(struct dk_net *net, const struct dk_ip_tx *tx, int64_t now);
+int dk_ip_send(struct dk_net *net, struct dk_ip_tx *tx, int64_t now);
 
 /* Sum of the pseudo header (RFC 9293 section 3.1, 8200 section 8.1), not folded to the end. */
 uint32_t dk_ip_pseudo_sum(const struct dk_ip *src, const struct dk_ip *dst, uint8_t protocol,

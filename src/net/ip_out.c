@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * IP output: which way, how long, the header, and on to the neighbour table.
+ * IP output: which way, how long, the header, and on to the neighbour table. Most packets find the
+ * head of the one before them, which went to the same destination, and what is different is written
+ * into a copy of it.
  *
  * An IPv4 packet that fits its path goes with DF: path MTU discovery sees it, and it needs no
  * identification (RFC 6864 section 4.1). The exception is a path that takes less than we believe
@@ -18,6 +20,14 @@
 #include "net/wire/ipv6.h"
 
 #define TTL_DEFAULT 64 /* RFC 1700; hop limit likewise */
+
+/* As it lies there. */
+static inline uint32_t word_at(const uint8_t *at)
+{
+    uint32_t word;
+    memcpy(&word, at, sizeof(word));
+    return word;
+}
 
 /* Two words of an address at a time: they are added as big-endian numbers. */
 static uint32_t add_be32(uint32_t sum, const uint8_t *at)
@@ -38,9 +48,8 @@ uint32_t dk_ip_pseudo_sum(const struct dk_ip *src, const struct dk_ip *dst, uint
     return sum;
 }
 
-static inline uint8_t *put_header4(const struct dk_ip_tx *tx, uint8_t *before, uint32_t bytes,
-                                   uint32_t id, bool dont_fragment,
-                                   const struct dk_ip_fragment *fragment)
+static uint8_t *put_header4(const struct dk_ip_tx *tx, uint8_t *before, uint32_t bytes, uint32_t id,
+                            bool dont_fragment, const struct dk_ip_fragment *fragment)
 {
     uint8_t *at = before - DK_IP4_HEADER_LEN;
     uint32_t place = dont_fragment ? 0x4000 : 0;
@@ -91,43 +100,38 @@ uint8_t *dk_ip_put_header(const struct dk_ip_tx *tx, uint8_t *before, uint32_t b
     return put_header6(tx, before, bytes, fragment);
 }
 
-/* The frame of a packet, all but the head. */
-static inline void fill_frame(struct dk_tx_frame *frame, const struct dk_ip_tx *tx, uint8_t *head)
+/* Points the frame to the whole head, which begins at `head`. */
+static inline void set_head(struct dk_ip_tx *tx, uint8_t *head)
 {
-    frame->head = head;
-    frame->head_len = (uint32_t)(tx->header - head) + tx->header_len;
-    frame->num_pieces = tx->num_pieces;
-    for (uint32_t i = 0; i < tx->num_pieces; i++) {
-        frame->pieces[i].data = tx->pieces[i].data;
-        frame->pieces[i].len = tx->pieces[i].len;
-        frame->pieces[i].buf = tx->pieces[i].buf;
-    }
-    frame->checksum_start = tx->partial_checksum ? (uint16_t)(tx->header - head) : 0;
-    frame->checksum_offset = tx->checksum_offset;
-    frame->segment_bytes = tx->segment_bytes;
+    const uint32_t before = (uint32_t)(tx->header - head);
+    tx->frame.head = head;
+    tx->frame.head_len = before + tx->header_len;
+    tx->frame.checksum_start = tx->partial_checksum ? (uint16_t)before : 0;
+}
+
+static uint16_t ethertype(const struct dk_ip_tx *tx)
+{
+    return tx->dst.version == 4 ? DK_ETHERTYPE_IP4 : DK_ETHERTYPE_IP6;
 }
 
 /* The whole packet in one frame, or one that the device cuts into segments. */
-static int emit_whole(struct dk_net *net, const struct dk_ip_tx *tx, uint32_t bytes,
+static int emit_whole(struct dk_net *net, struct dk_ip_tx *tx, uint32_t bytes,
                       const struct dk_mac *mac, bool may_fragment)
 {
-    struct dk_tx_frame frame;
     const uint32_t id = may_fragment ? dk_frag_next_id(net, tx) : 0;
-    uint8_t *head = dk_ip_put_header(tx, tx->header, bytes, id, !may_fragment, NULL);
-    fill_frame(&frame, tx, head);
-    const uint16_t type = tx->dst.version == 4 ? DK_ETHERTYPE_IP4 : DK_ETHERTYPE_IP6;
-    return dk_link_send(net, &frame, mac, type) ? 0 : -EAGAIN;
+    set_head(tx, dk_ip_put_header(tx, tx->header, bytes, id, !may_fragment, NULL));
+    return dk_link_send(net, &tx->frame, mac, ethertype(tx)) ? 0 : -EAGAIN;
 }
 
-int dk_ip_emit(struct dk_net *net, const struct dk_ip_tx *tx, uint32_t bytes,
-               const struct dk_mac *mac, struct dk_ip_progress *progress)
+int dk_ip_emit(struct dk_net *net, struct dk_ip_tx *tx, uint32_t bytes, const struct dk_mac *mac,
+               struct dk_ip_progress *progress)
 {
     bool may_fragment;
     const uint32_t mtu = dk_pmtu_get(net, &tx->dst, &may_fragment);
     if (tx->dst.version == 6)
         may_fragment = false;
     if (progress->sent == 0 &&
-        (bytes + dk_ip_header_bytes(tx->dst.version) <= mtu || tx->segment_bytes != 0))
+        (bytes + dk_ip_header_bytes(tx->dst.version) <= mtu || tx->frame.segment_bytes != 0))
         return emit_whole(net, tx, bytes, mac, may_fragment);
     if (tx->dont_fragment && !may_fragment)
         return -EMSGSIZE;
@@ -142,46 +146,45 @@ static int check_size(struct dk_net *net, const struct dk_ip_tx *tx, uint32_t by
     if (bytes > (tx->dst.version == 4 ? 65535 - header : 65535) ||
         tx->header_len > DK_IP_TX_HEADER_MAX)
         return -EMSGSIZE;
-    if (!tx->dont_fragment || tx->segment_bytes != 0)
+    if (!tx->dont_fragment || tx->frame.segment_bytes != 0)
         return 0;
     const uint32_t mtu = dk_pmtu_get(net, &tx->dst, &may_fragment);
     return bytes + header > mtu && !may_fragment ? -EMSGSIZE : 0;
 }
 
-/* What most packets are: IPv4, without a tag, to a neighbour that answers, and no longer than the
- * link takes where no path is known to take less. */
-static inline bool is_plain(const struct dk_net *net, const struct dk_way *way,
-                            const struct dk_ip_tx *tx, uint32_t bytes, int64_t now)
+/* Makes the head of what goes that way from here on, where the neighbour lets it go at once and no
+ * path is known to take less than the link. */
+static void prepare_way(struct dk_net *net, struct dk_way *way)
 {
-    return way->neigh && tx->dst.version == 4 && !net->pmtu_known && net->config.vlan == 0 &&
-           bytes + DK_IP4_HEADER_LEN <= net->config.mtu &&
-           dk_neigh_is_ready(way->neigh, &way->path.next_hop, now);
+    const struct dk_ip_tx tx = {.dst = way->dst};
+    if (way->dst.version == 0 || way->path.hop != DK_HOP_NEIGHBOUR || net->pmtu_known)
+        return;
+    const struct dk_neigh *neigh = dk_neigh_find(net, &way->path.next_hop);
+    if (!neigh)
+        return;
+    uint8_t *end = way->head + DK_WAY_HEAD_ROOM;
+    uint8_t *ip = dk_ip_put_header(&tx, end, 0, 0, true, NULL);
+    uint8_t *head = dk_link_put_header(net, ip, &neigh->mac, ethertype(&tx));
+    if (way->dst.version == 4)
+        way->sum = (uint64_t)word_at(ip + 4) + word_at(ip + 16);
+    way->head_len = (uint32_t)(end - head);
+    way->max_bytes = net->config.mtu - dk_ip_header_bytes(way->dst.version);
+    way->ready_until = dk_neigh_ready_until(neigh);
+    way->generation = net->ways_generation;
 }
 
-static inline int send_plain(struct dk_net *net, const struct dk_way *way,
-                             const struct dk_ip_tx *tx, uint32_t bytes)
-{
-    struct dk_tx_frame frame;
-    uint8_t *head = put_header4(tx, tx->header, bytes, 0, true, NULL) - DK_ETH_HEADER_LEN;
-    memcpy(head, way->neigh->mac.bytes, 6);
-    memcpy(head + 6, net->config.mac.bytes, 6);
-    dk_put_be16(head + 12, DK_ETHERTYPE_IP4);
-    fill_frame(&frame, tx, head);
-    return dk_link_emit(net, &frame) ? 0 : -EAGAIN;
-}
-
-static int send_to_neighbour(struct dk_net *net, struct dk_way *way, const struct dk_ip_tx *tx,
+static int send_to_neighbour(struct dk_net *net, struct dk_way *way, struct dk_ip_tx *tx,
                              uint32_t bytes, int64_t now)
 {
     const int error = dk_neigh_send(net, &way->path.next_hop, tx, bytes, now);
-    way->neigh = dk_neigh_find(net, &way->path.next_hop);
+    if (error == 0)
+        prepare_way(net, way);
     return error;
 }
 
-/* Whatever is not plain. */
+/* Whatever cannot go at once. */
 __attribute__((noinline)) static int send_other(struct dk_net *net, struct dk_way *way,
-                                                const struct dk_ip_tx *tx, uint32_t bytes,
-                                                int64_t now)
+                                                struct dk_ip_tx *tx, uint32_t bytes, int64_t now)
 {
     if (way->path.hop == DK_HOP_SELF)
         return dk_loop_send(net, tx);
@@ -193,21 +196,54 @@ __attribute__((noinline)) static int send_other(struct dk_net *net, struct dk_wa
     return send_to_neighbour(net, way, tx, bytes, now);
 }
 
-static inline int send_way(struct dk_net *net, struct dk_way *way, const struct dk_ip_tx *tx,
-                           uint32_t bytes, int64_t now)
+/* As put_header4, of all that is not in the way's head. */
+static inline void complete4(const struct dk_way *way, const struct dk_ip_tx *tx, uint32_t bytes)
 {
-    if (dk_likely(is_plain(net, way, tx, bytes, now)))
-        return send_plain(net, way, tx, bytes);
+    uint8_t *at = tx->header - DK_IP4_HEADER_LEN;
+    const uint32_t first =
+        htobe32(0x45000000u | (uint32_t)tx->tos << 16 | (DK_IP4_HEADER_LEN + bytes));
+    const uint32_t third =
+        htobe32((uint32_t)(tx->ttl ? tx->ttl : TTL_DEFAULT) << 24 | (uint32_t)tx->protocol << 16);
+    const uint64_t sum = way->sum + first + third + tx->src.v4;
+    memcpy(at, &first, 4);
+    memcpy(at + 8, &third, 4);
+    dk_put_be16(at + 10, (uint16_t)~dk_checksum_fold64(sum));
+    memcpy(at + 12, &tx->src.v4, 4);
+}
+
+/* As put_header6, likewise. */
+static inline void complete6(const struct dk_ip_tx *tx, uint32_t bytes)
+{
+    uint8_t *at = tx->header - DK_IP6_HEADER_LEN;
+    dk_put_be32(at, 0x60000000u | (uint32_t)tx->tos << 20);
+    dk_put_be16(at + 4, (uint16_t)bytes);
+    at[6] = tx->protocol;
+    at[7] = tx->ttl ? tx->ttl : TTL_DEFAULT;
+    memcpy(at + 8, tx->src.bytes, 16);
+}
+
+static inline int send_at_once(struct dk_net *net, const struct dk_way *way, struct dk_ip_tx *tx,
+                               uint32_t bytes)
+{
+    memcpy(tx->header - DK_WAY_HEAD_ROOM, way->head, DK_WAY_HEAD_ROOM);
+    if (dk_likely(tx->dst.version == 4))
+        complete4(way, tx, bytes);
+    else
+        complete6(tx, bytes);
+    set_head(tx, tx->header - way->head_len);
+    return dk_link_emit(net, &tx->frame) ? 0 : -EAGAIN;
+}
+
+int dk_ip_send_way(struct dk_net *net, struct dk_way *way, struct dk_ip_tx *tx, uint32_t bytes,
+                   int64_t now)
+{
+    if (dk_likely(way->generation == net->ways_generation && now < way->ready_until &&
+                  bytes <= way->max_bytes))
+        return send_at_once(net, way, tx, bytes);
     return send_other(net, way, tx, bytes, now);
 }
 
-int dk_ip_send_way(struct dk_net *net, struct dk_way *way, const struct dk_ip_tx *tx,
-                   uint32_t bytes, int64_t now)
-{
-    return send_way(net, way, tx, bytes, now);
-}
-
-int dk_ip_send(struct dk_net *net, const struct dk_ip_tx *tx, int64_t now)
+int dk_ip_send(struct dk_net *net, struct dk_ip_tx *tx, int64_t now)
 {
     net->now = now;
     struct dk_way *way = dk_route_way(net, &tx->dst);
@@ -215,5 +251,5 @@ int dk_ip_send(struct dk_net *net, const struct dk_ip_tx *tx, int64_t now)
         dk_net_count(&net->stats.ip_no_route);
         return -ENETUNREACH;
     }
-    return send_way(net, way, tx, dk_ip_tx_bytes(tx), now);
+    return dk_ip_send_way(net, way, tx, dk_ip_tx_bytes(tx), now);
 }

@@ -18,8 +18,8 @@ struct dk_ip_progress {
 static inline uint32_t dk_ip_tx_bytes(const struct dk_ip_tx *tx)
 {
     uint32_t bytes = tx->header_len;
-    for (uint32_t i = 0; i < tx->num_pieces; i++)
-        bytes += tx->pieces[i].len;
+    for (uint32_t i = 0; i < tx->frame.num_pieces; i++)
+        bytes += tx->frame.pieces[i].len;
     return bytes;
 }
 
@@ -31,15 +31,15 @@ static inline uint32_t dk_ip_header_bytes(uint8_t version)
 struct dk_way;
 
 /* dk_ip_send, where the way and the number of bytes are known. */
-int dk_ip_send_way(struct dk_net *net, struct dk_way *way, const struct dk_ip_tx *tx,
-                   uint32_t bytes, int64_t now);
+int dk_ip_send_way(struct dk_net *net, struct dk_way *way, struct dk_ip_tx *tx, uint32_t bytes,
+                   int64_t now);
 
 /*
  * Sends a packet of that many bytes to a link address, in fragments where the path takes no more.
  * 0; -EAGAIN: no room, progress says what was sent; -EMSGSIZE: it may not be fragmented.
  */
-int dk_ip_emit(struct dk_net *net, const struct dk_ip_tx *tx, uint32_t bytes,
-               const struct dk_mac *mac, struct dk_ip_progress *progress);
+int dk_ip_emit(struct dk_net *net, struct dk_ip_tx *tx, uint32_t bytes, const struct dk_mac *mac,
+               struct dk_ip_progress *progress);
 
 /* frag.c: as that, for one that is longer than mtu. */
 int dk_frag_emit(struct dk_net *net, const struct dk_ip_tx *tx, uint32_t bytes, uint32_t mtu,
@@ -58,6 +58,10 @@ struct dk_ip_fragment {
 /* Writes the IP header before what carries `bytes` bytes; returns where it begins. */
 uint8_t *dk_ip_put_header(const struct dk_ip_tx *tx, uint8_t *before, uint32_t bytes, uint32_t id,
                           bool dont_fragment, const struct dk_ip_fragment *fragment);
+
+/* link.c: puts the Ethernet header before a packet; returns where it begins. */
+uint8_t *dk_link_put_header(const struct dk_net *net, uint8_t *before, const struct dk_mac *dst,
+                            uint16_t type);
 
 /* link.c: puts the Ethernet header before frame->head, in whose storage there is room for it, and
  * gives the frame to the device. false: no room. */

@@ -11,18 +11,26 @@
 #include "net/ip_out.h"
 #include "net/wire/ethernet.h"
 
-bool dk_link_send(struct dk_net *net, struct dk_tx_frame *frame, const struct dk_mac *dst,
-                  uint16_t type)
+uint8_t *dk_link_put_header(const struct dk_net *net, uint8_t *before, const struct dk_mac *dst,
+                            uint16_t type)
 {
     const bool tagged = net->config.vlan != 0;
     const uint32_t header_len = tagged ? DK_ETH_HEADER_MAX : DK_ETH_HEADER_LEN;
-    uint8_t *head = (uint8_t *)(uintptr_t)frame->head - header_len;
+    uint8_t *head = before - header_len;
     memcpy(head, dst->bytes, 6);
     memcpy(head + 6, net->config.mac.bytes, 6);
     if (tagged)
         dk_put_be32(head + 12, (uint32_t)DK_ETHERTYPE_VLAN << 16 | net->config.vlan);
     dk_put_be16(head + header_len - 2, type);
-    frame->head = head;
+    return head;
+}
+
+bool dk_link_send(struct dk_net *net, struct dk_tx_frame *frame, const struct dk_mac *dst,
+                  uint16_t type)
+{
+    uint8_t *packet = (uint8_t *)(uintptr_t)frame->head;
+    frame->head = dk_link_put_header(net, packet, dst, type);
+    const uint32_t header_len = (uint32_t)(packet - frame->head);
     frame->head_len += header_len;
     if (frame->checksum_start != 0)
         frame->checksum_start = (uint16_t)(frame->checksum_start + header_len);

@@ -44,9 +44,9 @@ static void gather(const struct dk_ip_tx *tx, uint8_t *at)
 {
     memcpy(at, tx->header, tx->header_len);
     at += tx->header_len;
-    for (uint32_t i = 0; i < tx->num_pieces; i++) {
-        memcpy(at, tx->pieces[i].data, tx->pieces[i].len);
-        at += tx->pieces[i].len;
+    for (uint32_t i = 0; i < tx->frame.num_pieces; i++) {
+        memcpy(at, tx->frame.pieces[i].data, tx->frame.pieces[i].len);
+        at += tx->frame.pieces[i].len;
     }
 }
 

@@ -62,7 +62,7 @@ void dk_mld_send(struct dk_net *net, const struct dk_ip *group, bool leave)
 {
     uint8_t storage[DK_IP_HEADROOM + HOP_BY_HOP + MLD_LEN];
     const struct dk_ip all_routers = {.bytes = {0xff, 2, [15] = 2}, .version = 6};
-    const struct dk_ip_tx tx = {
+    struct dk_ip_tx tx = {
         .src = source(net),
         .dst = leave ? all_routers : *group,
         .protocol = DK_IP6_HOP_BY_HOP,

@@ -131,6 +131,17 @@ static void set_state(struct dk_neigh *neigh, enum dk_neigh_state state)
 {
     neigh->state = (uint8_t)state;
     neigh->asked = 0;
+    dk_ways_changed(neigh->net);
+}
+
+int64_t dk_neigh_ready_until(const struct dk_neigh *neigh)
+{
+    const uint32_t with_mac = 1u << DK_NEIGH_REACHABLE | 1u << DK_NEIGH_DELAY |
+                              1u << DK_NEIGH_PROBE | 1u << DK_NEIGH_PERMANENT;
+    if (!(with_mac >> neigh->state & 1) || !dk_list_empty(&neigh->waiting))
+        return INT64_MIN;
+    const int64_t touched = neigh->used + DK_NEIGH_LRU_NS;
+    return neigh->state == DK_NEIGH_REACHABLE && neigh->until < touched ? neigh->until : touched;
 }
 
 static void start_timer(struct dk_neigh *neigh, int64_t due)
@@ -317,6 +328,7 @@ static int keep(struct dk_neigh *neigh, const struct dk_ip_tx *tx, uint32_t byte
     }
     dk_list_add_tail(&neigh->waiting, &waiting->link);
     neigh->num_waiting++;
+    dk_ways_changed(net); /* what comes later goes behind it */
     return 0;
 }
 
@@ -331,7 +343,7 @@ static int keep_rest(struct dk_neigh *neigh, const struct dk_ip_tx *tx, uint32_t
     return 0; /* part of it is on its way: if the rest cannot be kept, it is as if lost */
 }
 
-static int emit(struct dk_neigh *neigh, const struct dk_ip_tx *tx, uint32_t bytes,
+static int emit(struct dk_neigh *neigh, struct dk_ip_tx *tx, uint32_t bytes,
                 const struct dk_mac *mac)
 {
     struct dk_ip_progress progress = {0};
@@ -341,7 +353,7 @@ static int emit(struct dk_neigh *neigh, const struct dk_ip_tx *tx, uint32_t byte
     return dk_unlikely(error == -EAGAIN) ? keep_rest(neigh, tx, bytes, &progress) : error;
 }
 
-int dk_neigh_send_group(struct dk_net *net, const struct dk_ip_tx *tx, uint32_t bytes)
+int dk_neigh_send_group(struct dk_net *net, struct dk_ip_tx *tx, uint32_t bytes)
 {
     const struct dk_mac mac = dk_mac_of_group(&tx->dst);
     return emit(&net->neigh->group, tx, bytes, &mac);
@@ -379,7 +391,7 @@ static struct dk_neigh *entry_for(struct dk_net *net, const struct dk_ip *ip, in
     return neigh;
 }
 
-int dk_neigh_send(struct dk_net *net, const struct dk_ip *next_hop, const struct dk_ip_tx *tx,
+int dk_neigh_send(struct dk_net *net, const struct dk_ip *next_hop, struct dk_ip_tx *tx,
                   uint32_t bytes, int64_t now)
 {
     struct dk_neigh *neigh = entry_for(net, next_hop, now);

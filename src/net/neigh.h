@@ -54,29 +54,20 @@ struct dk_neigh {
 
 #define DK_NEIGH_LRU_NS DK_NS_PER_S /* how exact the order of lru is */
 
-/* Whether an entry, which may stand for another address by now, is ip's, and a packet to there can
- * be sent at once, with no state or order to change. */
-static inline bool dk_neigh_is_ready(const struct dk_neigh *neigh, const struct dk_ip *ip,
-                                     int64_t now)
-{
-    const uint32_t with_mac =
-        1u << DK_NEIGH_DELAY | 1u << DK_NEIGH_PROBE | 1u << DK_NEIGH_PERMANENT;
-    const bool good =
-        neigh->state == DK_NEIGH_REACHABLE ? now < neigh->until : with_mac >> neigh->state & 1;
-    return good && now - neigh->used < DK_NEIGH_LRU_NS && dk_list_empty(&neigh->waiting) &&
-           dk_ip_equal(&neigh->ip, ip);
-}
+/* Until when packets may go to an entry's link address with no state or order to change, unless the
+ * table says before that ways have changed (dk_ways_changed). INT64_MIN: not now. */
+int64_t dk_neigh_ready_until(const struct dk_neigh *neigh);
 
 int dk_neigh_init(struct dk_net *net, int64_t now);
 void dk_neigh_fini(struct dk_net *net);
 
 /* Sends a packet of that many bytes to a neighbour, or keeps it until the neighbour's address is
  * known: as dk_ip_send. */
-int dk_neigh_send(struct dk_net *net, const struct dk_ip *next_hop, const struct dk_ip_tx *tx,
+int dk_neigh_send(struct dk_net *net, const struct dk_ip *next_hop, struct dk_ip_tx *tx,
                   uint32_t bytes, int64_t now);
 
 /* Sends a packet to a group or to broadcast. */
-int dk_neigh_send_group(struct dk_net *net, const struct dk_ip_tx *tx, uint32_t bytes);
+int dk_neigh_send_group(struct dk_net *net, struct dk_ip_tx *tx, uint32_t bytes);
 
 /* The device has room again. */
 void dk_neigh_tx_room(struct dk_net *net);

@@ -41,7 +41,6 @@ struct dk_tx_frame {
     const uint8_t *head;
     uint32_t head_len;
     uint32_t num_pieces;
-    struct dk_tx_piece pieces[DK_TX_PIECES_MAX];
     /*
      * Offloads, used only as far as the device's caps have them. The transport checksum is to be
      * written at checksum_start + checksum_offset over everything from checksum_start on; the sum
@@ -50,6 +49,7 @@ struct dk_tx_frame {
     uint16_t checksum_start;
     uint16_t checksum_offset;
     uint16_t segment_bytes; /* TSO: payload per segment, 0: one segment */
+    struct dk_tx_piece pieces[DK_TX_PIECES_MAX];
 };
 
 static inline uint32_t dk_tx_frame_bytes(const struct dk_tx_frame *f)

@@ -77,7 +77,7 @@ int dk_ping_send(struct dk_ping *ping, const struct dk_ip *to, uint16_t sequence
         return -ENOBUFS;
     if (len > 0) {
         memcpy(buf->data, data, len);
-        tx.pieces[tx.num_pieces++] =
+        tx.frame.pieces[tx.frame.num_pieces++] =
             (struct dk_tx_piece){.data = buf->data, .len = len, .buf = buf};
     }
     uint8_t *header = tx.header;

@@ -98,5 +98,6 @@ void dk_ip_set_path_mtu(struct dk_net *net, const struct dk_ip *dst, uint32_t mt
     struct entry *entry = slot_for(net, dst);
     *entry = (struct entry){.dst = *dst, .until = now + AGE_NS, .mtu = mtu, .fragment = too_low};
     net->pmtu_known = true;
+    dk_ways_changed(net);
     dk_net_count(&net->stats.pmtu_lowered);
 }

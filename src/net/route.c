@@ -148,7 +148,7 @@ __attribute__((noinline)) static struct dk_way *find_way(struct dk_net *net, str
         return NULL;
     way->dst = *dst;
     way->src = (struct dk_ip){.version = 0};
-    way->neigh = NULL;
+    way->ready_until = INT64_MIN;
     const struct dk_ip *src =
         way->path.hop == DK_HOP_SELF ? dst : dk_ifaddr_source(net, dst, &way->path.next_hop);
     if (src)

@@ -16,12 +16,26 @@ struct dk_path {
     struct dk_ip next_hop;
 };
 
-/* A way to a destination. */
+/* The headers of link and IP that a way keeps, and what they are kept in: copied as a whole. */
+#define DK_WAY_HEAD_MAX  58u /* Ethernet with a tag, IPv6 */
+#define DK_WAY_HEAD_ROOM 64u
+_Static_assert(DK_WAY_HEAD_ROOM <= DK_IP_HEADROOM, "it is copied into that");
+
+/*
+ * A way to a destination. While `generation` is that of the stack and ready_until has not come, a
+ * packet of at most max_bytes may go at once: to the link address that is in the head, with no
+ * state or order of the neighbour's to change (ip_out.c).
+ */
 struct dk_way {
     struct dk_ip dst; /* version 0: none */
     struct dk_path path;
-    struct dk_ip src;       /* the best one for it; version 0: none is good */
-    struct dk_neigh *neigh; /* what next_hop's entry was lately, NULL: not known (ip_out.c) */
+    struct dk_ip src; /* the best one for it; version 0: none is good */
+    uint64_t generation;
+    int64_t ready_until;
+    uint32_t max_bytes; /* of what IP carries */
+    uint32_t head_len;
+    uint64_t sum;                   /* IPv4: of the words of the header that are in the head */
+    uint8_t head[DK_WAY_HEAD_ROOM]; /* its last head_len bytes; what differs is zero */
 };
 
 /* The way to dst, or NULL: there is none. Good until the next call of any function here. */
@@ -33,6 +47,13 @@ int dk_way_source(struct dk_net *net, const struct dk_way *way, struct dk_ip *sr
 /* Checks the routes of the configuration and makes the table. After dk_ifaddr_init. */
 int dk_route_init(struct dk_net *net, const char **why_out);
 void dk_route_fini(struct dk_net *net);
+
+/* A neighbour's link address or state, or the length that a path takes, is another: nothing goes at
+ * once before it was looked at. */
+static inline void dk_ways_changed(struct dk_net *net)
+{
+    net->ways_generation++;
+}
 
 /* Forgets what was found: an address became good, or bad. */
 void dk_route_changed(struct dk_net *net);

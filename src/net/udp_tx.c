@@ -16,9 +16,9 @@
 static inline uint32_t sum_of_pieces(const struct dk_ip_tx *tx, uint32_t sum)
 {
     size_t offset = DK_UDP_HEADER_LEN;
-    for (uint32_t i = 0; i < tx->num_pieces; i++) {
-        sum = dk_checksum_add_at(sum, offset, tx->pieces[i].data, tx->pieces[i].len);
-        offset += tx->pieces[i].len;
+    for (uint32_t i = 0; i < tx->frame.num_pieces; i++) {
+        sum = dk_checksum_add_at(sum, offset, tx->frame.pieces[i].data, tx->frame.pieces[i].len);
+        offset += tx->frame.pieces[i].len;
     }
     return sum;
 }
@@ -66,8 +66,8 @@ __attribute__((noinline)) static struct dk_buf *copy_loose(struct dk_net *net, s
     struct dk_buf *copy = dk_buf_alloc(loose, 0);
     if (!copy)
         return NULL;
-    for (uint32_t i = 0; i < tx->num_pieces; i++) {
-        struct dk_tx_piece *piece = &tx->pieces[i];
+    for (uint32_t i = 0; i < tx->frame.num_pieces; i++) {
+        struct dk_tx_piece *piece = &tx->frame.pieces[i];
         if (piece->buf)
             continue;
         memcpy(copy->data + at, piece->data, piece->len);
@@ -137,8 +137,8 @@ static int fill(const struct dk_udp_sock *sock, const struct dk_endpoint *to,
     tx->dont_fragment = sock->options[DK_UDP_DONT_FRAGMENT] != 0;
     tx->header_len = DK_UDP_HEADER_LEN;
     tx->partial_checksum = (sock->net->config.device_caps & DK_NETDEV_TX_CHECKSUM) != 0;
-    tx->checksum_offset = DK_UDP_CHECKSUM_OFFSET;
-    tx->segment_bytes = 0;
+    tx->frame.checksum_offset = DK_UDP_CHECKSUM_OFFSET;
+    tx->frame.segment_bytes = 0;
     return 0;
 }
 
@@ -148,11 +148,11 @@ static uint32_t take_pieces(struct dk_ip_tx *tx, const struct dk_tx_piece *piece
                             uint32_t num_pieces, uint32_t *loose_out)
 {
     uint64_t bytes = DK_UDP_HEADER_LEN, loose = 0;
-    tx->num_pieces = num_pieces;
+    tx->frame.num_pieces = num_pieces;
     for (uint32_t i = 0; i < num_pieces; i++) {
-        tx->pieces[i].data = pieces[i].data;
-        tx->pieces[i].len = pieces[i].len;
-        tx->pieces[i].buf = pieces[i].buf;
+        tx->frame.pieces[i].data = pieces[i].data;
+        tx->frame.pieces[i].len = pieces[i].len;
+        tx->frame.pieces[i].buf = pieces[i].buf;
         bytes += pieces[i].len;
         loose += pieces[i].buf ? 0 : pieces[i].len;
     }

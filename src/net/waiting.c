@@ -25,16 +25,16 @@ static bool copy_loose(struct dk_waiting *waiting)
 {
     struct dk_ip_tx *tx = &waiting->tx;
     uint32_t loose = 0, at = 0;
-    for (uint32_t i = 0; i < tx->num_pieces; i++)
-        loose += tx->pieces[i].buf ? 0 : tx->pieces[i].len;
+    for (uint32_t i = 0; i < tx->frame.num_pieces; i++)
+        loose += tx->frame.pieces[i].buf ? 0 : tx->frame.pieces[i].len;
     waiting->copy = NULL;
     if (loose == 0)
         return true;
     waiting->copy = dk_buf_alloc(loose, 0);
     if (!waiting->copy)
         return false;
-    for (uint32_t i = 0; i < tx->num_pieces; i++) {
-        struct dk_tx_piece *piece = &tx->pieces[i];
+    for (uint32_t i = 0; i < tx->frame.num_pieces; i++) {
+        struct dk_tx_piece *piece = &tx->frame.pieces[i];
         if (piece->buf)
             continue;
         memcpy(waiting->copy->data + at, piece->data, piece->len);
@@ -59,9 +59,9 @@ struct dk_waiting *dk_waiting_get(struct dk_waiting_pool *pool, const struct dk_
     waiting->progress = *progress;
     if (!copy_loose(waiting))
         return NULL;
-    for (uint32_t i = 0; i < tx->num_pieces; i++) {
-        if (waiting->tx.pieces[i].buf)
-            dk_buf_get(waiting->tx.pieces[i].buf);
+    for (uint32_t i = 0; i < tx->frame.num_pieces; i++) {
+        if (waiting->tx.frame.pieces[i].buf)
+            dk_buf_get(waiting->tx.frame.pieces[i].buf);
     }
     if (waiting->copy)
         dk_buf_put(waiting->copy); /* the pieces hold it */
@@ -72,9 +72,9 @@ struct dk_waiting *dk_waiting_get(struct dk_waiting_pool *pool, const struct dk_
 
 void dk_waiting_put(struct dk_waiting_pool *pool, struct dk_waiting *waiting)
 {
-    for (uint32_t i = 0; i < waiting->tx.num_pieces; i++) {
-        if (waiting->tx.pieces[i].buf)
-            dk_buf_put(waiting->tx.pieces[i].buf);
+    for (uint32_t i = 0; i < waiting->tx.frame.num_pieces; i++) {
+        if (waiting->tx.frame.pieces[i].buf)
+            dk_buf_put(waiting->tx.frame.pieces[i].buf);
     }
     pool->bytes -= waiting->bytes;
     dk_list_add_head(&pool->free, &waiting->link);

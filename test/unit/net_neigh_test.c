@@ -109,7 +109,7 @@ static void test_neigh_waiting_packet_keeps_a_copy_of_loose_pieces(void **state)
                           .protocol = 200,
                           .header = storage + DK_IP_HEADROOM,
                           .header_len = 8,
-                          .num_pieces = 3};
+                          .frame = {.num_pieces = 3}};
     struct kit_sent sent;
     (void)state;
     start();
@@ -119,9 +119,9 @@ static void test_neigh_waiting_packet_keeps_a_copy_of_loose_pieces(void **state)
     memset(buf->data, 'b', 50);
     memset(expected, 'l', sizeof expected);
     memset(expected + 30, 'b', 50);
-    tx.pieces[0] = (struct dk_tx_piece){.data = loose, .len = 30};
-    tx.pieces[1] = (struct dk_tx_piece){.data = buf->data, .len = 50, .buf = buf};
-    tx.pieces[2] = (struct dk_tx_piece){.data = loose + 30, .len = 20};
+    tx.frame.pieces[0] = (struct dk_tx_piece){.data = loose, .len = 30};
+    tx.frame.pieces[1] = (struct dk_tx_piece){.data = buf->data, .len = 50, .buf = buf};
+    tx.frame.pieces[2] = (struct dk_tx_piece){.data = loose + 30, .len = 20};
     assert_int_equal(dk_ip_send(kit.net, &tx, kit.now), 0);
     memset(storage, 'X', sizeof storage);
     memset(loose, 'X', sizeof loose);

@@ -74,8 +74,8 @@ void dk_ip_confirm(struct dk_net *net, const struct dk_ip *dst, int64_t now)
 static void flatten(const struct dk_ip_tx *tx, struct kit_packet *packet)
 {
     uint32_t len = tx->header_len;
-    for (uint32_t i = 0; i < tx->num_pieces; i++)
-        len += tx->pieces[i].len;
+    for (uint32_t i = 0; i < tx->frame.num_pieces; i++)
+        len += tx->frame.pieces[i].len;
     packet->buf = dk_buf_alloc(len, 0);
     packet->len = len;
     packet->src = tx->src;
@@ -83,12 +83,12 @@ static void flatten(const struct dk_ip_tx *tx, struct kit_packet *packet)
     uint8_t *to = packet->buf->data;
     memcpy(to, tx->header, tx->header_len);
     to += tx->header_len;
-    for (uint32_t i = 0; i < tx->num_pieces; i++) {
-        memcpy(to, tx->pieces[i].data, tx->pieces[i].len);
-        to += tx->pieces[i].len;
+    for (uint32_t i = 0; i < tx->frame.num_pieces; i++) {
+        memcpy(to, tx->frame.pieces[i].data, tx->frame.pieces[i].len);
+        to += tx->frame.pieces[i].len;
     }
     if (tx->partial_checksum) {
-        uint8_t *at = packet->buf->data + tx->checksum_offset;
+        uint8_t *at = packet->buf->data + tx->frame.checksum_offset;
         dk_put_be16(at, dk_checksum_finish(dk_checksum_add(0, packet->buf->data, len)));
     }
 }
@@ -103,7 +103,7 @@ static void parse(struct kit_packet *packet)
     packet->payload_len = packet->len - packet->h.header_len;
 }
 
-int dk_ip_send(struct dk_net *net, const struct dk_ip_tx *tx, int64_t now)
+int dk_ip_send(struct dk_net *net, struct dk_ip_tx *tx, int64_t now)
 {
     struct kit_host *host = host_of(net);
     (void)now;

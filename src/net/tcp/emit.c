@@ -91,15 +91,15 @@ static void checksum(struct dk_tcp *tcp, struct dk_ip_tx *tx, uint32_t pseudo, u
     uint32_t sum = pseudo + tx->header_len + payload;
     tx->partial_checksum = tcp->config.device_caps & DK_NETDEV_TX_CHECKSUM;
     if (tx->partial_checksum) {
-        tx->checksum_offset = DK_TCP_CHECKSUM_OFFSET;
+        tx->frame.checksum_offset = DK_TCP_CHECKSUM_OFFSET;
         dk_put_be16(tx->header + DK_TCP_CHECKSUM_OFFSET, dk_checksum_fold(sum));
         return;
     }
     size_t at = tx->header_len;
     sum = dk_checksum_add(sum, tx->header, at);
-    for (uint32_t i = 0; i < tx->num_pieces; i++) {
-        sum = dk_checksum_add_at(sum, at, tx->pieces[i].data, tx->pieces[i].len);
-        at += tx->pieces[i].len;
+    for (uint32_t i = 0; i < tx->frame.num_pieces; i++) {
+        sum = dk_checksum_add_at(sum, at, tx->frame.pieces[i].data, tx->frame.pieces[i].len);
+        at += tx->frame.pieces[i].len;
     }
     dk_put_be16(tx->header + DK_TCP_CHECKSUM_OFFSET, dk_checksum_finish(sum));
 }
@@ -137,7 +137,7 @@ int dk_tcp_emit(struct dk_tcp_conn *c, const struct dk_tcp_out *out, uint32_t *s
     uint64_t edge = dk_tcp_window_edge(c);
     uint16_t window = window_field(c, &edge, flags);
     uint32_t payload = 0;
-    tx->num_pieces = 0;
+    tx->frame.num_pieces = 0;
     if (out->len)
         payload = dk_tcp_sendq_gather(out->piece, out->seq, out->len, tx);
     if (payload < out->len)
@@ -164,7 +164,7 @@ int dk_tcp_emit_bare(struct dk_tcp *tcp, const struct dk_ip_rx *to, struct dk_tc
                      int64_t now)
 {
     struct dk_ip_tx *tx = &tcp->tx;
-    tx->num_pieces = 0;
+    tx->frame.num_pieces = 0;
     tx->src = to->dst;
     tx->dst = to->src;
     tx->ttl = tx->tos = 0;

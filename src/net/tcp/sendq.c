@@ -285,11 +285,11 @@ uint32_t dk_tcp_sendq_gather(const struct dk_tcp_piece *p, uint64_t seq, uint32_
     for (; left && n < DK_TX_PIECES_MAX; p = p->next, n++) {
         uint32_t skip = (uint32_t)(seq - p->seq);
         uint32_t bytes = dk_tcp_min32(p->len - skip, left);
-        tx->pieces[n] = (struct dk_tx_piece){p->data + skip, bytes, p->buf};
+        tx->frame.pieces[n] = (struct dk_tx_piece){p->data + skip, bytes, p->buf};
         seq += bytes;
         left -= bytes;
     }
-    tx->num_pieces = n;
+    tx->frame.num_pieces = n;
     return len - left;
 }
 
