@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -417,6 +418,65 @@ def check_config(tree):
         yield f"man/{page.file}: there is no key {key}"
 
 
+# What asks each device, and each decorator, for an option that none has.
+DEVICE_QUESTIONS = {"loop": "loop,?", "tap": "tap:x,?", "packet": "packet:x,?",
+                    "pcap": "pcap(x,?):loop", "fault": "fault(?):loop"}
+
+
+def device_options(tree, question):
+    """The options that the library knows, from what it says about one that it does not know."""
+    _, out = run([tree.demi, "info", "--config"], env={"PATH": os.defpath, "DEMI_NET": question})
+    found = re.search(r'there is no option "\?": there are ([\w, ]*)', out)
+    return set(found[1].split(", ")) if found else None
+
+
+def paged_options(page):
+    """driver -> options that the items of the page of devices have."""
+    items, driver = {}, None
+    for line in page.lines:
+        found = re.match(r"\.It Cm (\w+)( \( Ns)?", line)
+        if line.startswith((".Ss", ".Sh")):
+            driver = None
+        elif found and found[1] in DEVICE_QUESTIONS:
+            driver = found[1]
+            items[driver] = set()
+        elif found and driver:
+            items[driver].add(found[1])
+    return items
+
+
+def settings(page):
+    """The DEMI_ variables of each line of the examples."""
+    for line in page.section_lines("EXAMPLES"):
+        if "DEMI_" in line and not line.startswith("."):
+            yield dict(word.split("=", 1) for word in shlex.split(unescape(line))
+                       if word.startswith("DEMI_"))
+
+
+def check_devices(tree):
+    """demi_net(7) has the options of every device, and its examples are accepted"""
+    if not tree.demi:
+        raise Skip("the demi command is not built (libjansson-dev)")
+    page = next(page for page in tree.real if page.file == "demi_net.7")
+    paged = paged_options(page)
+    for driver, question in DEVICE_QUESTIONS.items():
+        known, written = device_options(tree, question), paged.get(driver, set())
+        if known is None:
+            yield f"DEMI_NET='{question}': does not say which options there are"
+            continue
+        for option in sorted(known - written):
+            yield f"man/{page.file}: {driver}: option {option} is missing"
+        for option in sorted(written - known):
+            yield f"man/{page.file}: {driver}: there is no option {option}"
+    examples = list(settings(page))
+    if not examples:
+        yield f"man/{page.file}: no example"
+    for variables in examples:
+        code, out = run([tree.demi, "info", "--config"], env={"PATH": os.defpath, **variables})
+        if code != 0:
+            yield f"man/{page.file}: {variables}: {out.strip()}"
+
+
 def help_options(command):
     code, out = run(command + ["--help"], env={"PATH": os.defpath})
     if code != 0:
@@ -449,7 +509,7 @@ def check_help(tree):
 
 CHECKS = [check_functions, check_links, check_references, check_sections, check_synopsis,
           check_examples, check_lint, check_tested, check_readme, check_example_files,
-          check_markdown, check_config, check_help]
+          check_markdown, check_config, check_devices, check_help]
 
 
 def report(number, check, tree):
