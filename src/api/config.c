@@ -131,7 +131,7 @@ static void fill(struct dk_config *out, const struct dk_config_entry entries[])
         .net_routes = entries[DK_CONFIG_NET_ROUTES].text,
         .net_mtu = entries[DK_CONFIG_NET_MTU].value,
         .net_vlan = entries[DK_CONFIG_NET_VLAN].value,
-        .net_probe = entries[DK_CONFIG_NET_PROBE].value != 0,
+        .net_probe = (enum dk_config_probe)entries[DK_CONFIG_NET_PROBE].value,
         .net_connections = entries[DK_CONFIG_NET_CONNECTIONS].value,
         .net_send_bytes = entries[DK_CONFIG_NET_SEND_BYTES].value,
         .net_receive_bytes = entries[DK_CONFIG_NET_RECEIVE_BYTES].value,

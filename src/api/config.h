@@ -36,6 +36,13 @@ enum dk_config_poll {
     DK_CONFIG_POLL_NEVER,    /* sleeps at once */
 };
 
+/* Whether other hosts are asked if they have an address of the stack. */
+enum dk_config_probe {
+    DK_CONFIG_PROBE_NO,
+    DK_CONFIG_PROBE_BACKGROUND, /* while it is used already */
+    DK_CONFIG_PROBE_WAIT,       /* before demi_init returns */
+};
+
 /* What is checked at run time. */
 enum dk_config_debug {
     DK_CONFIG_DEBUG_NONE,
@@ -56,9 +63,9 @@ struct dk_config {
     const char *net_addresses;
     const char *net_gateway;
     const char *net_routes;
-    uint32_t net_mtu;           /* 0: the device's */
-    uint32_t net_vlan;          /* 0: none */
-    bool net_probe;             /* addresses are asked for before they are used */
+    uint32_t net_mtu;  /* 0: the device's */
+    uint32_t net_vlan; /* 0: none */
+    enum dk_config_probe net_probe;
     uint32_t net_connections;   /* 16 to 1048576 */
     uint32_t net_send_bytes;    /* SO_SNDBUF at first */
     uint32_t net_receive_bytes; /* SO_RCVBUF at first */

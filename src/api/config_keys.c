@@ -19,6 +19,7 @@
 static const char *const engine_words[] = {"auto", "io_uring", "epoll", NULL};
 static const char *const poll_words[] = {"adaptive", "always", "never", NULL};
 static const char *const switch_words[] = {"no", "yes", NULL};
+static const char *const probe_words[] = {"no", "background", "wait", NULL};
 static const char *const page_words[] = {"auto", "hugetlb", "transparent", "none", NULL};
 static const char *const debug_words[] = {"none", "heap", "inflight", NULL};
 static const char *const log_words[] = {"error", "warn", "info", "debug", NULL};
@@ -72,9 +73,9 @@ const struct dk_config_key dk_config_keys[DK_CONFIG_COUNT] = {
                             .max = 4094},
     [DK_CONFIG_NET_PROBE] = {.name = "net_probe",
                              .env = "DEMI_NET_PROBE",
-                             .summary = "ask whether another host has an address before it is used",
-                             .words = switch_words,
-                             .initial = 1},
+                             .summary = "ask other hosts whether they have an address of the stack",
+                             .words = probe_words,
+                             .initial = DK_CONFIG_PROBE_BACKGROUND},
     [DK_CONFIG_NET_CONNECTIONS] = {.name = "net_connections",
                                    .env = "DEMI_NET_CONNECTIONS",
                                    .summary = "TCP connections that the stack has at one time",
@@ -301,8 +302,10 @@ static const char *switch_word(const char *text)
 
 static int parse_word(const struct dk_config_key *key, const char *text, uint32_t *value_out)
 {
-    if (key->words == switch_words)
+    if (key->words == switch_words || key->words == probe_words)
         text = switch_word(text);
+    if (key->words == probe_words && strcasecmp(text, "yes") == 0)
+        text = "wait";
     for (uint32_t i = 0; key->words[i] != NULL; i++) {
         if (strcasecmp(text, key->words[i]) == 0) {
             *value_out = i;

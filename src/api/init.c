@@ -148,6 +148,11 @@ static struct dk_libos_options libos_options(const struct dk_config *c)
         [DK_CONFIG_ENGINE_IO_URING] = DK_KERNEL_IO_URING,
         [DK_CONFIG_ENGINE_EPOLL] = DK_KERNEL_EPOLL,
     };
+    static const enum dk_stack_probe probes[] = {
+        [DK_CONFIG_PROBE_NO] = DK_STACK_PROBE_NO,
+        [DK_CONFIG_PROBE_BACKGROUND] = DK_STACK_PROBE_BACKGROUND,
+        [DK_CONFIG_PROBE_WAIT] = DK_STACK_PROBE_WAIT,
+    };
     return (struct dk_libos_options){.kernel = {.engine = engines[c->engine],
                                                 .rx_buffer_bytes = c->rx_buffer_bytes,
                                                 .rx_pool_bytes = c->rx_pool_bytes,
@@ -158,7 +163,7 @@ static struct dk_libos_options libos_options(const struct dk_config *c)
                                                .routes = c->net_routes,
                                                .mtu = c->net_mtu,
                                                .vlan = c->net_vlan,
-                                               .probe_addresses = c->net_probe,
+                                               .probe = probes[c->net_probe],
                                                .push_hold_us = c->push_hold_us,
                                                .max_connections = c->net_connections,
                                                .rx_pool_bytes = c->rx_pool_bytes,

@@ -38,17 +38,30 @@ void dk_arp_ask(struct dk_net *net, const struct dk_ip *target, const struct dk_
     send_arp(net, &arp, mac ? mac : &broadcast);
 }
 
-void dk_arp_announce(struct dk_net *net, const struct dk_ip *ip)
+/* Asks all for ip, from src. */
+static void ask_all(struct dk_net *net, const struct dk_ip *src, const struct dk_ip *ip)
 {
     const struct dk_mac broadcast = DK_MAC_BROADCAST;
     const struct dk_arp arp = {
         .operation = DK_ARP_REQUEST,
         .sender_mac = net->config.mac,
-        .sender_ip = *ip,
+        .sender_ip = *src,
         .target_ip = *ip,
     };
-    dk_net_count(&net->stats.arp_announcements);
     send_arp(net, &arp, &broadcast);
+}
+
+void dk_arp_probe(struct dk_net *net, const struct dk_ip *ip)
+{
+    const struct dk_ip nobody = {.version = 4};
+    dk_net_count(&net->stats.arp_probes);
+    ask_all(net, &nobody, ip);
+}
+
+void dk_arp_announce(struct dk_net *net, const struct dk_ip *ip)
+{
+    dk_net_count(&net->stats.arp_announcements);
+    ask_all(net, ip, ip);
 }
 
 static void reply(struct dk_net *net, const struct dk_arp *request)
@@ -74,8 +87,8 @@ static bool is_answer(struct dk_net *net, const struct dk_arp *arp, bool link_gr
 
 static void learn(struct dk_net *net, const struct dk_arp *arp, bool link_group, int64_t now)
 {
-    const struct dk_ifaddr *target = dk_ifaddr_find(net, &arp->target_ip);
-    const bool asks_us = arp->operation == DK_ARP_REQUEST && target != NULL;
+    const bool asks_us =
+        arp->operation == DK_ARP_REQUEST && dk_ifaddr_classify(net, &arp->target_ip) == DK_DST_OURS;
     const struct dk_neigh_news news = {
         .ip = arp->sender_ip,
         .mac = arp->sender_mac,
@@ -87,6 +100,18 @@ static void learn(struct dk_net *net, const struct dk_arp *arp, bool link_group,
     if (!dk_neigh_learn(net, &news, now))
         dk_net_count(&net->stats.arp_unasked);
     if (asks_us)
+        reply(net, arp);
+}
+
+/* RFC 5227 section 2.1.1: two that ask for the same address both have none. */
+static void input_probe(struct dk_net *net, const struct dk_arp *arp, int64_t now)
+{
+    struct dk_ifaddr *own = dk_ifaddr_find(net, &arp->target_ip);
+    if (arp->operation != DK_ARP_REQUEST || !own)
+        return;
+    if (own->state == DK_IFADDR_TENTATIVE)
+        dk_dad_conflict(net, own, &arp->sender_mac, now);
+    else if (own->state == DK_IFADDR_GOOD)
         reply(net, arp);
 }
 
@@ -102,13 +127,12 @@ void dk_arp_input(struct dk_net *net, const struct dk_net_rx *rx, int64_t now)
     struct dk_ifaddr *own = dk_ifaddr_find(net, &arp.sender_ip);
     if (own_mac)
         dk_net_count(&net->stats.arp_own); /* our own frame came back */
-    else if (own)
-        dk_dad_conflict(net, own, now);
-    else if (dk_ip_is_any(&arp.sender_ip)) { /* a probe: RFC 5227 section 2.1.1 */
-        if (arp.operation == DK_ARP_REQUEST && dk_ifaddr_find(net, &arp.target_ip))
-            reply(net, &arp);
-    } else if (!dk_ip_is_host(&arp.sender_ip) || !dk_ifaddr_on_link(net, &arp.sender_ip) ||
-               dk_ifaddr_is_broadcast(net, &arp.sender_ip))
+    else if (own && own->state != DK_IFADDR_DUPLICATE)
+        dk_dad_conflict(net, own, &arp.sender_mac, now);
+    else if (dk_ip_is_any(&arp.sender_ip))
+        input_probe(net, &arp, now);
+    else if (!dk_ip_is_host(&arp.sender_ip) || !dk_ifaddr_on_link(net, &arp.sender_ip) ||
+             dk_ifaddr_is_broadcast(net, &arp.sender_ip))
         dk_net_count(&net->stats.arp_off_link);
     else
         learn(net, &arp, rx->link_group, now);

@@ -2,12 +2,16 @@
 /*
  * Whether our addresses are ours alone.
  *
- * IPv6: an address is tentative at first; we ask whether anybody has it, and it is good when a
- * second passed without an answer (RFC 4862 section 5.4). A duplicate is never used.
+ * The link is asked whether anybody has an address: of IPv4 three times, a second or two apart (RFC
+ * 5227 section 2.1.1), of IPv6 once (RFC 4862 section 5.4). Silence makes it ours, and all are told
+ * so. It is tentative until then; or, if the configuration is optimistic, in use already, while we
+ * say nothing that would put us in the place of whoever has it (RFC 4429 section 3.3).
  *
- * IPv4: an address is good at once, and announced twice (RFC 5227 section 2.3). Whoever else is
- * seen with it is answered with another announcement, at most one in ten seconds (section 2.4 (b):
- * two hosts that both defend must not flood the link). We go on with it, and the counter tells.
+ * An answer, or another host that asks the same, means that the address is not ours: it is not used
+ * any more.
+ *
+ * One that has been ours is defended, at most once in ten seconds, and kept (RFC 5227 section 2.4
+ * (c): it was configured, nobody can be asked for another).
  */
 #include "base/random.h"
 #include "net/groups.h"
@@ -16,53 +20,92 @@
 #include "net/ip_kind.h"
 #include "net/route.h"
 
-#define ANNOUNCE_TIMES 2
-#define ANNOUNCE_NS    (2 * DK_NS_PER_S)
-#define DEFEND_NS      (10 * DK_NS_PER_S)
-#define DELAY_MAX_NS   (1 * DK_NS_PER_S) /* RFC 4861: MAX_RTR_SOLICITATION_DELAY */
-#define RETRANS_NS     (1 * DK_NS_PER_S)
+/* RFC 5227 section 1.1. */
+#define PROBE_WAIT_NS        (1 * DK_NS_PER_S)
+#define PROBE_NUM            3
+#define PROBE_MIN_NS         (1 * DK_NS_PER_S)
+#define PROBE_MAX_NS         (2 * DK_NS_PER_S)
+#define ANNOUNCE_WAIT_NS     (2 * DK_NS_PER_S)
+#define ANNOUNCE_NUM         2
+#define ANNOUNCE_INTERVAL_NS (2 * DK_NS_PER_S)
+#define DEFEND_INTERVAL_NS   (10 * DK_NS_PER_S)
+
+/* RFC 4862 section 5.4, RFC 4861 section 10: the first is MAX_RTR_SOLICITATION_DELAY. */
+#define DELAY_MAX_NS (1 * DK_NS_PER_S)
+#define TRANSMITS    1
+#define RETRANS_NS   (1 * DK_NS_PER_S)
+
+static void wait(struct dk_ifaddr *own, int64_t due)
+{
+    dk_timer_start(&own->net->wheel, &own->timer, due);
+}
+
+static int64_t at_random(struct dk_ifaddr *own, int64_t from, int64_t to)
+{
+    return dk_random_between(&own->net->random, from, to);
+}
+
+static void probe4(struct dk_ifaddr *own, int64_t now)
+{
+    dk_arp_probe(own->net, &own->ip);
+    if (++own->probes < PROBE_NUM)
+        wait(own, now + at_random(own, PROBE_MIN_NS, PROBE_MAX_NS));
+    else
+        wait(own, now + ANNOUNCE_WAIT_NS);
+}
 
 static void announce4(struct dk_ifaddr *own, int64_t now)
 {
     dk_arp_announce(own->net, &own->ip);
-    if (++own->announced < ANNOUNCE_TIMES)
-        dk_timer_start(&own->net->wheel, &own->timer, now + ANNOUNCE_NS);
+    if (++own->announced < ANNOUNCE_NUM)
+        wait(own, now + ANNOUNCE_INTERVAL_NS);
 }
 
-static void detect6(struct dk_ifaddr *own, int64_t now)
+static void probe6(struct dk_ifaddr *own, int64_t now)
 {
-    if (own->asked) {
-        own->state = DK_IFADDR_GOOD;
-        dk_route_changed(own->net);
-        dk_nd_announce(own->net, &own->ip);
-        return;
-    }
-    own->asked = true;
+    own->probes++;
     dk_nd_probe(own->net, &own->ip);
-    dk_timer_start(&own->net->wheel, &own->timer, now + RETRANS_NS);
+    wait(own, now + RETRANS_NS);
+}
+
+/* Nobody has it. */
+static void settle(struct dk_ifaddr *own)
+{
+    own->probing = false;
+    if (own->state == DK_IFADDR_GOOD)
+        return;
+    own->state = DK_IFADDR_GOOD;
+    dk_route_changed(own->net);
 }
 
 static void on_timer(struct dk_timer *timer, int64_t now)
 {
     struct dk_ifaddr *own = dk_container_of(timer, struct dk_ifaddr, timer);
-    if (own->ip.version == 4)
+    const bool v4 = own->ip.version == 4;
+    if (own->probing && own->probes < (v4 ? PROBE_NUM : TRANSMITS)) {
+        (v4 ? probe4 : probe6)(own, now);
+        return;
+    }
+    if (own->probing)
+        settle(own);
+    if (v4)
         announce4(own, now);
     else
-        detect6(own, now);
+        dk_nd_announce(own->net, &own->ip);
 }
 
 static void start(struct dk_net *net, struct dk_ifaddr *own, int64_t now)
 {
+    const bool v4 = own->ip.version == 4;
     dk_timer_init(&own->timer, on_timer);
-    if (own->ip.version == 4) {
-        announce4(own, now);
-        return;
+    if (!v4) {
+        const struct dk_ip group = dk_ip_solicited_node(&own->ip);
+        dk_group_join(net, &group);
     }
-    const struct dk_ip group = dk_ip_solicited_node(&own->ip);
-    dk_group_join(net, &group);
-    if (own->state == DK_IFADDR_TENTATIVE) /* RFC 4862 section 5.4.2: not all hosts at once */
-        dk_timer_start(&net->wheel, &own->timer,
-                       now + dk_random_between(&net->random, 0, DELAY_MAX_NS));
+    if (own->probing) /* not all hosts of a link at once */
+        wait(own, now + at_random(own, 0, v4 ? PROBE_WAIT_NS : DELAY_MAX_NS));
+    else if (v4)
+        announce4(own, now);
 }
 
 void dk_dad_start(struct dk_net *net, int64_t now)
@@ -71,17 +114,32 @@ void dk_dad_start(struct dk_net *net, int64_t now)
         start(net, &net->addrs->list[i], now);
 }
 
-void dk_dad_conflict(struct dk_net *net, struct dk_ifaddr *own, int64_t now)
+static void tell(struct dk_net *net, const struct dk_ifaddr *own, const struct dk_mac *mac)
 {
-    dk_net_count(&net->stats.address_conflicts);
-    if (own->state == DK_IFADDR_TENTATIVE) {
-        dk_timer_stop(&net->wheel, &own->timer);
-        own->state = DK_IFADDR_DUPLICATE;
-        dk_route_changed(net);
-        dk_net_count(&net->stats.address_duplicates);
+    struct dk_net_conflict conflict = {.ip = own->ip, .lost = own->state == DK_IFADDR_DUPLICATE};
+    if (mac) {
+        conflict.mac = *mac;
+        conflict.has_mac = true;
     }
-    if (own->state != DK_IFADDR_GOOD ||
-        (own->defended != INT64_MIN && now - own->defended < DEFEND_NS))
+    if (net->config.on_conflict)
+        net->config.on_conflict(net->config.emit_arg, &conflict);
+}
+
+static void lose(struct dk_net *net, struct dk_ifaddr *own, const struct dk_mac *mac, int64_t now)
+{
+    dk_timer_stop(&net->wheel, &own->timer);
+    own->probing = false;
+    if (own->state == DK_IFADDR_GOOD)
+        dk_net_address_lost(net, &own->ip, now);
+    own->state = DK_IFADDR_DUPLICATE;
+    dk_route_changed(net);
+    dk_net_count(&net->stats.address_duplicates);
+    tell(net, own, mac);
+}
+
+static void defend(struct dk_net *net, struct dk_ifaddr *own, const struct dk_mac *mac, int64_t now)
+{
+    if (own->defended != INT64_MIN && now - own->defended < DEFEND_INTERVAL_NS)
         return;
     own->defended = now;
     dk_net_count(&net->stats.address_defences);
@@ -89,4 +147,15 @@ void dk_dad_conflict(struct dk_net *net, struct dk_ifaddr *own, int64_t now)
         dk_arp_announce(net, &own->ip);
     else
         dk_nd_announce(net, &own->ip);
+    tell(net, own, mac);
+}
+
+void dk_dad_conflict(struct dk_net *net, struct dk_ifaddr *own, const struct dk_mac *mac,
+                     int64_t now)
+{
+    dk_net_count(&net->stats.address_conflicts);
+    if (own->probing)
+        lose(net, own, mac, now);
+    else if (own->state == DK_IFADDR_GOOD)
+        defend(net, own, mac, now);
 }

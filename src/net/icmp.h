@@ -54,7 +54,9 @@ void dk_nd_input(struct dk_net *net, const struct dk_ip_rx *rx, int64_t now);
 void dk_nd_probe(struct dk_net *net, const struct dk_ip *target);
 void dk_nd_announce(struct dk_net *net, const struct dk_ip *target);
 
-/* arp.c: tells all that an address is ours (RFC 5227 section 2.3). */
+/* arp.c: asks whether anybody has an address; tells all that it is ours (RFC 5227 sections 2.1.1
+ * and 2.3). */
+void dk_arp_probe(struct dk_net *net, const struct dk_ip *ip);
 void dk_arp_announce(struct dk_net *net, const struct dk_ip *ip);
 
 #endif /* DK_NET_ICMP_H */

@@ -38,14 +38,17 @@ static const char *why_bad(const struct dk_net_address *address)
     return NULL;
 }
 
-static void add(struct dk_net *net, const struct dk_net_address *address, bool good)
+static void add(struct dk_net *net, const struct dk_net_address *address)
 {
+    const struct dk_net_config *config = &net->config;
+    const bool good = config->skip_dad || config->optimistic_dad;
     struct dk_ifaddrs *addrs = net->addrs;
     addrs->list[addrs->num++] = (struct dk_ifaddr){
         .ip = address->ip,
         .broadcast = broadcast_of(address),
         .prefix_len = address->prefix_len,
         .state = good ? DK_IFADDR_GOOD : DK_IFADDR_TENTATIVE,
+        .probing = !config->skip_dad,
         .defended = INT64_MIN,
         .net = net,
     };
@@ -83,11 +86,11 @@ int dk_ifaddr_init(struct dk_net *net, const char **why_out)
         const bool v6 = address->ip.version == 6;
         any_v6 |= v6;
         any_link_local |= v6 && dk_ip_is_link_local(&address->ip);
-        add(net, address, !v6 || config->skip_dad);
+        add(net, address);
     }
     if (any_v6 && !any_link_local) {
         const struct dk_net_address address = link_local(&config->mac);
-        add(net, &address, config->skip_dad);
+        add(net, &address);
     }
     return 0;
 }

@@ -16,8 +16,9 @@ struct dk_ifaddr {
     struct dk_ip broadcast; /* of its network; version 0: none */
     uint8_t prefix_len;
     uint8_t state;     /* enum dk_ifaddr_state */
+    bool probing;      /* whether anybody has it is being asked; TENTATIVE always is */
+    uint8_t probes;    /* asked, times */
     uint8_t announced; /* IPv4: times */
-    bool asked;        /* IPv6: whether anybody has it */
     int64_t defended;  /* when it was last, or INT64_MIN */
     struct dk_net *net;
     struct dk_timer timer; /* of dad.c */
@@ -57,8 +58,9 @@ const struct dk_ip *dk_ifaddr_source(const struct dk_net *net, const struct dk_i
 /* dad.c: begins with the detection and the announcements of all addresses. */
 void dk_dad_start(struct dk_net *net, int64_t now);
 
-/* Another host was seen to have an address of ours (RFC 5227 section 2.4, 4862 section
- * 5.4). */
-void dk_dad_conflict(struct dk_net *net, struct dk_ifaddr *address, int64_t now);
+/* Another host, of mac (NULL: not known), was seen to have an address of ours, or is about to take
+ * one that we are asking for (RFC 5227 sections 2.1.1 and 2.4, 4862 section 5.4). */
+void dk_dad_conflict(struct dk_net *net, struct dk_ifaddr *address, const struct dk_mac *mac,
+                     int64_t now);
 
 #endif /* DK_NET_IFADDR_H */

@@ -33,7 +33,7 @@ static uint64_t *refuse_source(struct dk_net *net, const struct dk_ip *src, bool
         return NULL;
     if (!dk_ip_is_host(src) || dk_ifaddr_is_broadcast(net, src))
         return &net->stats.ip4_source;
-    if (dk_ifaddr_find(net, src))
+    if (dk_ifaddr_classify(net, src) == DK_DST_OURS)
         return &net->stats.ip4_own_source; /* forged, or our own frame come back */
     return NULL;
 }

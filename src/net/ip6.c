@@ -15,14 +15,23 @@
 #include "net/wire/icmp6.h"
 #include "net/wire/ipv6.h"
 
-static uint64_t *refuse_source(struct dk_net *net, const struct dk_ip *src, bool looped)
+/* Another host that has an address of ours says so from there (RFC 4862 section 5.4.4). */
+static bool is_advert(const struct dk_net_rx *rx, const struct dk_ip6_header *ip)
 {
-    if (looped || dk_ip_is_any(src)) /* the latter detects duplicates, and reports groups */
+    return ip->next_header == DK_IP_ICMPV6 && ip->payload_len > 0 &&
+           rx->data[DK_IP6_HEADER_LEN] == DK_ICMP6_NEIGHBOR_ADVERT;
+}
+
+static uint64_t *refuse_source(struct dk_net *net, const struct dk_net_rx *rx,
+                               const struct dk_ip6_header *ip)
+{
+    const struct dk_ip *src = &ip->src;
+    if (rx->looped || dk_ip_is_any(src)) /* the latter detects duplicates, and reports groups */
         return NULL;
     if (!dk_ip_is_host(src))
         return &net->stats.ip6_source;
     const struct dk_ifaddr *own = dk_ifaddr_find(net, src);
-    if (own && own->state == DK_IFADDR_GOOD)
+    if (own && own->state == DK_IFADDR_GOOD && !is_advert(rx, ip))
         return &net->stats.ip6_own_source;
     return NULL;
 }
@@ -148,7 +157,7 @@ void dk_ip6_input(struct dk_net *net, const struct dk_net_rx *rx, int64_t now)
     }
     uint64_t *refused = NULL;
     if (!dk_route_is_known(net, &ip.src))
-        refused = refuse_source(net, &ip.src, rx->looped);
+        refused = refuse_source(net, rx, &ip);
     if (!refused)
         refused = refuse_destination(net, &ip.dst, rx);
     if (dk_unlikely(refused != NULL)) {

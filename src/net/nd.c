@@ -48,7 +48,7 @@ void dk_nd_ask(struct dk_net *net, const struct dk_ip *target, bool unicast)
     const struct dk_nd nd = {
         .type = DK_ICMP6_NEIGHBOR_SOLICIT,
         .target = *target,
-        .has_source_mac = true,
+        .has_source_mac = !dk_ifaddr_find(net, src)->probing, /* RFC 4429 section 3.3 */
         .source_mac = net->config.mac,
     };
     dk_net_count(&net->stats.nd_solicits);
@@ -63,6 +63,7 @@ void dk_nd_probe(struct dk_net *net, const struct dk_ip *target)
     send_nd(net, &nd, NULL, &group);
 }
 
+/* RFC 4429 section 3.3: while it is not known to be ours, no other host's entry is overridden. */
 static void advertise(struct dk_net *net, const struct dk_ip *target, const struct dk_ip *dst,
                       bool solicited)
 {
@@ -70,7 +71,7 @@ static void advertise(struct dk_net *net, const struct dk_ip *target, const stru
         .type = DK_ICMP6_NEIGHBOR_ADVERT,
         .target = *target,
         .solicited = solicited,
-        .override = true,
+        .override = !dk_ifaddr_find(net, target)->probing,
         .has_target_mac = true,
         .target_mac = net->config.mac,
     };
@@ -94,7 +95,7 @@ static void input_solicit(struct dk_net *net, const struct dk_ip_rx *rx, const s
         dk_net_count(&net->stats.nd_not_ours);
     } else if (own->state == DK_IFADDR_TENTATIVE) {
         if (probe) /* another one wants it too; one that has it would not ask so */
-            dk_dad_conflict(net, own, now);
+            dk_dad_conflict(net, own, NULL, now);
     } else if (probe) {
         dk_nd_announce(net, &own->ip);
     } else {
@@ -115,9 +116,9 @@ static void input_advert(struct dk_net *net, const struct dk_ip_rx *rx, const st
                          int64_t now)
 {
     struct dk_ifaddr *own = dk_ifaddr_find(net, &nd->target);
-    if (own) {
+    if (own && own->state != DK_IFADDR_DUPLICATE) {
         if (!nd->has_target_mac || !dk_mac_equal(&nd->target_mac, &net->config.mac))
-            dk_dad_conflict(net, own, now);
+            dk_dad_conflict(net, own, nd->has_target_mac ? &nd->target_mac : NULL, now);
         return;
     }
     struct dk_neigh *neigh = dk_neigh_find(net, &nd->target);

@@ -148,6 +148,14 @@ static void tx_room(struct dk_net *net, int64_t now)
     }
 }
 
+void dk_net_address_lost(struct dk_net *net, const struct dk_ip *ip, int64_t now)
+{
+    for (size_t i = 0; i < TRANSPORTS; i++) {
+        if (transports[i]->address_lost)
+            transports[i]->address_lost(net, ip, now);
+    }
+}
+
 void dk_net_tx_room(struct dk_net *net, int64_t now)
 {
     net->now = now;

@@ -37,6 +37,13 @@ struct dk_net_route {
     struct dk_ip gateway;
 };
 
+struct dk_net_conflict {
+    struct dk_ip ip;
+    struct dk_mac mac; /* of the other host */
+    bool has_mac;
+    bool lost; /* it is not ours, and not used any more; false: we keep it, and said so */
+};
+
 struct dk_net_config {
     struct dk_mac mac;
     uint32_t mtu;         /* bytes of an IP packet: 68 (IPv6: 1280) to 65535 */
@@ -45,9 +52,10 @@ struct dk_net_config {
     uint32_t num_addresses, num_routes;
     struct dk_net_address addresses[DK_NET_ADDRESSES_MAX];
     struct dk_net_route routes[DK_NET_ROUTES_MAX]; /* a default gateway: prefix_len 0 */
-    uint8_t secret[16]; /* keys sequence numbers, ports, fragment ids (RFC 6528, 6056, 7739) */
-    uint64_t seed;      /* of jitter */
-    bool skip_dad;      /* addresses are good at once */
+    uint8_t secret[16];  /* keys sequence numbers, ports, fragment ids (RFC 6528, 6056, 7739) */
+    uint64_t seed;       /* of jitter */
+    bool skip_dad;       /* nobody is asked whether they have our addresses */
+    bool optimistic_dad; /* addresses are used while others are asked (RFC 4429) */
     const struct dk_tcp_config *tcp; /* its limits and times; NULL: the defaults. Read once */
     /*
      * Sends a frame: all of it may be read until it returns. false: no room, nothing happened; the
@@ -55,6 +63,9 @@ struct dk_net_config {
      */
     bool (*emit)(void *arg, const struct dk_tx_frame *frame);
     void *emit_arg;
+    /* Another host has an address of ours. Called from inside, it must not call the stack; at most
+     * once in ten seconds for an address. arg as emit's. NULL: only the counters tell. */
+    void (*on_conflict)(void *arg, const struct dk_net_conflict *conflict);
 };
 
 /* Creates a stack; config is copied. 0, -EINVAL (an address or prefix that cannot be: *why_out says
@@ -83,8 +94,9 @@ int64_t dk_net_next_due(const struct dk_net *net);
 /* emit has room again after it had none. */
 void dk_net_tx_room(struct dk_net *net, int64_t now);
 
-/* Whether the index-th address of the configuration can be used: IPv6 ones are tentative first, for
- * a second or two, while other hosts are asked whether they have it (RFC 4862). */
+/* Whether the index-th address of the configuration can be used: they are tentative first, unless
+ * optimistic, while other hosts are asked whether they have it: up to seven seconds (RFC 5227), of
+ * IPv6 two (RFC 4862). */
 enum dk_net_address_state {
     DK_NET_ADDRESS_TENTATIVE,
     DK_NET_ADDRESS_GOOD,

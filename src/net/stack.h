@@ -34,6 +34,7 @@
     X(link_vlan, "link.vlan")                 /* dropped: not of our VLAN */                       \
     X(link_type, "link.type")                 /* dropped: neither IP nor ARP */                    \
     X(arp_requests, "arp.requests")           /* sent */                                           \
+    X(arp_probes, "arp.probes")               /* sent */                                           \
     X(arp_replies, "arp.replies")             /* sent */                                           \
     X(arp_announcements, "arp.announcements") /* sent */                                           \
     X(arp_own, "arp.own")                     /* dropped: our own frame came back */               \
@@ -132,6 +133,8 @@ struct dk_transport {
     void (*advance)(struct dk_net *net, int64_t now);
     int64_t (*next_due)(const struct dk_net *net);
     void (*tx_room)(struct dk_net *net, int64_t now);
+    /* An address that was ours is not any more: what was opened from it ends. */
+    void (*address_lost)(struct dk_net *net, const struct dk_ip *ip, int64_t now);
     /* Its index-th counter: 0 or -ENOENT. */
     int (*stat)(const struct dk_net *net, size_t index, const char **name_out, uint64_t *value_out);
 };
@@ -188,6 +191,9 @@ static inline void dk_net_drop(struct dk_net *net, enum dk_wire reason)
 {
     dk_count(&net->wire[reason], 1);
 }
+
+/* Tells the transports. */
+void dk_net_address_lost(struct dk_net *net, const struct dk_ip *ip, int64_t now);
 
 /* What takes packets of a protocol, or NULL. */
 static inline const struct dk_transport *dk_transport_find(const struct dk_net *net,

@@ -527,10 +527,24 @@ def refused_connection_fails_at_once(kind):
 def address_in_use_is_an_error(kind, version):
     length = {4: 24, 6: 64}[version]
     with Net(kind) as net:
-        c = net.ours(DEMI, "echo", "--listen", f":{PORT}", DEMI_NET_PROBE="on",
+        c = net.ours(DEMI, "echo", "--listen", f":{PORT}", DEMI_NET_PROBE="wait",
                      DEMI_NET_ADDRESSES=f"{net.LINUX[version]}/{length}")
         code, _ = c.finish(15)
         assert code != 0 and net.LINUX[version] in c.said(), c.said()
+
+
+@case(("tap", 4), ("packet", 6))
+def address_in_use_is_found_in_the_background(kind, version):
+    length = {4: 24, 6: 64}[version]
+    with Net(kind) as net:
+        c = net.ours(DEMI, "echo", "--listen", f":{PORT}", DEMI_NET_PROBE="background",
+                     DEMI_NET_ADDRESSES=f"{net.LINUX[version]}/{length}")
+        c.await_line("listening on")
+        end = time.monotonic() + 10
+        while "not used any more" not in c.said() and time.monotonic() < end:
+            time.sleep(0.05)
+        assert re.search(f"{net.LINUX[version]} is in use by another host, [0-9a-f:]+: it is not",
+                         c.said()), c.said()
 
 
 # ---- the run ----------------------------------------------------------------------------------

@@ -317,6 +317,8 @@ static void check_neighbour(struct test *t, const struct packet *p, enum kind ki
     check_flag(t, p, "unicast", !group);
     check_flag(t, p, "to-all", group);
     check_flag(t, p, "solicited", t->version == 4 || (p->icmp_rest >> 24 & 0x40) != 0);
+    check_flag(t, p, "override", t->version == 4 || (p->icmp_rest >> 24 & 0x20) != 0);
+    check_flag(t, p, "no-override", t->version == 6 && (p->icmp_rest >> 24 & 0x20) == 0);
     const char *mac = line_arg(t->line, "mac");
     if (mac != NULL) {
         struct dk_mac wanted = parse_mac(t, mac);

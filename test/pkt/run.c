@@ -72,6 +72,7 @@ static void run_link(struct test *t)
 static void run_dad(struct test *t)
 {
     t->config.skip_dad = false;
+    t->config.optimistic_dad = line_flag(t->line, "optimistic");
 }
 
 static void run_address(struct test *t)

@@ -362,7 +362,7 @@ static void test_config_net_texts_right_are_kept(void **state)
     assert_string_equal(f->config.net_routes, "198.51.100.0/24>192.0.2.9");
     assert_int_equal(f->config.net_mtu, 1400);
     assert_int_equal(f->config.net_vlan, 7);
-    assert_false(f->config.net_probe);
+    assert_int_equal(f->config.net_probe, DK_CONFIG_PROBE_NO);
     assert_int_equal(f->config.push_hold_us, 0);
 }
 

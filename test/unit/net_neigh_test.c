@@ -508,12 +508,15 @@ static void test_dad_unanswered_makes_addresses_good(void **state)
     kit_init(&kit);
     kit.config.skip_dad = false;
     kit_start(&kit);
-    assert_int_equal(dk_net_address_state(kit.net, 0), DK_NET_ADDRESS_GOOD);
+    assert_int_equal(dk_net_address_state(kit.net, 0), DK_NET_ADDRESS_TENTATIVE);
     assert_int_equal(dk_net_address_state(kit.net, 1), DK_NET_ADDRESS_TENTATIVE);
     assert_int_equal(dk_ip_route(kit.net, &peer, &src, &mtu), -EADDRNOTAVAIL);
     kit_pass(&kit, 2 * S);
+    assert_int_equal(dk_net_address_state(kit.net, 0), DK_NET_ADDRESS_TENTATIVE);
     assert_int_equal(dk_net_address_state(kit.net, 1), DK_NET_ADDRESS_GOOD);
     assert_int_equal(dk_ip_route(kit.net, &peer, &src, &mtu), 0);
+    kit_pass(&kit, 5 * S);
+    assert_int_equal(dk_net_address_state(kit.net, 0), DK_NET_ADDRESS_GOOD);
     kit_close(&kit);
 }
 
@@ -551,6 +554,60 @@ static void test_dad_probe_of_another_makes_the_address_duplicate(void **state)
 {
     (void)state;
     dad_meets(false);
+}
+
+static struct dk_net_conflict met;
+static uint32_t num_met;
+
+static void meet(void *arg, const struct dk_net_conflict *conflict)
+{
+    assert_ptr_equal(arg, &kit);
+    met = *conflict;
+    num_met++;
+}
+
+/* It is told who has the address, and whether it is still ours. */
+static void conflict_is_told(bool optimistic, int64_t after, bool lost)
+{
+    const struct dk_ip us = ip4(10, 0, 0, 1);
+    num_met = 0;
+    kit_init(&kit);
+    kit.config.skip_dad = false;
+    kit.config.optimistic_dad = optimistic;
+    kit.config.on_conflict = meet;
+    kit_start(&kit);
+    kit_pass(&kit, after);
+    for (int i = 0; i < 3; i++)
+        kit_arp(&kit,
+                &(struct dk_arp){.operation = DK_ARP_REPLY,
+                                 .sender_mac = kit_peer_mac,
+                                 .sender_ip = us,
+                                 .target_ip = us},
+                NULL);
+    assert_int_equal(num_met, 1);
+    assert_true(dk_ip_equal(&met.ip, &us) && dk_mac_equal(&met.mac, &kit_peer_mac));
+    assert_true(met.has_mac && met.lost == lost);
+    assert_int_equal(dk_net_address_state(kit.net, 0),
+                     lost ? DK_NET_ADDRESS_DUPLICATE : DK_NET_ADDRESS_GOOD);
+    kit_close(&kit);
+}
+
+static void test_conflict_while_tentative_is_told_as_lost(void **state)
+{
+    (void)state;
+    conflict_is_told(false, 1 * S, true);
+}
+
+static void test_conflict_while_optimistic_is_told_as_lost(void **state)
+{
+    (void)state;
+    conflict_is_told(true, 1 * S, true);
+}
+
+static void test_conflict_of_a_good_address_is_told_once(void **state)
+{
+    (void)state;
+    conflict_is_told(false, 8 * S, false);
 }
 
 /* The device is full in the middle: the rest goes when it has room, before what is sent later. */
@@ -664,6 +721,9 @@ int main(void)
         cmocka_unit_test(test_dad_unanswered_makes_addresses_good),
         cmocka_unit_test(test_dad_advert_makes_the_address_duplicate),
         cmocka_unit_test(test_dad_probe_of_another_makes_the_address_duplicate),
+        cmocka_unit_test(test_conflict_while_tentative_is_told_as_lost),
+        cmocka_unit_test(test_conflict_while_optimistic_is_told_as_lost),
+        cmocka_unit_test(test_conflict_of_a_good_address_is_told_once),
         cmocka_unit_test(test_neigh_flush_without_room_goes_on_in_order),
         cmocka_unit_test(test_neigh_blocked_twice_loses_nothing),
         cmocka_unit_test(test_neigh_blocked_and_failed_is_forgotten),

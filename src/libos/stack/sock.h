@@ -77,9 +77,11 @@ struct dk_stack {
     int64_t now;
     uint32_t depth; /* of dk_stack_begin */
     uint32_t polls;
-    uint32_t slept;         /* somebody blocked since the last poll. Any thread */
-    uint32_t ending;        /* connections are to be closed. Any thread */
-    bool ended;             /* all are */
+    uint32_t slept;        /* somebody blocked since the last poll. Any thread */
+    uint32_t ending;       /* connections are to be closed. Any thread */
+    bool ended;            /* all are */
+    bool awaits_addresses; /* conflict.c: the application waits for what is found out of them */
+    struct dk_net_conflict conflict; /* the first of those, ip.version 0: none */
     uint32_t undrained;     /* sockets that have something to send, or are being closed. Any thread
                                reads it */
     struct dk_list socks;   /* all */
@@ -229,12 +231,12 @@ int dk_stack_config_net(const struct dk_stack_options *options, struct dk_net_co
 /* ---- conflict.c: addresses that another host has ----------------------------------------------
  */
 
-/* 0, or -EADDRINUSE and *why_out. They wait: the first before there is a stack, the second after.
- */
-int dk_stack_probe_ip4(struct dk_stack *st, const struct dk_net_config *config,
-                       const char **why_out);
-int dk_stack_await_ip6(struct dk_stack *st, const struct dk_net_config *config,
-                       const char **why_out);
+/* Waits until no address is tentative: 0, or -EADDRINUSE and *why_out. */
+int dk_stack_await_addresses(struct dk_stack *st, const struct dk_net_config *config,
+                             const char **why_out);
+
+/* dk_net_config.on_conflict; arg is a struct dk_stack. */
+void dk_stack_on_conflict(void *arg, const struct dk_net_conflict *conflict);
 
 /* ---- tx.c: frames to the device -------------------------------------------------------------- */
 

@@ -285,14 +285,14 @@ static int open_net(struct dk_stack *st, const char **why_out)
         .vlan = (uint16_t)o->vlan,
         .device_caps = st->dev->caps.flags,
         .seed = dk_entropy_u64(),
-        .skip_dad = !o->probe_addresses,
+        .skip_dad = o->probe == DK_STACK_PROBE_NO,
+        .optimistic_dad = o->probe == DK_STACK_PROBE_BACKGROUND,
+        .on_conflict = dk_stack_on_conflict,
         .emit = dk_stack_emit,
         .emit_arg = st,
         .tcp = &tcp,
     };
     int r = dk_stack_config_net(o, &config, why_out);
-    if (r == 0)
-        r = dk_stack_probe_ip4(st, &config, why_out);
     if (r < 0)
         return r;
     fill_secret(config.secret);
@@ -301,7 +301,7 @@ static int open_net(struct dk_stack *st, const char **why_out)
     if (r < 0)
         return r;
     st->tcp = dk_net_tcp(st->net);
-    return dk_stack_await_ip6(st, &config, why_out);
+    return dk_stack_await_addresses(st, &config, why_out);
 }
 
 static int check_options(const struct dk_stack_options *o, const char **why_out)

@@ -13,6 +13,13 @@
 
 #define DK_STACK_WHY_MAX 256
 
+/* Whether other hosts are asked if they have an address of ours. */
+enum dk_stack_probe {
+    DK_STACK_PROBE_NO,
+    DK_STACK_PROBE_BACKGROUND, /* while it is used already */
+    DK_STACK_PROBE_WAIT,       /* before: dk_stack_open waits */
+};
+
 /* What the configuration says. Texts live as long as the process. */
 struct dk_stack_options {
     const char *device;    /* drv/spec.h */
@@ -21,7 +28,7 @@ struct dk_stack_options {
     const char *routes;
     uint32_t mtu;  /* 0: the device's */
     uint32_t vlan; /* 0: none */
-    bool probe_addresses;
+    enum dk_stack_probe probe;
     uint32_t push_hold_us;
     uint32_t max_connections;
     uint32_t rx_pool_bytes;

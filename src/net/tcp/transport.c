@@ -184,6 +184,22 @@ void dk_tcp_tx_room(struct dk_net *net, int64_t now)
     dk_tcp_tx_pending(net->tcp, now);
 }
 
+/* RFC 5227 section 2.4: peers are not left with half a connection. */
+static void address_lost(struct dk_net *net, const struct dk_ip *ip, int64_t now)
+{
+    struct dk_list *at;
+    dk_list_for_each (at, &net->tcp->all) {
+        struct dk_tcp_conn *c = dk_container_of(at, struct dk_tcp_conn, all_link);
+        if (!c->hashed || !dk_ip_equal(&c->local_ip, ip))
+            continue;
+        if (c->state >= DK_TCP_SYN_RECEIVED && c->state < DK_TCP_TIME_WAIT) {
+            dk_tcp_send_reset(c, now);
+            DK_TCP_COUNT(c->tcp, aborts);
+        }
+        dk_tcp_conn_end(c, -EADDRNOTAVAIL);
+    }
+}
+
 static int init(struct dk_net *net, int64_t now)
 {
     struct dk_tcp_config config;
@@ -228,5 +244,6 @@ const struct dk_transport dk_tcp_transport = {
     .advance = dk_tcp_advance,
     .next_due = dk_tcp_next_due,
     .tx_room = dk_tcp_tx_room,
+    .address_lost = address_lost,
     .stat = stat,
 };
