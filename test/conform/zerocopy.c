@@ -331,6 +331,47 @@ static void test_push_of_foreign_memory_held_by_a_socket_is_copied_once(void **s
     pair_close(pair);
 }
 
+/* A stack of our own copies what it was lent for longer than push_hold_us: of a push that it takes
+ * in parts only what is left when it has the last, however long the reader took. */
+static void test_push_in_parts_copies_no_more_than_is_held_at_its_end(void **state)
+{
+    (void)state;
+    backend_needs(CAN_LISTEN);
+    uint64_t before, after;
+    if (!stat_value("tcp.push_hold_copied_bytes", &before))
+        skip();
+    const uint32_t len = 24 * MIB;
+    struct pair pair = pair_make();
+    int size = 0;
+    socklen_t size_len = sizeof size;
+    must(demi_getsockopt(pair.tx, SOL_SOCKET, SO_SNDBUF, &size, &size_len));
+    char *object;
+    const demi_sgarray_t sga = one_object_sga(len, 1, &object);
+    const demi_qtoken_t qt = push_start(pair.tx, &sga);
+    demi_qresult_t qr;
+    const struct timespec hold = {0, 2000000};
+    for (uint32_t at = 0; at < len / 2;) {
+        must_fail(demi_wait(&qr, qt, &hold), ETIMEDOUT); /* the reader is slow */
+        const uint32_t end = at + len / 16;
+        while (at < end) {
+            demi_sgarray_t popped = pop_one(pair.rx);
+            pattern_check_sga(&popped, 1, at);
+            at += (uint32_t)sga_bytes(&popped);
+            must(demi_sgafree(&popped));
+        }
+        assert_true(stat_value("tcp.push_hold_copied_bytes", &after));
+        assert_int_equal(after, before);
+        if (at >= len / 2)
+            pop_pattern(pair.rx, len - at, 1, at);
+    }
+    finish(qt);
+    assert_true(stat_value("tcp.push_hold_copied_bytes", &after));
+    must_hold(after - before <= (uint64_t)size, "%llu bytes copied, SO_SNDBUF is %d",
+              (unsigned long long)(after - before), size);
+    demi_free(object);
+    pair_close(pair);
+}
+
 /* --- what was received is passed on -------------------------------------------------------------
  */
 
@@ -671,6 +712,7 @@ int run_zerocopy_tests(void)
         SET(test_object_in_many_elements_and_clones_lives_until_the_last),
         SET(test_push_held_by_a_socket_copies_nothing),
         SET(test_push_of_foreign_memory_held_by_a_socket_is_copied_once),
+        SET(test_push_in_parts_copies_no_more_than_is_held_at_its_end),
         SET(test_echo_copies_nothing),
         SET(test_echo_that_is_held_copies_nothing),
         SET(test_push_of_received_memory_without_its_handle_copies_nothing),

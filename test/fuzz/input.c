@@ -111,8 +111,14 @@ static void on_closed(struct dk_tcp_conn *conn, void *owner)
         w->conn = NULL;
 }
 
-static const struct dk_tcp_ops ops = {on_connected, on_readable, on_sent,
-                                      on_readable,  on_failed,   on_closed};
+static const struct dk_tcp_ops ops = {
+    .connected = on_connected,
+    .readable = on_readable,
+    .sent = on_sent,
+    .peer_closed = on_readable,
+    .failed = on_failed,
+    .closed = on_closed,
+};
 
 static void on_acceptable(struct dk_tcp_listener *listener, void *owner)
 {

@@ -197,6 +197,13 @@ static void on_sent(struct dk_tcp_conn *conn, void *owner, void *cookie, int err
     app->sent_err[app->num_sent++] = err;
 }
 
+static void on_room(struct dk_tcp_conn *conn, void *owner)
+{
+    struct kit_app *app = owner;
+    (void)conn;
+    app->room++;
+}
+
 static void on_peer_closed(struct dk_tcp_conn *conn, void *owner)
 {
     struct kit_app *app = owner;
@@ -224,6 +231,7 @@ const struct dk_tcp_ops kit_ops = {
     .connected = on_connected,
     .readable = on_readable,
     .sent = on_sent,
+    .room = on_room,
     .peer_closed = on_peer_closed,
     .failed = on_failed,
     .closed = on_closed,

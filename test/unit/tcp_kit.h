@@ -43,7 +43,7 @@ struct kit_packet {
 /* What an owner heard of a connection. */
 struct kit_app {
     struct dk_tcp_conn *conn;
-    int connected, readable, peer_closed, failed, closed; /* calls */
+    int connected, room, readable, peer_closed, failed, closed; /* calls */
     int connect_err, fail_err;
     uint32_t num_sent;
     void *sent[KIT_SENT];

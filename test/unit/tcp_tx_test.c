@@ -526,6 +526,148 @@ static void test_push_hold_of_what_was_not_sent_yet(void **state)
     dk_buf_put(buf);
 }
 
+/* Sends bytes [from, from + len) of a buffer whose first is number 1. */
+static int send_part(struct dk_buf *buf, uint32_t from, uint32_t len, uint32_t flags, void *cookie)
+{
+    const struct dk_tx_piece piece = {buf->data + from, len, buf};
+    int r = dk_tcp_send(k.app.conn, &piece, 1, flags, cookie, k.now);
+    assert_true(dk_tcp_all_valid(k.tcp));
+    return r;
+}
+
+static struct dk_buf *make_pattern(uint32_t len)
+{
+    struct dk_buf *buf = dk_buf_alloc(len, 0);
+    for (uint32_t i = 0; i < len; i++)
+        buf->data[i] = kit_byte(1 + i);
+    return buf;
+}
+
+/* Parts are lent until the last is complete: none is copied for having waited. */
+static void test_parts_are_not_copied_before_the_last_is_there(void **state)
+{
+    (void)state;
+    struct dk_buf *buf = make_pattern(4000);
+    assert_int_equal(send_part(buf, 0, 2000, DK_TCP_SEND_MORE, NULL), 0);
+    assert_int_equal(send_part(buf, 2000, 1000, DK_TCP_SEND_MORE, NULL), 0);
+    kit_drain(&k);
+    kit_pass(&k, KIT_MS);
+    assert_int_equal(stats()->push_hold_copied_bytes, 0);
+    ack(1001);
+    assert_int_equal(send_part(buf, 3000, 1000, 0, (void *)5), 0);
+    kit_pass(&k, 49000);
+    assert_int_equal(k.app.num_sent, 0);
+    kit_pass(&k, 2000);
+    assert_int_equal(k.app.num_sent, 1);
+    assert_ptr_equal(k.app.sent[0], (void *)5);
+    assert_int_equal(stats()->push_hold_copied_bytes, 3000); /* what was not acknowledged */
+    assert_int_equal(buf->refs, 1);
+    memset(buf->data, 0xee, 4000);
+    kit_drain(&k);
+    kit_pass(&k, 300 * KIT_MS);
+    kit_expect(&k, A, 1001, 1, 460);
+    assert_payload(1001, 460);
+    dk_buf_put(buf);
+}
+
+static void test_parts_complete_once_by_the_ack_of_the_last(void **state)
+{
+    (void)state;
+    struct dk_buf *before = kit_push(&k, 500, 1), *buf = make_pattern(4000);
+    assert_int_equal(send_part(buf, 500, 1500, DK_TCP_SEND_MORE, NULL), 0);
+    ack(501); /* the element before ends; the part stays lent */
+    assert_int_equal(k.app.num_sent, 1);
+    assert_int_equal(send_part(buf, 2000, 2000, 0, (void *)2), 0);
+    kit_drain(&k);
+    ack(2001);
+    assert_int_equal(k.app.num_sent, 1);
+    ack(4001);
+    assert_int_equal(k.app.num_sent, 2);
+    assert_ptr_equal(k.app.sent[1], (void *)2);
+    assert_int_equal(buf->refs, 1);
+    assert_int_equal(stats()->push_hold_copies, 0);
+    dk_buf_put(before);
+    dk_buf_put(buf);
+}
+
+/* Nobody else can change them: what is pushed behind may be, and is copied. */
+static void test_parts_given_up_before_the_last_complete_with_it(void **state)
+{
+    (void)state;
+    struct dk_buf *buf = make_pattern(2000);
+    assert_int_equal(send_part(buf, 0, 1000, DK_TCP_SEND_MORE, NULL), 0);
+    assert_int_equal(send_part(buf, 1000, 1000, DK_TCP_SEND_UNREFERENCED, (void *)1), 1);
+    dk_buf_put(buf);
+    struct dk_buf *next = kit_push(&k, 100, 2);
+    kit_pass(&k, 60000);
+    assert_int_equal(k.app.num_sent, 1);
+    memset(next->data, 0xee, 100);
+    dk_buf_put(next);
+    kit_drain(&k);
+    kit_pass(&k, 300 * KIT_MS);
+    kit_expect(&k, A, 1, 1, 1000);
+    assert_payload(1, 1000);
+    ack(1001);
+    kit_expect(&k, A | P, 1001, 1, 1100);
+    assert_payload(1001, 1100);
+}
+
+static void test_parts_of_a_connection_that_ends_are_let_go(void **state)
+{
+    (void)state;
+    struct dk_buf *buf = make_pattern(2000);
+    assert_int_equal(send_part(buf, 0, 1000, DK_TCP_SEND_MORE, NULL), 0);
+    kit_drain(&k);
+    kit_inject(&k, R, 1, 0, NULL, 0);
+    assert_int_equal(k.app.failed, 1);
+    assert_int_equal(k.app.num_sent, 0);
+    assert_int_equal(buf->refs, 1);
+    dk_buf_put(buf);
+}
+
+/* ---- Room ------------------------------------------------------------------------------------ */
+
+static void test_room_is_told_once_when_enough_was_acknowledged(void **state)
+{
+    (void)state;
+    kit_write(&k, 3000);
+    kit_drain(&k);
+    assert_int_equal(dk_tcp_queued_bytes(k.app.conn), 3000);
+    dk_tcp_want_room(k.app.conn, 1000);
+    ack(2000);
+    assert_int_equal(k.app.room, 0);
+    assert_int_equal(dk_tcp_queued_bytes(k.app.conn), 1001);
+    ack(2001);
+    assert_int_equal(k.app.room, 1);
+    ack(3001);
+    assert_int_equal(k.app.room, 1);
+}
+
+static void test_room_asked_for_again_counts_from_what_is_queued_then(void **state)
+{
+    (void)state;
+    kit_write(&k, 1000);
+    dk_tcp_want_room(k.app.conn, 0);
+    kit_write(&k, 1000);
+    dk_tcp_want_room(k.app.conn, 500);
+    kit_drain(&k);
+    ack(1001);
+    assert_int_equal(k.app.room, 0);
+    ack(1501);
+    assert_int_equal(k.app.room, 1);
+}
+
+static void test_room_is_not_told_after_close(void **state)
+{
+    (void)state;
+    kit_write(&k, 1000);
+    dk_tcp_want_room(k.app.conn, 0);
+    kit_drain(&k);
+    dk_tcp_close(k.app.conn, k.now);
+    ack(1001);
+    assert_int_equal(k.app.room, 0);
+}
+
 static void test_many_pushes_leave_and_complete_in_order(void **state)
 {
     (void)state;
@@ -936,6 +1078,13 @@ int main(void)
         TEST(test_push_completes_when_acknowledged),
         TEST(test_push_hold_passes_memory_may_be_overwritten),
         TEST(test_push_hold_of_what_was_not_sent_yet),
+        TEST(test_parts_are_not_copied_before_the_last_is_there),
+        TEST(test_parts_complete_once_by_the_ack_of_the_last),
+        TEST(test_parts_given_up_before_the_last_complete_with_it),
+        TEST(test_parts_of_a_connection_that_ends_are_let_go),
+        TEST(test_room_is_told_once_when_enough_was_acknowledged),
+        TEST(test_room_asked_for_again_counts_from_what_is_queued_then),
+        TEST(test_room_is_not_told_after_close),
         TEST(test_many_pushes_leave_and_complete_in_order),
         TEST(test_unreferenced_push_completes_at_once),
         TEST(test_push_of_many_pieces_spans_segments),

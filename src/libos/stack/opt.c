@@ -108,6 +108,8 @@ int dk_stack_tcp_apply(struct dk_stack_sock *s, enum dk_stack_option option)
     struct dk_stack_tcp *t = dk_container_of(s, struct dk_stack_tcp, s);
     enum dk_tcp_option name;
     int64_t value;
+    if (option == DK_STACK_SNDBUF && !dk_list_empty(&s->pushes))
+        dk_stack_tcp_resume(t); /* there may be room now */
     if (s->state == DK_STACK_LISTENING && t->port && t->port->listener)
         return dk_stack_tcp_apply_to_listener(t, option);
     if (!t->conn || t->conn_closed || !for_tcp(s, option, &name, &value))

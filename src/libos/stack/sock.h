@@ -86,7 +86,7 @@ struct dk_stack {
                                reads it */
     struct dk_list socks;   /* all */
     struct dk_list ports;   /* of TCP, bound */
-    struct dk_list blocked; /* streams with pushes that wait for room */
+    struct dk_list starved; /* streams with pushes for which the stack had no memory */
     struct dk_stack_sleep sleep;
     struct dk_statfile_block *block; /* in the statistics file, or NULL */
     uint64_t *shown;                 /* counters of src/net: in block, else own_shown. Any thread */
@@ -187,7 +187,7 @@ struct dk_stack_tcp {
     struct dk_tcp_conn *conn;   /* CONNECTING, CONNECTED and not gone yet; else NULL */
     struct dk_stack_port *port; /* that it is bound to, or NULL */
     struct dk_list listening;   /* in port->listening */
-    struct dk_list blocked;     /* in st->blocked */
+    struct dk_list starved;     /* in st->starved, or in itself */
     struct dk_list sent;        /* pushes that were accepted whole, oldest first */
     struct dk_list accepts;
     struct dk_op *connecting;

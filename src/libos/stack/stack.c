@@ -30,19 +30,24 @@ void dk_stack_begin(struct dk_stack *st)
         read_clock(st);
 }
 
-/* Streams that wait for room may have it: acknowledgements came. */
-static void resume_blocked(struct dk_stack *st)
+/* Whoever found the stack without memory tries again: others may have let go of some. */
+static void feed_starved(struct dk_stack *st)
 {
-    struct dk_list *l, *tmp;
-    dk_list_for_each_safe (l, tmp, &st->blocked)
-        dk_stack_tcp_resume(dk_container_of(l, struct dk_stack_tcp, blocked));
+    struct dk_list starved, *l;
+    if (dk_likely(dk_list_empty(&st->starved)))
+        return;
+    starved = st->starved;
+    starved.next->prev = starved.prev->next = &starved;
+    dk_list_init(&st->starved);
+    while ((l = dk_list_first(&starved)) != NULL)
+        dk_stack_tcp_resume(dk_container_of(l, struct dk_stack_tcp, starved));
 }
 
 /* Lets the stack do what is due. depth is not 0 meanwhile: callbacks work on the stack too. */
 static void advance(struct dk_stack *st)
 {
     dk_net_advance(st->net, st->now);
-    resume_blocked(st);
+    feed_starved(st);
 }
 
 void dk_stack_end_slow(struct dk_stack *st)
@@ -327,7 +332,7 @@ static struct dk_stack *make_stack(struct dk_instance *inst, const struct dk_sta
     st->sleep.epfd = st->sleep.kickfd = st->sleep.timerfd = -1;
     dk_list_init(&st->socks);
     dk_list_init(&st->ports);
-    dk_list_init(&st->blocked);
+    dk_list_init(&st->starved);
     read_clock(st);
     return st;
 }

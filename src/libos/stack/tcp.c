@@ -71,6 +71,13 @@ static void on_readable(struct dk_tcp_conn *conn, void *owner)
         dk_stack_readable(&t->s);
 }
 
+static void on_room(struct dk_tcp_conn *conn, void *owner)
+{
+    struct dk_stack_tcp *t = owner;
+    if (conn == t->conn && !dk_list_empty(&t->s.pushes))
+        dk_stack_tcp_resume(t);
+}
+
 static void on_failed(struct dk_tcp_conn *conn, void *owner, int err)
 {
     struct dk_stack_tcp *t = owner;
@@ -95,6 +102,7 @@ const struct dk_tcp_ops dk_stack_tcp_conn_ops = {
     .connected = on_connected,
     .readable = on_readable,
     .sent = dk_stack_tcp_sent,
+    .room = on_room,
     .peer_closed = on_readable,
     .failed = on_failed,
     .closed = on_closed,
@@ -427,7 +435,7 @@ int dk_stack_tcp_create(struct dk_stack *st, int domain, struct dk_stack_tcp **t
     dk_list_init(&t->sent);
     dk_list_init(&t->accepts);
     dk_list_init(&t->listening);
-    dk_list_init(&t->blocked);
+    dk_list_init(&t->starved);
     *t_out = t;
     return 0;
 }

@@ -4,12 +4,14 @@
  *
  * A short element is copied at once, and complete. A longer one is held by reference and handed to
  * the stack in parts, as far as SO_SNDBUF has room beyond what is not acknowledged. It is complete
- * when its last part is: acknowledged, or copied because push_hold_us passed, or at once when the
- * application has given up the memory. So what completes is bounded by what the stack may hold, and
- * a push to a peer that does not read waits.
+ * when its last part is: acknowledged, or copied (with what is left of the others) because
+ * push_hold_us passed, or at once when the application has given up the memory. So what completes
+ * is bounded by what the stack may hold, and a push to a peer that does not read waits.
  *
- * `pushes` are those of which something is left to hand on, the first partly; they wait for room on
- * st->blocked. `sent` are those that the stack has whole.
+ * `pushes` are those of which something is left to hand on, the first partly. They wait until the
+ * stack says that there is room; or, where it has no memory for what its limits allow, on
+ * st->starved, from where they are tried again whenever something happened. `sent` are those that
+ * the stack has whole.
  */
 #include "libos/stack/sock.h"
 #include "mem/heap.h"
@@ -31,9 +33,7 @@ static uint64_t buffer_bytes(const struct dk_stack_tcp *t)
 
 static uint64_t room_of(const struct dk_stack_tcp *t)
 {
-    struct dk_tcp_info info;
-    dk_tcp_get_info(t->conn, &info);
-    uint64_t used = info.unsent_bytes + info.unacked_bytes, size = buffer_bytes(t);
+    uint64_t used = dk_tcp_queued_bytes(t->conn), size = buffer_bytes(t);
     return used < size ? size - used : 0;
 }
 
@@ -82,9 +82,10 @@ static void count_pushed(struct dk_stack_tcp *t, uint64_t bytes, bool whole)
 static int hand_part(struct dk_stack_tcp *t, struct dk_op *op, uint64_t bytes, bool last)
 {
     struct dk_tx_piece pieces[DEMI_SGARRAY_MAXSIZE];
-    uint32_t flags = is_given_up(op) ? DK_TCP_SEND_UNREFERENCED : 0;
+    uint32_t flags =
+        (is_given_up(op) ? DK_TCP_SEND_UNREFERENCED : 0) | (last ? 0 : DK_TCP_SEND_MORE);
     uint32_t n = make_pieces(dk_op_sga(op), op->progress, bytes, op->buf, pieces);
-    int r = bytes > 0 ? dk_tcp_send(t->conn, pieces, n, flags, last ? op : NULL, t->s.st->now) : 1;
+    int r = bytes > 0 ? dk_tcp_send(t->conn, pieces, n, flags, op, t->s.st->now) : 1;
     if (r < 0)
         return r;
     op->progress += bytes;
@@ -99,6 +100,14 @@ static int hand_part(struct dk_stack_tcp *t, struct dk_op *op, uint64_t bytes, b
     return 0;
 }
 
+/* The first push waits for room; no less than a part is worth it, or what is left. */
+static int wait_for_room(struct dk_stack_tcp *t, uint64_t left)
+{
+    uint64_t size = buffer_bytes(t), least = size / 4 < PART_MIN ? size / 4 : PART_MIN;
+    dk_tcp_want_room(t->conn, size - (left < least ? left : least));
+    return -EAGAIN;
+}
+
 /* Hands the first push on as far as there is room. 0: all of it; -EAGAIN; or what ends them all. */
 static int hand_on(struct dk_stack_tcp *t, struct dk_op *op)
 {
@@ -106,23 +115,26 @@ static int hand_on(struct dk_stack_tcp *t, struct dk_op *op)
     uint64_t least = buffer_bytes(t) / 4 < PART_MIN ? buffer_bytes(t) / 4 : PART_MIN;
     bool last = left <= room;
     if (!last && room < least)
-        return -EAGAIN;
+        return wait_for_room(t, left);
     int r = hand_part(t, op, last ? left : room, last);
-    if (r == -ENOBUFS)
+    if (r == -ENOBUFS) {
+        dk_list_del(&t->starved);
+        dk_list_add_tail(&t->s.st->starved, &t->starved);
         return -EAGAIN;
-    return r == 0 && !last ? -EAGAIN : r;
+    }
+    return r == 0 && !last ? wait_for_room(t, left - room) : r;
 }
 
 void dk_stack_tcp_fail_pushes(struct dk_stack_tcp *t, int error)
 {
-    dk_list_del_init(&t->blocked);
+    dk_list_del_init(&t->starved);
     dk_stack_fail_all(&t->s.pushes, error);
 }
 
 /* Nothing waits any more: what was to come after it comes now. t may be freed. */
 static void all_handed_on(struct dk_stack_tcp *t)
 {
-    dk_list_del_init(&t->blocked);
+    dk_list_del_init(&t->starved);
     if (t->s.write_shut && t->conn && !t->conn_closed)
         dk_tcp_shutdown(t->conn, t->s.st->now);
     dk_stack_tcp_finish(t);
@@ -131,6 +143,7 @@ static void all_handed_on(struct dk_stack_tcp *t)
 void dk_stack_tcp_resume(struct dk_stack_tcp *t)
 {
     int r = 0;
+    dk_list_del_init(&t->starved);
     while (r == 0 && !dk_list_empty(&t->s.pushes))
         r = hand_on(t, dk_container_of(t->s.pushes.next, struct dk_op, link));
     if (r == -EAGAIN)
@@ -170,7 +183,6 @@ static int push_held(struct dk_stack_tcp *t, struct dk_op *op, const demi_sgarra
     dk_list_add_tail(&t->s.pushes, &op->link);
     if (!first)
         return 0;
-    dk_list_add_tail(&t->s.st->blocked, &t->blocked);
     dk_stack_set_drains(&t->s, true);
     dk_stack_tcp_resume(t);
     if (!dk_list_empty(&t->s.pushes))
@@ -216,8 +228,6 @@ void dk_stack_tcp_sent(struct dk_tcp_conn *conn, void *owner, void *cookie, int 
     struct dk_stack_tcp *t = owner;
     struct dk_op *op = cookie;
     (void)conn;
-    if (!op)
-        return; /* of a part that is not an element's last */
     dk_list_del(&op->link);
     dk_op_complete(op, err);
     dk_stack_tcp_finish(t);

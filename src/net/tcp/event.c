@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One connection is told at a time, in the order of the bits: connected, sent, readable, end of
- * stream, failed, closed. What a callback causes is put in the queue again, and told later. An
+ * One connection is told at a time, in the order of the bits: connected, sent, room, readable, end
+ * of stream, failed, closed. What a callback causes is put in the queue again, and told later. An
  * owner that called dk_tcp_close hears of its elements and of the end, of nothing else.
  */
 #include "net/tcp/event.h"
@@ -33,6 +33,8 @@ static void tell(struct dk_tcp_conn *c, uint32_t events)
         c->ops->connected(c, c->owner, events & DK_TCP_EV_FAILED ? 0 : c->err);
     if (events & DK_TCP_EV_SENT)
         tell_sent(c);
+    if (events & DK_TCP_EV_ROOM && !c->closing)
+        c->ops->room(c, c->owner);
     if (events & DK_TCP_EV_READABLE && !c->closing)
         c->ops->readable(c, c->owner);
     if (events & DK_TCP_EV_PEER_CLOSED && !c->closing)

@@ -142,16 +142,15 @@ static int push(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[], uint32
         if (pieces[i].len != 0 &&
             chain_add(tcp, &chain, &pieces[i], copy, flags & DK_TCP_SEND_UNREFERENCED) != 0)
             goto fail;
-    if (chain.lent) {
+    if (chain.lent && !(flags & DK_TCP_SEND_MORE)) {
         e = dk_tcp_pool_get(&tcp->elements);
         if (!e)
             goto fail;
     }
     join(c, &chain);
-    if (!e)
-        return 1;
-    element_add(c, e, cookie, now);
-    return 0;
+    if (e)
+        element_add(c, e, cookie, now);
+    return e || flags & DK_TCP_SEND_MORE ? 0 : 1;
 fail:
     chain_free(tcp, chain.head);
     return -ENOBUFS;
@@ -192,10 +191,8 @@ static void element_done(struct dk_tcp_conn *c, int err)
     struct dk_tcp_element *e = c->elements;
     c->elements = e->next;
     dk_list_del(&e->hold_link);
-    while (c->hold_piece && c->hold_piece->seq < e->end)
+    while (c->hold_piece && (c->hold_piece->seq < e->end || c->hold_piece->own))
         c->hold_piece = c->hold_piece->next;
-    if (!c->elements)
-        c->hold_piece = NULL;
     e->err = err;
     e->next = NULL;
     *(c->done ? &c->done_tail->next : &c->done) = e;
@@ -347,6 +344,10 @@ struct dk_tcp_acked dk_tcp_sendq_acked(struct dk_tcp_conn *c, uint64_t una)
 {
     struct dk_tcp_acked acked = {.tx_time = -1};
     c->snd_una = una;
+    if (dk_unlikely(una >= c->room_una)) {
+        c->room_una = DK_TCP_NONE;
+        dk_tcp_event(c, DK_TCP_EV_ROOM);
+    }
     board_acked(c, una, &acked);
     pieces_acked(c, una);
     if (c->elements)

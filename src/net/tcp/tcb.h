@@ -19,8 +19,9 @@
  *      rcv_adv is the right edge of the window that the peer knows; it never moves left.
  *      rcv_fin is the number of the peer's FIN, DK_TCP_NONE: not seen.
  *
- * Elements that are not complete are in order; hold_piece is the first piece of the first of them
- * (or a later one that it still has), NULL: there are none.
+ * Elements that are not complete are in order; behind them are parts of one whose last is still to
+ * come. hold_piece is the first piece of the first of all these (or a later one that it still has),
+ * NULL: there are none, and all pieces are own.
  */
 #ifndef DK_NET_TCP_TCB_H
 #define DK_NET_TCP_TCB_H
@@ -95,10 +96,11 @@ enum dk_tcp_timer {
 /* What is to be told to the owner (event.c). */
 #define DK_TCP_EV_CONNECTED   (1u << 0)
 #define DK_TCP_EV_SENT        (1u << 1)
-#define DK_TCP_EV_READABLE    (1u << 2)
-#define DK_TCP_EV_PEER_CLOSED (1u << 3)
-#define DK_TCP_EV_FAILED      (1u << 4)
-#define DK_TCP_EV_CLOSED      (1u << 5)
+#define DK_TCP_EV_ROOM        (1u << 2)
+#define DK_TCP_EV_READABLE    (1u << 3)
+#define DK_TCP_EV_PEER_CLOSED (1u << 4)
+#define DK_TCP_EV_FAILED      (1u << 5)
+#define DK_TCP_EV_CLOSED      (1u << 6)
 
 struct dk_tcp_conn {
     struct dk_tcp_conn *hash_next;
@@ -137,6 +139,7 @@ struct dk_tcp_conn {
     uint32_t inflation; /* of cwnd, by duplicate acknowledgements in recovery */
     uint64_t recover;   /* RFC 6582; exclusive */
     uint64_t dup_from;  /* snd_nxt at the first duplicate acknowledgement */
+    uint64_t room_una;  /* the owner is told of snd_una from there on; DK_TCP_NONE: it is not */
     struct dk_tcp_segment *board, *board_tail, *lost_hint;
     struct dk_tcp_piece *pieces, *pieces_tail;
     struct dk_tcp_piece *send_piece; /* that has the byte at snd_nxt; NULL: all was sent */

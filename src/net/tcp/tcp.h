@@ -17,7 +17,9 @@
  * each buffer) until it completes; afterwards its memory is never read again, retransmission
  * included. It completes at the first of: its last byte is acknowledged; `push_hold_ns` passed,
  * when what is unacknowledged is copied and counted; at once with DK_TCP_SEND_UNREFERENCED or
- * DK_TCP_SEND_COPY. Elements leave in the order of dk_tcp_send; any number may be outstanding.
+ * DK_TCP_SEND_COPY. Elements leave in the order of dk_tcp_send; any number may be outstanding. One
+ * that is handed over in parts (DK_TCP_SEND_MORE) is lent until its last part completes, so that no
+ * part is copied for having waited longer than the others.
  *
  * What is received is views of the received frames: no byte is copied, unless so many buffers are
  * held by one connection that small ones are put together (counted).
@@ -169,8 +171,8 @@ const struct dk_tcp_stats *dk_tcp_stats(const struct dk_tcp *tcp);
 /* ---- The owner's part ------------------------------------------------------------------------ */
 
 /*
- * What happens to a connection. `owner` is what dk_tcp_connect or dk_tcp_accept was given. None may
- * be NULL. Each comes from inside dk_tcp_advance.
+ * What happens to a connection. `owner` is what dk_tcp_connect or dk_tcp_accept was given. None but
+ * `room` may be NULL. Each comes from inside dk_tcp_advance.
  */
 struct dk_tcp_ops {
     /* dk_tcp_connect ended: 0, or -ECONNREFUSED, -ETIMEDOUT, -EHOSTUNREACH, -ENETUNREACH,
@@ -183,6 +185,8 @@ struct dk_tcp_ops {
      * connection before the element was acknowledged (-ECANCELED: dk_tcp_abort). In the order of
      * dk_tcp_send. */
     void (*sent)(struct dk_tcp_conn *conn, void *owner, void *cookie, int err);
+    /* What dk_tcp_want_room asked for. May be NULL for an owner that never asks. */
+    void (*room)(struct dk_tcp_conn *conn, void *owner);
     /* The peer sends no more: dk_tcp_recv returns 0 after the last bytes. Once. */
     void (*peer_closed)(struct dk_tcp_conn *conn, void *owner);
     /* The established connection is no more: -ECONNRESET, -ETIMEDOUT, -EHOSTUNREACH. Once. */
@@ -239,15 +243,26 @@ int dk_tcp_connect(struct dk_tcp *tcp, struct dk_tcp_conn **conn_out,
 
 #define DK_TCP_SEND_UNREFERENCED (1u << 0) /* nobody else has the memory: completes at once */
 #define DK_TCP_SEND_COPY         (1u << 1) /* copied into memory of TCP's: completes at once */
+#define DK_TCP_SEND_MORE                                                                           \
+    (1u << 2) /* a part, not the last: completes with that one, whose                              \
+                 flags are for the memory of all */
 
 /*
  * Sends an element of n pieces (of any length together). A piece without a buffer is copied. Before
- * the connection is established the element waits. 0: accepted, `sent` will be called with cookie;
- * 1: accepted and complete, it will not; -EPIPE after dk_tcp_shutdown, -ENOTCONN, -ENOBUFS (nothing
- * was taken), or the error that ended the connection.
+ * the connection is established the element waits. 0: accepted, `sent` will be called with cookie
+ * (for a part that is not the last it will not); 1: accepted and complete, it will not; -EPIPE
+ * after dk_tcp_shutdown, -ENOTCONN, -ENOBUFS (nothing was taken), or the error that ended the
+ * connection.
  */
 int dk_tcp_send(struct dk_tcp_conn *conn, const struct dk_tx_piece pieces[], uint32_t n,
                 uint32_t flags, void *cookie, int64_t now);
+
+/* Bytes that were accepted and are not acknowledged. */
+uint64_t dk_tcp_queued_bytes(const struct dk_tcp_conn *conn);
+
+/* `room` is to be called, once, when an acknowledgement leaves at most so many queued, which are
+ * more now. The next call of this takes the place of this one. */
+void dk_tcp_want_room(struct dk_tcp_conn *conn, uint64_t queued_bytes);
 
 /*
  * Takes bytes that have arrived, in order: at most max_bufs buffers and max_bytes bytes; each

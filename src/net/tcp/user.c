@@ -24,6 +24,16 @@ int dk_tcp_send(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[], uint32
     return done;
 }
 
+uint64_t dk_tcp_queued_bytes(const struct dk_tcp_conn *c)
+{
+    return c->snd_end - dk_tcp_min64(c->snd_una, c->snd_end);
+}
+
+void dk_tcp_want_room(struct dk_tcp_conn *c, uint64_t queued_bytes)
+{
+    c->room_una = c->snd_end - dk_tcp_min64(queued_bytes, c->snd_end);
+}
+
 static bool may_still_receive(const struct dk_tcp_conn *c)
 {
     return c->state == DK_TCP_ESTABLISHED || c->state == DK_TCP_FIN_WAIT_1 ||

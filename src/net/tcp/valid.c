@@ -32,7 +32,7 @@ static bool is_board_valid(const struct dk_tcp_conn *c)
 static bool are_pieces_valid(const struct dk_tcp_conn *c)
 {
     const struct dk_tcp_piece *last = NULL;
-    bool send_seen = !c->send_piece, hold_seen = !c->hold_piece;
+    bool send_seen = !c->send_piece, hold_seen = !c->hold_piece, all_own = true;
     if (!c->pieces)
         return c->snd_una >= c->snd_end || c->state < DK_TCP_ESTABLISHED;
     uint64_t at = c->pieces->seq;
@@ -44,8 +44,11 @@ static bool are_pieces_valid(const struct dk_tcp_conn *c)
         at += p->len;
         send_seen |= p == c->send_piece;
         hold_seen |= p == c->hold_piece;
+        all_own &= p->own;
         last = p;
     }
+    if (!c->hold_piece && !all_own)
+        return false; /* it would be read after it was given back */
     return at == c->snd_end && send_seen && hold_seen && last == c->pieces_tail;
 }
 
@@ -69,9 +72,7 @@ static bool are_elements_valid(const struct dk_tcp_conn *c)
         end = e->end;
         last = e;
     }
-    if (!c->elements)
-        return !c->hold_piece;
-    return c->hold_piece && last == c->elements_tail;
+    return !c->elements || (c->hold_piece && last == c->elements_tail);
 }
 
 static bool are_ranges_valid(const struct dk_tcp_conn *c)
