@@ -100,24 +100,26 @@ DEMI_PUBLIC int demi_pushto(_Out_ demi_qtoken_t *qt_out, _In_ int sockqd,
 
 /*
  * Pops the next element; the application owns it and frees it with demi_sgafree. On a stream it is
- * what has arrived, at least one byte; zero segments are the end of the stream, on this and every
- * further pop. Errors: ENOTCONN; EINVAL the
- * socket listens; EBUSY a derived queue pops it.
+ * what has arrived, at least one byte, in one segment (DEMI_MAXSEGS: or more); zero segments are
+ * the end of the stream, on this and every further pop. Errors: ENOTCONN; EINVAL the socket
+ * listens; EBUSY a derived queue pops it.
  */
 DEMI_PUBLIC int demi_pop(_Out_ demi_qtoken_t *qt_out, _In_ int qd);
 
 /*
  * Sets a socket option. SOL_SOCKET: SO_REUSEADDR, SO_REUSEPORT, SO_LINGER, SO_KEEPALIVE, SO_RCVBUF,
  * SO_SNDBUF, SO_BROADCAST; IPPROTO_TCP: TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT,
- * TCP_USER_TIMEOUT; IPPROTO_IPV6: IPV6_V6ONLY. Errors: ENOPROTOOPT, EINVAL.
+ * TCP_USER_TIMEOUT; IPPROTO_IPV6: IPV6_V6ONLY; SOL_DEMI: DEMI_MAXSEGS. Errors: ENOPROTOOPT,
+ * EINVAL.
  */
 DEMI_PUBLIC int demi_setsockopt(_In_ int qd, _In_ int level, _In_ int optname,
                                 _In_reads_bytes_(optlen) const void *optval, _In_ socklen_t optlen);
 
-/* The level of options of the library's own, and those that there are, which are only read. */
+/* The level of options of the library's own. The first two are only read. */
 #define SOL_DEMI     0x44454d49
 #define DEMI_TRAFFIC 1 /* struct demi_traffic */
 #define DEMI_FAILED  2 /* int: an error ended the connection, or of datagrams, met one */
+#define DEMI_MAXSEGS 3 /* int, 1 to DEMI_SGARRAY_MAXSIZE, first 1: segments of a pop, at most */
 
 /* What passed through a socket so far, whoever popped and pushed it. */
 struct demi_traffic {

@@ -225,6 +225,98 @@ static void test_options_traffic_counts_what_passed(void **state)
     pair_close(pair);
 }
 
+static int max_segs_of(int qd)
+{
+    int value = -1;
+    socklen_t len = sizeof value;
+    must(demi_getsockopt(qd, SOL_DEMI, DEMI_MAXSEGS, &value, &len));
+    assert_int_equal(len, sizeof value);
+    return value;
+}
+
+static void set_max_segs(int qd, int value)
+{
+    must(demi_setsockopt(qd, SOL_DEMI, DEMI_MAXSEGS, &value, sizeof value));
+    assert_int_equal(max_segs_of(qd), value);
+}
+
+/* A pop has one segment, or no more than were asked for; all that arrives is in them, in order. */
+static void test_options_maxsegs_is_how_many_segments_a_pop_may_have(void **state)
+{
+    (void)state;
+    backend_needs(CAN_SOCKET | CAN_LISTEN);
+    enum { BYTES = 300000 };
+    struct pair pair = pair_make();
+    uint32_t most[DEMI_SGARRAY_MAXSIZE + 1] = {0};
+    uint64_t ignored;
+    assert_int_equal(max_segs_of(pair.rx), 1);
+    for (int segs = 1; segs <= DEMI_SGARRAY_MAXSIZE; segs++) {
+        set_max_segs(pair.rx, segs);
+        demi_sgarray_t sga = pattern_sga(BYTES, (uint64_t)segs, 0);
+        const demi_qtoken_t qt = push_start(pair.tx, &sga);
+        must(demi_sgafree(&sga));
+        for (size_t at = 0; at < BYTES;) {
+            demi_sgarray_t popped = pop_one(pair.rx);
+            assert_in_range(popped.sga_numsegs, 1, segs);
+            if (popped.sga_numsegs > most[segs])
+                most[segs] = popped.sga_numsegs;
+            pattern_check_sga(&popped, (uint64_t)segs, at);
+            at += sga_bytes(&popped);
+            must(demi_sgafree(&popped));
+            must_fail(demi_sgafree(&popped), EINVAL);
+        }
+        wait_success(qt, DEMI_OPC_PUSH);
+    }
+    /* Frames of a device are buffers of their own, and more of them come at a time. */
+    if (stat_value("stack.sockets", &ignored))
+        for (uint32_t segs = 1; segs <= DEMI_SGARRAY_MAXSIZE; segs++)
+            assert_int_equal(most[segs], segs);
+    pair_close(pair);
+}
+
+/* Elements of several segments are passed on, and cloned, as they are. */
+static void test_options_maxsegs_of_a_stream_that_is_passed_on(void **state)
+{
+    (void)state;
+    backend_needs(CAN_SOCKET | CAN_LISTEN);
+    enum { BYTES = 200000 };
+    struct pair pair = pair_make();
+    set_max_segs(pair.rx, DEMI_SGARRAY_MAXSIZE);
+    set_max_segs(pair.tx, 3);
+    for (uint64_t round = 0; round < 5; round++) {
+        demi_sgarray_t sga = pattern_sga(BYTES, round, 0);
+        const demi_qtoken_t qt = push_start(pair.tx, &sga);
+        must(demi_sgafree(&sga));
+        for (size_t got = 0; got < BYTES;) {
+            demi_sgarray_t popped = pop_one(pair.rx), clone;
+            const size_t len = sga_bytes(&popped);
+            must(demi_sgaclone(&clone, &popped));
+            const demi_qtoken_t back = push_start(pair.rx, &popped);
+            must(demi_sgafree(&popped));
+            pop_pattern(pair.tx, len, round, got);
+            pattern_check_sga(&clone, round, got);
+            must(demi_sgafree(&clone));
+            wait_success(back, DEMI_OPC_PUSH);
+            got += len;
+        }
+        wait_success(qt, DEMI_OPC_PUSH);
+    }
+    pair_close(pair);
+}
+
+static void test_options_maxsegs_out_of_range_is_einval(void **state)
+{
+    (void)state;
+    backend_needs(CAN_SOCKET);
+    static const int bad[] = {0, -1, DEMI_SGARRAY_MAXSIZE + 1};
+    struct pair pair = pair_make();
+    for (size_t i = 0; i < COUNT_OF(bad); i++)
+        must_fail(demi_setsockopt(pair.rx, SOL_DEMI, DEMI_MAXSEGS, &bad[i], sizeof bad[i]), EINVAL);
+    must_fail(demi_setsockopt(pair.rx, SOL_DEMI, DEMI_MAXSEGS, &bad[0], 1), EINVAL);
+    assert_int_equal(max_segs_of(pair.rx), 1);
+    pair_close(pair);
+}
+
 static bool has_failed(int qd)
 {
     int failed = -1;
@@ -359,6 +451,9 @@ int run_socket_tests(void)
         STARTED(test_names_bad_arguments),
         STARTED(test_options_that_describe_the_socket),
         STARTED(test_options_traffic_counts_what_passed),
+        STARTED(test_options_maxsegs_is_how_many_segments_a_pop_may_have),
+        STARTED(test_options_maxsegs_of_a_stream_that_is_passed_on),
+        STARTED(test_options_maxsegs_out_of_range_is_einval),
         STARTED(test_options_failed_tells_a_reset_that_no_operation_met),
         STARTED(test_options_set_are_read_back),
         STARTED(test_options_bad_arguments),

@@ -27,6 +27,7 @@ int dk_sock_create(struct dk_sock **s_out, struct dk_kernel *k, int domain, bool
     s->writable = true;
     s->readable = !stream; /* nothing told yet of datagrams that came before it is watched */
     s->rx_bytes = k->options.rx_buffer_bytes;
+    s->max_segs = 1;
     dk_list_init(&s->popping);
     dk_list_init(&s->pops);
     dk_list_init(&s->pushes);

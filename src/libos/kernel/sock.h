@@ -113,6 +113,7 @@ struct dk_sock {
     bool hungry;            /* its taker waits for data: in k->popping without pops */
     struct dk_taker *taker; /* who claimed the pop side, or NULL */
     struct demi_traffic traffic;
+    int max_segs; /* DEMI_MAXSEGS: kept, and without effect: a pop has one buffer here */
 };
 
 extern const struct dk_queue_ops dk_sock_ops;

@@ -115,6 +115,7 @@ static int accept_into(struct dk_sock *listener, struct dk_sock *s, struct dk_op
         return -errno;
     s->state = DK_SOCK_CONNECTED;
     s->linger_reset = listener->linger_reset; /* inherited, as the kernel's options are */
+    s->max_segs = listener->max_segs;
     op->qr.qr_value.ares.qd = s->q->qd;
     if (op->addr.sa.sa_family == AF_INET)
         op->qr.qr_value.ares.addr = op->addr.in;

@@ -33,9 +33,26 @@ static const struct option *find_option(int level, int name)
     return NULL;
 }
 
+/* The library's own. */
+static int set_own_option(struct dk_sock *s, int name, const void *val, socklen_t len)
+{
+    int value;
+    if (name != DEMI_MAXSEGS)
+        return -ENOPROTOOPT;
+    if (len < sizeof(value))
+        return -EINVAL;
+    memcpy(&value, val, sizeof(value));
+    if (value < 1 || value > DEMI_SGARRAY_MAXSIZE)
+        return -EINVAL;
+    s->max_segs = value;
+    return 0;
+}
+
 int dk_sock_setsockopt(struct dk_queue *q, int level, int name, const void *val, socklen_t len)
 {
     struct dk_sock *s = q->impl;
+    if (level == SOL_DEMI)
+        return set_own_option(s, name, val, len);
     const struct option *o = find_option(level, name);
     if (!o || !o->settable)
         return -ENOPROTOOPT;
@@ -49,7 +66,6 @@ int dk_sock_setsockopt(struct dk_queue *q, int level, int name, const void *val,
     return 0;
 }
 
-/* The library's own. */
 static int get_own_option(const struct dk_sock *s, int name, void *val, socklen_t *len)
 {
     const int failed = s->failed;
@@ -59,6 +75,9 @@ static int get_own_option(const struct dk_sock *s, int name, void *val, socklen_
     if (name == DEMI_FAILED) {
         from = &failed;
         size = sizeof(failed);
+    } else if (name == DEMI_MAXSEGS) {
+        from = &s->max_segs;
+        size = sizeof(s->max_segs);
     } else if (name != DEMI_TRAFFIC) {
         return -ENOPROTOOPT;
     }

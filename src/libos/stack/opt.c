@@ -43,6 +43,7 @@ static const struct option options[] = {
     {IPPROTO_TCP, TCP_USER_TIMEOUT, DK_STACK_USER_TIMEOUT, SOCK_STREAM, 0, 0, 1000000000, 0,
      DK_TCP_USER_TIMEOUT, NS_PER_MS},
     {IPPROTO_IPV6, IPV6_V6ONLY, DK_STACK_V6ONLY, 0, AF_INET6, 0, 1, 0, NO_TCP, 1},
+    {SOL_DEMI, DEMI_MAXSEGS, DK_STACK_MAXSEGS, 0, 0, 1, DEMI_SGARRAY_MAXSIZE, 1, NO_TCP, 1},
 };
 
 #define COUNT (sizeof(options) / sizeof(options[0]))

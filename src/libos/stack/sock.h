@@ -112,6 +112,7 @@ enum dk_stack_option {
     DK_STACK_KEEPCNT,
     DK_STACK_USER_TIMEOUT,
     DK_STACK_V6ONLY,
+    DK_STACK_MAXSEGS,
     DK_STACK_OPTIONS,
 };
 
@@ -326,8 +327,9 @@ void dk_stack_readable(struct dk_stack_sock *s);
 /* Completes every outstanding pop with an error, or (0) with the end of the stream. */
 void dk_stack_end_pops(struct dk_stack_sock *s, int error);
 
-/* Makes an element of buf, whose hold it takes over. */
-void dk_stack_make_element(struct dk_stack_sock *s, struct dk_buf *buf, demi_sgarray_t *sga);
+/* Makes an element of n buffers, one segment each, whose holds it takes over. */
+void dk_stack_make_element(struct dk_stack_sock *s, struct dk_buf *const bufs[], uint32_t n,
+                           demi_sgarray_t *sga);
 
 /* ---- opt.c: options -------------------------------------------------------------------------- */
 

@@ -30,11 +30,19 @@ void dk_stack_end_pops(struct dk_stack_sock *s, int error)
         complete_pop(s, error, error == 0);
 }
 
-void dk_stack_make_element(struct dk_stack_sock *s, struct dk_buf *buf, demi_sgarray_t *sga)
+void dk_stack_make_element(struct dk_stack_sock *s, struct dk_buf *const bufs[], uint32_t n,
+                           demi_sgarray_t *sga)
 {
-    size_t len = dk_buf_bytes(buf);
-    dk_sga_from_buf(sga, buf, (uint32_t)len);
-    dk_sga_lend(sga, buf);
+    size_t len = dk_buf_bytes(bufs[0]);
+    dk_sga_from_buf(sga, bufs[0], (uint32_t)len);
+    for (uint32_t i = 1; i < n; i++) { /* the first has the handle, the others go with it */
+        size_t bytes = dk_buf_bytes(bufs[i]);
+        bufs[i - 1]->more = bufs[i];
+        sga->sga_segs[i] = (demi_sgaseg_t){bufs[i]->data, (uint32_t)bytes};
+        len += bytes;
+    }
+    sga->sga_numsegs = n;
+    dk_sga_lend(sga, bufs[0]);
     dk_count(&s->st->stats->popped_bytes, len);
     s->traffic.popped++;
     s->traffic.popped_bytes += len;

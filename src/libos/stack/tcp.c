@@ -120,12 +120,13 @@ static int check_pop(const struct dk_stack_sock *s)
 static int receive(struct dk_stack_sock *s, demi_sgarray_t *sga)
 {
     struct dk_stack_tcp *t = tcp_of(s);
-    struct dk_buf *buf;
+    struct dk_buf *bufs[DEMI_SGARRAY_MAXSIZE];
     if (dk_unlikely(!t->conn || t->conn_closed))
         return t->conn_error ? t->conn_error : DK_TAKE_END;
-    int n = dk_tcp_recv(t->conn, &buf, 1, SIZE_MAX, s->st->now);
-    if (dk_likely(n == 1)) {
-        dk_stack_make_element(s, buf, sga);
+    const uint32_t most = (uint32_t)s->option[DK_STACK_MAXSEGS];
+    int n = dk_tcp_recv(t->conn, bufs, most, SIZE_MAX, s->st->now);
+    if (dk_likely(n > 0)) {
+        dk_stack_make_element(s, bufs, (uint32_t)n, sga);
         return DK_TAKE_ELEMENT;
     }
     if (n == -EAGAIN)

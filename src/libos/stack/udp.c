@@ -44,7 +44,7 @@ static int receive(struct dk_stack_sock *s, demi_sgarray_t *sga)
         return DK_TAKE_NONE;
     socklen_t len = dk_stack_write_addr(s->domain, &d.from, &from);
     dk_buf_set_peer(d.buf, (struct sockaddr *)&from, len);
-    dk_stack_make_element(s, d.buf, sga);
+    dk_stack_make_element(s, &d.buf, 1, sga);
     if (s->domain == AF_INET)
         memcpy(&sga->sga_addr, &from, sizeof(sga->sga_addr));
     return DK_TAKE_ELEMENT;
