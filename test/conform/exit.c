@@ -43,7 +43,7 @@ static demi_qtoken_t child_pushes(int qd, size_t bytes)
     return qt;
 }
 
-enum way { BY_EXIT, BY_CLOSE_AND_EXIT, BY_FINI, BY_THREAD, WAYS };
+enum way { BY_EXIT, BY_CLOSE_AND_EXIT, BY_FINI, BY_THREAD, BY_THREAD_AMID_CALLS, WAYS };
 
 static void *exit_thread(void *arg)
 {
@@ -53,6 +53,7 @@ static void *exit_thread(void *arg)
 static void child_ends(enum way way, int qd)
 {
     static int zero;
+    static const struct timespec at_once;
     pthread_t thread;
     demi_qtoken_t qt;
     demi_qresult_t qr;
@@ -68,6 +69,8 @@ static void child_ends(enum way way, int qd)
     default:
         CHILD(demi_pop(&qt, qd) == 0);
         CHILD(pthread_create(&thread, NULL, exit_thread, &zero) == 0);
+        while (way == BY_THREAD_AMID_CALLS && demi_wait(&qr, qt, &at_once) == ETIMEDOUT)
+            ;
         demi_wait(&qr, qt, NULL);
         pthread_join(thread, NULL);
     }
