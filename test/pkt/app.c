@@ -523,17 +523,25 @@ static void run_abort(struct test *t)
     dk_tcp_abort(conn_of(t), t->now);
 }
 
+static void run_abort_unheard(struct test *t)
+{
+    dk_tcp_abort_unheard(conn_of(t), t->now);
+}
+
 bool app_run(struct test *t, const char *command)
 {
     static const struct {
         const char *name;
         void (*run)(struct test *t);
     } commands[] = {
-        {"listen", run_listen},   {"unlisten", run_unlisten}, {"accept", run_accept},
-        {"connect", run_connect}, {"send", run_send},         {"overwrite", run_overwrite},
-        {"recv", run_recv},       {"option", run_option},     {"state", run_state},
-        {"info", run_info},       {"shutdown", run_shutdown}, {"close", run_close},
-        {"abort", run_abort},     {"event", run_event},       {"no-event", run_no_event},
+        {"listen", run_listen},     {"unlisten", run_unlisten},
+        {"accept", run_accept},     {"connect", run_connect},
+        {"send", run_send},         {"overwrite", run_overwrite},
+        {"recv", run_recv},         {"option", run_option},
+        {"state", run_state},       {"info", run_info},
+        {"shutdown", run_shutdown}, {"close", run_close},
+        {"abort", run_abort},       {"abort-unheard", run_abort_unheard},
+        {"event", run_event},       {"no-event", run_no_event},
         {"get", run_get},
     };
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {

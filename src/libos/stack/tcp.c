@@ -360,7 +360,7 @@ bool dk_stack_tcp_abort(struct dk_stack_tcp *t)
     dk_stack_tcp_fail_pushes(t, -ECANCELED);
     if (t->conn) {
         t->conn_closed = true;
-        dk_tcp_abort(t->conn, t->s.st->now);
+        dk_tcp_abort_unheard(t->conn, t->s.st->now);
     }
     return true;
 }

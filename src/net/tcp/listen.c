@@ -88,7 +88,7 @@ static void reset_all(struct dk_list *queue, int64_t now)
 {
     struct dk_tcp_conn *c;
     while ((c = first_of(queue))) {
-        dk_tcp_send_reset(c, now);
+        dk_tcp_send_reset(c, c->snd_nxt, now);
         DK_TCP_COUNT(c->tcp, aborts);
         dk_tcp_conn_drop(c);
     }

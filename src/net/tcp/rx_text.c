@@ -71,7 +71,7 @@ bool dk_tcp_rx_text(struct dk_tcp_conn *c, struct dk_tcp_rx *rx)
         return true;
     if (c->closing) { /* RFC 9293 section 3.6.1: the peer is to know that it talks to nobody */
         DK_TCP_COUNT(c->tcp, drop_after_close);
-        dk_tcp_send_reset(c, rx->now);
+        dk_tcp_send_reset(c, c->snd_nxt, rx->now);
         DK_TCP_COUNT(c->tcp, aborts);
         dk_tcp_conn_end(c, -ECONNRESET);
         return false;

@@ -286,6 +286,11 @@ void dk_tcp_close(struct dk_tcp_conn *conn, int64_t now);
  * complete with -ECANCELED, then comes `closed`. */
 void dk_tcp_abort(struct dk_tcp_conn *conn, int64_t now);
 
+/* The same by a stack that will hear nothing more. A peer that lacks what is in flight answers the
+ * RST with a challenge (RFC 5961 section 3.2), which nobody would answer: for such a peer another
+ * RST goes before, where its RCV.NXT is. It goes also while the last FIN is not acknowledged. */
+void dk_tcp_abort_unheard(struct dk_tcp_conn *conn, int64_t now);
+
 /* Options; times in nanoseconds. */
 enum dk_tcp_option {
     DK_TCP_NODELAY,            /* 0, 1: no Nagle */

@@ -100,7 +100,7 @@ static void alive_fired(struct dk_tcp_conn *c, int64_t now)
     } else if (now < idle_at) {
         dk_tcp_timer_set(c, DK_TCP_TIMER_ALIVE, idle_at);
     } else if (is_peer_gone(c, now)) {
-        dk_tcp_send_reset(c, now);
+        dk_tcp_send_reset(c, c->snd_nxt, now);
         give_up(c);
     } else {
         c->probes++;

@@ -193,7 +193,7 @@ static void address_lost(struct dk_net *net, const struct dk_ip *ip, int64_t now
         if (!c->hashed || !dk_ip_equal(&c->local_ip, ip))
             continue;
         if (c->state >= DK_TCP_SYN_RECEIVED && c->state < DK_TCP_TIME_WAIT) {
-            dk_tcp_send_reset(c, now);
+            dk_tcp_send_reset(c, c->snd_nxt, now);
             DK_TCP_COUNT(c->tcp, aborts);
         }
         dk_tcp_conn_end(c, -EADDRNOTAVAIL);

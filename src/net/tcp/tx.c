@@ -283,9 +283,9 @@ void dk_tcp_challenge_ack(struct dk_tcp_conn *c, int64_t now)
     dk_tcp_output(c, now);
 }
 
-void dk_tcp_send_reset(struct dk_tcp_conn *c, int64_t now)
+void dk_tcp_send_reset(struct dk_tcp_conn *c, uint64_t seq, int64_t now)
 {
-    struct dk_tcp_out out = {.seq = c->snd_nxt, .flags = DK_TCP_RST | DK_TCP_ACK};
+    struct dk_tcp_out out = {.seq = seq, .flags = DK_TCP_RST | DK_TCP_ACK};
     uint32_t sent;
     if (dk_tcp_emit(c, &out, &sent, now) == 0)
         DK_TCP_COUNT(c->tcp, tx_resets);

@@ -32,8 +32,8 @@ bool dk_tcp_send_probe(struct dk_tcp_conn *c, int64_t now);
 /* Acknowledges, with the right to do so used up at a limited rate (RFC 5961 section 7). */
 void dk_tcp_challenge_ack(struct dk_tcp_conn *c, int64_t now);
 
-/* Sends RST for a connection, or lets it be where there is no room. */
-void dk_tcp_send_reset(struct dk_tcp_conn *c, int64_t now);
+/* Sends RST for a connection, at seq, or lets it be where there is no room. */
+void dk_tcp_send_reset(struct dk_tcp_conn *c, uint64_t seq, int64_t now);
 
 /* Answers a segment of no connection with RST (RFC 9293 section 3.5.2, group 1); one with RST is
  * not answered. */

@@ -98,7 +98,7 @@ static bool peer_knows(const struct dk_tcp_conn *c)
 static void reset(struct dk_tcp_conn *c, int64_t now)
 {
     if (peer_knows(c)) {
-        dk_tcp_send_reset(c, now);
+        dk_tcp_send_reset(c, c->snd_nxt, now);
         DK_TCP_COUNT(c->tcp, aborts);
     }
     dk_tcp_conn_end(c, 0);
@@ -134,6 +134,14 @@ void dk_tcp_abort(struct dk_tcp_conn *c, int64_t now)
     else if (!told)
         dk_tcp_event(c, DK_TCP_EV_CLOSED);
     dk_tcp_rcvq_clear(c);
+}
+
+void dk_tcp_abort_unheard(struct dk_tcp_conn *c, int64_t now)
+{
+    bool synchronized = c->state >= DK_TCP_ESTABLISHED && c->state < DK_TCP_TIME_WAIT;
+    if (synchronized && c->snd_una != c->snd_nxt)
+        dk_tcp_send_reset(c, c->snd_una, now);
+    dk_tcp_abort(c, now);
 }
 
 void dk_tcp_get_info(const struct dk_tcp_conn *c, struct dk_tcp_info *info)
