@@ -34,6 +34,16 @@ void dk_tcp_board_add(struct dk_tcp_conn *c, uint64_t end, uint32_t flags, int64
     c->send_piece = p;
 }
 
+void dk_tcp_board_acked_part(struct dk_tcp_conn *c, uint64_t una)
+{
+    struct dk_tcp_segment *s = c->board;
+    if (!(s->flags & (DK_TCP_SEG_LOST | DK_TCP_SEG_SACKED)))
+        c->flight_bytes -= (uint32_t)(una - s->seq);
+    s->seq = una;
+    while (s->piece && s->piece->seq + s->piece->len <= una)
+        s->piece = s->piece->next;
+}
+
 void dk_tcp_board_cut(struct dk_tcp_conn *c, struct dk_tcp_segment *s, uint32_t bytes)
 {
     struct dk_tcp_segment *rest = dk_tcp_pool_get(&c->tcp->segments);

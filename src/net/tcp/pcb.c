@@ -33,7 +33,7 @@ void dk_tcp_table_fini(struct dk_tcp *tcp)
 
 static void insert(struct dk_tcp_conn *c)
 {
-    c->hash = dk_tcp_hash(c->tcp, &c->local_ip, c->local_port, &c->remote_ip, c->remote_port);
+    c->hash = dk_tcp_hash(c->tcp, &c->local_ip, &c->remote_ip, c->ports);
     struct dk_tcp_conn **bucket = &c->tcp->buckets[c->hash & c->tcp->bucket_mask];
     c->hash_next = *bucket;
     *bucket = c;
@@ -74,6 +74,7 @@ struct dk_tcp_conn *dk_tcp_conn_create(struct dk_tcp *tcp, const struct dk_endpo
     c->local_port = local->port;
     c->remote_ip = remote->ip;
     c->remote_port = remote->port;
+    c->ports = dk_tcp_ports(local->port, remote->port);
     c->pseudo_sum = dk_ip_pseudo_sum(&c->local_ip, &c->remote_ip, DK_IP_TCP, 0);
     c->rcv_fin = c->room_una = DK_TCP_NONE;
     c->cc.ops = &dk_tcp_newreno;

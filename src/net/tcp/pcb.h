@@ -7,6 +7,8 @@
 
 #include "net/tcp/tcb.h"
 
+#include <endian.h>
+
 int dk_tcp_table_init(struct dk_tcp *tcp);
 void dk_tcp_table_fini(struct dk_tcp *tcp);
 
@@ -18,36 +20,54 @@ static inline uint64_t dk_tcp_mix(uint64_t a, uint64_t b)
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-/* Keyed, so that a peer cannot fill one bucket; twice a 64 by 64 bit multiplication, because each
- * segment pays it. */
+/* Both ports as they stand in a segment that arrives, in one word. */
+static inline uint32_t dk_tcp_ports(uint16_t local_port, uint16_t remote_port)
+{
+    const uint16_t in_order[2] = {htobe16(remote_port), htobe16(local_port)};
+    uint32_t ports;
+    memcpy(&ports, in_order, sizeof(ports));
+    return ports;
+}
+
+/* Keyed, so that a peer cannot fill one bucket; a 64 by 64 bit multiplication, twice for IPv6,
+ * because each segment pays it. */
 static inline uint64_t dk_tcp_hash(const struct dk_tcp *tcp, const struct dk_ip *local,
-                                   uint16_t local_port, const struct dk_ip *remote,
-                                   uint16_t remote_port)
+                                   const struct dk_ip *remote, uint32_t ports)
 {
     const uint64_t *key = tcp->hash_key;
-    uint64_t ports = (uint64_t)local_port << 16 | remote_port;
-    uint64_t h = dk_tcp_mix(local->words[0] ^ key[0], remote->words[0] ^ key[1]);
-    return dk_tcp_mix(h ^ local->words[1] ^ key[1], remote->words[1] ^ ports ^ key[0]);
+    uint64_t h = (uint64_t)remote->v4 << 32 | ports;
+    if (dk_likely(local->version == 4))
+        return dk_tcp_mix(h ^ key[0], local->v4 ^ key[1]);
+    h ^= dk_tcp_mix(local->words[0] ^ key[0], remote->words[0] ^ key[1]);
+    return dk_tcp_mix(h ^ local->words[1] ^ key[1], remote->words[1] ^ key[0]);
 }
 
 static inline bool dk_tcp_is_between(const struct dk_tcp_conn *c, const struct dk_ip *local,
-                                     uint16_t local_port, const struct dk_ip *remote,
-                                     uint16_t remote_port)
+                                     const struct dk_ip *remote, uint32_t ports)
 {
-    return c->local_port == local_port && c->remote_port == remote_port &&
-           dk_ip_equal(&c->remote_ip, remote) && dk_ip_equal(&c->local_ip, local);
+    return c->ports == ports && c->remote_ip.words[0] == remote->words[0] &&
+           c->local_ip.words[0] == local->words[0] && c->local_ip.version == local->version &&
+           (local->version == 4 ||
+            (c->remote_ip.words[1] == remote->words[1] && c->local_ip.words[1] == local->words[1]));
 }
 
-/* Of the four-tuple; NULL: there is none. */
+/* The connection of both addresses, which are of one version, and both ports; NULL: there is none.
+ */
+static inline struct dk_tcp_conn *dk_tcp_find(struct dk_tcp *tcp, const struct dk_ip *local,
+                                              const struct dk_ip *remote, uint32_t ports)
+{
+    uint64_t hash = dk_tcp_hash(tcp, local, remote, ports);
+    struct dk_tcp_conn *c = tcp->buckets[hash & tcp->bucket_mask];
+    while (c && dk_unlikely(!dk_tcp_is_between(c, local, remote, ports)))
+        c = c->hash_next;
+    return c;
+}
+
 static inline struct dk_tcp_conn *dk_tcp_lookup(struct dk_tcp *tcp, const struct dk_ip *local,
                                                 uint16_t local_port, const struct dk_ip *remote,
                                                 uint16_t remote_port)
 {
-    uint64_t hash = dk_tcp_hash(tcp, local, local_port, remote, remote_port);
-    struct dk_tcp_conn *c = tcp->buckets[hash & tcp->bucket_mask];
-    while (c && dk_unlikely(!dk_tcp_is_between(c, local, local_port, remote, remote_port)))
-        c = c->hash_next;
-    return c;
+    return dk_tcp_find(tcp, local, remote, dk_tcp_ports(local_port, remote_port));
 }
 
 /*

@@ -23,6 +23,12 @@ static uint32_t headers_of(const struct dk_tcp_conn *c)
     return c->local_ip.version == 4 ? 40 : 60;
 }
 
+/* A packet with so much payload. */
+static uint32_t packet_bytes(const struct dk_tcp_conn *c, uint32_t payload)
+{
+    return payload ? headers_of(c) + (c->ts_on ? DK_TCP_TS_LEN : 0) + payload : 0;
+}
+
 void dk_tcp_pmtu_set_mss(struct dk_tcp_conn *c)
 {
     uint32_t former = c->cc.mss, mss = c->path_mtu - headers_of(c);
@@ -86,7 +92,7 @@ static void too_big(struct dk_tcp_conn *c, uint32_t mtu, int64_t now)
         mtu = least;
     if (mtu >= c->path_mtu) {
         DK_TCP_COUNT(c->tcp, drop_icmp);
-    } else if (mtu < c->max_acked) {
+    } else if (mtu < packet_bytes(c, c->max_acked)) {
         c->pmtu_waits = true;
         c->pmtu_claimed = mtu;
     } else {

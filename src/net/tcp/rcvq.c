@@ -23,18 +23,6 @@ uint8_t dk_tcp_rcv_scale(int64_t rcv_buf)
     return scale;
 }
 
-static void link_tail(struct dk_tcp_conn *c, struct dk_buf *buf)
-{
-    buf->more = NULL;
-    if (c->rx_head)
-        c->rx_tail->more = buf;
-    else
-        c->rx_head = buf;
-    c->rx_tail = buf;
-    c->rx_bufs++;
-    c->rx_tail_room = 0;
-}
-
 /* Copies the bytes of buf behind those of others: false, without memory for it. */
 static bool put_together(struct dk_tcp_conn *c, struct dk_buf *buf)
 {
@@ -45,7 +33,7 @@ static bool put_together(struct dk_tcp_conn *c, struct dk_buf *buf)
         if (!room)
             return false;
         room->end = room->data;
-        link_tail(c, room);
+        dk_tcp_rcvq_link(c, room);
         c->rx_tail_room = size;
     }
     memcpy(c->rx_tail->end, buf->data, len);
@@ -55,13 +43,12 @@ static bool put_together(struct dk_tcp_conn *c, struct dk_buf *buf)
     return true;
 }
 
-void dk_tcp_rcvq_append(struct dk_tcp_conn *c, struct dk_buf *buf)
+void dk_tcp_rcvq_append_many(struct dk_tcp_conn *c, struct dk_buf *buf)
 {
-    c->rx_bytes += dk_buf_bytes(buf);
-    if (dk_unlikely(c->rx_bufs >= c->tcp->config.rcv_bufs_max) && put_together(c, buf))
+    if (put_together(c, buf))
         dk_buf_put(buf);
     else
-        link_tail(c, buf);
+        dk_tcp_rcvq_link(c, buf);
 }
 
 void dk_tcp_rcvq_clear(struct dk_tcp_conn *c)
@@ -72,7 +59,6 @@ void dk_tcp_rcvq_clear(struct dk_tcp_conn *c)
         buf->more = NULL;
         dk_buf_put(buf);
     }
-    c->rx_tail = NULL;
     c->rx_bytes = 0;
     c->rx_bufs = c->rx_tail_room = 0;
 }
@@ -83,10 +69,8 @@ static struct dk_buf *take_whole(struct dk_tcp_conn *c)
     c->rx_head = buf->more;
     buf->more = NULL;
     c->rx_bufs--;
-    if (!c->rx_head) {
-        c->rx_tail = NULL;
+    if (!c->rx_head)
         c->rx_tail_room = 0;
-    }
     return buf;
 }
 

@@ -10,11 +10,30 @@
 /* The scale that the receive buffer needs (RFC 7323 section 2.3). */
 uint8_t dk_tcp_rcv_scale(int64_t rcv_buf);
 
+static inline void dk_tcp_rcvq_link(struct dk_tcp_conn *c, struct dk_buf *buf)
+{
+    buf->more = NULL;
+    *(c->rx_head ? &c->rx_tail->more : &c->rx_head) = buf;
+    c->rx_tail = buf;
+    c->rx_bufs++;
+    c->rx_tail_room = 0;
+}
+
+/* As dk_tcp_rcvq_append, which counted the bytes, where many buffers are held. */
+void dk_tcp_rcvq_append_many(struct dk_tcp_conn *c, struct dk_buf *buf);
+
 /*
- * Appends a buffer of exactly the bytes that come next; its hold is taken over. Where too many
+ * Appends a buffer of exactly the len bytes that come next; its hold is taken over. Where too many
  * buffers are held its bytes are put behind others in a buffer of ours.
  */
-void dk_tcp_rcvq_append(struct dk_tcp_conn *c, struct dk_buf *buf);
+static inline void dk_tcp_rcvq_append(struct dk_tcp_conn *c, struct dk_buf *buf, uint32_t len)
+{
+    c->rx_bytes += len;
+    if (dk_likely(c->rx_bufs < c->tcp->config.rcv_bufs_max))
+        dk_tcp_rcvq_link(c, buf);
+    else
+        dk_tcp_rcvq_append_many(c, buf);
+}
 
 void dk_tcp_rcvq_clear(struct dk_tcp_conn *c);
 

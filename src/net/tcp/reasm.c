@@ -68,7 +68,7 @@ void dk_tcp_reasm_drain(struct dk_tcp_conn *c)
             r->buf->data += c->rcv_nxt - r->seq;
             dk_count(&c->tcp->stats.rx_bytes, r->end - c->rcv_nxt);
             c->rcv_nxt = r->end;
-            dk_tcp_rcvq_append(c, r->buf);
+            dk_tcp_rcvq_append(c, r->buf, (uint32_t)dk_buf_bytes(r->buf));
         } else {
             dk_buf_put(r->buf);
         }

@@ -11,7 +11,6 @@
 #include "net/tcp/listen.h"
 #include "net/tcp/pcb.h"
 #include "net/tcp/rx_ack.h"
-#include "net/tcp/rx_predict.h"
 #include "net/tcp/rx_text.h"
 #include "net/tcp/timer.h"
 #include "net/tcp/tx.h"
@@ -286,8 +285,7 @@ static bool parse(struct dk_tcp *tcp, const struct dk_ip_rx *p, struct dk_tcp_rx
     return true;
 }
 
-__attribute__((noinline)) static void rx_other(struct dk_tcp *tcp, const struct dk_ip_rx *p,
-                                               int64_t now)
+void dk_tcp_rx_other(struct dk_tcp *tcp, const struct dk_ip_rx *p, int64_t now)
 {
     struct dk_tcp_rx rx;
     rx.ip = p;
@@ -312,11 +310,4 @@ __attribute__((noinline)) static void rx_other(struct dk_tcp *tcp, const struct 
         dk_tcp_listen_input(l, &rx, 0);
     else if (!c)
         no_connection(tcp, &rx);
-}
-
-void dk_tcp_rx_packet(struct dk_tcp *tcp, const struct dk_ip_rx *p, int64_t now)
-{
-    DK_TCP_COUNT(tcp, rx_segments);
-    if (dk_unlikely(!dk_tcp_rx_predicted(tcp, p, now)))
-        rx_other(tcp, p, now);
 }

@@ -7,6 +7,7 @@
 
 #include "net/tcp/tcb.h"
 
-void dk_tcp_rx_packet(struct dk_tcp *tcp, const struct dk_ip_rx *p, int64_t now);
+/* Whatever header prediction passes over. */
+void dk_tcp_rx_other(struct dk_tcp *tcp, const struct dk_ip_rx *p, int64_t now);
 
 #endif /* DK_NET_TCP_RX_H */

@@ -117,11 +117,10 @@ static void restart_timer(struct dk_tcp_conn *c, int64_t now)
     c->partial_acked = c->in_recovery;
 }
 
-static void note_packet_size(struct dk_tcp_conn *c, uint32_t longest)
+static inline void note_packet_size(struct dk_tcp_conn *c, uint32_t longest)
 {
-    uint32_t headers = (c->local_ip.version == 4 ? 40 : 60) + (c->ts_on ? DK_TCP_TS_LEN : 0);
-    if (longest + headers > c->max_acked && longest <= c->snd_mss)
-        c->max_acked = longest + headers;
+    if (dk_unlikely(longest > c->max_acked) && longest <= c->snd_mss)
+        c->max_acked = longest;
 }
 
 /* The neighbour on the way is reachable (RFC 4861 section 7.3.1). */
@@ -141,11 +140,8 @@ static inline void new_ack(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
     int64_t rtt = take_round_trip(c, rx, &acked);
     note_packet_size(c, acked.longest);
     congestion(c, bytes, flight, rtt, rx->now);
-    c->dup_acks = 0;
-    c->retries = 0;
-    c->probe_backoff = 0;
+    memset(c->troubles, 0, sizeof(c->troubles));
     c->soft_err = 0;
-    c->pmtu_waits = false;
     c->stalled_since = rx->now;
     restart_timer(c, rx->now);
     confirm(c, rx->now);
@@ -254,11 +250,8 @@ bool dk_tcp_rx_ack(struct dk_tcp_conn *c, struct dk_tcp_rx *rx)
         return false;
     if (!is_in_range(c, rx))
         return false;
-    if (rx->ack > c->snd_una)
-        new_ack(c, rx);
-    else if (is_duplicate(c, rx))
+    if (is_duplicate(c, rx))
         duplicate_ack(c, rx->now);
-    take_window(c, rx);
-    note_alive(c, rx->now);
+    dk_tcp_rx_ack_good(c, rx);
     return !dk_tcp_fin_acked(c) || fin_acked(c, rx->now);
 }

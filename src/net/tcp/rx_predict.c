@@ -9,11 +9,10 @@
  * begins at rcv_nxt and ends within the window), duplicate acknowledgements and recovery (it is
  * none, and nothing is lost), options (timestamps alone, as agreed on).
  */
-#include "net/tcp/rx_predict.h"
-
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "net/tcp/pcb.h"
+#include "net/tcp/rx.h"
 #include "net/tcp/rx_ack.h"
 #include "net/tcp/rx_text.h"
 #include "net/tcp/tx.h"
@@ -30,18 +29,18 @@ static inline bool is_usual(const struct dk_ip_rx *p)
            dk_get_be32(p->data + 20) == TS_PREFIX;
 }
 
+static inline uint32_t ports_of(const struct dk_ip_rx *p)
+{
+    uint32_t ports;
+    memcpy(&ports, p->data, sizeof(ports));
+    return ports;
+}
+
 /* The connection has the sum of the pseudo header, which has no order. */
 static inline bool is_whole(const struct dk_tcp_conn *c, const struct dk_ip_rx *p)
 {
     return p->checksum == DK_RX_CHECKSUM_GOOD ||
            dk_checksum_is_good(c->pseudo_sum + p->len, p->data, p->len);
-}
-
-/* Whether the connection is in a state where nothing but the next segment is expected. */
-static inline bool is_quiet(const struct dk_tcp_conn *c)
-{
-    return c->state == DK_TCP_ESTABLISHED && c->ts_on && !c->closing && !c->in_recovery &&
-           !c->lost_hint && c->rcv_fin == DK_TCP_NONE;
 }
 
 /* The checks, in order: timestamps, sequence number, acknowledgement. */
@@ -57,18 +56,20 @@ static inline bool is_expected(const struct dk_tcp_conn *c, const struct dk_tcp_
             (rx->ack == c->snd_una && (rx->len != 0 || c->snd_una == c->snd_nxt)));
 }
 
-static inline void read_segment(const struct dk_ip_rx *p, struct dk_tcp_rx *rx)
+/* What the checks and dk_tcp_rx_ack_good read of a segment. */
+static inline void read_segment(const struct dk_tcp_conn *c, const struct dk_ip_rx *p,
+                                struct dk_tcp_rx *rx, int64_t now)
 {
     const uint8_t *at = p->data;
-    rx->ip = p;
     rx->h.seq = dk_get_be32(at + 4);
-    rx->h.flags = at[13];
     rx->h.options.has = DK_TCP_HAS_TIMESTAMPS;
     rx->h.options.ts_val = dk_get_be32(at + 24);
     rx->h.options.ts_ecr = dk_get_be32(at + 28);
-    rx->data = p->data + HEADER_LEN;
-    rx->len = rx->seq_len = p->len - HEADER_LEN;
-    rx->fin = false;
+    rx->seq = c->rcv_nxt;
+    rx->ack = dk_tcp_extend(c->snd_una, dk_get_be32(at + 8));
+    rx->wnd = (uint64_t)dk_get_be16(at + 14) << c->snd_wscale;
+    rx->len = p->len - HEADER_LEN;
+    rx->now = now;
 }
 
 /* Whether anything is to be sent, or what waits to be is to be looked at. */
@@ -77,30 +78,35 @@ static inline bool has_output(const struct dk_tcp_conn *c)
     return c->ack_now || c->fin_queued || c->snd_nxt < c->snd_end;
 }
 
-bool dk_tcp_rx_predicted(struct dk_tcp *tcp, const struct dk_ip_rx *p, int64_t now)
+/* False: the segment is not what its connection expects next, or not known to be, and nothing
+ * happened. */
+static inline bool rx_predicted(struct dk_tcp *tcp, const struct dk_ip_rx *p, int64_t now)
 {
-    struct dk_tcp_rx rx; /* of which only what the functions below read is filled in */
-    if (!is_usual(p))
+    struct dk_tcp_rx rx; /* of which only what the functions here read is filled in */
+    if (dk_unlikely(!is_usual(p)))
         return false;
-    struct dk_tcp_conn *c =
-        dk_tcp_lookup(tcp, &p->dst, dk_get_be16(p->data + 2), &p->src, dk_get_be16(p->data));
-    if (!c || !is_quiet(c) || !is_whole(c, p))
+    struct dk_tcp_conn *c = dk_tcp_find(tcp, &p->dst, &p->src, ports_of(p));
+    if (dk_unlikely(!c || !dk_tcp_is_quiet(c) || !is_whole(c, p)))
         return false;
-    read_segment(p, &rx);
-    rx.ack = dk_tcp_extend(c->snd_una, dk_get_be32(p->data + 8));
-    if (!is_expected(c, &rx))
+    read_segment(c, p, &rx, now);
+    if (dk_unlikely(!is_expected(c, &rx)))
         return false;
-    rx.now = now;
-    rx.seq = c->rcv_nxt;
-    rx.wnd = (uint64_t)dk_get_be16(p->data + 14) << c->snd_wscale;
-    if (rx.seq <= c->last_ack_sent) { /* RFC 7323 section 4.3 */
+    if (c->rcv_nxt <= c->last_ack_sent) { /* RFC 7323 section 4.3 */
         c->ts_recent = rx.h.options.ts_val;
         c->ts_recent_at = now;
     }
     dk_tcp_rx_ack_good(c, &rx);
     if (rx.len != 0)
-        dk_tcp_rx_in_order(c, &rx);
+        dk_tcp_rx_in_order(c, p->buf, p->data + HEADER_LEN, rx.len, now);
     if (has_output(c))
         dk_tcp_output(c, now);
     return true;
+}
+
+void dk_tcp_input(struct dk_net *net, const struct dk_ip_rx *p, int64_t now)
+{
+    struct dk_tcp *tcp = net->tcp;
+    DK_TCP_COUNT(tcp, rx_segments);
+    if (dk_unlikely(!rx_predicted(tcp, p, now)))
+        dk_tcp_rx_other(tcp, p, now);
 }

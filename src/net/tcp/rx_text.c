@@ -25,36 +25,6 @@ static bool takes_text(const struct dk_tcp_conn *c)
            c->state == DK_TCP_FIN_WAIT_2;
 }
 
-static void owe_ack(struct dk_tcp_conn *c, uint32_t len, int64_t now)
-{
-    if (len > c->rcv_mss)
-        c->rcv_mss = len;
-    c->ack_bytes += len;
-    if (c->ack_bytes >= 2 * c->rcv_mss || c->option[DK_TCP_QUICK_ACK])
-        c->ack_now = true;
-    else if (!dk_tcp_timer_is_set(c, DK_TCP_TIMER_ACK))
-        dk_tcp_timer_set(c, DK_TCP_TIMER_ACK, now + c->tcp->config.delayed_ack_ns);
-}
-
-void dk_tcp_rx_in_order(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
-{
-    struct dk_buf *view = dk_buf_view(rx->ip->buf, rx->data, rx->len);
-    if (!view) {
-        DK_TCP_COUNT(c->tcp, drop_no_memory); /* as if it was lost */
-        return;
-    }
-    dk_tcp_rcvq_append(c, view);
-    c->rcv_nxt += rx->len;
-    dk_count(&c->tcp->stats.rx_bytes, rx->len);
-    if (c->ranges) {
-        dk_tcp_reasm_drain(c);
-        c->ack_now = true; /* RFC 5681 section 4.2: it filled a gap */
-    } else {
-        owe_ack(c, rx->len, rx->now);
-    }
-    dk_tcp_event(c, DK_TCP_EV_READABLE);
-}
-
 /* Nothing comes behind a FIN. */
 static void cut_at_fin(const struct dk_tcp_conn *c, struct dk_tcp_rx *rx)
 {
@@ -77,7 +47,7 @@ bool dk_tcp_rx_text(struct dk_tcp_conn *c, struct dk_tcp_rx *rx)
         return false;
     }
     if (rx->seq == c->rcv_nxt) {
-        dk_tcp_rx_in_order(c, rx);
+        dk_tcp_rx_in_order(c, rx->ip->buf, rx->data, rx->len, rx->now);
     } else {
         dk_tcp_reasm_insert(c, rx);
         c->ack_now = true;

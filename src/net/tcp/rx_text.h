@@ -5,7 +5,10 @@
 #ifndef DK_NET_TCP_RX_TEXT_H
 #define DK_NET_TCP_RX_TEXT_H
 
-#include "net/tcp/tcb.h"
+#include "net/tcp/event.h"
+#include "net/tcp/rcvq.h"
+#include "net/tcp/reasm.h"
+#include "net/tcp/timer.h"
 
 /* Urgent data is data like any other, and the pointer says nothing (RFC 6093 section 6). */
 void dk_tcp_rx_urgent(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx);
@@ -16,8 +19,37 @@ bool dk_tcp_rx_text(struct dk_tcp_conn *c, struct dk_tcp_rx *rx);
 /* Takes FIN, once everything before it has come. */
 void dk_tcp_rx_fin(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx);
 
-/* Takes the text of a segment that begins at rcv_nxt and is within the window, in a state that
+static inline void dk_tcp_owe_ack(struct dk_tcp_conn *c, uint32_t len, int64_t now)
+{
+    if (dk_unlikely(len > c->rcv_mss))
+        c->rcv_mss = len;
+    c->ack_bytes += len;
+    if (c->ack_bytes >= 2 * c->rcv_mss || c->option[DK_TCP_QUICK_ACK])
+        c->ack_now = true;
+    else if (!dk_tcp_timer_is_set(c, DK_TCP_TIMER_ACK))
+        dk_tcp_timer_set(c, DK_TCP_TIMER_ACK, now + c->tcp->config.delayed_ack_ns);
+}
+
+/* Takes len bytes of a buffer, which begin at rcv_nxt and are within the window, in a state that
  * takes text. */
-void dk_tcp_rx_in_order(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx);
+static inline void dk_tcp_rx_in_order(struct dk_tcp_conn *c, struct dk_buf *buf, uint8_t *data,
+                                      uint32_t len, int64_t now)
+{
+    struct dk_buf *view = dk_buf_view(buf, data, len);
+    if (dk_unlikely(!view)) {
+        DK_TCP_COUNT(c->tcp, drop_no_memory); /* as if it was lost */
+        return;
+    }
+    dk_tcp_rcvq_append(c, view, len);
+    c->rcv_nxt += len;
+    dk_count(&c->tcp->stats.rx_bytes, len);
+    if (dk_unlikely(c->ranges != NULL)) {
+        dk_tcp_reasm_drain(c);
+        c->ack_now = true; /* RFC 5681 section 4.2: it filled a gap */
+    } else {
+        dk_tcp_owe_ack(c, len, now);
+    }
+    dk_tcp_event(c, DK_TCP_EV_READABLE);
+}
 
 #endif /* DK_NET_TCP_RX_TEXT_H */

@@ -42,17 +42,11 @@ static struct dk_buf *own_room(struct dk_tcp *tcp, uint32_t len, uint8_t **data_
     return tcp->slab;
 }
 
-static void piece_free(struct dk_tcp *tcp, struct dk_tcp_piece *p)
-{
-    dk_buf_put(p->buf);
-    dk_tcp_pool_put(&tcp->pieces, p);
-}
-
 static void chain_free(struct dk_tcp *tcp, struct dk_tcp_piece *p)
 {
     while (p) {
         struct dk_tcp_piece *next = p->next;
-        piece_free(tcp, p);
+        dk_tcp_piece_free(tcp, p);
         p = next;
     }
 }
@@ -98,7 +92,7 @@ static bool join_tail(struct dk_tcp_conn *c, struct dk_tcp_piece *p)
     tail->len += p->len;
     if (!c->send_piece)
         c->send_piece = tail;
-    piece_free(c->tcp, p);
+    dk_tcp_piece_free(c->tcp, p);
     return true;
 }
 
@@ -241,6 +235,12 @@ int64_t dk_tcp_sendq_next_due(const struct dk_tcp *tcp)
     return e ? e->hold_due : DK_TCP_NEVER;
 }
 
+void dk_tcp_sendq_elements_acked(struct dk_tcp_conn *c, uint64_t una)
+{
+    while (c->elements && c->elements->end <= una)
+        element_done(c, 0);
+}
+
 void dk_tcp_sendq_release(struct dk_tcp *tcp, int64_t now)
 {
     struct dk_tcp_element *e;
@@ -288,69 +288,4 @@ uint32_t dk_tcp_sendq_gather(const struct dk_tcp_piece *p, uint64_t seq, uint32_
     }
     tx->frame.num_pieces = n;
     return len - left;
-}
-
-/* Frees pieces that lie before una. */
-static void pieces_acked(struct dk_tcp_conn *c, uint64_t una)
-{
-    struct dk_tcp_piece *p;
-    while ((p = c->pieces) && p->seq + p->len <= una) {
-        c->pieces = p->next;
-        if (c->hold_piece == p)
-            c->hold_piece = p->next;
-        if (c->send_piece == p)
-            c->send_piece = p->next;
-        piece_free(c->tcp, p);
-    }
-    if (!c->pieces)
-        c->pieces_tail = NULL;
-}
-
-static void board_acked(struct dk_tcp_conn *c, uint64_t una, struct dk_tcp_acked *acked)
-{
-    struct dk_tcp_segment *s;
-    while ((s = c->board) && s->seq < una) {
-        uint64_t covered = dk_tcp_min64(s->end, una) - s->seq;
-        if (!(s->flags & (DK_TCP_SEG_LOST | DK_TCP_SEG_SACKED)))
-            c->flight_bytes -= (uint32_t)covered;
-        if (s->transmits > 1)
-            acked->retransmitted = true;
-        else if (s->end <= una)
-            acked->tx_time = s->tx_time;
-        if (s->end > una) {
-            s->seq = una;
-            while (s->piece && s->piece->seq + s->piece->len <= una)
-                s->piece = s->piece->next;
-            break;
-        }
-        if (covered > acked->longest)
-            acked->longest = (uint32_t)covered;
-        c->board = s->next;
-        if (c->lost_hint == s)
-            c->lost_hint = s->next;
-        dk_tcp_pool_put(&c->tcp->segments, s);
-    }
-    if (!c->board)
-        c->board_tail = NULL;
-}
-
-__attribute__((noinline)) static void elements_acked(struct dk_tcp_conn *c, uint64_t una)
-{
-    while (c->elements && c->elements->end <= una)
-        element_done(c, 0);
-}
-
-struct dk_tcp_acked dk_tcp_sendq_acked(struct dk_tcp_conn *c, uint64_t una)
-{
-    struct dk_tcp_acked acked = {.tx_time = -1};
-    c->snd_una = una;
-    if (dk_unlikely(una >= c->room_una)) {
-        c->room_una = DK_TCP_NONE;
-        dk_tcp_event(c, DK_TCP_EV_ROOM);
-    }
-    board_acked(c, una, &acked);
-    pieces_acked(c, una);
-    if (c->elements)
-        elements_acked(c, una);
-    return acked;
 }

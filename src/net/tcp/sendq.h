@@ -10,6 +10,7 @@
 #ifndef DK_NET_TCP_SENDQ_H
 #define DK_NET_TCP_SENDQ_H
 
+#include "net/tcp/event.h"
 #include "net/tcp/tcb.h"
 
 /* Appends an element: as dk_tcp_send, of which this is the part that concerns memory. */
@@ -63,7 +64,72 @@ struct dk_tcp_acked {
     bool retransmitted; /* one was sent more than once */
 };
 
-/* Everything before una is acknowledged: lets it go, completes elements. Sets snd_una. */
-struct dk_tcp_acked dk_tcp_sendq_acked(struct dk_tcp_conn *c, uint64_t una);
+/* The elements that end before una are complete. */
+void dk_tcp_sendq_elements_acked(struct dk_tcp_conn *c, uint64_t una);
+
+/* The first entry, of which more than the beginning may be left, is acknowledged up to una. */
+void dk_tcp_board_acked_part(struct dk_tcp_conn *c, uint64_t una);
+
+static inline void dk_tcp_piece_free(struct dk_tcp *tcp, struct dk_tcp_piece *p)
+{
+    dk_buf_put(p->buf);
+    dk_tcp_pool_put(&tcp->pieces, p);
+}
+
+/* The first entry is acknowledged whole. */
+static inline void dk_tcp_board_acked_first(struct dk_tcp_conn *c, struct dk_tcp_acked *acked)
+{
+    struct dk_tcp_segment *s = c->board;
+    uint32_t bytes = (uint32_t)(s->end - s->seq);
+    if (!(s->flags & (DK_TCP_SEG_LOST | DK_TCP_SEG_SACKED)))
+        c->flight_bytes -= bytes;
+    if (dk_unlikely(s->transmits > 1))
+        acked->retransmitted = true;
+    else
+        acked->tx_time = s->tx_time;
+    if (bytes > acked->longest)
+        acked->longest = bytes;
+    c->board = s->next;
+    if (dk_unlikely(c->lost_hint == s))
+        c->lost_hint = s->next;
+    dk_tcp_pool_put(&c->tcp->segments, s);
+}
+
+/* Frees the pieces that lie before una. */
+static inline void dk_tcp_sendq_pieces_acked(struct dk_tcp_conn *c, uint64_t una)
+{
+    struct dk_tcp_piece *p;
+    while ((p = c->pieces) && p->seq + p->len <= una) {
+        c->pieces = p->next;
+        if (dk_unlikely(c->hold_piece == p))
+            c->hold_piece = p->next;
+        if (dk_unlikely(c->send_piece == p))
+            c->send_piece = p->next;
+        dk_tcp_piece_free(c->tcp, p);
+    }
+}
+
+/* Everything before una is acknowledged: lets it go, completes elements. Sets snd_una. Here,
+ * because most segments that arrive acknowledge one entry and one piece. */
+__attribute__((always_inline)) static inline struct dk_tcp_acked
+dk_tcp_sendq_acked(struct dk_tcp_conn *c, uint64_t una)
+{
+    struct dk_tcp_acked acked = {.tx_time = -1};
+    c->snd_una = una;
+    if (dk_unlikely(una >= c->room_una)) {
+        c->room_una = DK_TCP_NONE;
+        dk_tcp_event(c, DK_TCP_EV_ROOM);
+    }
+    while (c->board && c->board->end <= una)
+        dk_tcp_board_acked_first(c, &acked);
+    if (dk_unlikely(c->board && c->board->seq < una)) {
+        acked.retransmitted |= c->board->transmits > 1;
+        dk_tcp_board_acked_part(c, una);
+    }
+    dk_tcp_sendq_pieces_acked(c, una);
+    if (dk_unlikely(c->elements != NULL))
+        dk_tcp_sendq_elements_acked(c, una);
+    return acked;
+}
 
 #endif /* DK_NET_TCP_SENDQ_H */

@@ -108,24 +108,38 @@ struct dk_tcp_conn {
     struct dk_tcp *tcp;
     struct dk_ip local_ip, remote_ip;
     uint16_t local_port, remote_port;
+    uint32_t ports;      /* both, as dk_tcp_find is given them */
     uint32_t pseudo_sum; /* of the pseudo header, without the length */
 
-    uint8_t state;   /* enum dk_tcp_state */
-    bool hashed;     /* dk_tcp_lookup finds it */
-    bool passive;    /* a listener made it */
-    bool owned;      /* the owner may call it: from connect or accept to `closed` */
-    bool closing;    /* the owner called dk_tcp_close or abort */
+    union {
+        struct {
+            uint8_t state; /* enum dk_tcp_state */
+            bool closing;  /* the owner called dk_tcp_close or abort */
+            bool in_recovery;
+            bool ts_on;
+        };
+        uint8_t mood[4]; /* all of that at once: dk_tcp_is_quiet */
+    };
     bool fin_queued; /* dk_tcp_shutdown or close */
     bool ack_now;
-    bool in_recovery;
+    bool hashed;        /* dk_tcp_lookup finds it */
+    bool passive;       /* a listener made it */
+    bool owned;         /* the owner may call it: from connect or accept to `closed` */
     bool partial_acked; /* in this recovery: RFC 6582 restarts the timer for the first only */
-    bool ts_on, wscale_on;
-    bool ts_recent_valid;
-    bool pmtu_waits; /* an ICMP error that is believed only after a timeout: pmtu_claimed */
+    bool wscale_on;
     uint8_t snd_wscale, rcv_wscale;
     uint8_t rcv_wscale_offer; /* what our SYN says */
-    uint8_t dup_acks;
     uint8_t events;
+    uint8_t probes; /* unanswered, of window or liveness */
+    union {
+        struct {
+            uint8_t dup_acks;
+            uint8_t retries; /* timeouts in a row */
+            uint8_t probe_backoff;
+            bool pmtu_waits; /* an ICMP error that is believed after a timeout: pmtu_claimed */
+        };
+        uint8_t troubles[4]; /* all of that, which an acknowledgement of new data ends */
+    };
 
     /* Sending. */
     uint64_t iss, snd_una, snd_nxt, snd_end;
@@ -172,16 +186,13 @@ struct dk_tcp_conn {
     int64_t last_rx, last_tx_data;
     int64_t entered_at; /* the state */
     int64_t confirmed_at;
-    uint8_t retries; /* timeouts in a row */
-    uint8_t probes;  /* unanswered, of window or liveness */
-    uint8_t probe_backoff;
     uint8_t challenges; /* sent since challenge_from */
     int64_t challenge_from;
 
     /* Path MTU (RFC 1191, 8201, 5927 section 7.2). */
     uint32_t path_mtu;
     uint32_t pmtu_claimed;
-    uint32_t max_acked; /* largest packet that arrived */
+    uint32_t max_acked; /* largest payload that arrived */
 
     int err;
     int soft_err; /* told if the connection times out */
@@ -276,6 +287,13 @@ static inline uint64_t dk_tcp_max64(uint64_t a, uint64_t b)
 static inline uint32_t dk_tcp_min32(uint32_t a, uint32_t b)
 {
     return a < b ? a : b;
+}
+
+/* Whether the next segment that arrives is expected to be nothing but the next one. */
+static inline bool dk_tcp_is_quiet(const struct dk_tcp_conn *c)
+{
+    static const uint8_t quiet[sizeof(c->mood)] = {DK_TCP_ESTABLISHED, false, false, true};
+    return memcmp(c->mood, quiet, sizeof(quiet)) == 0 && !c->lost_hint && c->rcv_fin == DK_TCP_NONE;
 }
 
 static inline bool dk_tcp_fin_sent(const struct dk_tcp_conn *c)

@@ -10,7 +10,6 @@
 #include "net/tcp/pmtu.h"
 #include "net/tcp/port.h"
 #include "net/tcp/rcvq.h"
-#include "net/tcp/rx.h"
 #include "net/tcp/sendq.h"
 #include "net/tcp/tx.h"
 
@@ -147,11 +146,6 @@ struct dk_tcp *dk_net_tcp(const struct dk_net *net)
 const struct dk_tcp_stats *dk_tcp_stats(const struct dk_tcp *tcp)
 {
     return &tcp->stats;
-}
-
-void dk_tcp_input(struct dk_net *net, const struct dk_ip_rx *p, int64_t now)
-{
-    dk_tcp_rx_packet(net->tcp, p, now);
 }
 
 void dk_tcp_icmp_error(struct dk_net *net, const struct dk_icmp_error *e, int64_t now)

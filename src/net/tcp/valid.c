@@ -26,7 +26,7 @@ static bool is_board_valid(const struct dk_tcp_conn *c)
         at = s->end;
         last = s;
     }
-    return at == c->snd_nxt && flight == c->flight_bytes && last == c->board_tail;
+    return at == c->snd_nxt && flight == c->flight_bytes && (!last || last == c->board_tail);
 }
 
 static bool are_pieces_valid(const struct dk_tcp_conn *c)
