@@ -8,6 +8,7 @@
 #ifndef TEST_UNIT_TCP_KIT_H
 #define TEST_UNIT_TCP_KIT_H
 
+#include "net/route.h"
 #include "net/tcp/tcb.h"
 
 #include <setjmp.h>
@@ -53,6 +54,7 @@ struct kit_app {
 struct kit_host {
     struct dk_net net; /* first: dk_ip_send finds the host by it */
     struct dk_ip ip;
+    struct dk_way way;
     uint32_t mtu, path_mtu;
     bool no_room;       /* dk_ip_send says -EAGAIN */
     int send_err;       /* or this */
@@ -97,7 +99,8 @@ bool kit_host_take(struct kit_host *host, struct kit_packet *packet);
 /* Gives a packet to a host. */
 void kit_host_give(struct kit_host *host, const struct kit_packet *packet, int64_t now);
 
-/* Whether what is given may be what rx_predict.c expects; first true. */
+/* Whether segments may come and leave by the short ways of rx_predict.c and tx_short.c; first true.
+ */
 extern bool kit_predicts;
 
 extern const struct dk_tcp_ops kit_ops; /* the owner is a struct kit_app */

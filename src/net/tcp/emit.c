@@ -8,20 +8,9 @@
 
 #include "base/bytes.h"
 #include "base/checksum.h"
-#include "net/dev.h"
+#include "net/tcp/header.h"
 #include "net/tcp/rcvq.h"
 #include "net/tcp/sendq.h"
-#include "net/tcp/timer.h"
-
-#include <endian.h>
-
-/* NOP NOP TIMESTAMPS 10: RFC 7323 appendix A. */
-#define TS_PREFIX UINT32_C(0x0101080a)
-
-static uint8_t *header_at(struct dk_tcp *tcp)
-{
-    return tcp->head + DK_IP_HEADROOM;
-}
 
 /* The window field for an edge. The window of a SYN is never scaled (RFC 7323 section 2.2). */
 static uint16_t window_field(const struct dk_tcp_conn *c, uint64_t *edge, uint8_t flags)
@@ -68,21 +57,17 @@ static uint32_t syn_options(const struct dk_tcp_conn *c, const struct dk_tcp_out
 static uint32_t plain_header(const struct dk_tcp_conn *c, const struct dk_tcp_out *out,
                              uint8_t flags, uint16_t window, uint8_t *bytes, int64_t now)
 {
-    uint32_t len = DK_TCP_HEADER_LEN + (c->ts_on ? DK_TCP_TS_LEN : 0);
+    if (dk_likely(c->ts_on)) {
+        dk_tcp_put_usual(c, out->seq, flags, window, bytes, now);
+        return DK_TCP_USUAL_LEN;
+    }
     dk_put_be16(bytes, c->local_port);
     dk_put_be16(bytes + 2, c->remote_port);
     dk_put_be32(bytes + 4, (uint32_t)out->seq);
     dk_put_be32(bytes + 8, (uint32_t)c->rcv_nxt);
-    bytes[12] = (uint8_t)(len << 2);
-    bytes[13] = flags;
-    dk_put_be16(bytes + 14, window);
+    dk_put_be32(bytes + 12, DK_TCP_HEADER_LEN << 26 | (uint32_t)flags << 16 | window);
     dk_put_be32(bytes + 16, 0);
-    if (c->ts_on) {
-        dk_put_be32(bytes + 20, TS_PREFIX);
-        dk_put_be32(bytes + 24, dk_tcp_ts_now(c, now));
-        dk_put_be32(bytes + 28, c->ts_recent);
-    }
-    return len;
+    return DK_TCP_HEADER_LEN;
 }
 
 /* Completes the checksum, or leaves it to the device with the sum of the pseudo header there. */
@@ -102,16 +87,6 @@ static void checksum(struct dk_tcp *tcp, struct dk_ip_tx *tx, uint32_t pseudo, u
         at += tx->frame.pieces[i].len;
     }
     dk_put_be16(tx->header + DK_TCP_CHECKSUM_OFFSET, dk_checksum_finish(sum));
-}
-
-/* The segment told the peer where we are. */
-static void ack_sent(struct dk_tcp_conn *c, uint64_t edge)
-{
-    c->last_ack_sent = c->rcv_nxt;
-    c->rcv_adv = dk_tcp_max64(c->rcv_adv, edge);
-    c->ack_now = false;
-    c->ack_bytes = 0;
-    dk_tcp_timer_clear(c, DK_TCP_TIMER_ACK);
 }
 
 /* What IP says of a segment: the errors that count as a loss are remembered. */
@@ -142,11 +117,7 @@ int dk_tcp_emit(struct dk_tcp_conn *c, const struct dk_tcp_out *out, uint32_t *s
         payload = dk_tcp_sendq_gather(out->piece, out->seq, out->len, tx);
     if (payload < out->len)
         flags &= (uint8_t) ~(DK_TCP_FIN | DK_TCP_PSH);
-    tx->src = c->local_ip;
-    tx->dst = c->remote_ip;
-    tx->ttl = (uint8_t)c->option[DK_TCP_TTL];
-    tx->tos = (uint8_t)c->option[DK_TCP_TOS];
-    tx->header = header_at(tcp);
+    dk_tcp_address(c, tx);
     tx->header_len = flags & DK_TCP_SYN ? syn_options(c, out, window, tx->header, now)
                                         : plain_header(c, out, flags, window, tx->header, now);
     checksum(tcp, tx, c->pseudo_sum, payload);
@@ -155,7 +126,7 @@ int dk_tcp_emit(struct dk_tcp_conn *c, const struct dk_tcp_out *out, uint32_t *s
         return err;
     DK_TCP_COUNT(tcp, tx_segments);
     if (flags & DK_TCP_ACK)
-        ack_sent(c, edge);
+        dk_tcp_ack_sent(c, edge);
     *sent_out = payload;
     return 0;
 }
@@ -168,7 +139,7 @@ int dk_tcp_emit_bare(struct dk_tcp *tcp, const struct dk_ip_rx *to, struct dk_tc
     tx->src = to->dst;
     tx->dst = to->src;
     tx->ttl = tx->tos = 0;
-    tx->header = header_at(tcp);
+    tx->header = tcp->head + DK_IP_HEADROOM;
     tx->header_len = (uint32_t)dk_tcp_header_emit(header, tx->header);
     checksum(tcp, tx, dk_ip_pseudo_sum(&tx->src, &tx->dst, DK_IP_TCP, 0), 0);
     int err = dk_ip_send(tcp->net, tx, now);

@@ -13,12 +13,10 @@
 /* A buffer that small segments are put together in. */
 #define TOGETHER_BYTES 4096u
 
-#define WINDOW_MAX 65535u
-
 uint8_t dk_tcp_rcv_scale(int64_t rcv_buf)
 {
     uint8_t scale = 0;
-    while (scale < DK_TCP_WINDOW_SCALE_MAX && (int64_t)WINDOW_MAX << scale < rcv_buf)
+    while (scale < DK_TCP_WINDOW_SCALE_MAX && (int64_t)DK_TCP_WINDOW_MAX << scale < rcv_buf)
         scale++;
     return scale;
 }
@@ -106,31 +104,6 @@ uint32_t dk_tcp_rcvq_take(struct dk_tcp_conn *c, struct dk_buf *bufs_out[], uint
         bufs_out[n++] = buf;
     }
     return n;
-}
-
-/* Where the window would end by what is free alone. */
-static uint64_t free_edge(const struct dk_tcp_conn *c)
-{
-    uint64_t limit = (uint64_t)c->option[DK_TCP_RCV_BUF];
-    uint64_t room = c->rx_bytes < limit ? limit - c->rx_bytes : 0;
-    uint64_t most = (uint64_t)WINDOW_MAX << c->rcv_wscale;
-    if (room > most)
-        room = most;
-    return c->rcv_nxt + (room >> c->rcv_wscale << c->rcv_wscale);
-}
-
-uint64_t dk_tcp_window_edge(const struct dk_tcp_conn *c)
-{
-    uint64_t edge = free_edge(c);
-    uint64_t limit = (uint64_t)c->option[DK_TCP_RCV_BUF];
-    uint64_t least = dk_tcp_min64(limit / 2, c->rcv_mss);
-    if (edge >= c->rcv_adv + least)
-        return edge;
-    uint64_t unit = (UINT64_C(1) << c->rcv_wscale) - 1;
-    uint64_t kept = c->rcv_adv > c->rcv_nxt ? c->rcv_adv - c->rcv_nxt : 0;
-    if (c->rx_bytes > limit)
-        return c->rcv_nxt + (kept & ~unit);
-    return c->rcv_nxt + dk_tcp_min64((kept + unit) & ~unit, (uint64_t)WINDOW_MAX << c->rcv_wscale);
 }
 
 bool dk_tcp_window_update_due(const struct dk_tcp_conn *c)

@@ -7,6 +7,8 @@
 
 #include "net/tcp/tcb.h"
 
+#define DK_TCP_WINDOW_MAX 65535u /* of the field */
+
 /* The scale that the receive buffer needs (RFC 7323 section 2.3). */
 uint8_t dk_tcp_rcv_scale(int64_t rcv_buf);
 
@@ -41,12 +43,36 @@ void dk_tcp_rcvq_clear(struct dk_tcp_conn *c);
 uint32_t dk_tcp_rcvq_take(struct dk_tcp_conn *c, struct dk_buf *bufs_out[], uint32_t max_bufs,
                           size_t max_bytes);
 
+/* Where the window would end by what is free alone. */
+static inline uint64_t dk_tcp_window_edge_free(const struct dk_tcp_conn *c)
+{
+    uint64_t limit = (uint64_t)c->option[DK_TCP_RCV_BUF];
+    uint64_t room = c->rx_bytes < limit ? limit - c->rx_bytes : 0;
+    room = dk_tcp_min64(room, (uint64_t)DK_TCP_WINDOW_MAX << c->rcv_wscale);
+    return c->rcv_nxt + (room >> c->rcv_wscale << c->rcv_wscale);
+}
+
+/* Where it ends when that does not move it far enough to be told. */
+static inline uint64_t dk_tcp_window_edge_kept(const struct dk_tcp_conn *c)
+{
+    uint64_t unit = (UINT64_C(1) << c->rcv_wscale) - 1;
+    uint64_t kept = c->rcv_adv > c->rcv_nxt ? c->rcv_adv - c->rcv_nxt : 0;
+    if (dk_likely(c->rx_bytes <= (uint64_t)c->option[DK_TCP_RCV_BUF]))
+        kept = dk_tcp_min64(kept + unit, (uint64_t)DK_TCP_WINDOW_MAX << c->rcv_wscale);
+    return c->rcv_nxt + (kept & ~unit);
+}
+
 /*
  * The right edge that the next segment sent will tell, and what its window field says of it. It is
  * not before rcv_adv; it moves right only by what avoids silly windows (RFC 9293
  * section 3.8.6.2.2).
  */
-uint64_t dk_tcp_window_edge(const struct dk_tcp_conn *c);
+static inline uint64_t dk_tcp_window_edge(const struct dk_tcp_conn *c)
+{
+    uint64_t edge = dk_tcp_window_edge_free(c);
+    uint64_t least = dk_tcp_min64((uint64_t)c->option[DK_TCP_RCV_BUF] / 2, c->rcv_mss);
+    return edge >= c->rcv_adv + least ? edge : dk_tcp_window_edge_kept(c);
+}
 
 /* Whether the reader has made so much room that the peer is to be told at once. */
 bool dk_tcp_window_update_due(const struct dk_tcp_conn *c);

@@ -63,6 +63,16 @@ static inline void dk_tcp_rto_restart(struct dk_tcp_conn *c, int64_t now)
         dk_tcp_rto_bound(c);
 }
 
+/* Something is in flight now. */
+static inline void dk_tcp_sent_something(struct dk_tcp_conn *c, int64_t now)
+{
+    if (dk_tcp_timer_is_set(c, DK_TCP_TIMER_RTO))
+        return;
+    c->stalled_since = now;
+    dk_tcp_timer_clear(c, DK_TCP_TIMER_PERSIST);
+    dk_tcp_rto_restart(c, now);
+}
+
 /* base doubled n times, within the limits. */
 int64_t dk_tcp_rto_backed_off(const struct dk_tcp_conn *c, int64_t base, uint32_t n);
 

@@ -11,22 +11,19 @@
  */
 #include "base/bytes.h"
 #include "base/checksum.h"
+#include "net/tcp/header.h"
 #include "net/tcp/pcb.h"
 #include "net/tcp/rx.h"
 #include "net/tcp/rx_ack.h"
 #include "net/tcp/rx_text.h"
 #include "net/tcp/tx.h"
 
-/* NOP NOP TIMESTAMPS 10: RFC 7323 appendix A. */
-#define TS_PREFIX  UINT32_C(0x0101080a)
-#define HEADER_LEN (DK_TCP_HEADER_LEN + DK_TCP_TS_LEN)
-
 /* A header of the usual form. */
 static inline bool is_usual(const struct dk_ip_rx *p)
 {
-    return p->to_host && p->len >= HEADER_LEN &&
-           (dk_get_be16(p->data + 12) & ~DK_TCP_PSH) == (HEADER_LEN << 10 | DK_TCP_ACK) &&
-           dk_get_be32(p->data + 20) == TS_PREFIX;
+    return p->to_host && p->len >= DK_TCP_USUAL_LEN &&
+           (dk_get_be16(p->data + 12) & ~DK_TCP_PSH) == (DK_TCP_USUAL_LEN << 10 | DK_TCP_ACK) &&
+           dk_get_be32(p->data + 20) == DK_TCP_TS_PREFIX;
 }
 
 static inline uint32_t ports_of(const struct dk_ip_rx *p)
@@ -68,7 +65,7 @@ static inline void read_segment(const struct dk_tcp_conn *c, const struct dk_ip_
     rx->seq = c->rcv_nxt;
     rx->ack = dk_tcp_extend(c->snd_una, dk_get_be32(at + 8));
     rx->wnd = (uint64_t)dk_get_be16(at + 14) << c->snd_wscale;
-    rx->len = p->len - HEADER_LEN;
+    rx->len = p->len - DK_TCP_USUAL_LEN;
     rx->now = now;
 }
 
@@ -97,7 +94,7 @@ static inline bool rx_predicted(struct dk_tcp *tcp, const struct dk_ip_rx *p, in
     }
     dk_tcp_rx_ack_good(c, &rx);
     if (rx.len != 0)
-        dk_tcp_rx_in_order(c, p->buf, p->data + HEADER_LEN, rx.len, now);
+        dk_tcp_rx_in_order(c, p->buf, p->data + DK_TCP_USUAL_LEN, rx.len, now);
     if (has_output(c))
         dk_tcp_output(c, now);
     return true;

@@ -102,6 +102,8 @@ enum dk_tcp_timer {
 #define DK_TCP_EV_FAILED      (1u << 5)
 #define DK_TCP_EV_CLOSED      (1u << 6)
 
+struct dk_way;
+
 struct dk_tcp_conn {
     struct dk_tcp_conn *hash_next;
     uint64_t hash;
@@ -109,6 +111,7 @@ struct dk_tcp_conn {
     struct dk_ip local_ip, remote_ip;
     uint16_t local_port, remote_port;
     uint32_t ports;      /* both, as dk_tcp_find is given them */
+    struct dk_way *way;  /* where remote_ip's was found lately, or NULL (tx_short.c) */
     uint32_t pseudo_sum; /* of the pseudo header, without the length */
 
     union {

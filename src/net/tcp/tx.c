@@ -49,16 +49,6 @@ static uint8_t flags_of_syn(const struct dk_tcp_conn *c)
     return DK_TCP_SYN | (c->state == DK_TCP_SYN_SENT ? 0 : DK_TCP_ACK);
 }
 
-/* Something is in flight now. */
-static void sent_something(struct dk_tcp_conn *c, int64_t now)
-{
-    if (dk_tcp_timer_is_set(c, DK_TCP_TIMER_RTO))
-        return;
-    c->stalled_since = now;
-    dk_tcp_timer_clear(c, DK_TCP_TIMER_PERSIST);
-    dk_tcp_rto_restart(c, now);
-}
-
 /* An entry no longer than one segment may be now; false: there is no memory to cut it. */
 static bool cut_to_segment(struct dk_tcp_conn *c, struct dk_tcp_segment *s)
 {
@@ -94,7 +84,7 @@ static int send_again(struct dk_tcp_conn *c, struct dk_tcp_segment *s, int64_t n
         c->retransmits++;
     }
     dk_tcp_board_resent(c, s, now);
-    sent_something(c, now);
+    dk_tcp_sent_something(c, now);
     return 0;
 }
 
@@ -151,7 +141,7 @@ static int send_fresh(struct dk_tcp_conn *c, uint32_t len, bool fin, int64_t now
         c->snd_small = c->snd_nxt;
     dk_count(&c->tcp->stats.tx_bytes, sent);
     c->last_tx_data = now;
-    sent_something(c, now);
+    dk_tcp_sent_something(c, now);
     return 0;
 }
 

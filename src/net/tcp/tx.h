@@ -14,6 +14,10 @@
  */
 void dk_tcp_output(struct dk_tcp_conn *c, int64_t now);
 
+/* tx_short.c: sends what was pushed, where that is all there is to do and one segment. false: there
+ * is more to it, or it found no room, and nothing happened. */
+bool dk_tcp_output_short(struct dk_tcp_conn *c, int64_t now);
+
 /* As that, for where there mostly is nothing to send. */
 static inline void dk_tcp_output_if_any(struct dk_tcp_conn *c, int64_t now)
 {

@@ -19,7 +19,7 @@ int dk_tcp_send(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[], uint32
     if (c->state == DK_TCP_CLOSED)
         return -ENOTCONN;
     int done = dk_tcp_sendq_push(c, pieces, n, flags, cookie, now);
-    if (done >= 0)
+    if (done >= 0 && dk_unlikely(!dk_tcp_output_short(c, now)))
         dk_tcp_output(c, now);
     return done;
 }
