@@ -11,23 +11,17 @@
 
 void dk_tcp_board_add(struct dk_tcp_conn *c, uint64_t end, uint32_t flags, int64_t now)
 {
-    struct dk_tcp_segment *s = dk_tcp_pool_get(&c->tcp->segments);
-    bool sent = !(flags & DK_TCP_SEG_LOST);
-    *s = (struct dk_tcp_segment){.seq = c->snd_nxt,
-                                 .end = end,
-                                 .piece = c->send_piece,
-                                 .tx_time = now,
-                                 .transmits = sent,
-                                 .flags = (uint8_t)flags};
-    if (flags & DK_TCP_SEG_SYN || c->snd_nxt == c->snd_end)
+    bool no_data = flags & DK_TCP_SEG_SYN || c->snd_nxt == c->snd_end;
+    struct dk_tcp_segment *s = dk_tcp_board_append(c, end, now);
+    s->flags = (uint8_t)flags;
+    if (no_data)
         s->piece = NULL;
-    *(c->board ? &c->board_tail->next : &c->board) = s;
-    c->board_tail = s;
-    if (sent)
-        c->flight_bytes += (uint32_t)(end - c->snd_nxt);
-    else if (!c->lost_hint)
-        c->lost_hint = s;
-    c->snd_nxt = end;
+    if (flags & DK_TCP_SEG_LOST) { /* it never left */
+        s->transmits = 0;
+        c->flight_bytes -= (uint32_t)(end - s->seq);
+        if (!c->lost_hint)
+            c->lost_hint = s;
+    }
     struct dk_tcp_piece *p = c->send_piece;
     while (p && p->seq + p->len <= end)
         p = p->next;

@@ -26,7 +26,7 @@ static void tell_closed(struct dk_tcp_conn *c)
     dk_tcp_conn_disown(c);
 }
 
-static void tell(struct dk_tcp_conn *c, uint32_t events)
+__attribute__((noinline)) static void tell(struct dk_tcp_conn *c, uint32_t events)
 {
     /* It may have been established and have failed since. */
     if (events & DK_TCP_EV_CONNECTED && !c->closing)
@@ -56,9 +56,11 @@ void dk_tcp_events_tell(struct dk_tcp *tcp)
         uint32_t events = c->events;
         dk_list_del_init(first);
         c->events = 0;
-        if (c->owned)
+        if (dk_likely(events == DK_TCP_EV_READABLE && c->owned && !c->closing))
+            c->ops->readable(c, c->owner);
+        else if (c->owned)
             tell(c, events);
-        if (!c->owned && c->state == DK_TCP_CLOSED)
+        if (dk_unlikely(c->state == DK_TCP_CLOSED && !c->owned))
             dk_tcp_conn_free(c);
     }
     while ((first = dk_list_first(&tcp->listener_events))) {

@@ -105,12 +105,3 @@ uint32_t dk_tcp_rcvq_take(struct dk_tcp_conn *c, struct dk_buf *bufs_out[], uint
     }
     return n;
 }
-
-bool dk_tcp_window_update_due(const struct dk_tcp_conn *c)
-{
-    uint64_t known = c->rcv_adv > c->rcv_nxt ? c->rcv_adv - c->rcv_nxt : 0;
-    if (2 * known > (uint64_t)c->option[DK_TCP_RCV_BUF])
-        return false;
-    uint64_t fresh = dk_tcp_window_edge(c) - c->rcv_nxt;
-    return fresh > known && fresh >= 2 * known;
-}

@@ -39,6 +39,19 @@ static inline void dk_tcp_rcvq_append(struct dk_tcp_conn *c, struct dk_buf *buf,
 
 void dk_tcp_rcvq_clear(struct dk_tcp_conn *c);
 
+/* Takes all that is there, where it is one buffer of no more than max_bytes; else NULL. */
+static inline struct dk_buf *dk_tcp_rcvq_take_only(struct dk_tcp_conn *c, size_t max_bytes)
+{
+    struct dk_buf *buf = c->rx_head;
+    if (c->rx_bufs != 1 || c->rx_bytes > max_bytes)
+        return NULL;
+    c->rx_head = NULL;
+    c->rx_bytes = 0;
+    c->rx_bufs = 0;
+    c->rx_tail_room = 0;
+    return buf;
+}
+
 /* As dk_tcp_recv; only takes what is there: how many buffers. */
 uint32_t dk_tcp_rcvq_take(struct dk_tcp_conn *c, struct dk_buf *bufs_out[], uint32_t max_bufs,
                           size_t max_bytes);
@@ -75,6 +88,13 @@ static inline uint64_t dk_tcp_window_edge(const struct dk_tcp_conn *c)
 }
 
 /* Whether the reader has made so much room that the peer is to be told at once. */
-bool dk_tcp_window_update_due(const struct dk_tcp_conn *c);
+static inline bool dk_tcp_window_update_due(const struct dk_tcp_conn *c)
+{
+    uint64_t known = c->rcv_adv > c->rcv_nxt ? c->rcv_adv - c->rcv_nxt : 0;
+    if (dk_likely(2 * known > (uint64_t)c->option[DK_TCP_RCV_BUF]))
+        return false;
+    uint64_t fresh = dk_tcp_window_edge(c) - c->rcv_nxt;
+    return fresh > known && fresh >= 2 * known;
+}
 
 #endif /* DK_NET_TCP_RCVQ_H */

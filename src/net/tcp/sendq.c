@@ -125,8 +125,8 @@ static void element_add(struct dk_tcp_conn *c, struct dk_tcp_element *e, void *c
     dk_list_add_tail(&c->tcp->holds, &e->hold_link);
 }
 
-static int push(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[], uint32_t n,
-                uint32_t flags, void *cookie, int64_t now)
+int dk_tcp_sendq_push_any(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[], uint32_t n,
+                          uint32_t flags, void *cookie, int64_t now)
 {
     struct dk_tcp *tcp = c->tcp;
     struct dk_tcp_element *e = NULL;
@@ -148,35 +148,6 @@ static int push(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[], uint32
 fail:
     chain_free(tcp, chain.head);
     return -ENOBUFS;
-}
-
-/* One piece that nobody else has: there is no element, and nothing to undo. */
-static int push_given(struct dk_tcp_conn *c, const struct dk_tx_piece *from)
-{
-    struct dk_tcp_piece *p = dk_tcp_pool_get(&c->tcp->pieces);
-    if (dk_unlikely(!p))
-        return -ENOBUFS;
-    p->next = NULL;
-    p->seq = c->snd_end;
-    p->data = from->data;
-    p->len = from->len;
-    p->own = true;
-    p->buf = from->buf;
-    dk_buf_get(p->buf);
-    *(c->pieces ? &c->pieces_tail->next : &c->pieces) = p;
-    c->pieces_tail = p;
-    if (!c->send_piece)
-        c->send_piece = p;
-    c->snd_end += p->len;
-    return 1;
-}
-
-int dk_tcp_sendq_push(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[], uint32_t n,
-                      uint32_t flags, void *cookie, int64_t now)
-{
-    if (n == 1 && flags == DK_TCP_SEND_UNREFERENCED && pieces->buf && pieces->len != 0)
-        return push_given(c, pieces);
-    return push(c, pieces, n, flags, cookie, now);
 }
 
 /* The first element is done; its pieces need not be held for it. */
@@ -223,18 +194,6 @@ static bool elements_copy(struct dk_tcp_conn *c, const struct dk_tcp_element *e)
     return true;
 }
 
-static struct dk_tcp_element *first_hold(const struct dk_tcp *tcp)
-{
-    struct dk_list *first = dk_list_first(&tcp->holds);
-    return first ? dk_container_of(first, struct dk_tcp_element, hold_link) : NULL;
-}
-
-int64_t dk_tcp_sendq_next_due(const struct dk_tcp *tcp)
-{
-    const struct dk_tcp_element *e = first_hold(tcp);
-    return e ? e->hold_due : DK_TCP_NEVER;
-}
-
 void dk_tcp_sendq_elements_acked(struct dk_tcp_conn *c, uint64_t una)
 {
     while (c->elements && c->elements->end <= una)
@@ -244,7 +203,7 @@ void dk_tcp_sendq_elements_acked(struct dk_tcp_conn *c, uint64_t una)
 void dk_tcp_sendq_release(struct dk_tcp *tcp, int64_t now)
 {
     struct dk_tcp_element *e;
-    while ((e = first_hold(tcp)) && e->hold_due <= now) {
+    while ((e = dk_tcp_sendq_first_hold(tcp)) && e->hold_due <= now) {
         struct dk_tcp_conn *c = e->conn;
         uint64_t end = e->end;
         if (!elements_copy(c, e)) { /* without memory it stays lent, and completes later */

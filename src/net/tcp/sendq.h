@@ -13,15 +13,54 @@
 #include "net/tcp/event.h"
 #include "net/tcp/tcb.h"
 
+/* One piece that nobody else has: there is no element, and nothing to undo. 1 or -ENOBUFS. */
+static inline int dk_tcp_sendq_push_given(struct dk_tcp_conn *c, const struct dk_tx_piece *from)
+{
+    struct dk_tcp_piece *p = dk_tcp_pool_get(&c->tcp->pieces);
+    if (dk_unlikely(!p))
+        return -ENOBUFS;
+    p->next = NULL;
+    p->seq = c->snd_end;
+    p->data = from->data;
+    p->len = from->len;
+    p->own = true;
+    p->buf = from->buf;
+    dk_buf_get(from->buf);
+    *(c->pieces ? &c->pieces_tail->next : &c->pieces) = p;
+    c->pieces_tail = p;
+    if (!c->send_piece)
+        c->send_piece = p;
+    c->snd_end += from->len;
+    return 1;
+}
+
+int dk_tcp_sendq_push_any(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[], uint32_t n,
+                          uint32_t flags, void *cookie, int64_t now);
+
 /* Appends an element: as dk_tcp_send, of which this is the part that concerns memory. */
-int dk_tcp_sendq_push(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[], uint32_t n,
-                      uint32_t flags, void *cookie, int64_t now);
+static inline int dk_tcp_sendq_push(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[],
+                                    uint32_t n, uint32_t flags, void *cookie, int64_t now)
+{
+    if (n == 1 && flags == DK_TCP_SEND_UNREFERENCED && pieces->buf && pieces->len != 0)
+        return dk_tcp_sendq_push_given(c, pieces);
+    return dk_tcp_sendq_push_any(c, pieces, n, flags, cookie, now);
+}
+
+/* The element whose hold ends first, or NULL. */
+static inline struct dk_tcp_element *dk_tcp_sendq_first_hold(const struct dk_tcp *tcp)
+{
+    struct dk_list *first = dk_list_first(&tcp->holds);
+    return first ? dk_container_of(first, struct dk_tcp_element, hold_link) : NULL;
+}
 
 /* Elements whose hold has lasted long enough: what is unacknowledged is copied. */
 void dk_tcp_sendq_release(struct dk_tcp *tcp, int64_t now);
 
 /* When that has something to do. */
-int64_t dk_tcp_sendq_next_due(const struct dk_tcp *tcp);
+static inline int64_t dk_tcp_sendq_next_due(const struct dk_tcp *tcp)
+{
+    return dk_list_empty(&tcp->holds) ? DK_TCP_NEVER : dk_tcp_sendq_first_hold(tcp)->hold_due;
+}
 
 /* The connection ended: every element completes with err; nothing is left to send. */
 void dk_tcp_sendq_fail(struct dk_tcp_conn *c, int err);
@@ -32,6 +71,29 @@ void dk_tcp_sendq_fail(struct dk_tcp_conn *c, int err);
  */
 uint32_t dk_tcp_sendq_gather(const struct dk_tcp_piece *piece, uint64_t seq, uint32_t len,
                              struct dk_ip_tx *tx);
+
+/* Appends the entry [snd_nxt, end), which begins in send_piece and is in flight, and moves snd_nxt.
+ * dk_tcp_board_reserve has succeeded before. */
+static inline struct dk_tcp_segment *dk_tcp_board_append(struct dk_tcp_conn *c, uint64_t end,
+                                                         int64_t now)
+{
+    struct dk_tcp_pool *pool = &c->tcp->segments;
+    struct dk_tcp_segment *s = (struct dk_tcp_segment *)(void *)pool->unused;
+    pool->unused = pool->unused->next;
+    pool->used++;
+    s->next = NULL;
+    s->seq = c->snd_nxt;
+    s->end = end;
+    s->piece = c->send_piece;
+    s->tx_time = now;
+    s->transmits = 1;
+    s->flags = 0;
+    *(c->board ? &c->board_tail->next : &c->board) = s;
+    c->board_tail = s;
+    c->flight_bytes += (uint32_t)(end - c->snd_nxt);
+    c->snd_nxt = end;
+    return s;
+}
 
 /* [snd_nxt, end) was sent for the first time: notes it, and moves snd_nxt. dk_tcp_board_reserve
  * has succeeded before. */

@@ -64,31 +64,14 @@ static inline void make(struct dk_tcp_conn *c, struct dk_ip_tx *tx, uint32_t len
                 dk_checksum_finish(dk_checksum_add(sum, data, len)));
 }
 
-/* As dk_tcp_board_add, of all that was unsent. */
-static inline void note(struct dk_tcp_conn *c, uint32_t len, int64_t now)
-{
-    struct dk_tcp_segment *s = dk_tcp_pool_get(&c->tcp->segments);
-    s->next = NULL;
-    s->seq = c->snd_nxt;
-    s->end = c->snd_end;
-    s->piece = c->send_piece;
-    s->tx_time = now;
-    s->transmits = 1;
-    s->flags = 0;
-    *(c->board ? &c->board_tail->next : &c->board) = s;
-    c->board_tail = s;
-    c->flight_bytes += len;
-    c->snd_nxt = c->snd_end;
-    c->send_piece = NULL;
-}
-
 static inline void sent(struct dk_tcp_conn *c, uint32_t len, uint64_t edge, int64_t now)
 {
     c->ip_err = 0;
     DK_TCP_COUNT(c->tcp, tx_segments);
     dk_count(&c->tcp->stats.tx_bytes, len);
     dk_tcp_ack_sent(c, edge);
-    note(c, len, now);
+    dk_tcp_board_append(c, c->snd_end, now);
+    c->send_piece = NULL;
     if (len < c->snd_mss)
         c->snd_small = c->snd_nxt;
     c->last_tx_data = now;
