@@ -20,6 +20,7 @@
 static struct {
     int in[OUTPUTS], out[OUTPUTS];
     uint32_t waiting;
+    bool random;
 } way;
 
 static bool pass(const demi_sgarray_t *sga, void *arg)
@@ -35,10 +36,23 @@ static int edit(demi_sgarray_t *sga, void *arg)
     return 0;
 }
 
+static int key_of(const demi_sgarray_t *sga)
+{
+    return *(const int *)sga->sga_segs[0].sgaseg_buf;
+}
+
 static int order(const demi_sgarray_t *a, const demi_sgarray_t *b, void *arg)
 {
     (void)arg;
-    return (int)a->sga_segs[0].sgaseg_len - (int)b->sga_segs[0].sgaseg_len;
+    return key_of(a) - key_of(b);
+}
+
+/* Writes what the elements are sorted by: equal keys, or random ones. */
+static void set_key(const demi_sgarray_t *sga)
+{
+    static uint32_t x = 1;
+    x = x * 1664525 + 1013904223;
+    *(int *)sga->sga_segs[0].sgaseg_buf = way.random ? (int)(x >> 2) : 1;
 }
 
 static uint32_t next_output(const demi_sgarray_t *sga, void *arg)
@@ -76,8 +90,9 @@ static int make(const char *what, int source)
         error = make_chain(source);
     else if (strcmp(what, "queue") != 0)
         return 1;
-    if (strcmp(what, "sort") == 0)
+    if (strncmp(what, "sort", 4) == 0)
         way.waiting = WAITING;
+    way.random = strcmp(what, "sort-random") == 0;
     for (int i = 0; i < OUTPUTS; i++) {
         way.out[i] = way.out[0];
         way.in[i] = pushed_through ? way.out[0] : source;
@@ -117,6 +132,8 @@ static void rounds(int n)
         demi_qresult_t qr[2];
         demi_sgarray_t sga = demi_sgaalloc(64);
         int turn = i % OUTPUTS;
+        if (sga.sga_buf != NULL)
+            set_key(&sga);
         if (sga.sga_buf == NULL || all_four(way.in[turn], way.out[turn], &sga, qr) != 0 ||
             qr[0].qr_opcode != DEMI_OPC_PUSH || qr[1].qr_opcode != DEMI_OPC_POP ||
             qr[1].qr_value.sga.sga_segs[0].sgaseg_len != 64 ||
@@ -138,6 +155,8 @@ int main(int argc, char **argv)
         return 1;
     for (uint32_t i = 0; i < way.waiting; i++) {
         demi_sgarray_t sga = demi_sgaalloc(64);
+        if (sga.sga_buf != NULL)
+            set_key(&sga);
         if (demi_blocking_push(way.in[0], &sga) != 0 || demi_sgafree(&sga) != 0)
             return 1;
     }

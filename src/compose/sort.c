@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sort (sort.h): a list of the elements that arrived in order, and a binary heap of the others.
+ * sort (sort.h): a list of elements in order, and a binary heap of the others.
  *
- * Most elements of most programs arrive in order, or are equal: those cost one comparison. The next
- * element is the first of the list or of the heap, whichever comes before the other.
+ * Most elements of most programs arrive in order, or are equal: those cost one comparison. Where
+ * keys are random, what waits are the high ones, and most that arrive are the next to go: after
+ * one such, the next is compared with the first. Others find their place in the list, or after NEAR
+ * comparisons in the heap. The next element is the first of the list or of the heap, whichever
+ * comes before the other.
  *
  * Invariants: no element of the list comes before the one that it follows, and no element of the
  * heap before its parent, (i - 1) / 2: by fn, and of equals by the number of arrival. There are
@@ -19,6 +22,7 @@
 #include <stdlib.h>
 
 #define FIRST_ROOM 16u
+#define NEAR       4 /* comparisons: about what the way through a heap costs */
 
 struct entry {
     struct entry *next; /* of the list, or of those that are free */
@@ -42,6 +46,7 @@ struct sort {
     uint32_t heaped;
     uint32_t room, max;    /* entries, and how many there may be */
     bool ended;            /* the source's end was seen */
+    bool low;              /* the last to arrive at an end of the list came to its beginning */
     struct entry **heap;   /* owned, room pointers; the first `heaped` are elements */
     struct batch *batches; /* owned, room entries */
 };
@@ -117,20 +122,52 @@ static bool grow(struct sort *s)
     return true;
 }
 
-/* The last of the list is to come before the element that has arrived. */
-static inline bool is_in_order(const struct sort *s, const struct entry *entry)
+/* Whether the entry, which has arrived, is to come before one that waits. */
+static inline bool overtakes(const struct sort *s, const struct entry *entry,
+                             const struct entry *waiting)
 {
-    struct dk_function_scope scope = dk_function_enter();
-    int order = s->fn(&s->last->sga, &entry->sga, s->arg);
-    dk_function_leave(scope);
-    return order <= 0;
+    return s->fn(&waiting->sga, &entry->sga, s->arg) > 0;
 }
 
-static __attribute__((noinline)) void arrive_out_of_order(struct sort *s, struct entry *entry)
+static inline void put_first(struct sort *s, struct entry *entry)
 {
-    struct dk_function_scope scope = dk_function_enter();
+    entry->next = s->first;
+    s->first = entry;
+}
+
+static inline void put_last(struct sort *s, struct entry *entry)
+{
+    entry->next = NULL;
+    s->last->next = entry;
+    s->last = entry;
+}
+
+/* An entry between the first and the last of the list finds its place. Its number is the highest:
+ * of equals it is the last. The list has one only where fn contradicts itself. */
+static void put_between(struct sort *s, struct entry *entry)
+{
+    struct entry *at = s->first;
+    for (int n = 0; n < NEAR && at != s->last; n++, at = at->next)
+        if (at->next == s->last || overtakes(s, entry, at->next)) {
+            entry->next = at->next;
+            at->next = entry;
+            return;
+        }
     sift_up(s, s->heaped++, entry);
-    dk_function_leave(scope);
+}
+
+/* The entry does not belong to the end of the list that the one before it went to. */
+static __attribute__((noinline)) void put_elsewhere(struct sort *s, struct entry *entry)
+{
+    if (overtakes(s, entry, s->low ? s->last : s->first) == s->low) {
+        put_between(s, entry);
+        return;
+    }
+    s->low = !s->low;
+    if (s->low)
+        put_first(s, entry);
+    else
+        put_last(s, entry);
 }
 
 /* The element in the first free entry has arrived. */
@@ -138,16 +175,21 @@ static inline void arrive(struct sort *s)
 {
     struct entry *entry = s->unused;
     s->unused = entry->next;
-    entry->next = NULL;
     entry->number = s->next_number++;
     if (!s->first) {
+        entry->next = NULL;
         s->first = s->last = entry;
-    } else if (dk_likely(is_in_order(s, entry))) {
-        s->last->next = entry;
-        s->last = entry;
-    } else {
-        arrive_out_of_order(s, entry);
+        return;
     }
+    struct dk_function_scope scope = dk_function_enter();
+    bool low = s->low, overtaking = overtakes(s, entry, low ? s->first : s->last);
+    if (dk_unlikely(overtaking != low))
+        put_elsewhere(s, entry);
+    else if (low)
+        put_first(s, entry);
+    else
+        put_last(s, entry);
+    dk_function_leave(scope);
 }
 
 /* Takes the next entry out when some are in the heap. */
