@@ -9,13 +9,6 @@
 
 #include <string.h>
 
-/* Ones' complement addition: the carry comes in again at the other end. */
-static inline uint64_t add_carry(uint64_t sum, uint64_t word)
-{
-    sum += word;
-    return sum + (sum < word);
-}
-
 static inline uint64_t word_at(const uint8_t *at)
 {
     uint64_t word;
@@ -29,51 +22,76 @@ static inline uint64_t add_tail(uint64_t sum, const uint8_t *at, size_t len)
     if (len & 4) {
         uint32_t word;
         memcpy(&word, at, sizeof(word));
-        sum = add_carry(sum, word);
+        sum = dk_checksum_add_word(sum, word);
         at += 4;
     }
     if (len & 2) {
         uint16_t word;
         memcpy(&word, at, sizeof(word));
-        sum = add_carry(sum, word);
+        sum = dk_checksum_add_word(sum, word);
         at += 2;
     }
     if (len & 1) {
         uint16_t word = 0;
         memcpy(&word, at, 1);
-        sum = add_carry(sum, word);
+        sum = dk_checksum_add_word(sum, word);
     }
     return sum;
 }
 
-/* Adds 32 bytes. The compiler makes two or three instructions of an addition with carry. */
-static inline uint64_t add_block(uint64_t sum, const uint8_t *at)
+/* Adds 8, 16, 32 or 64 bytes: n is known to the compiler, which makes two or three instructions of
+ * an addition with carry where the processor has one. */
+static inline __attribute__((always_inline)) uint64_t add_block(uint64_t sum, const uint8_t *at,
+                                                                size_t n)
 {
 #if defined(__x86_64__)
-    __asm__("addq %1, %0\n\tadcq %2, %0\n\tadcq %3, %0\n\tadcq %4, %0\n\tadcq $0, %0"
-            : "+&r"(sum)
-            : "m"(*(const uint64_t *)(const void *)at),
-              "m"(*(const uint64_t *)(const void *)(at + 8)),
-              "m"(*(const uint64_t *)(const void *)(at + 16)),
-              "m"(*(const uint64_t *)(const void *)(at + 24))
-            : "cc");
-    return sum;
-#else
-    for (int i = 0; i < 4; i++)
-        sum = add_carry(sum, word_at(at + 8 * i));
-    return sum;
+    const uint64_t *word = (const uint64_t *)(const void *)at;
+    switch (n) {
+    case 64:
+        __asm__("addq (%1), %0\n\tadcq 8(%1), %0\n\tadcq 16(%1), %0\n\tadcq 24(%1), %0\n\t"
+                "adcq 32(%1), %0\n\tadcq 40(%1), %0\n\tadcq 48(%1), %0\n\tadcq 56(%1), %0\n\t"
+                "adcq $0, %0"
+                : "+&r"(sum)
+                : "r"(at), "m"(*(const uint8_t(*)[64])at)
+                : "cc");
+        return sum;
+    case 32:
+        __asm__("addq %1, %0\n\tadcq %2, %0\n\tadcq %3, %0\n\tadcq %4, %0\n\tadcq $0, %0"
+                : "+&r"(sum)
+                : "m"(word[0]), "m"(word[1]), "m"(word[2]), "m"(word[3])
+                : "cc");
+        return sum;
+    case 16:
+        __asm__("addq %1, %0\n\tadcq %2, %0\n\tadcq $0, %0"
+                : "+&r"(sum)
+                : "m"(word[0]), "m"(word[1])
+                : "cc");
+        return sum;
+    }
 #endif
+    for (size_t i = 0; i < n; i += 8)
+        sum = dk_checksum_add_word(sum, word_at(at + i));
+    return sum;
 }
 
-uint32_t dk_checksum_add(uint32_t sum, const void *bytes, size_t len)
+uint64_t dk_checksum_words(uint64_t words, const void *bytes, size_t len)
 {
-    const uint8_t *at = bytes, *end;
-    uint64_t words = 0;
-    for (end = at + (len & ~(size_t)31); at != end; at += 32)
-        words = add_block(words, at);
-    for (end = at + (len & 24); at != end; at += 8)
-        words = add_carry(words, word_at(at));
+    const uint8_t *at = bytes, *end = at + (len & ~(size_t)63);
+    for (; at != end; at += 64)
+        words = add_block(words, at, 64);
+    if (len & 32) {
+        words = add_block(words, at, 32);
+        at += 32;
+    }
+    if (len & 16) {
+        words = add_block(words, at, 16);
+        at += 16;
+    }
+    if (len & 8) {
+        words = add_block(words, at, 8);
+        at += 8;
+    }
     if (dk_unlikely((len & 7) != 0))
         words = add_tail(words, at, len & 7);
-    return sum + dk_checksum_fold64(words);
+    return words;
 }

@@ -9,6 +9,9 @@
  *     sum = dk_checksum_add(pseudo, header, header_len);
  *     sum = dk_checksum_add_at(sum, header_len, payload, payload_len);
  *     dk_put_be16(header + 16, dk_checksum_finish(sum));
+ *
+ * Where each packet counts, "words" are added: 64 bits as they lie in memory, carries included.
+ * They are folded, and made a number, once at the end.
  */
 #ifndef DK_BASE_CHECKSUM_H
 #define DK_BASE_CHECKSUM_H
@@ -19,8 +22,15 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Adds len bytes (fewer than 2^32) that begin at an even offset of what is summed. */
-uint32_t dk_checksum_add(uint32_t sum, const void *bytes, size_t len);
+/* Adds a word to words: the carry comes in again at the other end. */
+static inline uint64_t dk_checksum_add_word(uint64_t words, uint64_t word)
+{
+    words += word;
+    return words + (words < word);
+}
+
+/* Adds len bytes that begin at an even offset of what is summed. */
+uint64_t dk_checksum_words(uint64_t words, const void *bytes, size_t len);
 
 /* Folds a sum of words as they lie in memory, of any width: adding it to itself with the halves
  * exchanged brings the carry into the upper half. Returns the sum as a number. */
@@ -30,6 +40,23 @@ static inline uint16_t dk_checksum_fold64(uint64_t sum)
     uint32_t half = (uint32_t)(sum >> 32);
     half += half << 16 | half >> 16;
     return be16toh((uint16_t)(half >> 16));
+}
+
+/* Adds len bytes (fewer than 2^32) that begin at an even offset of what is summed. */
+static inline uint32_t dk_checksum_add(uint32_t sum, const void *bytes, size_t len)
+{
+    return sum + dk_checksum_fold64(dk_checksum_words(0, bytes, len));
+}
+
+/* As dk_checksum_words, of bytes that begin at any offset: at an odd one all of them are one place
+ * further in their words. */
+static inline uint64_t dk_checksum_words_at(uint64_t words, size_t offset, const void *bytes,
+                                            size_t len)
+{
+    if ((offset & 1) == 0)
+        return dk_checksum_words(words, bytes, len);
+    const uint64_t piece = dk_checksum_words(0, bytes, len);
+    return dk_checksum_add_word(words, piece << 8 | piece >> 56);
 }
 
 /* Adds n words of 32 bits: for few of them, a number known to the compiler. */
@@ -72,7 +99,7 @@ static inline uint16_t dk_checksum_finish(uint32_t sum)
 /* Whether len bytes that contain their checksum are whole; sum is that of a pseudo header, or 0. */
 static inline bool dk_checksum_is_good(uint32_t sum, const void *bytes, size_t len)
 {
-    return dk_checksum_fold(dk_checksum_add(sum, bytes, len)) == 0xffff;
+    return dk_checksum_fold64(dk_checksum_words(htobe32(sum), bytes, len)) == 0xffff;
 }
 
 /* Returns the checksum after one word of what it covers changed (RFC 1624, equation 3). */

@@ -94,7 +94,12 @@ static inline uint32_t dk_sub_u32(uint32_t *counter, uint32_t n)
 /* A statistic: one writer at a time (its owner's lock), any reader. */
 static inline void dk_count(uint64_t *counter, uint64_t n)
 {
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+    /* The same in one instruction, which the compiler does not make of it. */
+    __asm__("addq %1, %0" : "+m"(*counter) : "er"(n) : "cc");
+#else
     __atomic_store_n(counter, __atomic_load_n(counter, __ATOMIC_RELAXED) + n, __ATOMIC_RELAXED);
+#endif
 }
 
 /* Sleeps while *word == value, at most timeout_ns (< 0: for ever). Returns 0, -EAGAIN (value
