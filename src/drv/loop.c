@@ -8,8 +8,8 @@
  * for `wants_room`, which a sender sets that found the ring full.
  *
  * A short frame is copied into one of a few spare buffers, taken in turn, when its receivers have
- * let go of what was in it; else into the slab. Making and freeing a view of a slab costs as much
- * as all the rest, and a link with one frame on its way stays in the same cache lines.
+ * let go of what was in it; else into the slab. Making and freeing a view of a slab costs more, and
+ * a link with one frame on its way stays in the same cache lines.
  *
  * Invariant: head - tail <= frames of the ring; slots in between hold a buffer. The link is freed
  * by the end that is closed last.
@@ -18,6 +18,7 @@
 
 #include "drv/frame.h"
 #include "drv/why.h"
+#include "mem/buf_now.h"
 #include "mem/heap.h"
 
 #include <errno.h>
@@ -142,16 +143,8 @@ static uint32_t rx_burst(struct dk_netdev *dev, struct dk_rx_frame frames_out[],
 /* Returns the next spare buffer with a hold for the receiver; NULL: somebody has it still. */
 static inline struct dk_buf *take_spare(struct end *end, uint32_t bytes)
 {
-    struct dk_buf *buf = end->spares[end->next_spare % SPARES];
-    end->next_spare++;
-    /* As rxpool.c asks: no hold but ours, and nothing in flight that was pushed out of it. */
-    if (__atomic_load_n(&buf->refs, __ATOMIC_ACQUIRE) != 1 || !dk_heap_held_once(buf->data))
-        return NULL;
-    buf->end = buf->data + DK_FRAME_PAD + bytes;
-    buf->shared = 0;
-    buf->peer_len = 0;
-    dk_buf_get(buf);
-    return buf;
+    struct dk_buf *buf = end->spares[end->next_spare++ % SPARES];
+    return dk_buf_give_out(buf, DK_FRAME_PAD + bytes) ? buf : NULL;
 }
 
 __attribute__((noinline)) static struct dk_buf *
@@ -307,7 +300,7 @@ static void free_end(struct end *end)
     if (ring->slots)
         dk_heap_free(ring->slots);
     for (uint32_t i = 0; i < SPARES && end->spares[i]; i++)
-        dk_buf_put(end->spares[i]);
+        dk_buf_give_up(end->spares[i]);
     dk_frame_slab_close(&end->slab);
     if (end->event_fd >= 0)
         close(end->event_fd);
@@ -349,7 +342,7 @@ static const struct dk_netdev_ops ops = {
 static bool open_spares(struct end *end)
 {
     for (uint32_t i = 0; i < SPARES; i++) {
-        end->spares[i] = dk_buf_alloc(DK_FRAME_PAD + SPARE_BYTES, DK_BUF_PEER_BYTES);
+        end->spares[i] = dk_buf_alloc_device(DK_FRAME_PAD + SPARE_BYTES, DK_BUF_PEER_BYTES);
         if (!end->spares[i])
             return false;
     }

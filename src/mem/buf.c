@@ -155,6 +155,44 @@ struct dk_buf *dk_buf_alloc(size_t size, size_t behind)
     return buf;
 }
 
+struct dk_buf *dk_buf_alloc_device(size_t size, size_t behind)
+{
+    uint8_t *data = dk_heap_alloc_ref(size + behind);
+    if (!data)
+        return NULL;
+    struct dk_buf *buf = take(DK_BUF_DEVICE, data, size);
+    if (!buf) {
+        dk_heap_put(data);
+        return NULL;
+    }
+    const struct dk_superblock *sb = dk_superblock_at(data);
+    buf->refs = 0;
+    buf->place = DK_BUF_BACK;
+    buf->memory = data;
+    buf->ref = dk_object_ref(sb, dk_object_index(sb, (uint64_t)(data - sb->start)));
+    return buf;
+}
+
+/* The last hold is gone: whether the device has it back, and nobody else may look at it. */
+static bool comes_back(struct dk_buf *buf)
+{
+    uint8_t place = buf->place;
+    if (dk_mt())
+        place = __atomic_exchange_n(&buf->place, DK_BUF_BACK, __ATOMIC_ACQ_REL);
+    else
+        buf->place = DK_BUF_BACK;
+    return place == DK_BUF_OUT;
+}
+
+void dk_buf_give_up(struct dk_buf *buf)
+{
+    uint8_t *memory = buf->memory;
+    if (__atomic_exchange_n(&buf->place, DK_BUF_LEFT, __ATOMIC_ACQ_REL) != DK_BUF_BACK)
+        return;
+    give(buf);
+    dk_heap_put(memory);
+}
+
 void dk_buf_trim(void)
 {
     for (uint32_t i = 0; i <= DK_BUF_SPARE_BYTES / 16; i++)
@@ -205,7 +243,23 @@ struct dk_buf *dk_buf_reference(uint8_t *data, size_t len)
     return buf;
 }
 
-void dk_buf_free(struct dk_buf *buf)
+/* Frees one buffer of a chain. */
+static void let_go(struct dk_buf *buf)
+{
+    uint8_t *data = buf->kind == DK_BUF_DEVICE ? buf->memory : buf->data;
+    struct dk_buf *owner = buf->kind == DK_BUF_VIEW ? buf->owner : NULL;
+    if (buf->kind == DK_BUF_DEVICE && comes_back(buf))
+        return;
+    if (buf->kind == DK_BUF_OWN && buf->pool)
+        dk_rxpool_returned(buf->pool, dk_buf_bytes(buf));
+    give(buf);
+    if (owner)
+        dk_buf_put(owner);
+    else
+        dk_heap_put(data);
+}
+
+__attribute__((noinline)) static void free_any(struct dk_buf *buf)
 {
     if (dk_unlikely(dk_watch_on))
         dk_watch_gone(buf);
@@ -213,17 +267,17 @@ void dk_buf_free(struct dk_buf *buf)
         return;
     while (buf) {
         struct dk_buf *more = buf->more;
-        uint8_t *data = buf->kind == DK_BUF_VIEW ? NULL : buf->data;
-        struct dk_buf *owner = buf->kind == DK_BUF_VIEW ? buf->owner : NULL;
-        if (buf->kind == DK_BUF_OWN && buf->pool)
-            dk_rxpool_returned(buf->pool, dk_buf_bytes(buf));
-        give(buf);
-        if (data)
-            dk_heap_put(data);
-        if (owner)
-            dk_buf_put(owner);
+        let_go(buf);
         buf = more;
     }
+}
+
+void dk_buf_free(struct dk_buf *buf)
+{
+    /* What most frames are. */
+    if (buf->kind == DK_BUF_DEVICE && !buf->more && !dk_watch_on && comes_back(buf))
+        return;
+    free_any(buf);
 }
 
 /*

@@ -11,6 +11,8 @@
  *     OWN        memory of its own: an object of the heap with one reference
  *     VIEW       a part of another buffer's memory, which it holds: a clone, received data
  *     REFERENCE  a part of an object of the application's, on which it has one reference
+ *     DEVICE     memory of a device, which gives it out with what it received and takes it again
+ *                when the last hold is gone
  *
  * An element made of several objects is a chain of buffers by `more`: the first has the handle and
  * the counts, and the others go with it.
@@ -37,7 +39,14 @@
 /* Room for a sender's address behind the bytes of a buffer. */
 #define DK_BUF_PEER_BYTES sizeof(struct sockaddr_in6)
 
-enum dk_buf_kind { DK_BUF_OWN, DK_BUF_VIEW, DK_BUF_REFERENCE };
+enum dk_buf_kind { DK_BUF_OWN, DK_BUF_VIEW, DK_BUF_REFERENCE, DK_BUF_DEVICE };
+
+/* Where a buffer of a device is. Whoever takes it out of a place by an exchange has it. */
+enum dk_buf_place {
+    DK_BUF_BACK, /* with the device; refs == 0 */
+    DK_BUF_OUT,  /* somebody holds it */
+    DK_BUF_LEFT, /* somebody holds it, and the device is gone */
+};
 
 struct dk_rxpool;
 
@@ -63,12 +72,14 @@ struct dk_buf {
         struct dk_buf *next_free; /* refs == 0 */
         struct dk_buf *owner;     /* of a view: held */
         struct dk_rxpool *pool;   /* of memory of its own: counted as held there, or NULL */
+        uint8_t *memory;          /* of a device: where it begins */
     };
     uint8_t kind;     /* enum dk_buf_kind */
     uint8_t peer_len; /* bytes of the sender's address kept behind the end, 0: none */
     uint8_t shared;   /* it was cloned once: others may hold the same bytes */
     uint8_t depth;    /* of a spare: how many there are from it on */
-    uint8_t *ref;     /* of a spare: the byte of its object, see superblock.h */
+    uint8_t place;    /* of a device: enum dk_buf_place */
+    uint8_t *ref;     /* of a spare, of a device: the byte of its object, see superblock.h */
 } __attribute__((aligned(64)));
 
 /* The table; dk_bufs_used entries have been used so far. */
@@ -100,6 +111,21 @@ struct dk_buf *dk_buf_alloc(size_t size, size_t behind);
  */
 struct dk_buf *dk_buf_view(struct dk_buf *buf, uint8_t *data, size_t len);
 
+/*
+ * Keeps len bytes at data of what was received in buf, where the caller has a hold: a buffer of
+ * just these, with a hold more. It is buf itself, which has no other bytes from then on, when
+ * nobody else holds it and its memory is no object of its own; else a view. NULL as dk_buf_view.
+ */
+static inline struct dk_buf *dk_buf_keep(struct dk_buf *buf, uint8_t *data, size_t len)
+{
+    if (dk_unlikely(buf->refs != 1 || buf->kind == DK_BUF_OWN))
+        return dk_buf_view(buf, data, len);
+    buf->refs = 2;
+    buf->data = data;
+    buf->end = data + len;
+    return buf;
+}
+
 /* Makes a view of the whole of buf, chain and peer included: a clone. */
 struct dk_buf *dk_buf_alias(struct dk_buf *buf);
 
@@ -108,6 +134,12 @@ struct dk_buf *dk_buf_alias(struct dk_buf *buf);
  * reference on that. refs == 1. NULL when none can be taken or the table is full.
  */
 struct dk_buf *dk_buf_reference(uint8_t *data, size_t len);
+
+/* Allocates a buffer of a device, which it has back: see dk_buf_give_out. NULL without memory. */
+struct dk_buf *dk_buf_alloc_device(size_t size, size_t behind);
+
+/* The device gives it up: it is freed with its last hold. */
+void dk_buf_give_up(struct dk_buf *buf);
 
 /* Lets go what a buffer whose last hold is gone stands for; called by dk_buf_put. */
 void dk_buf_free(struct dk_buf *buf);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the shortest path does with buffers, for each element. A function whose name ends in _now
- * may be called only while !dk_mt().
+ * What the shortest paths do with buffers, for each element and each frame. A function whose name
+ * ends in _now may be called only while !dk_mt().
  */
 #ifndef DK_MEM_BUF_NOW_H
 #define DK_MEM_BUF_NOW_H
@@ -42,6 +42,22 @@ static inline struct dk_buf *dk_buf_alloc_now(uint32_t size, uint32_t behind)
     if (dk_likely(buf != NULL))
         dk_buf_take_spare(buf, size, size_class);
     return buf;
+}
+
+/* Gives a buffer of a device out, for that many bytes from its start on and with one hold. false:
+ * it is not back, or something is in flight that was pushed out of its memory. */
+static inline bool dk_buf_give_out(struct dk_buf *buf, size_t bytes)
+{
+    if (dk_unlikely(__atomic_load_n(&buf->place, __ATOMIC_ACQUIRE) != DK_BUF_BACK ||
+                    __atomic_load_n(buf->ref, __ATOMIC_ACQUIRE) != DK_REF_ONE))
+        return false;
+    buf->place = DK_BUF_OUT;
+    buf->refs = 1;
+    buf->data = buf->memory;
+    buf->end = buf->memory + bytes;
+    buf->more = NULL;
+    buf->peer_len = buf->shared = 0;
+    return true;
 }
 
 /* The handle of a buffer that the application holds. */

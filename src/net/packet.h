@@ -3,7 +3,8 @@
  * What goes between the stack and a device: frames received, and frames to send.
  *
  * Received: one piece of contiguous bytes inside a buffer that the device filled. Whoever wants to
- * keep bytes beyond the call makes a view of the buffer (mem/buf.h); nothing is copied.
+ * keep bytes beyond the call does so with dk_buf_keep (mem/buf.h): nothing is copied, and the one
+ * who keeps bytes of a frame gets its buffer.
  *
  * To send: the headers, which the stack wrote, and pieces of payload where they lie. All of it
  * stays as it is until the call returns. A device that reads later takes a hold on each piece's

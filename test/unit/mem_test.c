@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Buffers and their two counts; sgas over them. */
+#include "mem/buf_now.h"
 #include "mem/heap.h"
 #include "mem/sga.h"
 #include "mem/stats.h"
@@ -120,6 +121,62 @@ static void test_buf_spare_has_nothing_of_the_one_before(void **state)
         assert_int_equal(next->app_refs, 0);
         dk_buf_put(next);
     }
+}
+
+static void test_buf_of_a_device_comes_back_with_its_last_hold(void **state)
+{
+    (void)state;
+    const uint32_t before = dk_buf_in_use();
+    struct dk_buf *buf = dk_buf_alloc_device(1000, 0);
+    uint8_t *memory = buf->data;
+    assert_true(dk_buf_give_out(buf, 100));
+    assert_false(dk_buf_give_out(buf, 100));
+    void *handle = dk_buf_lend(buf);
+    struct dk_buf *inside = dk_buf_reference(memory + 50, 10);
+    assert_int_equal(dk_buf_app_put(handle), 0);
+    assert_false(dk_buf_give_out(buf, 100)); /* something of it is in flight */
+    dk_buf_put(inside);
+    assert_true(dk_buf_give_out(buf, 200));
+    assert_null(dk_buf_from_handle(handle));
+    assert_ptr_equal(buf->data, memory);
+    assert_int_equal(dk_buf_bytes(buf), 200);
+    dk_buf_give_up(buf);
+    memset(buf->data, 1, 200); /* who has it has it still */
+    assert_int_equal(dk_buf_in_use(), before + 1);
+    dk_buf_put(buf);
+    assert_int_equal(dk_buf_in_use(), before);
+    buf = dk_buf_alloc_device(1000, 0);
+    dk_buf_give_up(buf);
+    assert_int_equal(dk_buf_in_use(), before);
+}
+
+/* Who keeps bytes of what was received gets the buffer; whoever comes after that a view. */
+static void test_buf_kept_first_is_the_buffer_itself(void **state)
+{
+    (void)state;
+    const uint32_t before = dk_buf_in_use();
+    struct dk_buf *buf = dk_buf_alloc_device(1000, 0), *own = dk_buf_alloc(100, 0);
+    uint8_t *memory = buf->data;
+    assert_true(dk_buf_give_out(buf, 100));
+    assert_ptr_equal(dk_buf_keep(buf, memory + 40, 60), buf);
+    assert_ptr_equal(buf->data, memory + 40);
+    assert_int_equal(dk_buf_bytes(buf), 60);
+    struct dk_buf *second = dk_buf_keep(buf, memory + 20, 30);
+    assert_ptr_not_equal(second, buf);
+    assert_ptr_equal(second->data, memory + 20);
+    assert_ptr_equal(buf->data, memory + 40);
+    struct dk_buf *view = dk_buf_keep(own, own->data + 10, 10); /* its start is the heap's */
+    assert_ptr_not_equal(view, own);
+    dk_buf_put(view);
+    dk_buf_put(own);
+    dk_buf_put(second);
+    dk_buf_put(buf);
+    assert_false(dk_buf_give_out(buf, 100));
+    dk_buf_put(buf);
+    assert_true(dk_buf_give_out(buf, 100));
+    dk_buf_put(buf);
+    dk_buf_give_up(buf);
+    assert_int_equal(dk_buf_in_use(), before);
 }
 
 static void test_buf_alias_has_its_own_handle_and_shares_memory(void **state)
@@ -310,6 +367,8 @@ int main(void)
         cmocka_unit_test(test_buf_freed_by_the_application_lives_while_the_library_holds_it),
         cmocka_unit_test(test_buf_memory_of_a_freed_one_is_nobodys_until_the_next_of_that_size),
         cmocka_unit_test(test_buf_spare_has_nothing_of_the_one_before),
+        cmocka_unit_test(test_buf_of_a_device_comes_back_with_its_last_hold),
+        cmocka_unit_test(test_buf_kept_first_is_the_buffer_itself),
         cmocka_unit_test(test_buf_alias_has_its_own_handle_and_shares_memory),
         cmocka_unit_test(test_buf_generations_differ_over_many_reuses),
         cmocka_unit_test(test_buf_handle_that_is_garbage_is_refused),

@@ -22,7 +22,7 @@ static bool add(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx, struct dk_tcp
     struct dk_tcp_range *r = dk_tcp_pool_get(&c->tcp->ranges);
     if (!r)
         goto full;
-    struct dk_buf *view = dk_buf_view(rx->ip->buf, rx->data + (seq - rx->seq), end - seq);
+    struct dk_buf *view = dk_buf_keep(rx->ip->buf, rx->data + (seq - rx->seq), end - seq);
     if (!view) {
         dk_tcp_pool_put(&c->tcp->ranges, r);
         goto full;

@@ -35,7 +35,7 @@ static inline void dk_tcp_owe_ack(struct dk_tcp_conn *c, uint32_t len, int64_t n
 static inline void dk_tcp_rx_in_order(struct dk_tcp_conn *c, struct dk_buf *buf, uint8_t *data,
                                       uint32_t len, int64_t now)
 {
-    struct dk_buf *view = dk_buf_view(buf, data, len);
+    struct dk_buf *view = dk_buf_keep(buf, data, len);
     if (dk_unlikely(!view)) {
         DK_TCP_COUNT(c->tcp, drop_no_memory); /* as if it was lost */
         return;
