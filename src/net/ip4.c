@@ -54,17 +54,21 @@ static uint64_t *refuse_destination(struct dk_net *net, const struct dk_ip *dst,
     return rx->looped && dk_ip_is_loopback(dst) ? NULL : &net->stats.ip4_not_ours;
 }
 
-static inline void deliver(struct dk_net *net, const struct dk_ip_rx *packet, int64_t now)
+void dk_ip4_no_protocol(struct dk_net *net, const struct dk_ip_rx *packet)
 {
-    const struct dk_transport *transport = dk_transport_find(net, 4, packet->protocol);
-    if (dk_likely(transport && transport->input)) {
-        transport->input(net, packet, now);
-        return;
-    }
     dk_net_count(&net->stats.ip4_protocol);
     dk_icmp4_error(net, packet->buf, packet->header,
                    (uint32_t)(packet->data + packet->len - packet->header), DK_ICMP4_UNREACHABLE,
                    DK_ICMP4_PROTOCOL_UNREACHABLE, 0);
+}
+
+static void deliver(struct dk_net *net, const struct dk_ip_rx *packet, int64_t now)
+{
+    const struct dk_transport *transport = dk_transport_find(net, 4, packet->protocol);
+    if (dk_likely(transport && transport->input))
+        transport->input(net, packet, now);
+    else
+        dk_ip4_no_protocol(net, packet);
 }
 
 static void input_fragment(struct dk_net *net, const struct dk_net_rx *rx,
@@ -114,55 +118,6 @@ static void refuse(struct dk_net *net, const struct dk_net_rx *rx, enum dk_wire 
                        (uint32_t)DK_IP4_HEADER_LEN << 24);
 }
 
-/* Where it is noted that packets between two addresses, both as they stand in the header, were
- * neither from a wrong source nor for another host. Forgotten when an address of ours changes. */
-static inline uint64_t *pair_at(struct dk_net *net, uint64_t pair)
-{
-    return &net->ip4_pairs[(pair * 0x9e3779b97f4a7c15u) >> 58];
-}
-
-static inline uint64_t pair_of(const uint8_t *header)
-{
-    uint64_t pair;
-    memcpy(&pair, header + 12, sizeof(pair));
-    return pair;
-}
-
-/* What most packets are: without options, whole, good, and between two addresses as before. */
-static inline bool is_plain(struct dk_net *net, const uint8_t *header, uint32_t len)
-{
-    if (len < DK_IP4_HEADER_LEN || header[0] != 0x45)
-        return false;
-    const uint64_t pair = pair_of(header);
-    const uint32_t total_len = dk_get_be16(header + 2);
-    if (total_len < DK_IP4_HEADER_LEN || total_len > len || (dk_get_be16(header + 6) & 0x3fff) != 0)
-        return false;
-    return *pair_at(net, pair) == pair && pair != 0 &&
-           dk_checksum_fold(dk_checksum_add_words(0, header, DK_IP4_HEADER_LEN / 4)) == 0xffff;
-}
-
-bool dk_ip4_input_plain(struct dk_net *net, const struct dk_rx_frame *frame, uint8_t *header,
-                        int64_t now)
-{
-    const uint32_t len = frame->len - (uint32_t)(header - frame->data);
-    struct dk_ip_rx packet;
-    if (dk_unlikely(!is_plain(net, header, len)))
-        return false;
-    dk_ip4_read(&packet.src, header + 12);
-    dk_ip4_read(&packet.dst, header + 16);
-    packet.protocol = header[9];
-    packet.ttl = header[8];
-    packet.tos = header[1];
-    packet.checksum = frame->checksum;
-    packet.to_host = true;
-    packet.buf = frame->buf;
-    packet.data = header + DK_IP4_HEADER_LEN;
-    packet.len = (uint32_t)dk_get_be16(header + 2) - DK_IP4_HEADER_LEN;
-    packet.header = header;
-    deliver(net, &packet, now);
-    return true;
-}
-
 void dk_ip4_input(struct dk_net *net, const struct dk_net_rx *rx, int64_t now)
 {
     struct dk_ip4_header ip;
@@ -182,7 +137,7 @@ void dk_ip4_input(struct dk_net *net, const struct dk_net_rx *rx, int64_t now)
     }
     const bool to_host = dk_ifaddr_classify(net, &ip.dst) == DK_DST_OURS;
     if (to_host && !rx->looped) /* and not in a frame to all: that was refused */
-        *pair_at(net, pair_of(rx->data)) = pair_of(rx->data);
+        dk_plain_learn(net, rx->data);
     if (dk_unlikely(dk_ip4_is_fragment(&ip))) {
         input_fragment(net, rx, &ip, now);
         return;

@@ -16,16 +16,22 @@ struct dk_net_rx {
     bool reassembled; /* it was put together of fragments */
 };
 
-/* link.c: makes what frames are compared with. */
-void dk_link_init(struct dk_net *net);
+/* plain.c: makes what frames are compared with. */
+void dk_plain_init(struct dk_net *net);
+
+/* plain.c: notes that a packet between the two addresses in this IPv4 header, to us and no group,
+ * is neither from a wrong source nor for another host. */
+void dk_plain_learn(struct dk_net *net, const uint8_t *ip);
+
+/* Any frame. */
+void dk_link_input(struct dk_net *net, const struct dk_rx_frame *frame, int64_t now);
 
 /* By the version in its first byte. */
 void dk_ip_input(struct dk_net *net, const struct dk_net_rx *rx, int64_t now);
 
-/* As dk_ip4_input, of a frame to us alone. false: it is nothing usual, and nothing happened. */
-bool dk_ip4_input_plain(struct dk_net *net, const struct dk_rx_frame *frame, uint8_t *header,
-                        int64_t now);
 void dk_ip4_input(struct dk_net *net, const struct dk_net_rx *rx, int64_t now);
+/* Drops a packet that nobody takes, and tells its sender. */
+void dk_ip4_no_protocol(struct dk_net *net, const struct dk_ip_rx *packet);
 void dk_ip6_input(struct dk_net *net, const struct dk_net_rx *rx, int64_t now);
 void dk_arp_input(struct dk_net *net, const struct dk_net_rx *rx, int64_t now);
 

@@ -49,31 +49,7 @@ static uint64_t *refusal(struct dk_net *net, const struct dk_eth_header *eth)
     return NULL;
 }
 
-/* What most frames are: IPv4 to our address, without a tag. Two comparisons. */
-static inline bool is_plain(const struct dk_net *net, const struct dk_rx_frame *frame)
-{
-    uint64_t first; /* the destination, and two bytes of the source */
-    if (dk_unlikely(frame->len < DK_ETH_HEADER_LEN))
-        return false;
-    memcpy(&first, frame->data, sizeof(first));
-    return (first & net->plain_mask) == net->plain_word &&
-           dk_get_be16(frame->data + 12) == DK_ETHERTYPE_IP4;
-}
-
-void dk_link_init(struct dk_net *net)
-{
-    /* The lowest bit of the source's first byte, which makes it a group's, is not set. */
-    static const uint8_t mask[8] = {255, 255, 255, 255, 255, 255, 1};
-    uint8_t word[8] = {0};
-    memcpy(word, net->config.mac.bytes, 6);
-    memcpy(&net->plain_word, word, sizeof(word));
-    memcpy(&net->plain_mask, mask, sizeof(mask));
-    if (net->config.vlan != 0) {
-        net->plain_mask = 0; /* no frame is */
-    }
-}
-
-static void input_other(struct dk_net *net, const struct dk_rx_frame *frame, int64_t now)
+void dk_link_input(struct dk_net *net, const struct dk_rx_frame *frame, int64_t now)
 {
     struct dk_eth_header eth;
     const enum dk_wire reason = dk_eth_header_parse(frame->data, frame->len, &eth);
@@ -101,21 +77,4 @@ static void input_other(struct dk_net *net, const struct dk_rx_frame *frame, int
         dk_arp_input(net, &rx, now);
     else
         dk_net_count(&net->stats.link_type);
-}
-
-void dk_net_input(struct dk_net *net, const struct dk_rx_frame *frame, int64_t now)
-{
-    net->now = now;
-    dk_net_count(&net->stats.link_rx);
-    if (dk_unlikely(!is_plain(net, frame) ||
-                    !dk_ip4_input_plain(net, frame, frame->data + DK_ETH_HEADER_LEN, now)))
-        input_other(net, frame, now);
-}
-
-void dk_net_input_ip(struct dk_net *net, struct dk_buf *buf, uint8_t *data, uint32_t len,
-                     int64_t now)
-{
-    net->now = now;
-    dk_net_count(&net->stats.link_rx);
-    dk_ip_input(net, &(struct dk_net_rx){.buf = buf, .data = data, .len = len}, now);
 }

@@ -116,7 +116,7 @@ int dk_net_create(struct dk_net **net_out, const struct dk_net_config *config, i
     net->now = now;
     dk_random_init(&net->random, config->seed);
     dk_wheel_init(&net->wheel, now);
-    dk_link_init(net);
+    dk_plain_init(net);
     int error = init_parts(net, now, why_out);
     error = error ? error : init_transports(net, now);
     if (error != 0) {

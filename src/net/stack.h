@@ -125,7 +125,7 @@ struct dk_transport {
     /* Makes its state. 0 or -ENOMEM. */
     int (*init)(struct dk_net *net, int64_t now);
     void (*fini)(struct dk_net *net);
-    /* Takes a packet for us. It keeps bytes by views of rx->buf. */
+    /* Takes a packet for us. It keeps bytes by dk_buf_keep of rx->buf. */
     void (*input)(struct dk_net *net, const struct dk_ip_rx *rx, int64_t now);
     /* A packet of this protocol that we sent has met an error; quoted is not checked. */
     void (*icmp_error)(struct dk_net *net, const struct dk_icmp_error *error, int64_t now);
@@ -165,13 +165,13 @@ struct dk_net {
     struct dk_loop *loop;
     struct dk_udp *udp;
     struct dk_tcp *tcp;
-    uint64_t plain_word, plain_mask;      /* of link.c */
-    uint64_t ip4_pairs[DK_NET_IP4_PAIRS]; /* of ip4.c */
-    bool loop_due;                        /* loop.c has packets */
-    bool tx_room_due;                     /* loop.c has room again */
-    bool pmtu_known;                      /* something was learned of a path */
-    uint64_t ways_generation;             /* of what is known for sending at once (route.h) */
-    uint32_t num_transports;              /* whose init succeeded */
+    uint64_t plain_word, plain_mask; /* of plain.c, as the next */
+    uint64_t ip4_pairs[DK_NET_IP4_PAIRS];
+    bool loop_due;            /* loop.c has packets */
+    bool tx_room_due;         /* loop.c has room again */
+    bool pmtu_known;          /* something was learned of a path */
+    uint64_t ways_generation; /* of what is known for sending at once (route.h) */
+    uint32_t num_transports;  /* whose init succeeded */
     uint32_t num_advances;
     void (*advances[DK_TRANSPORTS_MAX])(struct dk_net *net, int64_t now); /* those that have one */
     uint32_t port_counter;                                                /* of port.c */
