@@ -103,11 +103,11 @@ int dk_ip_send(struct dk_net *net, struct dk_ip_tx *tx, int64_t now);
 uint32_t dk_ip_pseudo_sum(const struct dk_ip *src, const struct dk_ip *dst, uint8_t protocol,
                           uint32_t len);
 
-/* The same for IPv4, where the words are added as they lie in memory. */
-static inline uint32_t dk_ip4_pseudo_sum(const struct dk_ip *src, const struct dk_ip *dst,
-                                         uint8_t protocol, uint32_t len)
+/* The same as words (checksum.h), for IPv4. */
+static inline uint64_t dk_ip4_pseudo_words(const struct dk_ip *src, const struct dk_ip *dst,
+                                           uint8_t protocol, uint32_t len)
 {
-    return dk_checksum_fold64((uint64_t)src->v4 + dst->v4) + protocol + len;
+    return (uint64_t)src->v4 + dst->v4 + htobe32(protocol) + htobe32(len);
 }
 
 #endif /* DK_NET_IP_H */

@@ -147,6 +147,7 @@ __attribute__((noinline)) static struct dk_way *find_way(struct dk_net *net, str
     if (look_up(net, dst, &way->path) != 0)
         return NULL;
     way->dst = *dst;
+    way->number = ++net->ways_made;
     way->src = (struct dk_ip){.version = 0};
     way->ready_until = INT64_MIN;
     const struct dk_ip *src =

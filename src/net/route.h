@@ -30,6 +30,7 @@ struct dk_way {
     struct dk_ip dst; /* version 0: none */
     struct dk_path path;
     struct dk_ip src; /* the best one for it; version 0: none is good */
+    uint64_t number;  /* no other way, nor what was here before, has it; never 0 */
     uint64_t generation;
     int64_t ready_until;
     uint32_t max_bytes; /* of what IP carries */

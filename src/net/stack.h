@@ -170,6 +170,7 @@ struct dk_net {
     bool loop_due;            /* loop.c has packets */
     bool tx_room_due;         /* loop.c has room again */
     bool pmtu_known;          /* something was learned of a path */
+    uint64_t ways_made;       /* so far: of route.c */
     uint64_t ways_generation; /* of what is known for sending at once (route.h) */
     uint32_t num_transports;  /* whose init succeeded */
     uint32_t num_advances;

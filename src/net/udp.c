@@ -43,13 +43,14 @@ static int init(struct dk_net *net, int64_t now)
     dk_list_init(&udp->sockets);
     dk_list_init(&udp->eventful);
     dk_list_init(&udp->no_room);
-    dk_list_init(&udp->free);
     for (uint32_t i = 0; i < DK_UDP_BUCKETS; i++) {
         dk_list_init(&udp->bound[i]);
         dk_list_init(&udp->connected[i]);
     }
-    for (uint32_t i = 0; i < DK_UDP_WAITING_MAX; i++)
-        dk_list_add_tail(&udp->free, &udp->waiting[i].link);
+    for (uint32_t i = 0; i < DK_UDP_WAITING_MAX; i++) {
+        udp->waiting[i].next = udp->free;
+        udp->free = &udp->waiting[i];
+    }
     return 0;
 }
 
@@ -90,6 +91,18 @@ static int stat(const struct dk_net *net, size_t index, const char **name_out, u
     return 0;
 }
 
+static void advance(struct dk_net *net, int64_t now)
+{
+    (void)now;
+    if (!dk_list_empty(&net->udp->eventful))
+        dk_udp_tell(net);
+}
+
+static int64_t next_due(const struct dk_net *net)
+{
+    return dk_list_empty(&net->udp->eventful) ? INT64_MAX : net->now;
+}
+
 const struct dk_transport dk_udp_transport = {
     .name = "udp",
     .protocol = DK_IP_UDP,
@@ -98,16 +111,11 @@ const struct dk_transport dk_udp_transport = {
     .fini = fini,
     .input = dk_udp_input,
     .icmp_error = dk_udp_icmp_error,
+    .advance = advance,
+    .next_due = next_due,
     .tx_room = tx_room,
     .stat = stat,
 };
-
-void dk_udp_note(struct dk_udp_sock *sock, uint32_t events)
-{
-    sock->events |= events;
-    if (dk_list_empty(&sock->eventful))
-        dk_list_add_tail(&sock->net->udp->eventful, &sock->eventful);
-}
 
 void dk_udp_tell(struct dk_net *net)
 {
@@ -116,6 +124,7 @@ void dk_udp_tell(struct dk_net *net)
     if (udp->telling)
         return;
     udp->telling = true;
+    udp->tell_now = false;
     while ((link = dk_list_first(&udp->eventful)) != NULL) {
         struct dk_udp_sock *sock = dk_container_of(link, struct dk_udp_sock, eventful);
         const uint32_t events = sock->events;
@@ -143,7 +152,6 @@ int dk_udp_open(struct dk_net *net, dk_udp_event_fn on_event, void *arg,
     sock->options[DK_UDP_RCVBUF] = RCVBUF_DEFAULT;
     dk_list_init(&sock->bound);
     dk_list_init(&sock->connected);
-    dk_list_init(&sock->queue);
     dk_list_init(&sock->eventful);
     dk_list_init(&sock->no_room);
     dk_list_add_tail(&udp->sockets, &sock->sockets);
@@ -152,8 +160,16 @@ int dk_udp_open(struct dk_net *net, dk_udp_event_fn on_event, void *arg,
     return 0;
 }
 
+/* What a socket is bound or connected to, or how it sends, is about to change. */
+static void forget_lookups(struct dk_udp_sock *sock)
+{
+    sock->net->udp->last = NULL;
+    sock->path.way = NULL;
+}
+
 static void disconnect(struct dk_udp_sock *sock)
 {
+    forget_lookups(sock);
     if (sock->remote.port == 0)
         return;
     sock->net->udp->num_connected--;
@@ -204,6 +220,7 @@ static bool is_taken(const struct dk_udp_sock *sock, const struct dk_ip *ip, uin
 
 static void bind_to(struct dk_udp_sock *sock, const struct dk_ip *ip, uint16_t port)
 {
+    forget_lookups(sock);
     sock->local = (struct dk_endpoint){.ip = *ip, .port = port};
     sock->bound_ip = *ip;
     dk_list_add_head(bound_bucket(sock->net, port), &sock->bound);
@@ -297,15 +314,16 @@ int dk_udp_connect(struct dk_udp_sock *sock, const struct dk_endpoint *remote)
 
 int dk_udp_recv(struct dk_udp_sock *sock, struct dk_udp_datagram *out)
 {
-    struct dk_list *link = dk_list_first(&sock->queue);
-    if (!link)
+    struct dk_udp *udp = sock->net->udp;
+    struct dk_udp_waiting *waiting = sock->oldest;
+    if (!waiting)
         return -EAGAIN;
-    struct dk_udp_waiting *waiting = dk_container_of(link, struct dk_udp_waiting, link);
     *out = waiting->datagram;
     sock->num_waiting--;
     sock->waiting_bytes -= dk_buf_bytes(out->buf);
-    dk_list_del(link);
-    dk_list_add_head(&sock->net->udp->free, link);
+    sock->oldest = waiting->next;
+    waiting->next = udp->free;
+    udp->free = waiting;
     return 0;
 }
 
@@ -341,6 +359,7 @@ int dk_udp_set(struct dk_udp_sock *sock, enum dk_udp_option option, int value)
     };
     if (option >= DK_UDP_OPTIONS || value < 0 || value > highest[option])
         return -EINVAL;
+    forget_lookups(sock);
     sock->options[option] = value;
     return 0;
 }

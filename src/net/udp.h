@@ -10,9 +10,9 @@
  * before bound to the address before bound to any; among equals the one bound last. A multicast or
  * broadcast datagram goes to each (a multicast one to those that joined).
  *
- * An event says that there is something to look at; it comes from inside dk_net_input,
- * dk_net_advance or dk_net_tx_room, and its handler may call everything here, close of its own
- * socket included.
+ * An event says that there is something to look at; it comes from inside dk_net_advance or
+ * dk_net_tx_room (dk_net_input, when so much waits already that more might be dropped), and its
+ * handler may call everything here, close of its own socket included.
  */
 #ifndef DK_NET_UDP_H
 #define DK_NET_UDP_H

@@ -11,50 +11,55 @@
 #include "net/wire/udp.h"
 
 /* RFC 768: 0 is no checksum. RFC 8200 section 8.1: IPv6 has always one. */
-static enum dk_wire check(const struct dk_ip_rx *rx, const struct dk_udp_header *header)
+static inline enum dk_wire check(const struct dk_ip_rx *rx, uint32_t len)
 {
-    if (header->checksum == 0)
+    if (dk_unlikely(dk_get_be16(rx->data + DK_UDP_CHECKSUM_OFFSET) == 0))
         return rx->src.version == 4 ? DK_WIRE_OK : DK_WIRE_UDP_NO_CHECKSUM;
     if (rx->checksum == DK_RX_CHECKSUM_GOOD)
         return DK_WIRE_OK;
-    const uint32_t sum = dk_likely(rx->src.version == 4)
-                             ? dk_ip4_pseudo_sum(&rx->src, &rx->dst, DK_IP_UDP, header->len)
-                             : dk_ip_pseudo_sum(&rx->src, &rx->dst, DK_IP_UDP, header->len);
-    return dk_checksum_is_good(sum, rx->data, header->len) ? DK_WIRE_OK : DK_WIRE_UDP_CHECKSUM;
+    const uint64_t words = dk_likely(rx->src.version == 4)
+                               ? dk_ip4_pseudo_words(&rx->src, &rx->dst, DK_IP_UDP, len)
+                               : htobe32(dk_ip_pseudo_sum(&rx->src, &rx->dst, DK_IP_UDP, len));
+    return dk_checksum_fold64(dk_checksum_words(words, rx->data, len)) == 0xffff
+               ? DK_WIRE_OK
+               : DK_WIRE_UDP_CHECKSUM;
 }
 
-static void enqueue(struct dk_udp_sock *sock, const struct dk_ip_rx *rx,
-                    const struct dk_udp_header *header)
+/* len: of the payload. */
+static inline __attribute__((always_inline)) void enqueue(struct dk_udp_sock *sock,
+                                                          const struct dk_ip_rx *rx, uint32_t len)
 {
     struct dk_udp *udp = sock->net->udp;
-    struct dk_list *link = dk_list_first(&udp->free);
-    const uint32_t len = header->len - DK_UDP_HEADER_LEN;
-    const uint64_t held = sock->waiting_bytes + (uint64_t)sock->num_waiting * DK_UDP_OVERHEAD;
-    if (!link || (sock->num_waiting != 0 &&
-                  held + len + DK_UDP_OVERHEAD > (uint64_t)sock->options[DK_UDP_RCVBUF])) {
+    struct dk_udp_waiting *waiting = udp->free;
+    const uint64_t held =
+        sock->waiting_bytes + len + ((uint64_t)sock->num_waiting + 1) * DK_UDP_OVERHEAD;
+    const uint64_t most = (uint64_t)sock->options[DK_UDP_RCVBUF];
+    if (dk_unlikely(!waiting || (held > most && sock->num_waiting != 0))) {
         dk_net_count(&udp->stats.queue_full);
         return;
     }
-    struct dk_buf *view = dk_buf_view(rx->buf, rx->data + DK_UDP_HEADER_LEN, len);
+    struct dk_buf *view = dk_buf_keep(rx->buf, rx->data + DK_UDP_HEADER_LEN, len);
     if (!view) {
         dk_net_count(&udp->stats.no_memory);
         return;
     }
-    struct dk_udp_waiting *waiting = dk_container_of(link, struct dk_udp_waiting, link);
-    waiting->datagram = (struct dk_udp_datagram){
-        .buf = view,
-        .from = {.ip = rx->src, .port = header->src_port},
-        .to = rx->dst,
-        .ttl = rx->ttl,
-        .tos = rx->tos,
-    };
-    dk_list_del(link);
-    dk_list_add_tail(&sock->queue, link);
+    struct dk_udp_datagram *datagram = &waiting->datagram;
+    datagram->buf = view;
+    datagram->from.ip = rx->src;
+    datagram->from.port = dk_get_be16(rx->data);
+    datagram->to = rx->dst;
+    datagram->ttl = rx->ttl;
+    datagram->tos = rx->tos;
+    udp->free = waiting->next;
+    waiting->next = NULL;
+    *(sock->oldest ? &sock->latest->next : &sock->oldest) = waiting;
+    sock->latest = waiting;
     sock->num_waiting++;
     sock->waiting_bytes += len;
     dk_count(&udp->stats.rx_bytes, len);
     dk_net_count(&udp->stats.rx_datagrams);
     dk_udp_note(sock, DK_UDP_READABLE);
+    udp->tell_now |= held > most / 2;
 }
 
 static struct dk_udp_sock *find_connected(struct dk_net *net, const struct dk_ip *local,
@@ -87,7 +92,8 @@ static uint32_t fit(const struct dk_ip *bound, const struct dk_ip *dst)
     return dk_ip_equal(bound, dst) ? FIT_EXACT : 0;
 }
 
-static struct dk_udp_sock *find_bound(struct dk_net *net, const struct dk_ip *dst, uint16_t port)
+__attribute__((noinline)) static struct dk_udp_sock *
+look_up_bound(struct dk_net *net, const struct dk_ip *dst, uint16_t port)
 {
     struct dk_udp_sock *best = NULL;
     uint32_t best_fit = 0;
@@ -107,43 +113,60 @@ static struct dk_udp_sock *find_bound(struct dk_net *net, const struct dk_ip *ds
     return best;
 }
 
-static bool wants(const struct dk_udp_sock *sock, const struct dk_ip_rx *rx,
-                  const struct dk_udp_header *header)
+static inline struct dk_udp_sock *find_bound(struct dk_net *net, const struct dk_ip *dst,
+                                             uint16_t port)
 {
-    if (sock->local.port != header->dst_port || fit(&sock->bound_ip, &rx->dst) == 0)
+    struct dk_udp *udp = net->udp;
+    if (dk_likely(udp->last && udp->last->local.port == port && dk_ip_equal(&udp->last_dst, dst)))
+        return udp->last;
+    udp->last = look_up_bound(net, dst, port);
+    udp->last_dst = *dst;
+    return udp->last;
+}
+
+static bool wants(const struct dk_udp_sock *sock, const struct dk_ip_rx *rx)
+{
+    if (sock->local.port != dk_get_be16(rx->data + 2) || fit(&sock->bound_ip, &rx->dst) == 0)
         return false;
     if (sock->remote.port != 0 &&
-        (sock->remote.port != header->src_port || !dk_ip_equal(&sock->remote.ip, &rx->src)))
+        (sock->remote.port != dk_get_be16(rx->data) || !dk_ip_equal(&sock->remote.ip, &rx->src)))
         return false;
     return !dk_ip_is_multicast(&rx->dst) || dk_udp_is_in(sock, &rx->dst);
 }
 
 /* RFC 1122 section 4.1.3.5: each that wants it gets its own view. */
-static void deliver_to_all(struct dk_net *net, const struct dk_ip_rx *rx,
-                           const struct dk_udp_header *header)
+static void deliver_to_all(struct dk_net *net, const struct dk_ip_rx *rx, uint32_t len)
 {
     bool any = false;
-    struct dk_list *link, *bucket = &net->udp->bound[header->dst_port % DK_UDP_BUCKETS];
+    struct dk_list *link, *bucket = &net->udp->bound[dk_get_be16(rx->data + 2) % DK_UDP_BUCKETS];
     dk_list_for_each (link, bucket) {
         struct dk_udp_sock *sock = dk_container_of(link, struct dk_udp_sock, bound);
-        if (!wants(sock, rx, header))
+        if (!wants(sock, rx))
             continue;
-        enqueue(sock, rx, header);
+        enqueue(sock, rx, len);
         any = true;
     }
     if (!any)
         dk_net_count(&net->udp->stats.nobody);
 }
 
-static void deliver(struct dk_net *net, const struct dk_ip_rx *rx,
-                    const struct dk_udp_header *header)
+static inline struct dk_udp_sock *find(struct dk_net *net, const struct dk_ip_rx *rx)
 {
-    const struct dk_endpoint from = {.ip = rx->src, .port = header->src_port};
-    struct dk_udp_sock *sock = find_connected(net, &rx->dst, header->dst_port, &from);
-    if (!sock)
-        sock = find_bound(net, &rx->dst, header->dst_port);
+    const uint16_t port = dk_get_be16(rx->data + 2);
+    if (net->udp->num_connected != 0) {
+        const struct dk_endpoint from = {.ip = rx->src, .port = dk_get_be16(rx->data)};
+        struct dk_udp_sock *sock = find_connected(net, &rx->dst, port, &from);
+        if (sock)
+            return sock;
+    }
+    return find_bound(net, &rx->dst, port);
+}
+
+static inline void deliver(struct dk_net *net, const struct dk_ip_rx *rx, uint32_t len)
+{
+    struct dk_udp_sock *sock = find(net, rx);
     if (dk_likely(sock != NULL)) {
-        enqueue(sock, rx, header);
+        enqueue(sock, rx, len);
         return;
     }
     dk_net_count(&net->udp->stats.no_port);
@@ -156,16 +179,18 @@ void dk_udp_input(struct dk_net *net, const struct dk_ip_rx *rx, int64_t now)
     (void)now;
     enum dk_wire reason = dk_udp_header_parse(rx->data, rx->len, &header);
     if (reason == DK_WIRE_OK)
-        reason = check(rx, &header);
+        reason = check(rx, header.len);
     if (dk_unlikely(reason != DK_WIRE_OK)) {
         dk_net_drop(net, reason);
         return;
     }
+    const uint32_t len = header.len - DK_UDP_HEADER_LEN;
     if (!rx->to_host && (dk_ip_is_multicast(&rx->dst) || dk_ifaddr_is_broadcast(net, &rx->dst)))
-        deliver_to_all(net, rx, &header);
+        deliver_to_all(net, rx, len);
     else
-        deliver(net, rx, &header);
-    dk_udp_tell(net);
+        deliver(net, rx, len);
+    if (dk_unlikely(net->udp->tell_now))
+        dk_udp_tell(net);
 }
 
 static int errno_of(enum dk_icmp_error_kind kind)
@@ -208,5 +233,4 @@ void dk_udp_icmp_error(struct dk_net *net, const struct dk_icmp_error *error, in
     sock->error = errno_of(error->kind);
     dk_net_count(&net->udp->stats.icmp_errors);
     dk_udp_note(sock, DK_UDP_ERROR);
-    dk_udp_tell(net);
 }

@@ -4,8 +4,9 @@
 #define DK_NET_UDP_SOCK_H
 
 #include "base/list.h"
-#include "net/stack.h"
+#include "net/route.h"
 #include "net/udp.h"
+#include "net/wire/udp.h"
 
 #define DK_UDP_WAITING_MAX 4096u /* datagrams to be received, of all sockets */
 #define DK_UDP_OVERHEAD    256u  /* what one counts beside its bytes against DK_UDP_RCVBUF */
@@ -31,20 +32,34 @@ struct dk_udp_stats {
 };
 
 struct dk_udp_waiting {
-    struct dk_list link;
+    struct dk_udp_waiting *next;
     struct dk_udp_datagram datagram;
+};
+
+/* What is known of sending to where a socket sent last. Good while the way there is the same: what
+ * a socket is bound to and its options, on which it depends too, end it. */
+struct dk_udp_path {
+    struct dk_way *way; /* NULL: nothing is known */
+    uint64_t number;    /* of the way */
+    uint64_t words;     /* of the pseudo header and the header, without lengths (checksum.h) */
+    uint32_t max_bytes; /* with the header */
+    uint16_t port;
+    bool multicast, broadcast; /* the destination is */
+    struct dk_ip_tx tx;        /* whole but for pieces, length and checksum */
+    uint8_t storage[DK_IP_HEADROOM + DK_UDP_HEADER_LEN]; /* of its header */
 };
 
 struct dk_udp_sock {
     struct dk_list sockets;   /* all of the stack */
     struct dk_list bound;     /* by port; latest first */
     struct dk_list connected; /* by both ends; latest first */
-    struct dk_list queue;     /* struct dk_udp_waiting */
     struct dk_list eventful;  /* an event is to be told */
     struct dk_list no_room;   /* a send found none */
     struct dk_net *net;
     dk_udp_event_fn on_event;
     void *arg;
+    struct dk_udp_waiting *oldest, *latest; /* of what waits; NULL: nothing does */
+    struct dk_udp_path path;
     uint32_t events; /* to be told */
     int error;
     struct dk_endpoint local, remote; /* port 0: not bound, not connected */
@@ -58,10 +73,14 @@ struct dk_udp_sock {
 
 struct dk_udp {
     struct dk_udp_stats stats;
-    struct dk_list sockets, eventful, no_room, free; /* free: struct dk_udp_waiting */
+    struct dk_list sockets, eventful, no_room;
+    struct dk_udp_waiting *free;
+    struct dk_udp_sock *last; /* that find_bound found, NULL: something is different since */
+    struct dk_ip last_dst;    /* for this address, and the socket's port */
     uint32_t num_sockets;
     uint32_t num_connected;
     bool telling;
+    bool tell_now; /* not only when the burst is over */
     struct dk_list bound[DK_UDP_BUCKETS];
     struct dk_list connected[DK_UDP_BUCKETS];
     struct dk_udp_waiting waiting[DK_UDP_WAITING_MAX];
@@ -75,7 +94,13 @@ struct dk_list *dk_udp_bucket(struct dk_net *net, const struct dk_ip *local_ip, 
 int dk_udp_autobind(struct dk_udp_sock *sock, const struct dk_endpoint *remote);
 
 /* Notes events; they are told by dk_udp_tell, when the tables are not in use. */
-void dk_udp_note(struct dk_udp_sock *sock, uint32_t events);
+static inline void dk_udp_note(struct dk_udp_sock *sock, uint32_t events)
+{
+    sock->events |= events;
+    if (dk_list_empty(&sock->eventful))
+        dk_list_add_tail(&sock->net->udp->eventful, &sock->eventful);
+}
+
 void dk_udp_tell(struct dk_net *net);
 
 static inline bool dk_udp_is_in(const struct dk_udp_sock *sock, const struct dk_ip *group)

@@ -5,6 +5,7 @@
 #ifndef DK_NET_WIRE_UDP_H
 #define DK_NET_WIRE_UDP_H
 
+#include "base/bytes.h"
 #include "net/addr.h"
 #include "net/wire/reason.h"
 #include "net/wire/text.h"
@@ -20,8 +21,22 @@ struct dk_udp_header {
 
 /* Checks lengths and that the destination port is not 0; the checksum is the caller's to check,
  * over `len` of the header. */
-enum dk_wire dk_udp_header_parse(const uint8_t *bytes, size_t len,
-                                 struct dk_udp_header *header_out);
+static inline enum dk_wire dk_udp_header_parse(const uint8_t *bytes, size_t len,
+                                               struct dk_udp_header *header_out)
+{
+    if (len < DK_UDP_HEADER_LEN)
+        return DK_WIRE_UDP_SHORT;
+    uint16_t udp_len = dk_get_be16(bytes + 4), dst_port = dk_get_be16(bytes + 2);
+    if (udp_len < DK_UDP_HEADER_LEN || udp_len > len)
+        return DK_WIRE_UDP_LENGTH;
+    if (dst_port == 0)
+        return DK_WIRE_UDP_PORT;
+    header_out->src_port = dk_get_be16(bytes);
+    header_out->dst_port = dst_port;
+    header_out->len = udp_len;
+    header_out->checksum = dk_get_be16(bytes + DK_UDP_CHECKSUM_OFFSET);
+    return DK_WIRE_OK;
+}
 
 /* Writes 8 bytes, the checksum as the header has it; returns 8. */
 size_t dk_udp_header_emit(const struct dk_udp_header *header, uint8_t *bytes);
