@@ -168,6 +168,7 @@ static void prepare_way(struct dk_net *net, struct dk_way *way)
     if (way->dst.version == 4)
         way->sum = (uint64_t)word_at(ip + 4) + word_at(ip + 16);
     way->head_len = (uint32_t)(end - head);
+    way->head_number = ++net->ways_made;
     way->max_bytes = net->config.mtu - dk_ip_header_bytes(way->dst.version);
     way->ready_until = dk_neigh_ready_until(neigh);
     way->generation = net->ways_generation;
@@ -186,6 +187,8 @@ static int send_to_neighbour(struct dk_net *net, struct dk_way *way, struct dk_i
 __attribute__((noinline)) static int send_other(struct dk_net *net, struct dk_way *way,
                                                 struct dk_ip_tx *tx, uint32_t bytes, int64_t now)
 {
+    if (tx->kept)
+        tx->kept->head = 0; /* others are put in their place */
     if (way->path.hop == DK_HOP_SELF)
         return dk_loop_send(net, tx);
     const int error = check_size(net, tx, bytes);
@@ -196,18 +199,26 @@ __attribute__((noinline)) static int send_other(struct dk_net *net, struct dk_wa
     return send_to_neighbour(net, way, tx, bytes, now);
 }
 
+/* The words of an IPv4 header's start, and of what is behind its fragment's place. */
+static inline uint32_t first_word(const struct dk_ip_tx *tx, uint32_t bytes)
+{
+    return htobe32(0x45000000u | (uint32_t)tx->tos << 16 | bytes);
+}
+
+static inline uint32_t third_word(const struct dk_ip_tx *tx)
+{
+    const uint32_t ttl = tx->ttl ? tx->ttl : TTL_DEFAULT;
+    return htobe32(ttl << 24 | (uint32_t)tx->protocol << 16);
+}
+
 /* As put_header4, of all that is not in the way's head. */
 static inline void complete4(const struct dk_way *way, const struct dk_ip_tx *tx, uint32_t bytes)
 {
     uint8_t *at = tx->header - DK_IP4_HEADER_LEN;
-    const uint32_t first =
-        htobe32(0x45000000u | (uint32_t)tx->tos << 16 | (DK_IP4_HEADER_LEN + bytes));
-    const uint32_t third =
-        htobe32((uint32_t)(tx->ttl ? tx->ttl : TTL_DEFAULT) << 24 | (uint32_t)tx->protocol << 16);
-    const uint64_t sum = way->sum + first + third + tx->src.v4;
+    const uint32_t first = first_word(tx, DK_IP4_HEADER_LEN + bytes), third = third_word(tx);
     memcpy(at, &first, 4);
     memcpy(at + 8, &third, 4);
-    dk_put_be16(at + 10, (uint16_t)~dk_checksum_fold64(sum));
+    dk_put_be16(at + 10, (uint16_t)~dk_checksum_fold64(way->sum + first + third + tx->src.v4));
     memcpy(at + 12, &tx->src.v4, 4);
 }
 
@@ -222,8 +233,8 @@ static inline void complete6(const struct dk_ip_tx *tx, uint32_t bytes)
     memcpy(at + 8, tx->src.bytes, 16);
 }
 
-static inline int send_at_once(struct dk_net *net, const struct dk_way *way, struct dk_ip_tx *tx,
-                               uint32_t bytes)
+/* Puts a copy of the way's head before the packet, and what differs into it. */
+static inline void put_head(const struct dk_way *way, struct dk_ip_tx *tx, uint32_t bytes)
 {
     memcpy(tx->header - DK_WAY_HEAD_ROOM, way->head, DK_WAY_HEAD_ROOM);
     if (dk_likely(tx->dst.version == 4))
@@ -231,6 +242,38 @@ static inline int send_at_once(struct dk_net *net, const struct dk_way *way, str
     else
         complete6(tx, bytes);
     set_head(tx, tx->header - way->head_len);
+}
+
+/* All that differs from the packet before. */
+static inline void put_length(const struct dk_ip_tx *tx, uint32_t bytes)
+{
+    if (dk_unlikely(tx->dst.version != 4)) {
+        dk_put_be16(tx->header - DK_IP6_HEADER_LEN + 4, (uint16_t)bytes);
+        return;
+    }
+    uint8_t *at = tx->header - DK_IP4_HEADER_LEN;
+    const uint16_t total = htobe16((uint16_t)(DK_IP4_HEADER_LEN + bytes));
+    memcpy(at + 2, &total, 2);
+    dk_put_be16(at + 10, (uint16_t)~dk_checksum_fold64(tx->kept->words + total));
+}
+
+__attribute__((noinline)) static void put_head_to_keep(const struct dk_way *way,
+                                                       struct dk_ip_tx *tx, uint32_t bytes)
+{
+    put_head(way, tx, bytes);
+    tx->kept->head = way->head_number;
+    tx->kept->words = way->sum + first_word(tx, 0) + third_word(tx) + tx->src.v4;
+}
+
+static inline int send_at_once(struct dk_net *net, const struct dk_way *way, struct dk_ip_tx *tx,
+                               uint32_t bytes)
+{
+    if (!tx->kept)
+        put_head(way, tx, bytes);
+    else if (dk_likely(tx->kept->head == way->head_number))
+        put_length(tx, bytes);
+    else
+        put_head_to_keep(way, tx, bytes);
     return dk_link_emit(net, &tx->frame) ? 0 : -EAGAIN;
 }
 

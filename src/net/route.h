@@ -29,8 +29,9 @@ _Static_assert(DK_WAY_HEAD_ROOM <= DK_IP_HEADROOM, "it is copied into that");
 struct dk_way {
     struct dk_ip dst; /* version 0: none */
     struct dk_path path;
-    struct dk_ip src; /* the best one for it; version 0: none is good */
-    uint64_t number;  /* no other way, nor what was here before, has it; never 0 */
+    struct dk_ip src;     /* the best one for it; version 0: none is good */
+    uint64_t number;      /* no other way, nor what was here before, has it; never 0 */
+    uint64_t head_number; /* of the head: as number */
     uint64_t generation;
     int64_t ready_until;
     uint32_t max_bytes; /* of what IP carries */

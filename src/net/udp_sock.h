@@ -46,6 +46,7 @@ struct dk_udp_path {
     uint16_t port;
     bool multicast, broadcast; /* the destination is */
     struct dk_ip_tx tx;        /* whole but for pieces, length and checksum */
+    struct dk_ip_kept kept;
     uint8_t storage[DK_IP_HEADROOM + DK_UDP_HEADER_LEN]; /* of its header */
 };
 

@@ -41,6 +41,8 @@ static void fill_tx(struct dk_udp_sock *sock, const struct dk_endpoint *to)
     tx->partial_checksum = (sock->net->config.device_caps & DK_NETDEV_TX_CHECKSUM) != 0;
     tx->frame.checksum_offset = DK_UDP_CHECKSUM_OFFSET;
     tx->frame.segment_bytes = 0;
+    tx->kept = &path->kept;
+    path->kept.head = 0;
     dk_put_be32(tx->header, (uint32_t)sock->local.port << 16 | to->port);
 }
 

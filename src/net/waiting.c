@@ -53,6 +53,7 @@ struct dk_waiting *dk_waiting_get(struct dk_waiting_pool *pool, const struct dk_
         return NULL;
     struct dk_waiting *waiting = dk_container_of(link, struct dk_waiting, link);
     waiting->tx = *tx;
+    waiting->tx.kept = NULL;
     waiting->tx.header = waiting->storage + DK_IP_HEADROOM;
     memcpy(waiting->tx.header, tx->header, tx->header_len);
     waiting->bytes = bytes;
