@@ -11,11 +11,10 @@
 
 void dk_tcp_board_add(struct dk_tcp_conn *c, uint64_t end, uint32_t flags, int64_t now)
 {
-    bool no_data = flags & DK_TCP_SEG_SYN || c->snd_nxt == c->snd_end;
-    struct dk_tcp_segment *s = dk_tcp_board_append(c, end, now);
+    bool has_data = !(flags & DK_TCP_SEG_SYN) && c->snd_nxt != c->snd_end;
+    struct dk_tcp_segment *s =
+        dk_tcp_board_append(c->tcp, c, has_data ? c->send_piece : NULL, end, now);
     s->flags = (uint8_t)flags;
-    if (no_data)
-        s->piece = NULL;
     if (flags & DK_TCP_SEG_LOST) { /* it never left */
         s->transmits = 0;
         c->flight_bytes -= (uint32_t)(end - s->seq);

@@ -71,12 +71,10 @@ static uint32_t plain_header(const struct dk_tcp_conn *c, const struct dk_tcp_ou
 }
 
 /* Completes the checksum, or leaves it to the device with the sum of the pseudo header there. */
-static void checksum(struct dk_tcp *tcp, struct dk_ip_tx *tx, uint32_t pseudo, uint32_t payload)
+static void checksum(struct dk_ip_tx *tx, uint32_t pseudo, uint32_t payload)
 {
     uint32_t sum = pseudo + tx->header_len + payload;
-    tx->partial_checksum = tcp->config.device_caps & DK_NETDEV_TX_CHECKSUM;
     if (tx->partial_checksum) {
-        tx->frame.checksum_offset = DK_TCP_CHECKSUM_OFFSET;
         dk_put_be16(tx->header + DK_TCP_CHECKSUM_OFFSET, dk_checksum_fold(sum));
         return;
     }
@@ -117,10 +115,10 @@ int dk_tcp_emit(struct dk_tcp_conn *c, const struct dk_tcp_out *out, uint32_t *s
         payload = dk_tcp_sendq_gather(out->piece, out->seq, out->len, tx);
     if (payload < out->len)
         flags &= (uint8_t) ~(DK_TCP_FIN | DK_TCP_PSH);
-    dk_tcp_address(c, tx);
+    dk_tcp_address(tcp, c);
     tx->header_len = flags & DK_TCP_SYN ? syn_options(c, out, window, tx->header, now)
                                         : plain_header(c, out, flags, window, tx->header, now);
-    checksum(tcp, tx, c->pseudo_sum, payload);
+    checksum(tx, c->pseudo_sum, payload);
     int err = outcome(c, dk_ip_send(tcp->net, tx, now));
     if (err)
         return err;
@@ -139,9 +137,9 @@ int dk_tcp_emit_bare(struct dk_tcp *tcp, const struct dk_ip_rx *to, struct dk_tc
     tx->src = to->dst;
     tx->dst = to->src;
     tx->ttl = tx->tos = 0;
-    tx->header = tcp->head + DK_IP_HEADROOM;
+    tcp->tx_conn = NULL;
     tx->header_len = (uint32_t)dk_tcp_header_emit(header, tx->header);
-    checksum(tcp, tx, dk_ip_pseudo_sum(&tx->src, &tx->dst, DK_IP_TCP, 0), 0);
+    checksum(tx, dk_ip_pseudo_sum(&tx->src, &tx->dst, DK_IP_TCP, 0), 0);
     int err = dk_ip_send(tcp->net, tx, now);
     if (err == 0)
         DK_TCP_COUNT(tcp, tx_segments);

@@ -18,32 +18,40 @@
 
 /* The sum of a header is that of its words as they lie in memory (dk_checksum_fold64). */
 
-/* Writes a header with timestamps, without checksum; returns its sum. */
-static inline uint64_t dk_tcp_put_usual(const struct dk_tcp_conn *c, uint64_t seq, uint8_t flags,
-                                        uint16_t window, uint8_t *bytes, int64_t now)
+static inline uint32_t dk_tcp_put_word(uint8_t *at, uint32_t word)
 {
-    const uint32_t words[8] = {
-        c->ports << 16 | c->ports >> 16, /* our port first */
-        htobe32((uint32_t)seq),
-        htobe32((uint32_t)c->rcv_nxt),
-        htobe32(DK_TCP_USUAL_LEN << 26 | (uint32_t)flags << 16 | window),
-        0,
-        htobe32(DK_TCP_TS_PREFIX),
-        htobe32(dk_tcp_ts_now(c, now)),
-        htobe32(c->ts_recent),
-    };
-    memcpy(bytes, words, sizeof(words));
-    return (uint64_t)words[0] + words[1] + words[2] + words[3] + words[5] + words[6] + words[7];
+    memcpy(at, &word, sizeof(word));
+    return word;
 }
 
-/* What the parts of the packet that are not the segment's are. */
-static inline void dk_tcp_address(const struct dk_tcp_conn *c, struct dk_ip_tx *tx)
+/* Writes a header with timestamps, without checksum; returns its sum. */
+static inline uint64_t dk_tcp_put_usual(const struct dk_tcp_conn *c, uint64_t seq, uint8_t flags,
+                                        uint16_t window, uint8_t *at, int64_t now)
 {
+    const uint32_t our_port_first = c->ports << 16 | c->ports >> 16;
+    const uint32_t control = DK_TCP_USUAL_LEN << 26 | (uint32_t)flags << 16 | window;
+    uint64_t sum = dk_tcp_put_word(at, our_port_first);
+    sum += dk_tcp_put_word(at + 4, htobe32((uint32_t)seq));
+    sum += dk_tcp_put_word(at + 8, htobe32((uint32_t)c->rcv_nxt));
+    sum += dk_tcp_put_word(at + 12, htobe32(control));
+    sum += dk_tcp_put_word(at + 16, 0);
+    sum += dk_tcp_put_word(at + 20, htobe32(DK_TCP_TS_PREFIX));
+    sum += dk_tcp_put_word(at + 24, htobe32(dk_tcp_ts_now(c, now)));
+    sum += dk_tcp_put_word(at + 28, htobe32(c->ts_recent));
+    return sum;
+}
+
+/* Where the packet goes, and how. The last one's was mostly the same. */
+static inline void dk_tcp_address(struct dk_tcp *tcp, const struct dk_tcp_conn *c)
+{
+    struct dk_ip_tx *tx = &tcp->tx;
+    if (tcp->tx_conn == c)
+        return;
     tx->src = c->local_ip;
     tx->dst = c->remote_ip;
     tx->ttl = (uint8_t)c->option[DK_TCP_TTL];
     tx->tos = (uint8_t)c->option[DK_TCP_TOS];
-    tx->header = c->tcp->head + DK_IP_HEADROOM;
+    tcp->tx_conn = c;
 }
 
 /* The segment told the peer where we are. */

@@ -53,6 +53,10 @@ static void apply(struct dk_tcp_conn *c, enum dk_tcp_option option, int64_t now)
     case DK_TCP_KEEPALIVE_INTERVAL:
         dk_tcp_timer_alive(c, now);
         break;
+    case DK_TCP_TTL:
+    case DK_TCP_TOS:
+        c->tcp->tx_conn = NULL;
+        break;
     case DK_TCP_NODELAY:
         dk_tcp_output(c, now);
         break;

@@ -143,6 +143,8 @@ void dk_tcp_conn_disown(struct dk_tcp_conn *c)
 void dk_tcp_conn_free(struct dk_tcp_conn *c)
 {
     dk_tcp_rcvq_clear(c);
+    if (c->tcp->tx_conn == c)
+        c->tcp->tx_conn = NULL;
     dk_list_del(&c->event_link);
     dk_list_del(&c->all_link);
     dk_tcp_pool_put(&c->tcp->conns, c);

@@ -30,15 +30,21 @@ void dk_tcp_pool_fini(struct dk_tcp_pool *pool);
 /* Makes objects until so many are free: 0 or -ENOMEM (without memory, or beyond the limit). */
 int dk_tcp_pool_reserve(struct dk_tcp_pool *pool, uint32_t n);
 
+/* Takes an object, of any content, where one is free. */
+static inline void *dk_tcp_pool_take(struct dk_tcp_pool *pool)
+{
+    struct dk_tcp_unused *object = pool->unused;
+    pool->unused = object->next;
+    pool->used++;
+    return object;
+}
+
 /* Takes an object, of any content; NULL: limit or memory. */
 static inline void *dk_tcp_pool_get(struct dk_tcp_pool *pool)
 {
     if (dk_unlikely(!pool->unused) && dk_tcp_pool_reserve(pool, 1) != 0)
         return 0;
-    struct dk_tcp_unused *object = pool->unused;
-    pool->unused = object->next;
-    pool->used++;
-    return object;
+    return dk_tcp_pool_take(pool);
 }
 
 static inline void dk_tcp_pool_put(struct dk_tcp_pool *pool, void *p)

@@ -105,3 +105,18 @@ uint32_t dk_tcp_rcvq_take(struct dk_tcp_conn *c, struct dk_buf *bufs_out[], uint
     }
     return n;
 }
+
+uint64_t dk_tcp_window_edge_other(const struct dk_tcp_conn *c)
+{
+    const uint64_t limit = (uint64_t)c->option[DK_TCP_RCV_BUF];
+    const uint64_t most = (uint64_t)DK_TCP_WINDOW_MAX << c->rcv_wscale;
+    const uint64_t unit = (UINT64_C(1) << c->rcv_wscale) - 1;
+    const uint64_t room = c->rx_bytes < limit ? limit - c->rx_bytes : 0;
+    const uint64_t free = c->rcv_nxt + (dk_tcp_min64(room, most) & ~unit);
+    if (free >= c->rcv_adv + dk_tcp_min64(limit / 2, c->rcv_mss))
+        return free;
+    const uint64_t known = c->rcv_adv > c->rcv_nxt ? c->rcv_adv - c->rcv_nxt : 0;
+    if (c->rx_bytes > limit)
+        return c->rcv_nxt + (known & ~unit);
+    return c->rcv_nxt + dk_tcp_min64((known + unit) & ~unit, most);
+}

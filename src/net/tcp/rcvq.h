@@ -56,35 +56,22 @@ static inline struct dk_buf *dk_tcp_rcvq_take_only(struct dk_tcp_conn *c, size_t
 uint32_t dk_tcp_rcvq_take(struct dk_tcp_conn *c, struct dk_buf *bufs_out[], uint32_t max_bufs,
                           size_t max_bytes);
 
-/* Where the window would end by what is free alone. */
-static inline uint64_t dk_tcp_window_edge_free(const struct dk_tcp_conn *c)
-{
-    uint64_t limit = (uint64_t)c->option[DK_TCP_RCV_BUF];
-    uint64_t room = c->rx_bytes < limit ? limit - c->rx_bytes : 0;
-    room = dk_tcp_min64(room, (uint64_t)DK_TCP_WINDOW_MAX << c->rcv_wscale);
-    return c->rcv_nxt + (room >> c->rcv_wscale << c->rcv_wscale);
-}
-
-/* Where it ends when that does not move it far enough to be told. */
-static inline uint64_t dk_tcp_window_edge_kept(const struct dk_tcp_conn *c)
-{
-    uint64_t unit = (UINT64_C(1) << c->rcv_wscale) - 1;
-    uint64_t kept = c->rcv_adv > c->rcv_nxt ? c->rcv_adv - c->rcv_nxt : 0;
-    if (dk_likely(c->rx_bytes <= (uint64_t)c->option[DK_TCP_RCV_BUF]))
-        kept = dk_tcp_min64(kept + unit, (uint64_t)DK_TCP_WINDOW_MAX << c->rcv_wscale);
-    return c->rcv_nxt + (kept & ~unit);
-}
+/* As dk_tcp_window_edge, when there may be enough room to move it, or less than there was. */
+uint64_t dk_tcp_window_edge_other(const struct dk_tcp_conn *c);
 
 /*
- * The right edge that the next segment sent will tell, and what its window field says of it. It is
- * not before rcv_adv; it moves right only by what avoids silly windows (RFC 9293
- * section 3.8.6.2.2).
+ * The right edge that the next segment sent will tell. It is not before rcv_adv; it moves right
+ * only by what avoids silly windows (RFC 9293 section 3.8.6.2.2).
  */
 static inline uint64_t dk_tcp_window_edge(const struct dk_tcp_conn *c)
 {
-    uint64_t edge = dk_tcp_window_edge_free(c);
-    uint64_t least = dk_tcp_min64((uint64_t)c->option[DK_TCP_RCV_BUF] / 2, c->rcv_mss);
-    return edge >= c->rcv_adv + least ? edge : dk_tcp_window_edge_kept(c);
+    const uint64_t limit = (uint64_t)c->option[DK_TCP_RCV_BUF];
+    const uint64_t unit = (UINT64_C(1) << c->rcv_wscale) - 1;
+    const uint64_t known = c->rcv_adv - c->rcv_nxt;
+    if (dk_unlikely((int64_t)known < 0 || known + unit >= limit ||
+                    known + dk_tcp_min64(limit / 2, c->rcv_mss) <= limit - c->rx_bytes))
+        return dk_tcp_window_edge_other(c);
+    return c->rcv_nxt + ((known + unit) & ~unit);
 }
 
 /* Whether the reader has made so much room that the peer is to be told at once. */

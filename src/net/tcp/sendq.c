@@ -125,8 +125,8 @@ static void element_add(struct dk_tcp_conn *c, struct dk_tcp_element *e, void *c
     dk_list_add_tail(&c->tcp->holds, &e->hold_link);
 }
 
-int dk_tcp_sendq_push_any(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[], uint32_t n,
-                          uint32_t flags, void *cookie, int64_t now)
+int dk_tcp_sendq_push(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[], uint32_t n,
+                      uint32_t flags, void *cookie, int64_t now)
 {
     struct dk_tcp *tcp = c->tcp;
     struct dk_tcp_element *e = NULL;

@@ -13,12 +13,16 @@
 #include "net/tcp/event.h"
 #include "net/tcp/tcb.h"
 
-/* One piece that nobody else has: there is no element, and nothing to undo. 1 or -ENOBUFS. */
-static inline int dk_tcp_sendq_push_given(struct dk_tcp_conn *c, const struct dk_tx_piece *from)
+/* Appends an element: as dk_tcp_send, of which this is the part that concerns memory. */
+int dk_tcp_sendq_push(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[], uint32_t n,
+                      uint32_t flags, void *cookie, int64_t now);
+
+/* The same of one piece that nobody else has: there is no element, and nothing to undo. There is an
+ * object for it; returns it. */
+static inline struct dk_tcp_piece *dk_tcp_sendq_give(struct dk_tcp *tcp, struct dk_tcp_conn *c,
+                                                     const struct dk_tx_piece *from)
 {
-    struct dk_tcp_piece *p = dk_tcp_pool_get(&c->tcp->pieces);
-    if (dk_unlikely(!p))
-        return -ENOBUFS;
+    struct dk_tcp_piece *p = dk_tcp_pool_take(&tcp->pieces);
     p->next = NULL;
     p->seq = c->snd_end;
     p->data = from->data;
@@ -31,19 +35,7 @@ static inline int dk_tcp_sendq_push_given(struct dk_tcp_conn *c, const struct dk
     if (!c->send_piece)
         c->send_piece = p;
     c->snd_end += from->len;
-    return 1;
-}
-
-int dk_tcp_sendq_push_any(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[], uint32_t n,
-                          uint32_t flags, void *cookie, int64_t now);
-
-/* Appends an element: as dk_tcp_send, of which this is the part that concerns memory. */
-static inline int dk_tcp_sendq_push(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[],
-                                    uint32_t n, uint32_t flags, void *cookie, int64_t now)
-{
-    if (n == 1 && flags == DK_TCP_SEND_UNREFERENCED && pieces->buf && pieces->len != 0)
-        return dk_tcp_sendq_push_given(c, pieces);
-    return dk_tcp_sendq_push_any(c, pieces, n, flags, cookie, now);
+    return p;
 }
 
 /* The element whose hold ends first, or NULL. */
@@ -72,25 +64,23 @@ void dk_tcp_sendq_fail(struct dk_tcp_conn *c, int err);
 uint32_t dk_tcp_sendq_gather(const struct dk_tcp_piece *piece, uint64_t seq, uint32_t len,
                              struct dk_ip_tx *tx);
 
-/* Appends the entry [snd_nxt, end), which begins in send_piece and is in flight, and moves snd_nxt.
+/* Appends the entry [snd_nxt, end), which begins in a piece and is in flight, and moves snd_nxt.
  * dk_tcp_board_reserve has succeeded before. */
-static inline struct dk_tcp_segment *dk_tcp_board_append(struct dk_tcp_conn *c, uint64_t end,
+static inline struct dk_tcp_segment *dk_tcp_board_append(struct dk_tcp *tcp, struct dk_tcp_conn *c,
+                                                         struct dk_tcp_piece *piece, uint64_t end,
                                                          int64_t now)
 {
-    struct dk_tcp_pool *pool = &c->tcp->segments;
-    struct dk_tcp_segment *s = (struct dk_tcp_segment *)(void *)pool->unused;
-    pool->unused = pool->unused->next;
-    pool->used++;
+    struct dk_tcp_segment *s = dk_tcp_pool_take(&tcp->segments);
     s->next = NULL;
     s->seq = c->snd_nxt;
     s->end = end;
-    s->piece = c->send_piece;
+    s->piece = piece;
     s->tx_time = now;
     s->transmits = 1;
     s->flags = 0;
     *(c->board ? &c->board_tail->next : &c->board) = s;
     c->board_tail = s;
-    c->flight_bytes += (uint32_t)(end - c->snd_nxt);
+    c->flight_bytes += (uint32_t)(end - s->seq);
     c->snd_nxt = end;
     return s;
 }

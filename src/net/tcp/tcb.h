@@ -120,8 +120,16 @@ struct dk_tcp_conn {
             bool closing;  /* the owner called dk_tcp_close or abort */
             bool in_recovery;
             bool ts_on;
+            uint8_t dup_acks;
+            uint8_t retries; /* timeouts in a row */
+            uint8_t probe_backoff;
+            bool pmtu_waits; /* an ICMP error that is believed after a timeout: pmtu_claimed */
         };
-        uint8_t mood[4]; /* all of that at once: dk_tcp_is_quiet */
+        struct {
+            uint8_t mood[4];     /* dk_tcp_is_quiet */
+            uint8_t troubles[4]; /* which an acknowledgement of new data ends */
+        };
+        uint8_t mood_and_troubles[8]; /* dk_tcp_is_untroubled */
     };
     bool fin_queued; /* dk_tcp_shutdown or close */
     bool ack_now;
@@ -134,15 +142,6 @@ struct dk_tcp_conn {
     uint8_t rcv_wscale_offer; /* what our SYN says */
     uint8_t events;
     uint8_t probes; /* unanswered, of window or liveness */
-    union {
-        struct {
-            uint8_t dup_acks;
-            uint8_t retries; /* timeouts in a row */
-            uint8_t probe_backoff;
-            bool pmtu_waits; /* an ICMP error that is believed after a timeout: pmtu_claimed */
-        };
-        uint8_t troubles[4]; /* all of that, which an acknowledgement of new data ends */
-    };
 
     /* Sending. */
     uint64_t iss, snd_una, snd_nxt, snd_end;
@@ -255,7 +254,8 @@ struct dk_tcp {
     struct dk_list time_wait; /* without owner, oldest first */
     struct dk_buf *slab;      /* where small pushes are copied to */
     uint32_t slab_used;
-    struct dk_ip_tx tx; /* being made: large, so it is not on the stack */
+    struct dk_ip_tx tx;                /* being made: large, so it is not on the stack */
+    const struct dk_tcp_conn *tx_conn; /* whose addresses are in there, NULL: nobody's */
     uint8_t head[DK_IP_HEADROOM + DK_TCP_HEADER_MAX] __attribute__((aligned(16)));
 };
 
@@ -297,6 +297,15 @@ static inline bool dk_tcp_is_quiet(const struct dk_tcp_conn *c)
 {
     static const uint8_t quiet[sizeof(c->mood)] = {DK_TCP_ESTABLISHED, false, false, true};
     return memcmp(c->mood, quiet, sizeof(quiet)) == 0 && !c->lost_hint && c->rcv_fin == DK_TCP_NONE;
+}
+
+/* Whether what is sent next is expected to be nothing but what is pushed next: no retransmission,
+ * probe, or duplicate acknowledgement is being dealt with, and FIN is not queued in that state. */
+static inline bool dk_tcp_is_untroubled(const struct dk_tcp_conn *c)
+{
+    static const uint8_t calm[sizeof(c->mood_and_troubles)] = {DK_TCP_ESTABLISHED, false, false,
+                                                               true};
+    return memcmp(c->mood_and_troubles, calm, sizeof(calm)) == 0 && !c->lost_hint;
 }
 
 static inline bool dk_tcp_fin_sent(const struct dk_tcp_conn *c)

@@ -4,6 +4,7 @@
  */
 #include "base/siphash.h"
 #include "mem/heap.h"
+#include "net/dev.h"
 #include "net/tcp/event.h"
 #include "net/tcp/listen.h"
 #include "net/tcp/pcb.h"
@@ -109,6 +110,9 @@ int dk_tcp_create(struct dk_tcp **tcp_out, struct dk_net *net, const struct dk_t
     dk_wheel_init(&tcp->wheel, now);
     tcp->tx.protocol = DK_IP_TCP;
     tcp->tx.dont_fragment = true;
+    tcp->tx.header = tcp->head + DK_IP_HEADROOM;
+    tcp->tx.partial_checksum = config->device_caps & DK_NETDEV_TX_CHECKSUM;
+    tcp->tx.frame.checksum_offset = DK_TCP_CHECKSUM_OFFSET;
     if (set_up(tcp) != 0) {
         dk_tcp_destroy(tcp);
         return -ENOMEM;

@@ -15,17 +15,10 @@
 #include "net/tcp/sendq.h"
 #include "net/tcp/tx.h"
 
-/* No retransmission, probe, or duplicate acknowledgement is being dealt with; FIN is not due. */
-static inline bool is_untroubled(const struct dk_tcp_conn *c)
-{
-    static const uint8_t none[sizeof(c->troubles)];
-    return dk_tcp_is_quiet(c) && memcmp(c->troubles, none, sizeof(none)) == 0 && !c->fin_queued;
-}
-
-/* Windows of the peer and of congestion; a connection that was idle starts anew in tx.c. */
+/* The windows of the peer and of congestion, where no idle time has closed it (tx.c). */
 static inline bool is_let(const struct dk_tcp_conn *c, uint32_t len, int64_t now)
 {
-    return c->snd_end <= c->snd_right && (uint64_t)c->flight_bytes + len <= c->cc.cwnd &&
+    return c->snd_nxt + len <= c->snd_right && (uint64_t)c->flight_bytes + len <= c->cc.cwnd &&
            (c->board || now - c->last_tx_data <= c->rto_ns);
 }
 
@@ -35,66 +28,104 @@ static inline bool may_be_small(const struct dk_tcp_conn *c, uint32_t len)
     return c->option[DK_TCP_NODELAY] || c->snd_small <= c->snd_una || len == c->snd_mss;
 }
 
+static inline bool may_leave(struct dk_tcp_conn *c, uint32_t len, int64_t now)
+{
+    return dk_tcp_is_untroubled(c) && len <= c->snd_mss && is_let(c, len, now) &&
+           may_be_small(c, len) && dk_tcp_board_reserve(c);
+}
+
 /* The way to the peer; the connection remembers where it was found. */
-static inline struct dk_way *way_of(struct dk_tcp_conn *c)
+static inline struct dk_way *way_of(struct dk_tcp *tcp, struct dk_tcp_conn *c)
 {
     if (dk_unlikely(!c->way || !dk_ip_equal(&c->way->dst, &c->remote_ip)))
-        c->way = dk_route_way(c->tcp->net, &c->remote_ip);
+        c->way = dk_route_way(tcp->net, &c->remote_ip);
     return c->way;
 }
 
-/* Makes the packet, with the first len bytes at snd_nxt, of one piece. */
-static inline void make(struct dk_tcp_conn *c, struct dk_ip_tx *tx, uint32_t len, uint64_t edge,
-                        int64_t now)
+/* Makes the packet with a piece, which begins at snd_nxt. */
+static inline void make(struct dk_tcp *tcp, const struct dk_tcp_conn *c,
+                        const struct dk_tx_piece *piece, uint64_t edge, int64_t now)
 {
-    const struct dk_tcp_piece *p = c->send_piece;
-    const uint8_t *data = p->data + (c->snd_nxt - p->seq);
-    uint16_t window = (uint16_t)((edge - c->rcv_nxt) >> c->rcv_wscale);
-    dk_tcp_address(c, tx);
+    struct dk_ip_tx *tx = &tcp->tx;
+    uint8_t *header = tx->header;
+    const uint16_t window = (uint16_t)((edge - c->rcv_nxt) >> c->rcv_wscale);
+    dk_tcp_address(tcp, c);
     tx->header_len = DK_TCP_USUAL_LEN;
-    tx->partial_checksum = false;
     tx->frame.num_pieces = 1;
-    tx->frame.pieces[0].data = data;
-    tx->frame.pieces[0].len = len;
-    tx->frame.pieces[0].buf = p->buf;
-    uint64_t words =
-        dk_tcp_put_usual(c, c->snd_nxt, DK_TCP_ACK | DK_TCP_PSH, window, tx->header, now);
-    uint32_t sum = c->pseudo_sum + DK_TCP_USUAL_LEN + len + dk_checksum_fold64(words);
-    dk_put_be16(tx->header + DK_TCP_CHECKSUM_OFFSET,
-                dk_checksum_finish(dk_checksum_add(sum, data, len)));
+    tx->frame.pieces[0] = *piece;
+    uint32_t sum = c->pseudo_sum + DK_TCP_USUAL_LEN + piece->len;
+    uint64_t words = dk_tcp_put_usual(c, c->snd_nxt, DK_TCP_ACK | DK_TCP_PSH, window, header, now);
+    if (dk_unlikely(tx->partial_checksum))
+        sum = dk_checksum_fold(sum);
+    else
+        sum = dk_checksum_finish(
+            dk_checksum_add(sum + dk_checksum_fold64(words), piece->data, piece->len));
+    dk_put_be16(header + DK_TCP_CHECKSUM_OFFSET, (uint16_t)sum);
 }
 
-static inline void sent(struct dk_tcp_conn *c, uint32_t len, uint64_t edge, int64_t now)
+/* Sends a piece, which begins at snd_nxt and ends what was pushed. False: nothing happened. */
+__attribute__((always_inline)) static inline bool
+leave(struct dk_tcp *tcp, struct dk_tcp_conn *c, const struct dk_tx_piece *piece, int64_t now)
 {
+    struct dk_way *way = way_of(tcp, c);
+    if (dk_unlikely(!way))
+        return false;
+    const uint64_t edge = dk_tcp_window_edge(c);
+    make(tcp, c, piece, edge, now);
+    tcp->net->now = now;
+    if (dk_unlikely(dk_ip_send_way(tcp->net, way, &tcp->tx, DK_TCP_USUAL_LEN + piece->len, now) !=
+                    0))
+        return false;
     c->ip_err = 0;
-    DK_TCP_COUNT(c->tcp, tx_segments);
-    dk_count(&c->tcp->stats.tx_bytes, len);
+    c->last_tx_data = now;
+    DK_TCP_COUNT(tcp, tx_segments);
+    dk_count(&tcp->stats.tx_bytes, piece->len);
     dk_tcp_ack_sent(c, edge);
-    dk_tcp_board_append(c, c->snd_end, now);
+    return true;
+}
+
+/* Notes that everything up to snd_end left, in one segment that begins in a piece of the queue. */
+static inline void left(struct dk_tcp *tcp, struct dk_tcp_conn *c, struct dk_tcp_piece *piece,
+                        uint32_t len, int64_t now)
+{
+    dk_tcp_board_append(tcp, c, piece, c->snd_end, now);
     c->send_piece = NULL;
     if (len < c->snd_mss)
         c->snd_small = c->snd_nxt;
-    c->last_tx_data = now;
     dk_tcp_sent_something(c, now);
 }
 
 bool dk_tcp_output_short(struct dk_tcp_conn *c, int64_t now)
 {
-    struct dk_tcp *tcp = c->tcp;
+    struct dk_tcp_piece *p = c->send_piece;
     const uint64_t unsent = c->snd_end - c->snd_nxt;
-    const uint32_t len = (uint32_t)unsent;
-    if (!is_untroubled(c) || unsent > c->snd_mss || !c->send_piece || c->send_piece->next ||
-        !is_let(c, len, now) || !may_be_small(c, len))
+    if (!p || p->next || unsent > UINT32_MAX || !may_leave(c, (uint32_t)unsent, now))
         return false;
-    struct dk_way *way = way_of(c);
-    if (dk_unlikely(!way || !dk_tcp_board_reserve(c) ||
-                    tcp->config.device_caps & DK_NETDEV_TX_CHECKSUM))
+    const struct dk_tx_piece piece = {
+        .data = p->data + (c->snd_nxt - p->seq), .len = (uint32_t)unsent, .buf = p->buf};
+    if (!leave(c->tcp, c, &piece, now))
         return false;
-    tcp->net->now = now;
-    const uint64_t edge = dk_tcp_window_edge(c);
-    make(c, &tcp->tx, len, edge, now);
-    if (dk_unlikely(dk_ip_send_way(tcp->net, way, &tcp->tx, DK_TCP_USUAL_LEN + len, now) != 0))
-        return false;
-    sent(c, len, edge, now);
+    left(c->tcp, c, p, piece.len, now);
     return true;
+}
+
+/* Sends one piece that nobody else has. The queue gets it afterwards. False: nothing happened. */
+static inline bool send_given(struct dk_tcp_conn *c, const struct dk_tx_piece *from, int64_t now)
+{
+    struct dk_tcp *tcp = c->tcp;
+    if (c->snd_nxt != c->snd_end || !may_leave(c, from->len, now) || !tcp->pieces.unused ||
+        !leave(tcp, c, from, now))
+        return false;
+    left(tcp, c, dk_tcp_sendq_give(tcp, c, from), from->len, now);
+    return true;
+}
+
+int dk_tcp_send(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[], uint32_t n,
+                uint32_t flags, void *cookie, int64_t now)
+{
+    if (n != 1 || flags != DK_TCP_SEND_UNREFERENCED || !pieces->buf || pieces->len == 0)
+        return dk_tcp_send_any(c, pieces, n, flags, cookie, now);
+    if (dk_likely(send_given(c, pieces, now)))
+        return 1;
+    return dk_tcp_send_any(c, pieces, 1, DK_TCP_SEND_UNREFERENCED, NULL, now);
 }

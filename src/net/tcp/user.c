@@ -9,8 +9,8 @@
 #include "net/tcp/timer.h"
 #include "net/tcp/tx.h"
 
-int dk_tcp_send(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[], uint32_t n,
-                uint32_t flags, void *cookie, int64_t now)
+int dk_tcp_send_any(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[], uint32_t n,
+                    uint32_t flags, void *cookie, int64_t now)
 {
     if (c->err)
         return c->err;
