@@ -18,8 +18,6 @@
 
 #define DUP_ACKS 3 /* RFC 5681 section 3.2 */
 
-#define CONFIRM_NS DK_NS_PER_S /* neighbours are not told more often */
-
 /* RFC 5961 section 5.2. */
 static bool is_in_range(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
 {
@@ -96,14 +94,7 @@ __attribute__((noinline)) static void recovery(struct dk_tcp_conn *c, uint64_t b
 static inline void congestion(struct dk_tcp_conn *c, uint64_t bytes, uint32_t flight, int64_t rtt,
                               int64_t now)
 {
-    struct dk_tcp_cc_ack ack = {.bytes = (uint32_t)bytes,
-                                .flight = flight,
-                                .rtt_ns = rtt,
-                                .min_rtt_ns = c->min_rtt_ns,
-                                .snd_una = c->snd_una,
-                                .snd_nxt = c->snd_nxt,
-                                .in_recovery = c->in_recovery};
-    c->cc.ops->on_ack(&c->cc, &ack, now);
+    dk_tcp_tell_cc(c, (uint32_t)bytes, flight, rtt, now);
     if (dk_unlikely(c->in_recovery))
         recovery(c, bytes, now);
 }
@@ -117,34 +108,19 @@ static void restart_timer(struct dk_tcp_conn *c, int64_t now)
     c->partial_acked = c->in_recovery;
 }
 
-static inline void note_packet_size(struct dk_tcp_conn *c, uint32_t longest)
-{
-    if (dk_unlikely(longest > c->max_acked) && longest <= c->snd_mss)
-        c->max_acked = longest;
-}
-
-/* The neighbour on the way is reachable (RFC 4861 section 7.3.1). */
-static inline void confirm(struct dk_tcp_conn *c, int64_t now)
-{
-    if (dk_likely(now - c->confirmed_at < CONFIRM_NS))
-        return;
-    c->confirmed_at = now;
-    dk_ip_confirm(c->tcp->net, &c->remote_ip, now);
-}
-
 static inline void new_ack(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
 {
     uint32_t flight = (uint32_t)(c->snd_nxt - c->snd_una);
     uint64_t bytes = rx->ack - c->snd_una;
     struct dk_tcp_acked acked = dk_tcp_sendq_acked(c, rx->ack);
     int64_t rtt = take_round_trip(c, rx, &acked);
-    note_packet_size(c, acked.longest);
+    dk_tcp_note_packet_size(c, acked.longest);
     congestion(c, bytes, flight, rtt, rx->now);
     memset(c->troubles, 0, sizeof(c->troubles));
     c->soft_err = 0;
     c->stalled_since = rx->now;
     restart_timer(c, rx->now);
-    confirm(c, rx->now);
+    dk_tcp_confirm(c, rx->now);
 }
 
 /* RFC 5681 section 2. */
@@ -180,35 +156,6 @@ static void duplicate_ack(struct dk_tcp_conn *c, int64_t now)
         enter_recovery(c, now);
 }
 
-/* RFC 9293: SND.WL1 and SND.WL2 keep old segments from changing the window. */
-static inline void take_window(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
-{
-    if (rx->ack < c->snd_una || rx->seq < c->snd_wl1 ||
-        (rx->seq == c->snd_wl1 && rx->ack < c->snd_wl2))
-        return;
-    if (rx->wnd > c->snd_wnd) { /* the persist timer begins anew, if it is needed still */
-        c->probe_backoff = 0;
-        dk_tcp_timer_clear(c, DK_TCP_TIMER_PERSIST);
-    }
-    c->snd_wnd = (uint32_t)rx->wnd;
-    c->snd_right = rx->ack + rx->wnd;
-    c->snd_wl1 = rx->seq;
-    c->snd_wl2 = rx->ack;
-    if (c->snd_wnd > c->max_wnd)
-        c->max_wnd = c->snd_wnd;
-}
-
-/* A peer that closes its window and answers is alive: nothing is given up (section 3.8.6.1). */
-static inline void note_alive(struct dk_tcp_conn *c, int64_t now)
-{
-    c->last_rx = now;
-    c->probes = 0;
-    if (c->snd_wnd != 0)
-        return;
-    c->retries = 0;
-    c->stalled_since = now;
-}
-
 static bool fin_acked(struct dk_tcp_conn *c, int64_t now)
 {
     switch (c->state) {
@@ -234,8 +181,8 @@ void dk_tcp_rx_ack_good(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
 {
     if (rx->ack > c->snd_una)
         new_ack(c, rx);
-    take_window(c, rx);
-    note_alive(c, rx->now);
+    dk_tcp_take_window(c, rx->seq, rx->ack, rx->wnd);
+    dk_tcp_note_alive(c, rx->now);
 }
 
 bool dk_tcp_rx_ack(struct dk_tcp_conn *c, struct dk_tcp_rx *rx)

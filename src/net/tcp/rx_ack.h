@@ -5,7 +5,9 @@
 #ifndef DK_NET_TCP_RX_ACK_H
 #define DK_NET_TCP_RX_ACK_H
 
-#include "net/tcp/tcb.h"
+#include "net/tcp/timer.h"
+
+#define DK_TCP_CONFIRM_NS DK_NS_PER_S /* neighbours are not told more often */
 
 /* True: the segment goes on to its text. */
 bool dk_tcp_rx_ack(struct dk_tcp_conn *c, struct dk_tcp_rx *rx);
@@ -16,5 +18,65 @@ void dk_tcp_rx_ack_good(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx);
 
 /* Our SYN is acknowledged: lets it go and takes the round trip. */
 void dk_tcp_rx_ack_syn(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx, uint64_t ack);
+
+/* ---- The parts of an acknowledgement that it has by the short way too (rx_predict.c) --------- */
+
+/* Congestion control is told of bytes that are acknowledged; snd_una is behind them already. */
+static inline void dk_tcp_tell_cc(struct dk_tcp_conn *c, uint32_t bytes, uint32_t flight,
+                                  int64_t rtt, int64_t now)
+{
+    const struct dk_tcp_cc_ack ack = {.bytes = bytes,
+                                      .flight = flight,
+                                      .rtt_ns = rtt,
+                                      .min_rtt_ns = c->min_rtt_ns,
+                                      .snd_una = c->snd_una,
+                                      .snd_nxt = c->snd_nxt,
+                                      .in_recovery = c->in_recovery};
+    c->cc.ops->on_ack(&c->cc, &ack, now);
+}
+
+static inline void dk_tcp_note_packet_size(struct dk_tcp_conn *c, uint32_t longest)
+{
+    if (dk_unlikely(longest > c->max_acked) && longest <= c->snd_mss)
+        c->max_acked = longest;
+}
+
+/* The neighbour on the way is reachable (RFC 4861 section 7.3.1). */
+static inline void dk_tcp_confirm(struct dk_tcp_conn *c, int64_t now)
+{
+    if (dk_likely(now - c->confirmed_at < DK_TCP_CONFIRM_NS))
+        return;
+    c->confirmed_at = now;
+    dk_ip_confirm(c->tcp->net, &c->remote_ip, now);
+}
+
+/* RFC 9293: SND.WL1 and SND.WL2 keep old segments from changing the window. */
+static inline void dk_tcp_take_window(struct dk_tcp_conn *c, uint64_t seq, uint64_t ack,
+                                      uint64_t wnd)
+{
+    if (ack < c->snd_una || seq < c->snd_wl1 || (seq == c->snd_wl1 && ack < c->snd_wl2))
+        return;
+    if (wnd > c->snd_wnd) { /* the persist timer begins anew, if it is needed still */
+        c->probe_backoff = 0;
+        dk_tcp_timer_clear(c, DK_TCP_TIMER_PERSIST);
+    }
+    c->snd_wnd = (uint32_t)wnd;
+    c->snd_right = ack + wnd;
+    c->snd_wl1 = seq;
+    c->snd_wl2 = ack;
+    if (dk_unlikely(wnd > c->max_wnd))
+        c->max_wnd = (uint32_t)wnd;
+}
+
+/* A peer that closes its window and answers is alive: nothing is given up (section 3.8.6.1). */
+static inline void dk_tcp_note_alive(struct dk_tcp_conn *c, int64_t now)
+{
+    c->last_rx = now;
+    c->probes = 0;
+    if (dk_likely(c->snd_wnd != 0))
+        return;
+    c->retries = 0;
+    c->stalled_since = now;
+}
 
 #endif /* DK_NET_TCP_RX_ACK_H */

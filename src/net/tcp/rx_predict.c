@@ -16,6 +16,8 @@
 #include "net/tcp/rx.h"
 #include "net/tcp/rx_ack.h"
 #include "net/tcp/rx_text.h"
+#include "net/tcp/rto.h"
+#include "net/tcp/sendq.h"
 #include "net/tcp/tx.h"
 
 /* A header of the usual form. */
@@ -40,33 +42,99 @@ static inline bool is_whole(const struct dk_tcp_conn *c, const struct dk_ip_rx *
            dk_checksum_is_good(c->pseudo_sum + p->len, p->data, p->len);
 }
 
-/* The checks, in order: timestamps, sequence number, acknowledgement. */
-static inline bool is_expected(const struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
-{
-    if ((int32_t)(rx->h.options.ts_val - c->ts_recent) < 0)
-        return false;
-    if (rx->h.seq != (uint32_t)c->rcv_nxt || c->rcv_nxt + rx->len > c->rcv_adv)
-        return false;
-    /* One that acknowledges nothing new is a duplicate, unless it has data or nothing is out. */
-    return rx->ack <= c->snd_nxt &&
-           (rx->ack > c->snd_una ||
-            (rx->ack == c->snd_una && (rx->len != 0 || c->snd_una == c->snd_nxt)));
-}
+/* What is read of a segment that is usual. */
+struct segment {
+    uint64_t ack; /* extended */
+    uint64_t wnd; /* scaled */
+    uint32_t seq, ts_val, len;
+};
 
-/* What the checks and dk_tcp_rx_ack_good read of a segment. */
-static inline void read_segment(const struct dk_tcp_conn *c, const struct dk_ip_rx *p,
-                                struct dk_tcp_rx *rx, int64_t now)
+static inline struct segment read_segment(const struct dk_tcp_conn *c, const struct dk_ip_rx *p)
 {
     const uint8_t *at = p->data;
-    rx->h.seq = dk_get_be32(at + 4);
-    rx->h.options.has = DK_TCP_HAS_TIMESTAMPS;
-    rx->h.options.ts_val = dk_get_be32(at + 24);
-    rx->h.options.ts_ecr = dk_get_be32(at + 28);
-    rx->seq = c->rcv_nxt;
-    rx->ack = dk_tcp_extend(c->snd_una, dk_get_be32(at + 8));
-    rx->wnd = (uint64_t)dk_get_be16(at + 14) << c->snd_wscale;
-    rx->len = p->len - DK_TCP_USUAL_LEN;
-    rx->now = now;
+    return (struct segment){
+        .ack = dk_tcp_extend(c->snd_una, dk_get_be32(at + 8)),
+        .wnd = (uint64_t)dk_get_be16(at + 14) << c->snd_wscale,
+        .seq = dk_get_be32(at + 4),
+        .ts_val = dk_get_be32(at + 24),
+        .len = p->len - DK_TCP_USUAL_LEN,
+    };
+}
+
+/* The checks, in order: timestamps, sequence number, acknowledgement. */
+static inline bool is_expected(const struct dk_tcp_conn *c, const struct segment *s)
+{
+    if ((int32_t)(s->ts_val - c->ts_recent) < 0)
+        return false;
+    if (s->seq != (uint32_t)c->rcv_nxt || c->rcv_nxt + s->len > c->rcv_adv)
+        return false;
+    /* One that acknowledges nothing new is a duplicate, unless it has data or nothing is out. */
+    return s->ack <= c->snd_nxt &&
+           (s->ack > c->snd_una ||
+            (s->ack == c->snd_una && (s->len != 0 || c->snd_una == c->snd_nxt)));
+}
+
+/* Whether exactly the first entry of the scoreboard is acknowledged, which was sent once, and there
+ * is no trouble that this would end. */
+static inline bool acks_first(const struct dk_tcp_conn *c, uint64_t ack)
+{
+    const struct dk_tcp_segment *first = c->board;
+    return first->end == ack && first->transmits == 1 && first->flags == 0 &&
+           dk_tcp_is_untroubled(c);
+}
+
+/* As dk_tcp_rx_ack_good does of that. */
+static inline void ack_first(struct dk_tcp *tcp, struct dk_tcp_conn *c, uint64_t ack, int64_t now)
+{
+    struct dk_tcp_segment *first = c->board;
+    const uint32_t bytes = (uint32_t)(ack - c->snd_una);
+    const uint32_t flight = (uint32_t)(c->snd_nxt - c->snd_una);
+    const int64_t rtt = now - first->tx_time;
+    c->snd_una = ack;
+    c->flight_bytes -= bytes;
+    c->board = first->next;
+    dk_tcp_pool_put(&tcp->segments, first);
+    dk_tcp_sendq_pieces_acked(tcp, c, ack);
+    if (dk_unlikely(c->elements != NULL))
+        dk_tcp_sendq_elements_acked(c, ack);
+    dk_tcp_rto_sample(c, rtt);
+    dk_tcp_note_packet_size(c, bytes);
+    dk_tcp_tell_cc(c, bytes, flight, rtt, now);
+    c->soft_err = 0;
+    c->stalled_since = now;
+    c->partial_acked = false;
+    dk_tcp_rto_restart(c, now);
+    dk_tcp_confirm(c, now);
+}
+
+/* One that acknowledges more, or less, or what was sent again. */
+__attribute__((noinline)) static void ack_other(struct dk_tcp_conn *c, const struct dk_ip_rx *p,
+                                                const struct segment *s, int64_t now)
+{
+    struct dk_tcp_rx rx; /* of which only what is read is filled in */
+    rx.h.options.has = DK_TCP_HAS_TIMESTAMPS;
+    rx.h.options.ts_val = s->ts_val;
+    rx.h.options.ts_ecr = dk_get_be32(p->data + 28);
+    rx.seq = c->rcv_nxt;
+    rx.ack = s->ack;
+    rx.wnd = s->wnd;
+    rx.len = s->len;
+    rx.now = now;
+    dk_tcp_rx_ack_good(c, &rx);
+}
+
+static inline void rx_ack(struct dk_tcp *tcp, struct dk_tcp_conn *c, const struct dk_ip_rx *p,
+                          const struct segment *s, int64_t now)
+{
+    if (s->ack > c->snd_una) {
+        if (dk_unlikely(!acks_first(c, s->ack))) {
+            ack_other(c, p, s, now);
+            return;
+        }
+        ack_first(tcp, c, s->ack, now);
+    }
+    dk_tcp_take_window(c, c->rcv_nxt, s->ack, s->wnd);
+    dk_tcp_note_alive(c, now);
 }
 
 /* Whether anything is to be sent, or what waits to be is to be looked at. */
@@ -79,22 +147,21 @@ static inline bool has_output(const struct dk_tcp_conn *c)
  * happened. */
 static inline bool rx_predicted(struct dk_tcp *tcp, const struct dk_ip_rx *p, int64_t now)
 {
-    struct dk_tcp_rx rx; /* of which only what the functions here read is filled in */
     if (dk_unlikely(!is_usual(p)))
         return false;
     struct dk_tcp_conn *c = dk_tcp_find(tcp, &p->dst, &p->src, ports_of(p));
     if (dk_unlikely(!c || !dk_tcp_is_quiet(c) || !is_whole(c, p)))
         return false;
-    read_segment(c, p, &rx, now);
-    if (dk_unlikely(!is_expected(c, &rx)))
+    const struct segment s = read_segment(c, p);
+    if (dk_unlikely(!is_expected(c, &s)))
         return false;
     if (c->rcv_nxt <= c->last_ack_sent) { /* RFC 7323 section 4.3 */
-        c->ts_recent = rx.h.options.ts_val;
+        c->ts_recent = s.ts_val;
         c->ts_recent_at = now;
     }
-    dk_tcp_rx_ack_good(c, &rx);
-    if (rx.len != 0)
-        dk_tcp_rx_in_order(c, p->buf, p->data + DK_TCP_USUAL_LEN, rx.len, now);
+    rx_ack(tcp, c, p, &s, now);
+    if (s.len != 0)
+        dk_tcp_rx_in_order(c, p->buf, p->data + DK_TCP_USUAL_LEN, s.len, now);
     if (has_output(c))
         dk_tcp_output(c, now);
     return true;

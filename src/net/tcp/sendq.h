@@ -148,7 +148,8 @@ static inline void dk_tcp_board_acked_first(struct dk_tcp_conn *c, struct dk_tcp
 }
 
 /* Frees the pieces that lie before una. */
-static inline void dk_tcp_sendq_pieces_acked(struct dk_tcp_conn *c, uint64_t una)
+static inline void dk_tcp_sendq_pieces_acked(struct dk_tcp *tcp, struct dk_tcp_conn *c,
+                                             uint64_t una)
 {
     struct dk_tcp_piece *p;
     while ((p = c->pieces) && p->seq + p->len <= una) {
@@ -157,7 +158,7 @@ static inline void dk_tcp_sendq_pieces_acked(struct dk_tcp_conn *c, uint64_t una
             c->hold_piece = p->next;
         if (dk_unlikely(c->send_piece == p))
             c->send_piece = p->next;
-        dk_tcp_piece_free(c->tcp, p);
+        dk_tcp_piece_free(tcp, p);
     }
 }
 
@@ -178,7 +179,7 @@ dk_tcp_sendq_acked(struct dk_tcp_conn *c, uint64_t una)
         acked.retransmitted |= c->board->transmits > 1;
         dk_tcp_board_acked_part(c, una);
     }
-    dk_tcp_sendq_pieces_acked(c, una);
+    dk_tcp_sendq_pieces_acked(c->tcp, c, una);
     if (dk_unlikely(c->elements != NULL))
         dk_tcp_sendq_elements_acked(c, una);
     return acked;
