@@ -120,3 +120,12 @@ uint64_t dk_tcp_window_edge_other(const struct dk_tcp_conn *c)
         return c->rcv_nxt + (known & ~unit);
     return c->rcv_nxt + dk_tcp_min64((known + unit) & ~unit, most);
 }
+
+bool dk_tcp_window_update_due(const struct dk_tcp_conn *c)
+{
+    if (!dk_tcp_window_is_low(c))
+        return false;
+    const uint64_t known = c->rcv_adv > c->rcv_nxt ? c->rcv_adv - c->rcv_nxt : 0;
+    const uint64_t fresh = dk_tcp_window_edge(c) - c->rcv_nxt;
+    return fresh > known && fresh >= 2 * known;
+}

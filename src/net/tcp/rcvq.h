@@ -74,14 +74,15 @@ static inline uint64_t dk_tcp_window_edge(const struct dk_tcp_conn *c)
     return c->rcv_nxt + ((known + unit) & ~unit);
 }
 
-/* Whether the reader has made so much room that the peer is to be told at once. */
-static inline bool dk_tcp_window_update_due(const struct dk_tcp_conn *c)
+/* Whether the window that the peer knows is half of the buffer or less: what is read may have to be
+ * told. */
+static inline bool dk_tcp_window_is_low(const struct dk_tcp_conn *c)
 {
-    uint64_t known = c->rcv_adv > c->rcv_nxt ? c->rcv_adv - c->rcv_nxt : 0;
-    if (dk_likely(2 * known > (uint64_t)c->option[DK_TCP_RCV_BUF]))
-        return false;
-    uint64_t fresh = dk_tcp_window_edge(c) - c->rcv_nxt;
-    return fresh > known && fresh >= 2 * known;
+    const int64_t known = (int64_t)(c->rcv_adv - c->rcv_nxt);
+    return 2 * known <= c->option[DK_TCP_RCV_BUF];
 }
+
+/* Whether the reader has made so much room that the peer is to be told at once. */
+bool dk_tcp_window_update_due(const struct dk_tcp_conn *c);
 
 #endif /* DK_NET_TCP_RCVQ_H */

@@ -157,14 +157,20 @@ void dk_tcp_icmp_error(struct dk_net *net, const struct dk_icmp_error *e, int64_
     dk_tcp_icmp(net->tcp, e, now);
 }
 
+__attribute__((noinline)) static void run_due(struct dk_tcp *tcp, int64_t now)
+{
+    if (dk_wheel_is_due(&tcp->wheel, now))
+        dk_wheel_advance(&tcp->wheel, now);
+    dk_tcp_sendq_release(tcp, now);
+    dk_tcp_events_tell(tcp);
+}
+
 void dk_tcp_advance(struct dk_net *net, int64_t now)
 {
     struct dk_tcp *tcp = net->tcp;
-    if (dk_wheel_is_due(&tcp->wheel, now))
-        dk_wheel_advance(&tcp->wheel, now);
-    if (dk_tcp_sendq_next_due(tcp) <= now)
-        dk_tcp_sendq_release(tcp, now);
-    if (!dk_list_empty(&tcp->events) || !dk_list_empty(&tcp->listener_events))
+    if (dk_unlikely(dk_wheel_is_due(&tcp->wheel, now) || dk_tcp_sendq_next_due(tcp) <= now))
+        run_due(tcp, now);
+    else if (!dk_list_empty(&tcp->events) || !dk_list_empty(&tcp->listener_events))
         dk_tcp_events_tell(tcp);
 }
 

@@ -40,22 +40,13 @@ static bool may_still_receive(const struct dk_tcp_conn *c)
            c->state == DK_TCP_FIN_WAIT_2;
 }
 
-static inline uint32_t take(struct dk_tcp_conn *c, struct dk_buf *bufs_out[], uint32_t max_bufs,
-                            size_t max_bytes)
+/* As dk_tcp_recv, in general. */
+__attribute__((noinline)) static int recv_any(struct dk_tcp_conn *c, struct dk_buf *bufs_out[],
+                                              uint32_t max_bufs, size_t max_bytes, int64_t now)
 {
-    struct dk_buf *only = max_bufs ? dk_tcp_rcvq_take_only(c, max_bytes) : NULL;
-    if (dk_unlikely(!only))
-        return dk_tcp_rcvq_take(c, bufs_out, max_bufs, max_bytes);
-    bufs_out[0] = only;
-    return 1;
-}
-
-int dk_tcp_recv(struct dk_tcp_conn *c, struct dk_buf *bufs_out[], uint32_t max_bufs,
-                size_t max_bytes, int64_t now)
-{
-    uint32_t n = take(c, bufs_out, max_bufs, max_bytes);
-    if (dk_likely(n)) {
-        if (dk_unlikely(dk_tcp_window_update_due(c) && may_still_receive(c))) {
+    uint32_t n = dk_tcp_rcvq_take(c, bufs_out, max_bufs, max_bytes);
+    if (n) {
+        if (may_still_receive(c) && dk_tcp_window_update_due(c)) {
             c->ack_now = true;
             dk_tcp_output(c, now);
         }
@@ -68,6 +59,15 @@ int dk_tcp_recv(struct dk_tcp_conn *c, struct dk_buf *bufs_out[], uint32_t max_b
     if (c->state == DK_TCP_CLOSED)
         return c->err;
     return -EAGAIN;
+}
+
+int dk_tcp_recv(struct dk_tcp_conn *c, struct dk_buf *bufs_out[], uint32_t max_bufs,
+                size_t max_bytes, int64_t now)
+{
+    if (dk_unlikely(max_bufs == 0 || dk_tcp_window_is_low(c) ||
+                    !(bufs_out[0] = dk_tcp_rcvq_take_only(c, max_bytes))))
+        return recv_any(c, bufs_out, max_bufs, max_bytes, now);
+    return 1;
 }
 
 /* FIN is to follow what was pushed; SYN_RECEIVED goes on to FIN_WAIT_1 when it is established. */
