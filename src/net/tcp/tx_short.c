@@ -43,8 +43,10 @@ static inline struct dk_way *way_of(struct dk_tcp *tcp, struct dk_tcp_conn *c)
 }
 
 /* Makes the packet with a piece, which begins at snd_nxt. */
-static inline void make(struct dk_tcp *tcp, const struct dk_tcp_conn *c,
-                        const struct dk_tx_piece *piece, uint64_t edge, int64_t now)
+__attribute__((always_inline)) static inline void make(struct dk_tcp *tcp,
+                                                       const struct dk_tcp_conn *c,
+                                                       const struct dk_tx_piece *piece,
+                                                       uint64_t edge, int64_t now)
 {
     struct dk_ip_tx *tx = &tcp->tx;
     uint8_t *header = tx->header;
@@ -53,14 +55,16 @@ static inline void make(struct dk_tcp *tcp, const struct dk_tcp_conn *c,
     tx->header_len = DK_TCP_USUAL_LEN;
     tx->frame.num_pieces = 1;
     tx->frame.pieces[0] = *piece;
-    uint32_t sum = c->pseudo_sum + DK_TCP_USUAL_LEN + piece->len;
-    uint64_t words = dk_tcp_put_usual(c, c->snd_nxt, DK_TCP_ACK | DK_TCP_PSH, window, header, now);
+    const uint32_t pseudo = c->pseudo_sum + DK_TCP_USUAL_LEN + piece->len;
+    const uint64_t words =
+        dk_tcp_put_usual(c, c->snd_nxt, DK_TCP_ACK | DK_TCP_PSH, window, header, now);
+    uint16_t sum;
     if (dk_unlikely(tx->partial_checksum))
-        sum = dk_checksum_fold(sum);
+        sum = dk_checksum_fold(pseudo);
     else
-        sum = dk_checksum_finish(
-            dk_checksum_add(sum + dk_checksum_fold64(words), piece->data, piece->len));
-    dk_put_be16(header + DK_TCP_CHECKSUM_OFFSET, (uint16_t)sum);
+        sum = (uint16_t)~dk_checksum_fold64(
+            dk_checksum_words(words + htobe32(pseudo), piece->data, piece->len));
+    dk_put_be16(header + DK_TCP_CHECKSUM_OFFSET, sum);
 }
 
 /* Sends a piece, which begins at snd_nxt and ends what was pushed. False: nothing happened. */
