@@ -244,6 +244,15 @@ static void flush(struct dk_neigh *neigh)
     dk_list_del_init(&neigh->blocked);
 }
 
+bool dk_neigh_own(struct dk_net *net)
+{
+    uint64_t copied = 0;
+    const bool all = dk_waiting_own(net->neigh->pool, &copied);
+    if (copied != 0)
+        dk_count(&net->stats.neigh_copied_bytes, copied);
+    return all;
+}
+
 void dk_neigh_tx_room(struct dk_net *net)
 {
     struct dk_list *link;

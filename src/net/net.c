@@ -156,6 +156,12 @@ void dk_net_address_lost(struct dk_net *net, const struct dk_ip *ip, int64_t now
     }
 }
 
+bool dk_net_own_lent(struct dk_net *net)
+{
+    const bool ours = dk_neigh_own(net);
+    return (!net->config.own || net->config.own(net->config.emit_arg)) && ours;
+}
+
 void dk_net_tx_room(struct dk_net *net, int64_t now)
 {
     net->now = now;

@@ -62,6 +62,9 @@ struct dk_net_config {
      * caller of the stack calls dk_net_tx_room when there is.
      */
     bool (*emit)(void *arg, const struct dk_tx_frame *frame);
+    /* Frames that emit took, and that are still to be read, are read now, or copied: their memory
+     * is about to be given back. false: that cannot be yet. NULL: emit leaves none. */
+    bool (*own)(void *arg);
     void *emit_arg;
     /* Another host has an address of ours. Called from inside, it must not call the stack; at most
      * once in ten seconds for an address. arg as emit's. NULL: only the counters tell. */
@@ -90,6 +93,11 @@ void dk_net_advance(struct dk_net *net, int64_t now);
 
 /* When dk_net_advance has something to do, INT64_MAX: never. */
 int64_t dk_net_next_due(const struct dk_net *net);
+
+/* Copies whatever is to be read later of memory that was lent: packets that wait for a neighbour,
+ * frames that wait for the device. Afterwards nothing of it is held. false: some is still, for want
+ * of memory; try again later. Costs nothing where nothing waits. */
+bool dk_net_own_lent(struct dk_net *net);
 
 /* emit has room again after it had none. */
 void dk_net_tx_room(struct dk_net *net, int64_t now);

@@ -58,6 +58,7 @@
     X(neigh_table_full, "neigh.table_full")     /* refused: too many neighbours are asked for */   \
     X(neigh_queue_full, "neigh.queue_full")     /* refused: too many packets wait */               \
     X(neigh_dropped, "neigh.dropped")           /* packets that waited in vain */                  \
+    X(neigh_copied_bytes, "neigh.copied_bytes") /* of packets that waited longer than push_hold */ \
     X(ip_no_route, "ip.no_route")               /* refused: no route */                            \
     X(ip4_source, "ip4.source")                 /* dropped: from no host */                        \
     X(ip4_own_source, "ip4.own_source")         /* dropped: from our own address */                \

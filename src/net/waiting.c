@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Packets that wait. Nothing is copied but the header and pieces that lie in no buffer: the others
- * are held. The pool limits how many wait, and how many bytes they keep from being let go.
+ * are held, until their memory is to be given back. The pool limits how many wait, and how many
+ * bytes they keep from being let go.
  */
 #include "net/waiting.h"
 
@@ -15,6 +16,7 @@ struct dk_waiting_pool *dk_waiting_pool_create(uint32_t packets)
     if (!pool)
         return NULL;
     dk_list_init(&pool->free);
+    pool->num = packets;
     for (uint32_t i = 0; i < packets; i++)
         dk_list_add_tail(&pool->free, &pool->packets[i].link);
     return pool;
@@ -60,10 +62,14 @@ struct dk_waiting *dk_waiting_get(struct dk_waiting_pool *pool, const struct dk_
     waiting->progress = *progress;
     if (!copy_loose(waiting))
         return NULL;
+    waiting->lent = false;
     for (uint32_t i = 0; i < tx->frame.num_pieces; i++) {
-        if (waiting->tx.frame.pieces[i].buf)
-            dk_buf_get(waiting->tx.frame.pieces[i].buf);
+        struct dk_buf *buf = waiting->tx.frame.pieces[i].buf;
+        if (buf)
+            dk_buf_get(buf);
+        waiting->lent |= buf && buf != waiting->copy;
     }
+    pool->num_lent += waiting->lent;
     if (waiting->copy)
         dk_buf_put(waiting->copy); /* the pieces hold it */
     pool->bytes += bytes;
@@ -71,12 +77,53 @@ struct dk_waiting *dk_waiting_get(struct dk_waiting_pool *pool, const struct dk_
     return waiting;
 }
 
+static void let_go(const struct dk_ip_tx *tx)
+{
+    for (uint32_t i = 0; i < tx->frame.num_pieces; i++) {
+        if (tx->frame.pieces[i].buf)
+            dk_buf_put(tx->frame.pieces[i].buf);
+    }
+}
+
+/* Gathers the pieces into one. Returns its bytes; 0: there is no memory. */
+static uint32_t own(struct dk_waiting *waiting)
+{
+    struct dk_ip_tx *tx = &waiting->tx;
+    const uint32_t bytes = waiting->bytes - tx->header_len;
+    struct dk_buf *copy = dk_buf_alloc(bytes, 0);
+    if (!copy)
+        return 0;
+    uint8_t *at = copy->data;
+    for (uint32_t i = 0; i < tx->frame.num_pieces; i++) {
+        memcpy(at, tx->frame.pieces[i].data, tx->frame.pieces[i].len);
+        at += tx->frame.pieces[i].len;
+    }
+    let_go(tx);
+    tx->frame.num_pieces = 1;
+    tx->frame.pieces[0] = (struct dk_tx_piece){.data = copy->data, .len = bytes, .buf = copy};
+    waiting->lent = false;
+    return bytes;
+}
+
+bool dk_waiting_own(struct dk_waiting_pool *pool, uint64_t *copied_bytes)
+{
+    for (uint32_t i = 0; i < pool->num && pool->num_lent > 0; i++) {
+        if (!pool->packets[i].lent)
+            continue;
+        const uint32_t bytes = own(&pool->packets[i]);
+        if (bytes == 0)
+            return false;
+        pool->num_lent--;
+        *copied_bytes += bytes;
+    }
+    return true;
+}
+
 void dk_waiting_put(struct dk_waiting_pool *pool, struct dk_waiting *waiting)
 {
-    for (uint32_t i = 0; i < waiting->tx.frame.num_pieces; i++) {
-        if (waiting->tx.frame.pieces[i].buf)
-            dk_buf_put(waiting->tx.frame.pieces[i].buf);
-    }
+    let_go(&waiting->tx);
+    pool->num_lent -= waiting->lent;
+    waiting->lent = false;
     pool->bytes -= waiting->bytes;
     dk_list_add_head(&pool->free, &waiting->link);
 }

@@ -7,8 +7,10 @@
 #include "suite.h"
 
 #include <demi/memory.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { THRESHOLD = 1024 }; /* of these tests, whatever the default is */
 
@@ -372,6 +374,122 @@ static void test_push_in_parts_copies_no_more_than_is_held_at_its_end(void **sta
     pair_close(pair);
 }
 
+/* --- datagrams over a stack of our own
+ * ------------------------------------------------------------
+ */
+
+static bool has_own_stack(void)
+{
+    uint64_t ignored;
+    return stat_value("udp.tx_copied", &ignored);
+}
+
+static void test_datagram_below_the_threshold_is_copied_others_are_lent(void **state)
+{
+    (void)state;
+    backend_needs(CAN_PUSHTO);
+    if (!has_own_stack())
+        skip();
+    static const uint32_t sizes[] = {1, THRESHOLD - 1, THRESHOLD, 1400, 5000, 60000};
+    struct pair pair = pair_make();
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        char *object;
+        const struct copies before = copies_now();
+        const uint64_t copied = counted("udp.tx_copied");
+        const demi_sgarray_t sga = one_object_sga(sizes[i], i, &object);
+        push_all(pair.tx, &sga);
+        assert_int_equal(counted("udp.tx_copied"), copied + (sizes[i] < THRESHOLD));
+        memset(object, 0xdb, BEFORE + sizes[i]); /* it is ours again */
+        pop_pattern(pair.rx, sizes[i], i, 0);
+        must_have_copied_nothing(&before);
+        demi_free(object);
+    }
+    pair_close(pair);
+}
+
+static void test_datagram_of_foreign_memory_is_copied_once(void **state)
+{
+    (void)state;
+    backend_needs(CAN_PUSHTO);
+    if (!has_own_stack())
+        skip();
+    static char foreign[9000];
+    struct pair pair = pair_make();
+    pattern_fill(foreign, sizeof foreign, 1, 0);
+    const struct copies before = copies_now();
+    const uint64_t copied = counted("udp.tx_copied");
+    const demi_sgarray_t sga = built_sga(foreign, sizeof foreign);
+    push_all(pair.tx, &sga);
+    memset(foreign, 0xdb, sizeof foreign);
+    pop_pattern(pair.rx, sizeof foreign, 1, 0);
+    must_have_copied(&before, FOREIGN, 1, sizeof foreign);
+    assert_int_equal(counted("udp.tx_copied"), copied);
+    pair_close(pair);
+}
+
+/* Datagrams that wait for a neighbour keep the memory for push_hold_us; then they are copied. */
+static void test_datagram_that_waits_for_a_neighbour_is_lent_and_then_copied(void **state)
+{
+    (void)state;
+    backend_needs(CAN_PUSHTO);
+    if (!has_own_stack())
+        skip();
+    enum { PUSHES = 20, LEN = 5000 };
+    struct sockaddr_storage absent;
+    socklen_t len = absent_address(backend()->domain, 9, &absent);
+    int qd = -1;
+    demi_qtoken_t qts[PUSHES];
+    char *objects[PUSHES];
+    const struct copies before = copies_now();
+    const uint64_t waited = counted("neigh.copied_bytes");
+    const uint64_t start = now_ns();
+    must(demi_socket(&qd, backend()->domain, SOCK_DGRAM, 0));
+    for (int i = 0; i < PUSHES; i++) {
+        const demi_sgarray_t sga = one_object_sga(LEN, 1, &objects[i]);
+        must(demi_pushto(&qts[i], qd, &sga, (const struct sockaddr *)&absent, len));
+        if (i % 2 == 0)
+            demi_free(objects[i]);
+    }
+    scribble(LEN);
+    for (int i = 0; i < PUSHES; i++) {
+        wait_success(qts[i], DEMI_OPC_PUSH);
+        if (i % 2 == 1)
+            demi_free(objects[i]);
+    }
+    assert_true(now_ns() - start < 1000000000); /* nobody answers for three seconds */
+    must_have_copied_nothing(&before);
+    assert_int_equal(counted("neigh.copied_bytes") - waited, PUSHES * LEN);
+    must(demi_close(qd));
+}
+
+/* Closed, and ended, in the midst of it. */
+static void test_datagram_that_waits_for_a_neighbour_outlives_its_socket(void **state)
+{
+    (void)state;
+    backend_needs(CAN_PUSHTO);
+    starting_with("DEMI_PUSH_HOLD_US", "1000000");
+    if (!has_own_stack()) {
+        must(demi_fini());
+        skip();
+    }
+    struct sockaddr_storage absent;
+    socklen_t len = absent_address(backend()->domain, 9, &absent);
+    for (int round = 0; round < 3; round++) {
+        int qd = -1;
+        demi_qtoken_t qt = 0;
+        must(demi_socket(&qd, backend()->domain, SOCK_DGRAM, 0));
+        char *object;
+        const demi_sgarray_t sga = one_object_sga(5000, 1, &object);
+        must(demi_pushto(&qt, qd, &sga, (const struct sockaddr *)&absent, len));
+        must_fail(demi_cancel(qt), EBUSY);
+        must(demi_close(qd));
+        demi_free(object);
+        if (round < 2)
+            wait_success(qt, DEMI_OPC_PUSH);
+    }
+    must(demi_fini());
+}
+
 /* --- what was received is passed on -------------------------------------------------------------
  */
 
@@ -693,6 +811,57 @@ static void test_received_elements_kept_now_and_then_do_not_run_the_pool_dry(voi
     must(demi_fini());
 }
 
+/* From the host's sockets on: frames of a device, where the stack is our own. */
+static void receive_from_host(struct held *held, int fd, int qd, bool keep)
+{
+    static uint8_t bytes[EACH];
+    pattern_fill(bytes, EACH, 7, held->pushed);
+    plain_send(fd, bytes, EACH);
+    held->pushed += EACH;
+    while (held->popped < held->pushed) {
+        demi_sgarray_t popped = pop_one(qd);
+        pattern_check_sga(&popped, 7, held->popped);
+        held->popped += sga_bytes(&popped);
+        assert_true(held->n < HELD_MAX);
+        if (keep)
+            held->sgas[held->n++] = popped;
+        else
+            must(demi_sgafree(&popped));
+    }
+}
+
+static void
+test_received_from_the_host_and_kept_is_copied_once_half_of_the_pool_is_held(void **state)
+{
+    (void)state;
+    backend_needs(CAN_LISTEN | CAN_KERNEL);
+    starting_with("DEMI_RX_POOL_BYTES", "2097152");
+    int qd, fd;
+    plain_pair(&qd, &fd);
+    const int one = 1; /* each piece at once, and not when the one before is acknowledged */
+    assert_int_equal(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one), 0);
+    struct held *held = calloc(1, sizeof *held);
+    const struct copies before = copies_now();
+    while (held->popped < POOL_BYTES / 4)
+        receive_from_host(held, fd, qd, true);
+    must_have_copied_nothing(&before);
+    while (held->popped < POOL_BYTES)
+        receive_from_host(held, fd, qd, true);
+    const struct copies half = copies_now();
+    must_hold(half.times[POOL] > before.times[POOL], "a whole pool is held, and no copies");
+    while (held->n % 4801 == 0)
+        receive_from_host(held, fd, qd, true);
+    check_and_free_held(held, 0);
+    const struct copies freed = copies_now();
+    for (int i = 0; i < 300; i++)
+        receive_from_host(held, fd, qd, false);
+    must_have_copied_nothing(&freed);
+    free(held);
+    close(fd);
+    must(demi_close(qd));
+    must(demi_fini());
+}
+
 static int threshold_setup(void **state)
 {
     setenv("DEMI_COPY_THRESHOLD", "1024", 1);
@@ -713,6 +882,10 @@ int run_zerocopy_tests(void)
         SET(test_push_held_by_a_socket_copies_nothing),
         SET(test_push_of_foreign_memory_held_by_a_socket_is_copied_once),
         SET(test_push_in_parts_copies_no_more_than_is_held_at_its_end),
+        SET(test_datagram_below_the_threshold_is_copied_others_are_lent),
+        SET(test_datagram_of_foreign_memory_is_copied_once),
+        SET(test_datagram_that_waits_for_a_neighbour_is_lent_and_then_copied),
+        UNSTARTED(test_datagram_that_waits_for_a_neighbour_outlives_its_socket),
         SET(test_echo_copies_nothing),
         SET(test_echo_that_is_held_copies_nothing),
         SET(test_push_of_received_memory_without_its_handle_copies_nothing),
@@ -722,6 +895,7 @@ int run_zerocopy_tests(void)
         UNSTARTED(test_threshold_set_is_the_first_size_that_is_referenced),
         UNSTARTED(test_received_elements_kept_are_copied_once_half_of_the_pool_is_held),
         UNSTARTED(test_received_elements_kept_now_and_then_do_not_run_the_pool_dry),
+        UNSTARTED(test_received_from_the_host_and_kept_is_copied_once_half_of_the_pool_is_held),
     };
     return cmocka_run_group_tests_name("zerocopy", tests, NULL, NULL);
 }

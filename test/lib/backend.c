@@ -270,6 +270,13 @@ socklen_t host_address(int domain, uint16_t port, struct sockaddr_storage *addr_
     return loopback(domain, port, addr_out);
 }
 
+socklen_t absent_address(int domain, uint16_t port, struct sockaddr_storage *addr_out)
+{
+    if (is_tap())
+        return address_of(domain, "10.9.0.200", "fd09::c8", port, addr_out);
+    return address_of(domain, "198.18.0.200", "fd00::c8", port, addr_out);
+}
+
 uint16_t port_of(const struct sockaddr_storage *addr)
 {
     if (addr->ss_family == AF_INET)

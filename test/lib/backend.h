@@ -88,6 +88,8 @@ int accept_one(int listener);
 /* The address of a family that the backend's sockets have, with a port: loopback, or that of its
  * device. */
 socklen_t loopback(int domain, uint16_t port, struct sockaddr_storage *addr_out);
+/* The same with an address of the link of a stack of our own, where nobody is. */
+socklen_t absent_address(int domain, uint16_t port, struct sockaddr_storage *addr_out);
 uint16_t port_of(const struct sockaddr_storage *addr);
 
 /* A datagram socket of the backend bound to loopback. */

@@ -694,6 +694,115 @@ static void test_neigh_blocked_and_failed_is_forgotten(void **state)
     kit_close(&kit);
 }
 
+/* ---- memory that is given back while its packet waits ------------------------------------------
+ */
+
+#define LENT 4000u /* more than one frame takes */
+
+static struct dk_buf *lend_datagram(struct kit_sock *s, const struct dk_endpoint *to, uint8_t byte)
+{
+    struct dk_buf *buf = dk_buf_alloc(LENT, 0);
+    memset(buf->data, byte, LENT);
+    const struct dk_tx_piece pieces[] = {{buf->data, 1000, buf}, {buf->data + 1000, 3000, buf}};
+    assert_int_equal(dk_udp_send(s->sock, to, pieces, 2, kit.now), 0);
+    return buf;
+}
+
+/* Whoever lent it gets it back, and writes to it. */
+static void give_back(struct dk_buf *buf)
+{
+    assert_int_equal(buf->refs, 1);
+    memset(buf->data, 'X', LENT);
+    dk_buf_put(buf);
+}
+
+/* A datagram in fragments, of one byte throughout. */
+static void expect_lent(uint8_t byte)
+{
+    struct kit_sent sent;
+    uint8_t got[8 + LENT];
+    uint32_t end = 0;
+    do {
+        kit_expect_ip(&kit, &sent);
+        assert_int_equal(sent.offset, end);
+        assert_true(end + sent.len <= sizeof got);
+        memcpy(got + end, sent.data, sent.len);
+        end += sent.len;
+    } while (sent.more);
+    assert_int_equal(end, sizeof got);
+    for (uint32_t i = 0; i < LENT; i++)
+        assert_int_equal(got[8 + i], byte);
+}
+
+static void lent_and_overwritten(const struct dk_endpoint *to, struct dk_ip own)
+{
+    struct kit_sock s;
+    struct dk_buf *bufs[3];
+    start();
+    kit_sock_open(&kit, &s, own, 7);
+    for (uint8_t i = 0; i < 3; i++)
+        bufs[i] = lend_datagram(&s, to, (uint8_t)('a' + i));
+    assert_true(bufs[0]->refs > 1);
+    assert_true(dk_net_own_lent(kit.net));
+    for (int i = 0; i < 3; i++)
+        give_back(bufs[i]);
+    assert_int_equal(kit_stat(&kit, "neigh.copied_bytes"), 3 * LENT);
+    assert_true(dk_net_own_lent(kit.net)); /* each is copied once */
+    assert_int_equal(kit_stat(&kit, "neigh.copied_bytes"), 3 * LENT);
+    kit_forget(&kit);
+    if (to->ip.version == 4)
+        answer_arp(to->ip, kit_peer_mac);
+    else
+        advertise(to->ip, kit_peer_mac, true, true);
+    for (uint8_t i = 0; i < 3; i++)
+        expect_lent((uint8_t)('a' + i));
+    kit_expect_silence(&kit);
+    kit_close(&kit);
+}
+
+static void test_neigh_memory_overwritten_while_the_packet_waits(void **state)
+{
+    const struct dk_endpoint peer6 = {ip6("fd00::2"), 9};
+    (void)state;
+    lent_and_overwritten(&peer4, ip4(10, 0, 0, 1));
+    lent_and_overwritten(&peer6, ip6("fd00::1"));
+}
+
+/* Some fragments are out: the others are made of the copy. */
+static void test_neigh_memory_overwritten_in_the_middle_of_fragments(void **state)
+{
+    struct kit_sock s;
+    (void)state;
+    start();
+    assert_int_equal(dk_net_add_neighbour(kit.net, &peer4.ip, &kit_peer_mac), 0);
+    kit_sock_open(&kit, &s, ip4(10, 0, 0, 1), 7);
+    kit.room = 1;
+    struct dk_buf *buf = lend_datagram(&s, &peer4, 'a');
+    assert_true(dk_net_own_lent(kit.net));
+    give_back(buf);
+    kit.room = UINT32_MAX;
+    dk_net_tx_room(kit.net, kit.now);
+    expect_lent('a');
+    kit_expect_silence(&kit);
+    kit_close(&kit);
+}
+
+static bool refuse_to_own(void *arg)
+{
+    (void)arg;
+    return false;
+}
+
+static void test_net_memory_that_the_device_reads_stays_lent(void **state)
+{
+    (void)state;
+    kit_init(&kit);
+    kit.config.own = refuse_to_own;
+    kit_start(&kit);
+    assert_false(dk_net_own_lent(kit.net));
+    kit_close(&kit);
+}
+
 int main(void)
 {
     alarm(120);
@@ -725,6 +834,9 @@ int main(void)
         cmocka_unit_test(test_conflict_while_optimistic_is_told_as_lost),
         cmocka_unit_test(test_conflict_of_a_good_address_is_told_once),
         cmocka_unit_test(test_neigh_flush_without_room_goes_on_in_order),
+        cmocka_unit_test(test_neigh_memory_overwritten_while_the_packet_waits),
+        cmocka_unit_test(test_neigh_memory_overwritten_in_the_middle_of_fragments),
+        cmocka_unit_test(test_net_memory_that_the_device_reads_stays_lent),
         cmocka_unit_test(test_neigh_blocked_twice_loses_nothing),
         cmocka_unit_test(test_neigh_blocked_and_failed_is_forgotten),
     };

@@ -59,6 +59,7 @@ struct kit_host {
     bool no_room;       /* dk_ip_send says -EAGAIN */
     int send_err;       /* or this */
     uint32_t confirmed; /* dk_ip_confirm */
+    uint32_t owned;     /* dk_net_own_lent */
     uint32_t num_out, first_out;
     struct kit_packet out[KIT_PACKETS];
 };

@@ -499,6 +499,7 @@ static void test_push_hold_passes_memory_may_be_overwritten(void **state)
     assert_int_equal(k.app.sent_err[0], 0);
     assert_int_equal(buf->refs, 1);
     assert_int_equal(stats()->push_hold_copied_bytes, 2000);
+    assert_int_equal(k.host->owned, 1); /* what waits below for a neighbour or the device */
     memset(buf->data, 0xee, 3000);
     kit_pass(&k, 300 * KIT_MS);
     kit_expect(&k, A, 1001, 1, 460);

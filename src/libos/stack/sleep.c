@@ -77,7 +77,7 @@ static void take_kick(struct dk_stack_sleep *sl)
 static int64_t next_due(struct dk_stack *st)
 {
     struct dk_netdev *dev = st->dev;
-    int64_t due = dk_net_next_due(st->net);
+    int64_t due = dk_stack_next_due(st);
     int64_t dev_due = dev->ops->next_due ? dev->ops->next_due(dev) : INT64_MAX;
     if (__atomic_load_n(&st->ending, __ATOMIC_RELAXED) && !st->ended)
         return 0;

@@ -3,6 +3,7 @@
  * What all sockets of the stack have: an object, its queue, its lists.
  */
 #include "libos/stack/sock.h"
+#include "mem/heap.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -58,6 +59,16 @@ void dk_stack_fail_all(struct dk_list *ops, int error)
         dk_list_del(&op->link);
         dk_op_complete(op, error);
     }
+}
+
+bool dk_stack_is_given_up(const struct dk_buf *buf)
+{
+    if ((uint32_t)__atomic_load_n(&buf->life, __ATOMIC_ACQUIRE) != 0)
+        return false;
+    for (; buf; buf = buf->more)
+        if (buf->shared || !dk_heap_held_once(buf->data))
+            return false;
+    return true;
 }
 
 void dk_stack_set_failed(struct dk_stack_sock *s, int error)

@@ -29,9 +29,10 @@
     X(popped_bytes, "stack.popped_bytes")                                                          \
     X(blocked_pushes, "stack.blocked_pushes") /* found no room, and waited */                      \
     X(accepts, "stack.accepts")                                                                    \
-    X(tx_bursts, "stack.tx_bursts")   /* calls that gave frames to the device */                   \
-    X(tx_blocked, "stack.tx_blocked") /* the device took less than it was given */                 \
-    X(kicks, "stack.kicks")           /* a sleeping thread was woken for a timer */
+    X(tx_bursts, "stack.tx_bursts")             /* calls that gave frames to the device */         \
+    X(tx_blocked, "stack.tx_blocked")           /* the device took less than it was given */       \
+    X(tx_copied_bytes, "stack.tx_copied_bytes") /* of frames that waited longer than push_hold */  \
+    X(kicks, "stack.kicks")                     /* a sleeping thread was woken for a timer */
 
 struct dk_stack_stats {
 #define DK_STACK_STATS_FIELD(field, name) uint64_t field;
@@ -50,6 +51,7 @@ struct dk_stack_tx {
     uint32_t first, num;
     bool refused; /* emit had no room: the stack is to be told when there is */
     struct dk_tx_frame frames[DK_STACK_TX_FRAMES];
+    bool own[DK_STACK_TX_FRAMES]; /* nobody else sees what it points to */
     uint8_t heads[DK_STACK_TX_FRAMES][DK_TX_HEAD_MAX];
 };
 
@@ -86,6 +88,7 @@ struct dk_stack {
                                reads it */
     struct dk_list socks;   /* all */
     struct dk_list ports;   /* of TCP, bound */
+    struct dk_list lent;    /* pushed datagrams whose memory is still read */
     struct dk_list starved; /* streams with pushes for which the stack had no memory */
     struct dk_stack_sleep sleep;
     struct dk_statfile_block *block; /* in the statistics file, or NULL */
@@ -163,6 +166,7 @@ struct dk_stack_sock {
 struct dk_stack_udp {
     struct dk_stack_sock s;
     struct dk_udp_sock *udp;
+    uint32_t num_lent; /* pushes on st->lent */
 };
 
 /*
@@ -244,6 +248,9 @@ void dk_stack_on_conflict(void *arg, const struct dk_net_conflict *conflict);
 /* dk_net_config.emit; arg is a struct dk_stack. */
 bool dk_stack_emit(void *arg, const struct dk_tx_frame *frame);
 
+/* dk_net_config.own. */
+bool dk_stack_own(void *arg);
+
 /* Gives the device what was put off; tells the stack when there is room again. */
 void dk_stack_flush(struct dk_stack *st);
 
@@ -311,6 +318,9 @@ void dk_stack_sock_free(struct dk_stack_sock *s);
 /* Completes all operations of a list with an error. */
 void dk_stack_fail_all(struct dk_list *ops, int error);
 
+/* Whether the application can no longer reach the memory of an element that an operation holds. */
+bool dk_stack_is_given_up(const struct dk_buf *buf);
+
 /* What an error of the connection, or of datagrams, means for the options. */
 void dk_stack_set_failed(struct dk_stack_sock *s, int error);
 
@@ -348,6 +358,43 @@ int dk_stack_tcp_apply_to_listener(struct dk_stack_tcp *t, enum dk_stack_option 
 /* ---- udp.c ----------------------------------------------------------------------------------- */
 
 int dk_stack_udp_create(struct dk_stack *st, int domain, struct dk_stack_sock **s_out);
+
+/* Binds a socket that only sends, before the stack does: it would take datagrams of both versions
+ * of IP. 0 or a negative errno. */
+int dk_stack_udp_bind_to_send(struct dk_stack_udp *u);
+
+/* Pushes ended: frees u when the application closed it and nothing is left. */
+void dk_stack_udp_finish(struct dk_stack_udp *u);
+
+/* ---- udp_tx.c -------------------------------------------------------------------------------- */
+
+int dk_stack_udp_push(struct dk_queue *q, struct dk_op *op, const demi_sgarray_t *sga);
+
+/* Hands on what waits for room; u may be freed. */
+void dk_stack_udp_flush(struct dk_stack_udp *u);
+
+/* Whether an operation was handed to the stack, and its memory is lent to it. */
+bool dk_stack_udp_is_lent(const struct dk_op *op);
+
+/* Completes pushes of datagrams that are sent, or whose memory was lent for long enough. */
+void dk_stack_settle(struct dk_stack *st);
+
+/* Completes all of them. */
+void dk_stack_end_lent(struct dk_stack *st);
+
+/* When the oldest of them has to be over. */
+static inline int64_t dk_stack_lent_due(const struct dk_stack *st)
+{
+    const struct dk_list *first = dk_list_first(&st->lent);
+    return first ? (int64_t)dk_container_of(first, struct dk_op, link)->progress : INT64_MAX;
+}
+
+/* When there is something to do that no frame causes. */
+static inline int64_t dk_stack_next_due(const struct dk_stack *st)
+{
+    int64_t due = dk_net_next_due(st->net), lent_due = dk_stack_lent_due(st);
+    return due < lent_due ? due : lent_due;
+}
 
 /* ---- port.c: ports of TCP, and listening ------------------------------------------------------
  */

@@ -50,18 +50,24 @@ static void advance(struct dk_stack *st)
     feed_starved(st);
 }
 
+/* Sends what was put off, which ends pushes. */
+static void transmit(struct dk_stack *st)
+{
+    if (st->tx.num > 0 || st->tx.refused)
+        dk_stack_flush(st);
+    if (dk_unlikely(!dk_list_empty(&st->lent)))
+        dk_stack_settle(st);
+}
+
 void dk_stack_end_slow(struct dk_stack *st)
 {
-    int64_t due = dk_net_next_due(st->net);
-    if (due <= st->now) {
+    if (dk_net_next_due(st->net) <= st->now) {
         st->depth = 1;
         advance(st);
         st->depth = 0;
-        due = dk_net_next_due(st->net);
     }
-    if (st->tx.num > 0 || st->tx.refused)
-        dk_stack_flush(st);
-    dk_stack_due(st, due);
+    transmit(st);
+    dk_stack_due(st, dk_stack_next_due(st));
 }
 
 void dk_stack_set_drains(struct dk_stack_sock *s, bool drains)
@@ -115,8 +121,7 @@ static void work(struct dk_stack *st)
         uint32_t n = receive(st);
         if (n > 0 || dk_net_next_due(st->net) <= st->now)
             advance(st);
-        if (st->tx.num > 0 || st->tx.refused)
-            dk_stack_flush(st);
+        transmit(st);
         if (n < BURST && dk_net_next_due(st->net) > st->now)
             break;
     }
@@ -190,6 +195,7 @@ static void close_socks(struct dk_stack *st)
 {
     struct dk_list *l, *tmp;
     dk_stack_begin(st);
+    dk_stack_end_lent(st);
     dk_list_for_each_safe (l, tmp, &st->socks) {
         struct dk_stack_sock *s = dk_container_of(l, struct dk_stack_sock, all);
         if (s->q)
@@ -294,6 +300,7 @@ static int open_net(struct dk_stack *st, const char **why_out)
         .optimistic_dad = o->probe == DK_STACK_PROBE_BACKGROUND,
         .on_conflict = dk_stack_on_conflict,
         .emit = dk_stack_emit,
+        .own = dk_stack_own,
         .emit_arg = st,
         .tcp = &tcp,
     };
@@ -333,6 +340,7 @@ static struct dk_stack *make_stack(struct dk_instance *inst, const struct dk_sta
     dk_list_init(&st->socks);
     dk_list_init(&st->ports);
     dk_list_init(&st->starved);
+    dk_list_init(&st->lent);
     read_clock(st);
     return st;
 }

@@ -14,7 +14,6 @@
  * the stack has whole.
  */
 #include "libos/stack/sock.h"
-#include "mem/heap.h"
 
 #include <errno.h>
 
@@ -59,18 +58,6 @@ static uint32_t make_pieces(const demi_sgarray_t *sga, uint64_t skip, uint64_t b
     return n;
 }
 
-/* Whether the application can no longer reach the memory of a held element. */
-static bool is_given_up(const struct dk_op *op)
-{
-    const struct dk_buf *buf = op->buf;
-    if ((uint32_t)__atomic_load_n(&buf->life, __ATOMIC_ACQUIRE) != 0)
-        return false;
-    for (; buf; buf = buf->more)
-        if (buf->shared || !dk_heap_held_once(buf->data))
-            return false;
-    return true;
-}
-
 static void count_pushed(struct dk_stack_tcp *t, uint64_t bytes, bool whole)
 {
     dk_count(&t->s.st->stats->pushed_bytes, bytes);
@@ -82,8 +69,8 @@ static void count_pushed(struct dk_stack_tcp *t, uint64_t bytes, bool whole)
 static int hand_part(struct dk_stack_tcp *t, struct dk_op *op, uint64_t bytes, bool last)
 {
     struct dk_tx_piece pieces[DEMI_SGARRAY_MAXSIZE];
-    uint32_t flags =
-        (is_given_up(op) ? DK_TCP_SEND_UNREFERENCED : 0) | (last ? 0 : DK_TCP_SEND_MORE);
+    uint32_t flags = (dk_stack_is_given_up(op->buf) ? DK_TCP_SEND_UNREFERENCED : 0) |
+                     (last ? 0 : DK_TCP_SEND_MORE);
     uint32_t n = make_pieces(dk_op_sga(op), op->progress, bytes, op->buf, pieces);
     int r = bytes > 0 ? dk_tcp_send(t->conn, pieces, n, flags, op, t->s.st->now) : 1;
     if (r < 0)

@@ -27,6 +27,7 @@ static void put_off(struct dk_stack_tx *tx, const struct dk_tx_frame *frame)
 {
     uint32_t at = tx->first + tx->num++;
     struct dk_tx_frame *f = &tx->frames[at];
+    tx->own[at] = false;
     f->head = tx->heads[at];
     f->head_len = frame->head_len;
     f->num_pieces = frame->num_pieces;
@@ -60,23 +61,59 @@ static bool send_all(struct dk_stack *st)
     return true;
 }
 
+/* Makes of the pieces of a frame one, a copy, whose buffer has one hold. NULL without memory. */
+static struct dk_buf *gather(struct dk_tx_frame *f)
+{
+    uint32_t bytes = dk_tx_frame_bytes(f) - f->head_len, at = 0;
+    struct dk_buf *buf = dk_buf_alloc(bytes ? bytes : 1, 0);
+    if (!buf)
+        return NULL;
+    for (uint32_t i = 0; i < f->num_pieces; i++) {
+        memcpy(buf->data + at, f->pieces[i].data, f->pieces[i].len);
+        at += f->pieces[i].len;
+    }
+    f->num_pieces = 1;
+    f->pieces[0] = (struct dk_tx_piece){.data = buf->data, .len = bytes, .buf = buf};
+    return buf;
+}
+
 /* A device that reads later holds pieces by their buffers: one without is copied for it. */
 static bool send_copy(struct dk_stack *st, const struct dk_tx_frame *frame)
 {
     struct dk_tx_frame f = *frame;
-    uint32_t bytes = dk_tx_frame_bytes(frame) - frame->head_len, at = 0;
-    struct dk_buf *buf = dk_buf_alloc(bytes ? bytes : 1, 0);
+    struct dk_buf *buf = gather(&f);
     if (!buf)
         return false;
-    for (uint32_t i = 0; i < frame->num_pieces; i++) {
-        memcpy(buf->data + at, frame->pieces[i].data, frame->pieces[i].len);
-        at += frame->pieces[i].len;
-    }
-    f.num_pieces = 1;
-    f.pieces[0] = (struct dk_tx_piece){.data = buf->data, .len = bytes, .buf = buf};
     bool sent = st->dev->ops->tx_burst(st->dev, &f, 1, st->now) == 1;
     dk_buf_put(buf);
     return sent;
+}
+
+/* Moves what a frame that was put off points to into memory of ours. false without memory. */
+static bool own(struct dk_stack *st, struct dk_tx_frame *f)
+{
+    struct dk_tx_frame lent = *f;
+    if (f->num_pieces > 0) {
+        if (!gather(f))
+            return false;
+        let_go(&lent);
+        dk_count(&st->stats->tx_copied_bytes, f->pieces[0].len);
+    }
+    return true;
+}
+
+bool dk_stack_own(void *arg)
+{
+    struct dk_stack *st = arg;
+    struct dk_stack_tx *tx = &st->tx;
+    if (send_all(st))
+        return true;
+    for (uint32_t i = tx->first; i < tx->first + tx->num; i++) {
+        tx->own[i] = tx->own[i] || own(st, &tx->frames[i]);
+        if (!tx->own[i])
+            return false;
+    }
+    return true;
 }
 
 static bool send_now(struct dk_stack *st, const struct dk_tx_frame *frame)

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Datagrams.
- *
- * A push completes when the stack has sent it or copied it: no byte of the application's is read
- * afterwards. One that finds no room waits, held by reference.
+ * Datagrams: sockets, and what they receive. Pushing is in udp_tx.c.
  */
 #include "libos/stack/sock.h"
 
@@ -68,112 +65,21 @@ static struct dk_ip any_ip(const struct dk_stack_udp *u)
     return (struct dk_ip){.version = both ? 0 : u->s.domain == AF_INET ? 4 : 6};
 }
 
-/* Binds a socket that only sends, before the stack does: it would take datagrams of both versions
- * of IP. */
-static int bind_to_send(struct dk_stack_udp *u)
+int dk_stack_udp_bind_to_send(struct dk_stack_udp *u)
 {
     const struct dk_endpoint any = {.ip = any_ip(u)};
     return dk_likely(dk_udp_local(u->udp)->port != 0) ? 0 : bind_to(u, &any);
 }
 
-/* Sends one datagram: 0, -EAGAIN, or what fails it. */
-static int send_one(struct dk_stack_udp *u, struct dk_op *op, const demi_sgarray_t *sga)
+void dk_stack_udp_finish(struct dk_stack_udp *u)
 {
-    struct dk_tx_piece pieces[DEMI_SGARRAY_MAXSIZE];
-    struct dk_endpoint to;
-    uint32_t n = 0;
-    uint64_t bytes = dk_sga_bytes(sga);
-    int r = op->addr_len ? dk_stack_read_peer(&u->s, &op->addr.sa, op->addr_len, &to) : 0;
-    if (r < 0)
-        return r;
-    if (bytes > UINT16_MAX)
-        return -EMSGSIZE;
-    r = bind_to_send(u);
-    if (r < 0)
-        return r;
-    /* Without a buffer: what cannot be sent at once is copied, and this push is over. */
-    for (uint32_t i = 0; i < sga->sga_numsegs; i++)
-        if (sga->sga_segs[i].sgaseg_len > 0)
-            pieces[n++] = (struct dk_tx_piece){.data = sga->sga_segs[i].sgaseg_buf,
-                                               .len = sga->sga_segs[i].sgaseg_len};
-    r = dk_udp_send(u->udp, op->addr_len ? &to : NULL, pieces, n, u->s.st->now);
-    if (r < 0)
-        return r;
-    dk_count(&u->s.st->stats->pushed_bytes, bytes);
-    u->s.traffic.pushed++;
-    u->s.traffic.pushed_bytes += bytes;
-    return 0;
-}
-
-static void complete_push(struct dk_stack_udp *u, struct dk_op *op, int error)
-{
-    if (error < 0)
-        u->s.failed = true;
-    dk_op_complete(op, error);
-}
-
-static int check_push(const struct dk_stack_udp *u, const struct dk_op *op)
-{
-    if (u->s.write_shut)
-        return -EPIPE;
-    if (op->addr_len && op->addr.sa.sa_family != u->s.domain)
-        return -EAFNOSUPPORT;
-    if (!op->addr_len && u->s.state != DK_STACK_CONNECTED)
-        return -EDESTADDRREQ;
-    return 0;
-}
-
-static int wait_for_room(struct dk_stack_udp *u, struct dk_op *op, const demi_sgarray_t *sga)
-{
-    int r = dk_op_hold(op, sga);
-    if (r < 0)
-        return r;
-    dk_count(&u->s.st->stats->blocked_pushes, 1);
-    dk_list_add_tail(&u->s.pushes, &op->link);
-    dk_stack_set_drains(&u->s, true);
-    return 0;
-}
-
-static int udp_push(struct dk_queue *q, struct dk_op *op, const demi_sgarray_t *sga)
-{
-    struct dk_stack_udp *u = udp_of(q->impl);
-    struct dk_stack *st = u->s.st;
-    int r = check_push(u, op);
-    if (r < 0)
-        return r;
-    if (!dk_list_empty(&u->s.pushes))
-        return wait_for_room(u, op, sga);
-    dk_stack_begin(st);
-    r = send_one(u, op, sga);
-    if (r == -EAGAIN) {
-        r = wait_for_room(u, op, sga);
-    } else {
-        complete_push(u, op, r);
-        r = 0;
-    }
-    return dk_stack_end_with(st, r);
-}
-
-static void destroy(struct dk_stack_udp *u)
-{
+    bool waits = !dk_list_empty(&u->s.pushes) || u->num_lent > 0;
+    dk_stack_set_drains(&u->s, waits);
+    if (waits || !u->s.closing)
+        return;
     dk_udp_close(u->udp);
     dk_stack_sock_let_go(&u->s);
     dk_stack_sock_free(&u->s);
-}
-
-static void flush(struct dk_stack_udp *u)
-{
-    while (!dk_list_empty(&u->s.pushes)) {
-        struct dk_op *op = dk_container_of(u->s.pushes.next, struct dk_op, link);
-        int r = send_one(u, op, dk_op_sga(op));
-        if (r == -EAGAIN)
-            return;
-        dk_list_del(&op->link);
-        complete_push(u, op, r);
-    }
-    dk_stack_set_drains(&u->s, false);
-    if (u->s.closing)
-        destroy(u);
 }
 
 static void on_event(void *arg, struct dk_udp_sock *sock, uint32_t events)
@@ -185,7 +91,7 @@ static void on_event(void *arg, struct dk_udp_sock *sock, uint32_t events)
     if (events & (DK_UDP_READABLE | DK_UDP_ERROR) && !u->s.closing)
         dk_stack_readable(&u->s);
     if (events & DK_UDP_WRITABLE)
-        flush(u);
+        dk_stack_udp_flush(u);
 }
 
 static int udp_bind(struct dk_queue *q, const struct sockaddr *addr, socklen_t len)
@@ -220,11 +126,10 @@ static int udp_cancel(struct dk_queue *q, struct dk_op *op, demi_qtoken_t token)
 {
     struct dk_stack_udp *u = udp_of(q->impl);
     (void)token; /* under the lead it is still the operation that the caller looked up */
-    if (u->s.closing)
+    if (u->s.closing || dk_stack_udp_is_lent(op))
         return -EBUSY;
     dk_list_del(&op->link);
-    if (dk_list_empty(&u->s.pushes))
-        dk_stack_set_drains(&u->s, false);
+    dk_stack_udp_finish(u);
     return 0;
 }
 
@@ -248,8 +153,7 @@ static void udp_close(struct dk_queue *q)
     u->s.closing = true;
     u->s.hungry = false;
     dk_stack_end_pops(&u->s, -ECANCELED);
-    if (dk_list_empty(&u->s.pushes))
-        destroy(u);
+    dk_stack_udp_finish(u);
 }
 
 static int udp_name(struct dk_queue *q, enum dk_queue_name which, struct sockaddr *addr,
@@ -265,7 +169,7 @@ static int udp_name(struct dk_queue *q, enum dk_queue_name which, struct sockadd
 }
 
 static const struct dk_queue_ops udp_ops = {
-    .push = udp_push,
+    .push = dk_stack_udp_push,
     .pop = dk_stack_pop,
     .connect = udp_connect,
     .claim = dk_stack_claim,

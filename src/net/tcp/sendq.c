@@ -206,7 +206,8 @@ void dk_tcp_sendq_release(struct dk_tcp *tcp, int64_t now)
     while ((e = dk_tcp_sendq_first_hold(tcp)) && e->hold_due <= now) {
         struct dk_tcp_conn *c = e->conn;
         uint64_t end = e->end;
-        if (!elements_copy(c, e)) { /* without memory it stays lent, and completes later */
+        /* Without memory it stays lent, and completes later. Segments may wait below too. */
+        if (!elements_copy(c, e) || !dk_net_own_lent(tcp->net)) {
             e->hold_due = now + tcp->config.push_hold_ns;
             dk_list_del(&e->hold_link);
             dk_list_add_tail(&tcp->holds, &e->hold_link);
