@@ -58,21 +58,33 @@ static bool is_led_by_other(const struct dk_instance *inst, int64_t *moment_bega
     return now - *moment_began < MOMENT_NS;
 }
 
-/* Takes the lead, or waits while another thread drives the instance, until the pushes are out.
- * True: it has the lead. */
-static bool take_or_watch(struct dk_instance *inst, int64_t timeout_ns)
+enum lead {
+    LEAD_TAKEN,
+    LEAD_OF_OTHER,    /* who drove the instance for as long as it may take, or to its end */
+    LEAD_INTERRUPTED, /* the caller's own, below its signal handler: it will never be dropped */
+};
+
+/* Takes the lead, or waits while another thread drives the instance, until the pushes are out. */
+static enum lead take_or_watch(struct dk_instance *inst, int64_t timeout_ns)
 {
     int64_t now = dk_instance_now(inst), deadline = now + timeout_ns, moment_began = now;
     if (inst->poller && inst->poller->ops->end)
         inst->poller->ops->end(inst->poller);
     while (!dk_lead_try(inst)) {
-        if (!dk_mt() || !is_led_by_other(inst, &moment_began, now) || now >= deadline ||
-            is_drained(inst))
-            return false;
+        if (!dk_mt() || !is_led_by_other(inst, &moment_began, now))
+            return LEAD_INTERRUPTED;
+        if (now >= deadline || is_drained(inst))
+            return LEAD_OF_OTHER;
         usleep(100);
         now = dk_instance_now(inst);
     }
-    return true;
+    return LEAD_TAKEN;
+}
+
+static void say_last_words(struct dk_instance *inst)
+{
+    if (inst->poller && inst->poller->ops->last_words)
+        inst->poller->ops->last_words(inst->poller);
 }
 
 /* Whether the tokens are free, now or in a moment: else it is the caller who was interrupted. */
@@ -93,11 +105,13 @@ static void at_exit(void)
     dk_heap_exiting(); /* it may have been interrupted */
     for (uint32_t i = 0; i < state.num_instances; i++) {
         struct dk_instance *inst = state.instances[i];
-        if (!take_or_watch(inst, linger_ns()))
-            continue;
-        if (tokens_come_free(inst))
+        enum lead lead = take_or_watch(inst, linger_ns());
+        if (lead == LEAD_TAKEN && tokens_come_free(inst))
             dk_instance_drain(inst, linger_ns());
-        dk_unlock(&inst->lead);
+        else if (lead != LEAD_OF_OTHER)
+            say_last_words(inst);
+        if (lead == LEAD_TAKEN)
+            dk_unlock(&inst->lead);
     }
     dk_statfile_unlink();
 }

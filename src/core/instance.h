@@ -64,6 +64,12 @@ struct dk_poller_ops {
     uint32_t (*undrained)(struct dk_poller *p);
     /* Time is up for what is not sent yet: the peers see a reset, not an end that looks orderly. */
     void (*reset_undrained)(struct dk_poller *p);
+    /*
+     * The process ends in a signal handler over the thread that works here, which never goes on:
+     * tells the peers what can be told without relying on anything that may be in the middle of a
+     * change. Async-signal-safe. NULL: the kernel tells them.
+     */
+    void (*last_words)(struct dk_poller *p);
     /* Ends everything at once; undrained connections are reset. */
     void (*destroy)(struct dk_poller *p);
     /* In the child of a fork: lets go of descriptors shared with the parent, without touching what

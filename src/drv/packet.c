@@ -465,6 +465,7 @@ int dk_packet_open(struct dk_netdev **dev_out, const struct dk_packet_options *o
     p->dev.ops = &ops;
     p->dev.stats = &p->dev.own_stats;
     p->dev.caps.max_burst = MAX_BURST;
+    p->dev.caps.flags = DK_NETDEV_LAST_WORDS;
     memcpy(p->name, options->name, strlen(options->name)); /* it was checked */
     int r = set_up(p, options, why_out);
     if (r < 0)

@@ -343,6 +343,7 @@ int dk_tap_open(struct dk_netdev **dev_out, const struct dk_tap_options *options
     t->dev.ops = &ops;
     t->dev.stats = &t->dev.own_stats;
     t->dev.caps.max_burst = MAX_BURST;
+    t->dev.caps.flags = DK_NETDEV_LAST_WORDS;
     memcpy(t->name, options->name, strlen(options->name)); /* it was checked */
     int r = set_up(t, options, why_out);
     if (r < 0)

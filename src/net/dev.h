@@ -20,6 +20,9 @@ struct dk_netdev;
 #define DK_NETDEV_TX_CHECKSUM (1u << 0) /* finishes transport checksums */
 #define DK_NETDEV_TSO         (1u << 1) /* cuts TCP segments */
 #define DK_NETDEV_ZERO_COPY   (1u << 2) /* tx_burst may hold pieces beyond its return */
+#define DK_NETDEV_LAST_WORDS                                                                       \
+    (1u << 3) /* tx_burst keeps nothing between frames: a process that ends                        \
+                 may call it over an interrupted call of any of its ops */
 
 struct dk_netdev_caps {
     struct dk_mac mac;

@@ -108,6 +108,12 @@ struct dk_ip_tx {
  */
 int dk_ip_send(struct dk_net *net, struct dk_ip_tx *tx, int64_t now);
 
+typedef bool (*dk_ip_emit_fn)(void *arg, const struct dk_tx_frame *frame);
+
+/* Gives a packet without payload to emit, or nothing to nobody: without a list of the stack's, for
+ * a process that ends over it. false: where it would have to go is not known, or no room. */
+bool dk_ip_say(struct dk_net *net, const struct dk_ip_tx *tx, dk_ip_emit_fn emit, void *arg);
+
 /* Sum of the pseudo header (RFC 9293 section 3.1, 8200 section 8.1), not folded to the end. */
 uint32_t dk_ip_pseudo_sum(const struct dk_ip *src, const struct dk_ip *dst, uint8_t protocol,
                           uint32_t len);

@@ -296,3 +296,18 @@ int dk_ip_send(struct dk_net *net, struct dk_ip_tx *tx, int64_t now)
     }
     return dk_ip_send_way(net, way, tx, dk_ip_tx_bytes(tx), now);
 }
+
+bool dk_ip_say(struct dk_net *net, const struct dk_ip_tx *tx, dk_ip_emit_fn emit, void *arg)
+{
+    struct dk_path path;
+    struct dk_mac mac;
+    if (dk_route_find(net, &tx->dst, &path) != 0 || path.hop != DK_HOP_NEIGHBOUR ||
+        !dk_neigh_look(net, &path.next_hop, &mac))
+        return false;
+    const uint16_t type = tx->dst.version == 4 ? DK_ETHERTYPE_IP4 : DK_ETHERTYPE_IP6;
+    uint8_t *packet = dk_ip_put_header(tx, tx->header, tx->header_len, 0, true, NULL);
+    uint8_t *head = dk_link_put_header(net, packet, &mac, type);
+    const struct dk_tx_frame frame = {.head = head,
+                                      .head_len = (uint32_t)(tx->header - head) + tx->header_len};
+    return emit(arg, &frame);
+}

@@ -384,6 +384,18 @@ static bool has_mac(const struct dk_neigh *neigh)
     return neigh->state != DK_NEIGH_INCOMPLETE && neigh->state != DK_NEIGH_FAILED;
 }
 
+bool dk_neigh_look(const struct dk_net *net, const struct dk_ip *ip, struct dk_mac *mac_out)
+{
+    for (uint32_t i = 0; i < DK_NEIGH_MAX; i++) {
+        const struct dk_neigh *neigh = &net->neigh->entries[i];
+        if (neigh->state == DK_NEIGH_FREE || !has_mac(neigh) || !dk_ip_equal(&neigh->ip, ip))
+            continue;
+        *mac_out = neigh->mac;
+        return true;
+    }
+    return false;
+}
+
 /* The entry to send by; NULL: there is no room for one. */
 static struct dk_neigh *entry_for(struct dk_net *net, const struct dk_ip *ip, int64_t now)
 {

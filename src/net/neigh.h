@@ -77,6 +77,9 @@ void dk_neigh_tx_room(struct dk_net *net);
 
 struct dk_neigh *dk_neigh_find(struct dk_net *net, const struct dk_ip *ip);
 
+/* The link address of a neighbour, found without a list: false, it is not known. */
+bool dk_neigh_look(const struct dk_net *net, const struct dk_ip *ip, struct dk_mac *mac_out);
+
 /* What a message of a neighbour's says about its link address. */
 struct dk_neigh_news {
     struct dk_ip ip;

@@ -3,6 +3,7 @@
  * The application of a script: TCP. What it sends is pattern_out by its place in the stream, what
  * it receives has to be pattern_in.
  */
+#include "net/stack.h"
 #include "pkt.h"
 
 #include <errno.h>
@@ -528,6 +529,11 @@ static void run_abort_unheard(struct test *t)
     dk_tcp_abort_unheard(conn_of(t), t->now);
 }
 
+static void run_last_words(struct test *t)
+{
+    dk_tcp_last_words(dk_net_tcp(t->net), t->net->config.emit, t->net->config.emit_arg);
+}
+
 bool app_run(struct test *t, const char *command)
 {
     static const struct {
@@ -542,7 +548,7 @@ bool app_run(struct test *t, const char *command)
         {"shutdown", run_shutdown}, {"close", run_close},
         {"abort", run_abort},       {"abort-unheard", run_abort_unheard},
         {"event", run_event},       {"no-event", run_no_event},
-        {"get", run_get},
+        {"get", run_get},           {"last-words", run_last_words},
     };
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
         if (strcmp(commands[i].name, command) == 0) {

@@ -180,6 +180,23 @@ static void stack_reset_undrained(struct dk_poller *p)
     dk_stack_flush(st);
 }
 
+static bool say(void *arg, const struct dk_tx_frame *frame)
+{
+    struct dk_netdev *dev = arg;
+    return dev->ops->tx_burst(dev, frame, 1, 0) == 1;
+}
+
+/* Past all decorators, which keep something of each frame. */
+static void stack_last_words(struct dk_poller *p)
+{
+    struct dk_stack *st = (struct dk_stack *)p;
+    struct dk_netdev *dev = st->dev;
+    while (dev->inner)
+        dev = dev->inner;
+    if (dev->caps.flags & DK_NETDEV_LAST_WORDS)
+        dk_tcp_last_words(st->tcp, say, dev);
+}
+
 static void close_sock(struct dk_stack_sock *s)
 {
     dk_queue_set_closed(s->q);
@@ -251,6 +268,7 @@ static const struct dk_poller_ops stack_poller_ops = {
     .end = stack_end,
     .undrained = stack_undrained,
     .reset_undrained = stack_reset_undrained,
+    .last_words = stack_last_words,
     .destroy = stack_destroy,
     .abandon = stack_abandon,
     .stat = dk_stack_stat,

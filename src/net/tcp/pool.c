@@ -37,14 +37,24 @@ static int grow(struct dk_tcp_pool *pool)
         return -ENOMEM;
     struct dk_tcp_unused *head = (void *)slab;
     head->next = pool->slabs;
-    pool->slabs = head;
     for (uint32_t i = n; i-- > 0;) {
         struct dk_tcp_unused *object = (void *)(slab + SLAB_HEADER + i * pool->object_bytes);
         object->next = pool->unused;
         pool->unused = object;
     }
     pool->made += n;
+    pool->slabs = head;
     return 0;
+}
+
+void dk_tcp_pool_walk(const struct dk_tcp_pool *pool, void (*fn)(void *object, void *arg),
+                      void *arg)
+{
+    const uint32_t each = (SLAB_BYTES - SLAB_HEADER) / pool->object_bytes;
+    uint32_t n = pool->made % each ? pool->made % each : each; /* only the newest has fewer */
+    for (struct dk_tcp_unused *slab = pool->slabs; slab; slab = slab->next, n = each)
+        for (uint32_t i = 0; i < n; i++)
+            fn((uint8_t *)slab + SLAB_HEADER + i * pool->object_bytes, arg);
 }
 
 int dk_tcp_pool_reserve(struct dk_tcp_pool *pool, uint32_t n)

@@ -39,6 +39,11 @@ static inline void *dk_tcp_pool_take(struct dk_tcp_pool *pool)
     return object;
 }
 
+/* Calls fn for the place of every object, used or not and of any content, without following a list
+ * of theirs. */
+void dk_tcp_pool_walk(const struct dk_tcp_pool *pool, void (*fn)(void *object, void *arg),
+                      void *arg);
+
 /* Takes an object, of any content; NULL: limit or memory. */
 static inline void *dk_tcp_pool_get(struct dk_tcp_pool *pool)
 {

@@ -166,6 +166,10 @@ int64_t dk_tcp_next_due(const struct dk_net *net);
 /* The device has room again: what was put off is sent. */
 void dk_tcp_tx_room(struct dk_net *net, int64_t now);
 
+/* The process ends, and may have interrupted any work of the stack's, which never goes on: gives
+ * emit an RST for each connection whose peer knows of it, and changes nothing. */
+void dk_tcp_last_words(struct dk_tcp *tcp, dk_ip_emit_fn emit, void *arg);
+
 const struct dk_tcp_stats *dk_tcp_stats(const struct dk_tcp *tcp);
 
 /* ---- The owner's part ------------------------------------------------------------------------ */
