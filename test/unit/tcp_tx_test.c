@@ -644,6 +644,27 @@ static void test_room_is_told_once_when_enough_was_acknowledged(void **state)
     assert_int_equal(k.app.room, 1);
 }
 
+/* Told by an acknowledgement of one segment that is as predicted, too. */
+static void test_room_is_told_by_the_shortest_way_in(void **state)
+{
+    (void)state;
+    kit_fini(&k);
+    kit_init(&k);
+    k.config.no_timestamps = false;
+    k.ts = true;
+    kit_start(&k);
+    kit_passive(&k);
+    k.ts_val++;
+    for (uint32_t i = 0; i < 3; i++) {
+        const uint32_t end = 1 + 100 * (i + 1);
+        kit_write(&k, 100);
+        dk_tcp_want_room(k.app.conn, 0);
+        k.ts_ecr = kit_expect(&k, A | P, end - 100, 1, 100).options.ts_val;
+        ack(end);
+        assert_int_equal(k.app.room, (int)i + 1);
+    }
+}
+
 static void test_room_asked_for_again_counts_from_what_is_queued_then(void **state)
 {
     (void)state;
@@ -1084,6 +1105,7 @@ int main(void)
         TEST(test_parts_given_up_before_the_last_complete_with_it),
         TEST(test_parts_of_a_connection_that_ends_are_let_go),
         TEST(test_room_is_told_once_when_enough_was_acknowledged),
+        TEST(test_room_is_told_by_the_shortest_way_in),
         TEST(test_room_asked_for_again_counts_from_what_is_queued_then),
         TEST(test_room_is_not_told_after_close),
         TEST(test_many_pushes_leave_and_complete_in_order),

@@ -74,12 +74,12 @@ static inline bool is_expected(const struct dk_tcp_conn *c, const struct segment
             (s->ack == c->snd_una && (s->len != 0 || c->snd_una == c->snd_nxt)));
 }
 
-/* Whether exactly the first entry of the scoreboard is acknowledged, which was sent once, and there
- * is no trouble that this would end. */
+/* Whether exactly the first entry of the scoreboard is acknowledged, which was sent once, there is
+ * no trouble that this would end, and no owner waits for room. */
 static inline bool acks_first(const struct dk_tcp_conn *c, uint64_t ack)
 {
     const struct dk_tcp_segment *first = c->board;
-    return first->end == ack && first->transmits == 1 && first->flags == 0 &&
+    return first->end == ack && first->transmits == 1 && first->flags == 0 && ack < c->room_una &&
            dk_tcp_is_untroubled(c);
 }
 
