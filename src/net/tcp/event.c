@@ -50,8 +50,8 @@ __attribute__((noinline)) static void tell(struct dk_tcp_conn *c, uint32_t event
 
 void dk_tcp_events_tell(struct dk_tcp *tcp)
 {
-    struct dk_list *first;
-    while ((first = dk_list_first(&tcp->events))) {
+    while (!dk_list_empty(&tcp->events)) {
+        struct dk_list *first = tcp->events.next;
         struct dk_tcp_conn *c = dk_container_of(first, struct dk_tcp_conn, event_link);
         uint32_t events = c->events;
         dk_list_del_init(first);
@@ -63,7 +63,8 @@ void dk_tcp_events_tell(struct dk_tcp *tcp)
         if (dk_unlikely(c->state == DK_TCP_CLOSED && !c->owned))
             dk_tcp_conn_free(c);
     }
-    while ((first = dk_list_first(&tcp->listener_events))) {
+    while (!dk_list_empty(&tcp->listener_events)) {
+        struct dk_list *first = tcp->listener_events.next;
         struct dk_tcp_listener *l = dk_container_of(first, struct dk_tcp_listener, event_link);
         dk_list_del_init(first);
         l->ops->acceptable(l, l->owner);

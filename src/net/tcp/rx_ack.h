@@ -50,12 +50,10 @@ static inline void dk_tcp_confirm(struct dk_tcp_conn *c, int64_t now)
     dk_ip_confirm(c->tcp->net, &c->remote_ip, now);
 }
 
-/* RFC 9293: SND.WL1 and SND.WL2 keep old segments from changing the window. */
-static inline void dk_tcp_take_window(struct dk_tcp_conn *c, uint64_t seq, uint64_t ack,
-                                      uint64_t wnd)
+/* Takes the window of a segment that no later one has told already. */
+static inline void dk_tcp_set_window(struct dk_tcp_conn *c, uint64_t seq, uint64_t ack,
+                                     uint64_t wnd)
 {
-    if (ack < c->snd_una || seq < c->snd_wl1 || (seq == c->snd_wl1 && ack < c->snd_wl2))
-        return;
     if (wnd > c->snd_wnd) { /* the persist timer begins anew, if it is needed still */
         c->probe_backoff = 0;
         dk_tcp_timer_clear(c, DK_TCP_TIMER_PERSIST);
@@ -66,6 +64,14 @@ static inline void dk_tcp_take_window(struct dk_tcp_conn *c, uint64_t seq, uint6
     c->snd_wl2 = ack;
     if (dk_unlikely(wnd > c->max_wnd))
         c->max_wnd = (uint32_t)wnd;
+}
+
+/* RFC 9293: SND.WL1 and SND.WL2 keep old segments from changing the window. */
+static inline void dk_tcp_take_window(struct dk_tcp_conn *c, uint64_t seq, uint64_t ack,
+                                      uint64_t wnd)
+{
+    if (ack >= c->snd_una && (seq > c->snd_wl1 || (seq == c->snd_wl1 && ack >= c->snd_wl2)))
+        dk_tcp_set_window(c, seq, ack, wnd);
 }
 
 /* A peer that closes its window and answers is alive: nothing is given up (section 3.8.6.1). */

@@ -133,7 +133,9 @@ static inline void rx_ack(struct dk_tcp *tcp, struct dk_tcp_conn *c, const struc
         }
         ack_first(tcp, c, s->ack, now);
     }
-    dk_tcp_take_window(c, c->rcv_nxt, s->ack, s->wnd);
+    /* SND.WL2 was an acknowledgement, so it is not behind snd_una. */
+    if (c->rcv_nxt >= c->snd_wl1)
+        dk_tcp_set_window(c, c->rcv_nxt, s->ack, s->wnd);
     dk_tcp_note_alive(c, now);
 }
 

@@ -17,8 +17,8 @@
 int dk_tcp_sendq_push(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[], uint32_t n,
                       uint32_t flags, void *cookie, int64_t now);
 
-/* The same of one piece that nobody else has: there is no element, and nothing to undo. There is an
- * object for it; returns it. */
+/* The same of one piece that nobody else has, and that left already: there is no element, and
+ * nothing to undo. There is an object for it; returns it. */
 static inline struct dk_tcp_piece *dk_tcp_sendq_give(struct dk_tcp *tcp, struct dk_tcp_conn *c,
                                                      const struct dk_tx_piece *from)
 {
@@ -32,8 +32,6 @@ static inline struct dk_tcp_piece *dk_tcp_sendq_give(struct dk_tcp *tcp, struct 
     dk_buf_get(from->buf);
     *(c->pieces ? &c->pieces_tail->next : &c->pieces) = p;
     c->pieces_tail = p;
-    if (!c->send_piece)
-        c->send_piece = p;
     c->snd_end += from->len;
     return p;
 }

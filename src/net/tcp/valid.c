@@ -154,7 +154,8 @@ bool dk_tcp_is_valid(const struct dk_tcp_conn *c)
 {
     if (c->state == DK_TCP_CLOSED)
         return is_closed_valid(c);
-    if (!c->hashed || c->snd_una > c->snd_nxt || c->snd_nxt > c->snd_end + 1)
+    if (!c->hashed || c->snd_una > c->snd_nxt || c->snd_nxt > c->snd_end + 1 ||
+        c->snd_wl2 > c->snd_una)
         return false;
     return is_board_valid(c) && are_pieces_valid(c) && is_send_piece_valid(c) &&
            are_elements_valid(c) && are_ranges_valid(c) && is_rcvq_valid(c) &&
