@@ -42,6 +42,19 @@ static struct dk_buf *own_room(struct dk_tcp *tcp, uint32_t len, uint8_t **data_
     return tcp->slab;
 }
 
+bool dk_tcp_sendq_copy(struct dk_tcp *tcp, struct dk_tx_piece *piece)
+{
+    uint8_t *room;
+    struct dk_buf *buf = own_room(tcp, piece->len, &room);
+    if (dk_unlikely(!buf))
+        return false;
+    memcpy(room, piece->data, piece->len);
+    piece->data = room;
+    piece->buf = buf;
+    dk_count(&tcp->stats.push_copied_bytes, piece->len);
+    return true;
+}
+
 static void chain_free(struct dk_tcp *tcp, struct dk_tcp_piece *p)
 {
     while (p) {
@@ -58,24 +71,20 @@ static int chain_add(struct dk_tcp *tcp, struct chain *chain, const struct dk_tx
     struct dk_tcp_piece *p = dk_tcp_pool_get(&tcp->pieces);
     if (!p)
         return -ENOBUFS;
-    *p = (struct dk_tcp_piece){
-        .seq = chain->end, .data = from->data, .len = from->len, .buf = from->buf};
-    if (copy || !from->buf) {
-        uint8_t *room;
-        p->buf = own_room(tcp, p->len, &room);
-        if (!p->buf) {
-            dk_tcp_pool_put(&tcp->pieces, p);
-            return -ENOBUFS;
-        }
-        memcpy(room, from->data, p->len);
-        p->data = room;
-        p->own = true;
-        dk_count(&tcp->stats.push_copied_bytes, p->len);
-    } else {
-        dk_buf_get(p->buf);
-        p->own = unreferenced;
-        chain->lent |= !unreferenced;
+    struct dk_tx_piece piece = *from;
+    const bool own = copy || !from->buf;
+    if (!own)
+        dk_buf_get(piece.buf);
+    else if (!dk_tcp_sendq_copy(tcp, &piece)) {
+        dk_tcp_pool_put(&tcp->pieces, p);
+        return -ENOBUFS;
     }
+    *p = (struct dk_tcp_piece){.seq = chain->end,
+                               .data = piece.data,
+                               .len = piece.len,
+                               .own = own || unreferenced,
+                               .buf = piece.buf};
+    chain->lent |= !p->own;
     *(chain->head ? &chain->tail->next : &chain->head) = p;
     chain->tail = p;
     chain->end += p->len;

@@ -17,8 +17,12 @@
 int dk_tcp_sendq_push(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[], uint32_t n,
                       uint32_t flags, void *cookie, int64_t now);
 
-/* The same of one piece that nobody else has, and that left already: there is no element, and
- * nothing to undo. There is an object for it; returns it. */
+/* Copies the bytes of a piece to memory of ours, on which there is one hold then. False, without
+ * memory. */
+bool dk_tcp_sendq_copy(struct dk_tcp *tcp, struct dk_tx_piece *piece);
+
+/* As dk_tcp_sendq_push of one piece that nobody else has, and that left already: there is no
+ * element, and nothing to undo. The hold is taken over; there is an object for it; returns it. */
 static inline struct dk_tcp_piece *dk_tcp_sendq_give(struct dk_tcp *tcp, struct dk_tcp_conn *c,
                                                      const struct dk_tx_piece *from)
 {
@@ -29,7 +33,6 @@ static inline struct dk_tcp_piece *dk_tcp_sendq_give(struct dk_tcp *tcp, struct 
     p->len = from->len;
     p->own = true;
     p->buf = from->buf;
-    dk_buf_get(from->buf);
     *(c->pieces ? &c->pieces_tail->next : &c->pieces) = p;
     c->pieces_tail = p;
     c->snd_end += from->len;

@@ -113,23 +113,56 @@ bool dk_tcp_output_short(struct dk_tcp_conn *c, int64_t now)
     return true;
 }
 
-/* Sends one piece that nobody else has. The queue gets it afterwards. False: nothing happened. */
-static inline bool send_given(struct dk_tcp_conn *c, const struct dk_tx_piece *from, int64_t now)
+/* Whether one piece may leave before it is queued. */
+static inline bool may_send(struct dk_tcp_conn *c, uint32_t len, int64_t now)
+{
+    return c->snd_nxt == c->snd_end && may_leave(c, len, now) && c->tcp->pieces.unused;
+}
+
+/* Sends a piece that nobody else has. The queue gets it afterwards, with a hold. */
+__attribute__((always_inline)) static inline bool
+send_own(struct dk_tcp_conn *c, const struct dk_tx_piece *from, int64_t now)
 {
     struct dk_tcp *tcp = c->tcp;
-    if (c->snd_nxt != c->snd_end || !may_leave(c, from->len, now) || !tcp->pieces.unused ||
-        !leave(tcp, c, from, now))
+    if (!leave(tcp, c, from, now))
         return false;
     left(tcp, c, dk_tcp_sendq_give(tcp, c, from), from->len, now);
     return true;
 }
 
+static inline int send_given(struct dk_tcp_conn *c, const struct dk_tx_piece *from, int64_t now)
+{
+    if (dk_likely(may_send(c, from->len, now))) {
+        dk_buf_get(from->buf);
+        if (dk_likely(send_own(c, from, now)))
+            return 1;
+        dk_buf_put(from->buf);
+    }
+    return dk_tcp_send_any(c, from, 1, DK_TCP_SEND_UNREFERENCED, NULL, now);
+}
+
+/* The piece is copied first: from then on nobody else has it. */
+__attribute__((noinline)) static int send_copy(struct dk_tcp_conn *c,
+                                               const struct dk_tx_piece *from, int64_t now)
+{
+    struct dk_tx_piece copy = *from;
+    if (dk_unlikely(!may_send(c, from->len, now) || !dk_tcp_sendq_copy(c->tcp, &copy)))
+        return dk_tcp_send_any(c, from, 1, DK_TCP_SEND_COPY, NULL, now);
+    if (dk_likely(send_own(c, &copy, now)))
+        return 1;
+    int done = dk_tcp_send_any(c, &copy, 1, DK_TCP_SEND_UNREFERENCED, NULL, now);
+    dk_buf_put(copy.buf);
+    return done;
+}
+
 int dk_tcp_send(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[], uint32_t n,
                 uint32_t flags, void *cookie, int64_t now)
 {
-    if (n != 1 || flags != DK_TCP_SEND_UNREFERENCED || !pieces->buf || pieces->len == 0)
-        return dk_tcp_send_any(c, pieces, n, flags, cookie, now);
-    if (dk_likely(send_given(c, pieces, now)))
-        return 1;
-    return dk_tcp_send_any(c, pieces, 1, DK_TCP_SEND_UNREFERENCED, NULL, now);
+    if (n == 1 && pieces->len != 0) {
+        if (flags == DK_TCP_SEND_UNREFERENCED && pieces->buf)
+            return send_given(c, pieces, now);
+        if (flags == DK_TCP_SEND_COPY)
+            return send_copy(c, pieces, now);
+    }
+    return dk_tcp_send_any(c, pieces, n, flags, cookie, now);
 }
