@@ -25,17 +25,6 @@ int64_t dk_inner_next_due(struct dk_netdev *dev)
     return dev->inner->ops->next_due ? dev->inner->ops->next_due(dev->inner) : INT64_MAX;
 }
 
-int dk_inner_claim(struct dk_netdev *dev, uint8_t protocol, const struct dk_endpoint *local)
-{
-    return dev->inner->ops->claim ? dev->inner->ops->claim(dev->inner, protocol, local) : 0;
-}
-
-void dk_inner_release(struct dk_netdev *dev, uint8_t protocol, const struct dk_endpoint *local)
-{
-    if (dev->inner->ops->release)
-        dev->inner->ops->release(dev->inner, protocol, local);
-}
-
 enum dk_link dk_inner_link(struct dk_netdev *dev)
 {
     return dev->inner->ops->link ? dev->inner->ops->link(dev->inner) : DK_LINK_UP;

@@ -13,8 +13,6 @@ void dk_inner_init(struct dk_netdev *dev, const struct dk_netdev_ops *ops, struc
 void dk_inner_reclaim(struct dk_netdev *dev, int64_t now);
 int dk_inner_arm(struct dk_netdev *dev);
 int64_t dk_inner_next_due(struct dk_netdev *dev);
-int dk_inner_claim(struct dk_netdev *dev, uint8_t protocol, const struct dk_endpoint *local);
-void dk_inner_release(struct dk_netdev *dev, uint8_t protocol, const struct dk_endpoint *local);
 enum dk_link dk_inner_link(struct dk_netdev *dev);
 void dk_inner_abandon(struct dk_netdev *dev);
 

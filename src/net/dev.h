@@ -99,12 +99,6 @@ struct dk_netdev_ops {
     /* When rx_burst will have something by itself (a delayed frame), INT64_MAX: never. NULL: never.
      */
     int64_t (*next_due)(struct dk_netdev *dev);
-    /*
-     * Sees to it that the frames of one transport endpoint come to this device, for devices that
-     * share a NIC with the kernel. 0 or a negative errno (-EADDRINUSE). NULL: all frames come.
-     */
-    int (*claim)(struct dk_netdev *dev, uint8_t protocol, const struct dk_endpoint *local);
-    void (*release)(struct dk_netdev *dev, uint8_t protocol, const struct dk_endpoint *local);
     /* Says whether there is a carrier. NULL: always. */
     enum dk_link (*link)(struct dk_netdev *dev);
     /* Frees everything; frames that were taken and not sent yet are lost. */
