@@ -58,6 +58,10 @@
     X(UDP_PORT, "udp.port") /* to port 0 */                                                        \
     X(UDP_CHECKSUM, "udp.checksum")                                                                \
     X(UDP_NO_CHECKSUM, "udp.no_checksum") /* over IPv6 */                                          \
+    X(DHCP_SHORT, "dhcp.short")                                                                    \
+    X(DHCP_KIND, "dhcp.kind")     /* not of DHCP over Ethernet */                                  \
+    X(DHCP_OPTION, "dhcp.option") /* its length, or a value that cannot be */                      \
+    X(DHCP_TYPE, "dhcp.type")     /* no message type, or none that there is */                     \
     X(TCP_SHORT, "tcp.short")                                                                      \
     X(TCP_OFFSET, "tcp.offset") /* the header's length */                                          \
     X(TCP_PORT, "tcp.port")     /* from or to port 0 */                                            \
