@@ -14,10 +14,12 @@
  * (c): it was configured, nobody can be asked for another).
  */
 #include "base/random.h"
+#include "net/dhcp.h"
 #include "net/groups.h"
 #include "net/icmp.h"
 #include "net/ifaddr.h"
 #include "net/ip_kind.h"
+#include "net/ra.h"
 #include "net/route.h"
 
 /* RFC 5227 section 1.1. */
@@ -68,14 +70,29 @@ static void probe6(struct dk_ifaddr *own, int64_t now)
     wait(own, now + RETRANS_NS);
 }
 
-/* Nobody has it. */
-static void settle(struct dk_ifaddr *own)
+/* Who brought the address may take it away again: it is not looked at afterwards. */
+static void decided(struct dk_ifaddr *own, int64_t now)
 {
+    if (own->origin == DK_IFADDR_DHCP)
+        dk_dhcp_decided(own->net, own, now);
+    else if (own->origin == DK_IFADDR_ROUTER)
+        dk_ra_decided(own->net, own);
+}
+
+/* Nobody has it. */
+static void settle(struct dk_ifaddr *own, int64_t now)
+{
+    const bool was_used = own->state == DK_IFADDR_GOOD;
     own->probing = false;
-    if (own->state == DK_IFADDR_GOOD)
-        return;
     own->state = DK_IFADDR_GOOD;
-    dk_route_changed(own->net);
+    if (!was_used)
+        dk_route_changed(own->net);
+    if (own->ip.version == 4)
+        announce4(own, now);
+    else
+        dk_nd_announce(own->net, &own->ip);
+    if (!was_used)
+        decided(own, now);
 }
 
 static void on_timer(struct dk_timer *timer, int64_t now)
@@ -87,20 +104,18 @@ static void on_timer(struct dk_timer *timer, int64_t now)
         return;
     }
     if (own->probing)
-        settle(own);
-    if (v4)
-        announce4(own, now);
+        settle(own, now);
     else
-        dk_nd_announce(own->net, &own->ip);
+        announce4(own, now);
 }
 
-static void start(struct dk_net *net, struct dk_ifaddr *own, int64_t now)
+void dk_dad_begin(struct dk_ifaddr *own, int64_t now)
 {
     const bool v4 = own->ip.version == 4;
     dk_timer_init(&own->timer, on_timer);
     if (!v4) {
         const struct dk_ip group = dk_ip_solicited_node(&own->ip);
-        dk_group_join(net, &group);
+        dk_group_join(own->net, &group);
     }
     if (own->probing) /* not all hosts of a link at once */
         wait(own, now + at_random(own, 0, v4 ? PROBE_WAIT_NS : DELAY_MAX_NS));
@@ -108,10 +123,19 @@ static void start(struct dk_net *net, struct dk_ifaddr *own, int64_t now)
         announce4(own, now);
 }
 
+void dk_dad_end(struct dk_ifaddr *own)
+{
+    dk_timer_stop(&own->net->wheel, &own->timer);
+    if (own->ip.version == 4)
+        return;
+    const struct dk_ip group = dk_ip_solicited_node(&own->ip);
+    dk_group_leave(own->net, &group);
+}
+
 void dk_dad_start(struct dk_net *net, int64_t now)
 {
     for (uint32_t i = 0; i < net->addrs->num; i++)
-        start(net, &net->addrs->list[i], now);
+        dk_dad_begin(&net->addrs->list[i], now);
 }
 
 static void tell(struct dk_net *net, const struct dk_ifaddr *own, const struct dk_mac *mac)
@@ -134,7 +158,9 @@ static void lose(struct dk_net *net, struct dk_ifaddr *own, const struct dk_mac 
     own->state = DK_IFADDR_DUPLICATE;
     dk_route_changed(net);
     dk_net_count(&net->stats.address_duplicates);
-    tell(net, own, mac);
+    if (own->origin != DK_IFADDR_DHCP) /* of which another will be leased */
+        tell(net, own, mac);
+    decided(own, now);
 }
 
 static void defend(struct dk_net *net, struct dk_ifaddr *own, const struct dk_mac *mac, int64_t now)

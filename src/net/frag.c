@@ -69,7 +69,7 @@ static bool emit_one(struct dk_net *net, const struct dk_ip_tx *tx, const struct
     memcpy(header, tx->header, in_head);
     if (in_head != 0 && tx->partial_checksum)
         finish_checksum(tx, header);
-    uint8_t *head = dk_ip_put_header(tx, header, len, fragment->id, false, fragment);
+    uint8_t *head = dk_ip_put_header(net, tx, header, len, fragment->id, false, fragment);
     frame.head = head;
     frame.head_len = (uint32_t)(header - head) + in_head;
     frame.checksum_start = frame.checksum_offset = frame.segment_bytes = 0;

@@ -50,6 +50,8 @@ void dk_icmp_answer_echo(struct dk_net *net, const struct dk_ip_rx *rx, uint8_t 
 
 /* nd.c: a message of neighbour discovery whose checksum is good. */
 void dk_nd_input(struct dk_net *net, const struct dk_ip_rx *rx, int64_t now);
+/* Asks routers to advertise themselves. */
+void dk_nd_solicit_routers(struct dk_net *net);
 /* Asks whether anybody has an address of ours that is tentative; tells all that it is ours. */
 void dk_nd_probe(struct dk_net *net, const struct dk_ip *target);
 void dk_nd_announce(struct dk_net *net, const struct dk_ip *target);

@@ -9,6 +9,7 @@
 
 #include "mem/heap.h"
 #include "net/ip_kind.h"
+#include "net/route.h"
 
 static struct dk_ip broadcast_of(const struct dk_net_address *address)
 {
@@ -38,12 +39,11 @@ static const char *why_bad(const struct dk_net_address *address)
     return NULL;
 }
 
-static void add(struct dk_net *net, const struct dk_net_address *address)
+static void fill(struct dk_net *net, struct dk_ifaddr *own, const struct dk_net_address *address)
 {
     const struct dk_net_config *config = &net->config;
     const bool good = config->skip_dad || config->optimistic_dad;
-    struct dk_ifaddrs *addrs = net->addrs;
-    addrs->list[addrs->num++] = (struct dk_ifaddr){
+    *own = (struct dk_ifaddr){
         .ip = address->ip,
         .broadcast = broadcast_of(address),
         .prefix_len = address->prefix_len,
@@ -54,22 +54,30 @@ static void add(struct dk_net *net, const struct dk_net_address *address)
     };
 }
 
-/* Modified EUI-64 (RFC 2464 section 5). */
-static struct dk_net_address link_local(const struct dk_mac *mac)
+static void add(struct dk_net *net, const struct dk_net_address *address)
+{
+    struct dk_ifaddrs *addrs = net->addrs;
+    fill(net, &addrs->list[addrs->num++], address);
+}
+
+void dk_ifaddr_put_eui64(const struct dk_mac *mac, struct dk_ip *ip)
 {
     const uint8_t *m = mac->bytes;
-    return (struct dk_net_address){
-        .ip = {.bytes = {0xfe, 0x80, 0, 0, 0, 0, 0, 0, m[0] ^ 2, m[1], m[2], 0xff, 0xfe, m[3], m[4],
-                         m[5]},
-               .version = 6},
-        .prefix_len = 64,
-    };
+    const uint8_t id[8] = {m[0] ^ 2, m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5]};
+    memcpy(ip->bytes + 8, id, sizeof(id));
+}
+
+static struct dk_net_address link_local(const struct dk_mac *mac)
+{
+    struct dk_net_address address = {.ip = {.bytes = {0xfe, 0x80}, .version = 6}, .prefix_len = 64};
+    dk_ifaddr_put_eui64(mac, &address.ip);
+    return address;
 }
 
 int dk_ifaddr_init(struct dk_net *net, const char **why_out)
 {
     const struct dk_net_config *config = &net->config;
-    bool any_v6 = false, any_link_local = false;
+    bool any_v6 = config->router_adverts, any_link_local = false;
     struct dk_ifaddrs *addrs = dk_heap_zalloc(sizeof *addrs);
     if (!addrs)
         return -ENOMEM;
@@ -99,6 +107,37 @@ void dk_ifaddr_fini(struct dk_net *net)
 {
     if (net->addrs)
         dk_heap_free(net->addrs);
+}
+
+static struct dk_ifaddr *free_place(struct dk_ifaddrs *addrs)
+{
+    for (uint32_t i = 0; i < addrs->num; i++) {
+        if (addrs->list[i].ip.version == 0)
+            return &addrs->list[i];
+    }
+    return addrs->num < DK_IFADDRS_MAX ? &addrs->list[addrs->num++] : NULL;
+}
+
+struct dk_ifaddr *dk_ifaddr_add(struct dk_net *net, const struct dk_net_address *address,
+                                enum dk_ifaddr_origin origin, int64_t now)
+{
+    if (why_bad(address) || dk_ifaddr_find(net, &address->ip))
+        return NULL;
+    struct dk_ifaddr *own = free_place(net->addrs);
+    if (!own)
+        return NULL;
+    fill(net, own, address);
+    own->origin = (uint8_t)origin;
+    dk_route_changed(net);
+    dk_dad_begin(own, now);
+    return own;
+}
+
+void dk_ifaddr_remove(struct dk_net *net, struct dk_ifaddr *own)
+{
+    dk_dad_end(own);
+    own->ip = own->broadcast = (struct dk_ip){.version = 0};
+    dk_route_changed(net);
 }
 
 struct dk_ifaddr *dk_ifaddr_find(struct dk_net *net, const struct dk_ip *ip)
@@ -136,12 +175,7 @@ enum dk_dst dk_ifaddr_classify(struct dk_net *net, const struct dk_ip *ip)
 
 bool dk_ifaddr_on_link(const struct dk_net *net, const struct dk_ip *ip)
 {
-    for (uint32_t i = 0; i < net->addrs->num; i++) {
-        const struct dk_ifaddr *own = &net->addrs->list[i];
-        if (dk_ip_in_prefix(ip, &own->ip, own->prefix_len))
-            return true;
-    }
-    return ip->version == 6 && dk_ip_is_link_local(ip);
+    return dk_route_is_on_link(net, ip) || (ip->version == 6 && dk_ip_is_link_local(ip));
 }
 
 /* RFC 6724 section 3.1; IPv4 addresses that are not link-local are global. */
@@ -161,6 +195,8 @@ static bool is_better(const struct dk_ifaddr *a, const struct dk_ifaddr *b, cons
     const uint32_t scope_a = scope_of(&a->ip), scope_b = scope_of(&b->ip), want = scope_of(dst);
     if (scope_a != scope_b) /* rule 2 */
         return scope_a < scope_b ? scope_a >= want : scope_b < want;
+    if (a->deprecated != b->deprecated) /* rule 3 */
+        return b->deprecated;
     const bool near_a = dk_ip_in_prefix(next_hop, &a->ip, a->prefix_len);
     const bool near_b = dk_ip_in_prefix(next_hop, &b->ip, b->prefix_len);
     if (near_a != near_b) /* rule 5.5, and RFC 1122: of the network that the next hop is in */

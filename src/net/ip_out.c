@@ -19,8 +19,6 @@
 #include "net/wire/ipv4.h"
 #include "net/wire/ipv6.h"
 
-#define TTL_DEFAULT 64 /* RFC 1700; hop limit likewise */
-
 /* As it lies there. */
 static inline uint32_t word_at(const uint8_t *at)
 {
@@ -58,7 +56,7 @@ static uint8_t *put_header4(const struct dk_ip_tx *tx, uint8_t *before, uint32_t
     const uint32_t first = 0x45000000u | (uint32_t)tx->tos << 16 | (DK_IP4_HEADER_LEN + bytes);
     const uint32_t second = (id & 0xffff) << 16 | place;
     const uint32_t third =
-        (uint32_t)(tx->ttl ? tx->ttl : TTL_DEFAULT) << 24 | (uint32_t)tx->protocol << 16;
+        (uint32_t)(tx->ttl ? tx->ttl : DK_IP_TTL_DEFAULT) << 24 | (uint32_t)tx->protocol << 16;
     uint32_t sum = add_be32(add_be32(third >> 16, tx->src.bytes), tx->dst.bytes);
     sum += (first >> 16) + (first & 0xffff) + (second >> 16) + (second & 0xffff);
     dk_put_be32(at, first);
@@ -69,8 +67,8 @@ static uint8_t *put_header4(const struct dk_ip_tx *tx, uint8_t *before, uint32_t
     return at;
 }
 
-static uint8_t *put_header6(const struct dk_ip_tx *tx, uint8_t *before, uint32_t bytes,
-                            const struct dk_ip_fragment *fragment)
+static uint8_t *put_header6(const struct dk_net *net, const struct dk_ip_tx *tx, uint8_t *before,
+                            uint32_t bytes, const struct dk_ip_fragment *fragment)
 {
     uint8_t *at = before;
     if (fragment) {
@@ -86,18 +84,19 @@ static uint8_t *put_header6(const struct dk_ip_tx *tx, uint8_t *before, uint32_t
     dk_put_be32(at, 0x60000000u | (uint32_t)tx->tos << 20);
     dk_put_be16(at + 4, (uint16_t)bytes);
     at[6] = fragment ? DK_IP6_FRAGMENT : tx->protocol;
-    at[7] = tx->ttl ? tx->ttl : TTL_DEFAULT;
+    at[7] = tx->ttl ? tx->ttl : net->hop_limit;
     memcpy(at + 8, tx->src.bytes, 16);
     memcpy(at + 24, tx->dst.bytes, 16);
     return at;
 }
 
-uint8_t *dk_ip_put_header(const struct dk_ip_tx *tx, uint8_t *before, uint32_t bytes, uint32_t id,
-                          bool dont_fragment, const struct dk_ip_fragment *fragment)
+uint8_t *dk_ip_put_header(const struct dk_net *net, const struct dk_ip_tx *tx, uint8_t *before,
+                          uint32_t bytes, uint32_t id, bool dont_fragment,
+                          const struct dk_ip_fragment *fragment)
 {
     if (tx->dst.version == 4)
         return put_header4(tx, before, bytes, id, dont_fragment, fragment);
-    return put_header6(tx, before, bytes, fragment);
+    return put_header6(net, tx, before, bytes, fragment);
 }
 
 /* Points the frame to the whole head, which begins at `head`. */
@@ -119,7 +118,7 @@ static int emit_whole(struct dk_net *net, struct dk_ip_tx *tx, uint32_t bytes,
                       const struct dk_mac *mac, bool may_fragment)
 {
     const uint32_t id = may_fragment ? dk_frag_next_id(net, tx) : 0;
-    set_head(tx, dk_ip_put_header(tx, tx->header, bytes, id, !may_fragment, NULL));
+    set_head(tx, dk_ip_put_header(net, tx, tx->header, bytes, id, !may_fragment, NULL));
     return dk_link_send(net, &tx->frame, mac, ethertype(tx)) ? 0 : -EAGAIN;
 }
 
@@ -163,7 +162,7 @@ static void prepare_way(struct dk_net *net, struct dk_way *way)
     if (!neigh)
         return;
     uint8_t *end = way->head + DK_WAY_HEAD_ROOM;
-    uint8_t *ip = dk_ip_put_header(&tx, end, 0, 0, true, NULL);
+    uint8_t *ip = dk_ip_put_header(net, &tx, end, 0, 0, true, NULL);
     uint8_t *head = dk_link_put_header(net, ip, &neigh->mac, ethertype(&tx));
     if (way->dst.version == 4)
         way->sum = (uint64_t)word_at(ip + 4) + word_at(ip + 16);
@@ -207,7 +206,7 @@ static inline uint32_t first_word(const struct dk_ip_tx *tx, uint32_t bytes)
 
 static inline uint32_t third_word(const struct dk_ip_tx *tx)
 {
-    const uint32_t ttl = tx->ttl ? tx->ttl : TTL_DEFAULT;
+    const uint32_t ttl = tx->ttl ? tx->ttl : DK_IP_TTL_DEFAULT;
     return htobe32(ttl << 24 | (uint32_t)tx->protocol << 16);
 }
 
@@ -229,7 +228,8 @@ static inline void complete6(const struct dk_ip_tx *tx, uint32_t bytes)
     dk_put_be32(at, 0x60000000u | (uint32_t)tx->tos << 20);
     dk_put_be16(at + 4, (uint16_t)bytes);
     at[6] = tx->protocol;
-    at[7] = tx->ttl ? tx->ttl : TTL_DEFAULT;
+    if (tx->ttl != 0)
+        at[7] = tx->ttl;
     memcpy(at + 8, tx->src.bytes, 16);
 }
 
@@ -305,7 +305,7 @@ bool dk_ip_say(struct dk_net *net, const struct dk_ip_tx *tx, dk_ip_emit_fn emit
         !dk_neigh_look(net, &path.next_hop, &mac))
         return false;
     const uint16_t type = tx->dst.version == 4 ? DK_ETHERTYPE_IP4 : DK_ETHERTYPE_IP6;
-    uint8_t *packet = dk_ip_put_header(tx, tx->header, tx->header_len, 0, true, NULL);
+    uint8_t *packet = dk_ip_put_header(net, tx, tx->header, tx->header_len, 0, true, NULL);
     uint8_t *head = dk_link_put_header(net, packet, &mac, type);
     const struct dk_tx_frame frame = {.head = head,
                                       .head_len = (uint32_t)(tx->header - head) + tx->header_len};

@@ -56,8 +56,9 @@ struct dk_ip_fragment {
 };
 
 /* Writes the IP header before what carries `bytes` bytes; returns where it begins. */
-uint8_t *dk_ip_put_header(const struct dk_ip_tx *tx, uint8_t *before, uint32_t bytes, uint32_t id,
-                          bool dont_fragment, const struct dk_ip_fragment *fragment);
+uint8_t *dk_ip_put_header(const struct dk_net *net, const struct dk_ip_tx *tx, uint8_t *before,
+                          uint32_t bytes, uint32_t id, bool dont_fragment,
+                          const struct dk_ip_fragment *fragment);
 
 /* link.c: puts the Ethernet header before a packet; returns where it begins. */
 uint8_t *dk_link_put_header(const struct dk_net *net, uint8_t *before, const struct dk_mac *dst,

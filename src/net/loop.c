@@ -64,7 +64,7 @@ int dk_loop_send(struct dk_net *net, const struct dk_ip_tx *tx)
     struct dk_buf *buf = dk_buf_alloc(header + bytes, DK_BUF_PEER_BYTES);
     if (!buf)
         return -ENOBUFS;
-    dk_ip_put_header(tx, buf->data + header, bytes, 0, true, NULL);
+    dk_ip_put_header(net, tx, buf->data + header, bytes, 0, true, NULL);
     gather(tx, buf->data + header);
     loop->packets[loop->tail++ % PACKETS_MAX] =
         (struct looped){.buf = buf, .checksum_good = tx->partial_checksum};

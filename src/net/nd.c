@@ -3,8 +3,9 @@
  * Neighbour discovery (RFC 4861): solicitations and advertisements. Their validity is checked in
  * net/wire/nd.c; here is what they mean.
  *
- * Routers are configured: advertisements and redirects are counted and ignored, so that nobody on
- * the link can take our traffic by sending one.
+ * Advertisements of routers go to ra.c, where the configuration wants it. Else routers are
+ * configured; then those, and redirects always, are counted and ignored, so that nobody on the link
+ * can take our traffic by sending one.
  */
 #include "base/bytes.h"
 #include "base/checksum.h"
@@ -13,6 +14,7 @@
 #include "net/ifaddr.h"
 #include "net/ip_kind.h"
 #include "net/neigh.h"
+#include "net/ra.h"
 #include "net/wire/icmp6.h"
 #include "net/wire/nd.h"
 
@@ -61,6 +63,27 @@ void dk_nd_probe(struct dk_net *net, const struct dk_ip *target)
     const struct dk_nd nd = {.type = DK_ICMP6_NEIGHBOR_SOLICIT, .target = *target};
     dk_net_count(&net->stats.nd_solicits);
     send_nd(net, &nd, NULL, &group);
+}
+
+/* The link-local address once it is good, NULL before (RFC 4861 section 6.3.7). */
+static const struct dk_ip *link_local(struct dk_net *net)
+{
+    const struct dk_ip all = dk_ip_all_nodes();
+    const struct dk_ip *src = dk_ifaddr_source(net, &all, &all);
+    return src && dk_ip_is_link_local(src) ? src : NULL;
+}
+
+void dk_nd_solicit_routers(struct dk_net *net)
+{
+    const struct dk_ip routers = {.bytes = {0xff, 2, [15] = 2}, .version = 6};
+    const struct dk_ip *src = link_local(net);
+    const struct dk_nd nd = {
+        .type = DK_ICMP6_ROUTER_SOLICIT,
+        .has_source_mac = src && !dk_ifaddr_find(net, src)->probing,
+        .source_mac = net->config.mac,
+    };
+    dk_net_count(&net->stats.nd_solicits_routers);
+    send_nd(net, &nd, src, &routers);
 }
 
 /* RFC 4429 section 3.3: while it is not known to be ours, no other host's entry is overridden. */
@@ -133,6 +156,8 @@ static void input_advert(struct dk_net *net, const struct dk_ip_rx *rx, const st
         .override = nd->override,
         .solicited = nd->solicited && !dk_ip_is_multicast(&rx->dst),
     };
+    if (neigh->is_router && !nd->router)
+        dk_ra_no_router(net, &nd->target);
     neigh->is_router = nd->router;
     dk_neigh_learn(net, &news, now);
 }
@@ -154,7 +179,7 @@ void dk_nd_input(struct dk_net *net, const struct dk_ip_rx *rx, int64_t now)
     else if (nd.type == DK_ICMP6_NEIGHBOR_ADVERT)
         input_advert(net, rx, &nd, now);
     else if (nd.type == DK_ICMP6_ROUTER_ADVERT)
-        dk_net_count(&net->stats.nd_router_adverts);
+        dk_ra_input(net, &rx->src, &nd, now);
     else if (nd.type == DK_ICMP6_REDIRECT)
         dk_net_count(&net->stats.nd_redirects);
     else

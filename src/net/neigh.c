@@ -41,7 +41,7 @@ struct dk_neigh_table {
     struct dk_list free, lru, blocked;
     struct dk_waiting_pool *pool;
     uint64_t key[2];
-    int64_t reachable_ns;
+    int64_t reachable_ns, retrans_ns;
     struct hint hints[HINTS];
     struct dk_neigh group; /* stands for all groups: what waits for the device */
     struct dk_neigh entries[DK_NEIGH_MAX];
@@ -66,6 +66,17 @@ static void entry_init(struct dk_net *net, struct dk_neigh *neigh)
     dk_timer_init(&neigh->timer, on_timer);
 }
 
+/* RFC 4861 section 6.3.2: between half and one and a half. */
+void dk_neigh_set_reachable(struct dk_net *net, int64_t base_ns)
+{
+    net->neigh->reachable_ns = dk_random_between(&net->random, base_ns / 2, base_ns + base_ns / 2);
+}
+
+void dk_neigh_set_retrans(struct dk_net *net, int64_t ns)
+{
+    net->neigh->retrans_ns = ns;
+}
+
 int dk_neigh_init(struct dk_net *net, int64_t now)
 {
     (void)now;
@@ -85,9 +96,8 @@ int dk_neigh_init(struct dk_net *net, int64_t now)
     }
     table->key[0] = dk_siphash(net->config.secret, "neighbour 0", 11);
     table->key[1] = dk_siphash(net->config.secret, "neighbour 1", 11);
-    /* RFC 4861 section 6.3.2: between half and one and a half. */
-    table->reachable_ns =
-        dk_random_between(&net->random, REACHABLE_NS / 2, REACHABLE_NS + REACHABLE_NS / 2);
+    table->retrans_ns = RETRANS_NS;
+    dk_neigh_set_reachable(net, REACHABLE_NS);
     table->pool = dk_waiting_pool_create(DK_NEIGH_PACKETS_MAX);
     return table->pool ? 0 : -ENOMEM;
 }
@@ -211,7 +221,7 @@ static void ask(struct dk_neigh *neigh, int64_t now)
 {
     const bool unicast = neigh->state == DK_NEIGH_PROBE;
     neigh->asked++;
-    start_timer(neigh, now + RETRANS_NS);
+    start_timer(neigh, now + neigh->net->neigh->retrans_ns);
     if (neigh->ip.version == 4)
         dk_arp_ask(neigh->net, &neigh->ip, unicast ? &neigh->mac : NULL);
     else
@@ -303,6 +313,8 @@ static void fail(struct dk_neigh *neigh, int64_t now)
     set_state(neigh, DK_NEIGH_FAILED);
     neigh->until = now + FAILED_NS;
     dk_net_count(&net->stats.neigh_failed);
+    if (neigh->is_router)
+        dk_route_avoid(net, &neigh->ip);
     take_waiting(neigh, &waiting_list);
     while ((link = dk_list_first(&waiting_list)) != NULL) {
         struct dk_waiting *waiting = dk_container_of(link, struct dk_waiting, link);

@@ -93,6 +93,10 @@ struct dk_neigh_news {
 /* Learns of it. The entry, or NULL: there is none. */
 struct dk_neigh *dk_neigh_learn(struct dk_net *net, const struct dk_neigh_news *news, int64_t now);
 
+/* What a router says of these times (RFC 4861 section 6.3.4), instead of the defaults. */
+void dk_neigh_set_reachable(struct dk_net *net, int64_t base_ns);
+void dk_neigh_set_retrans(struct dk_net *net, int64_t ns);
+
 /* arp.c, nd.c: ask for a neighbour; mac NULL: all that may know. false: the device had no room. */
 void dk_arp_ask(struct dk_net *net, const struct dk_ip *target, const struct dk_mac *mac);
 void dk_nd_ask(struct dk_net *net, const struct dk_ip *target, bool unicast);

@@ -6,12 +6,14 @@
 
 #include "mem/heap.h"
 #include "net/dev.h"
+#include "net/dhcp.h"
 #include "net/groups.h"
 #include "net/icmp.h"
 #include "net/ifaddr.h"
 #include "net/ip_in.h"
 #include "net/ip_kind.h"
 #include "net/neigh.h"
+#include "net/ra.h"
 #include "net/route.h"
 #include "net/tcp/tcp.h"
 #include "net/wire/ethernet.h"
@@ -42,7 +44,7 @@ static const char *why_bad(const struct dk_net_config *config)
         return "the MTU is not 68 to 65535";
     if (config->vlan > 4094)
         return "the VLAN is not 1 to 4094 (0: none)";
-    if (config->num_addresses == 0)
+    if (config->num_addresses == 0 && !config->dhcp && !config->router_adverts)
         return "there is no address: give one, with the length of its prefix";
     if (config->num_addresses > DK_NET_ADDRESSES_MAX)
         return "there are more than 8 addresses";
@@ -52,6 +54,8 @@ static const char *why_bad(const struct dk_net_config *config)
         if (config->addresses[i].ip.version == 6 && config->mtu < 1280)
             return "the MTU is below 1280, which IPv6 needs";
     }
+    if (config->router_adverts && config->mtu < 1280)
+        return "the MTU is below 1280, which IPv6 needs";
     return NULL;
 }
 
@@ -65,6 +69,13 @@ static int init_parts(struct dk_net *net, int64_t now, const char **why_out)
     error = error ? error : dk_groups_init(net);
     error = error ? error : dk_icmp_init(net, now);
     return error ? error : dk_loop_init(net);
+}
+
+/* What stands on transports. */
+static int init_learning(struct dk_net *net, int64_t now)
+{
+    const int error = dk_dhcp_init(net, now);
+    return error ? error : dk_ra_init(net, now);
 }
 
 static void fini_parts(struct dk_net *net)
@@ -114,11 +125,14 @@ int dk_net_create(struct dk_net **net_out, const struct dk_net_config *config, i
         return -ENOMEM;
     net->config = *config;
     net->now = now;
+    net->link_mtu = config->mtu;
+    net->hop_limit = DK_IP_TTL_DEFAULT;
     dk_random_init(&net->random, config->seed);
     dk_wheel_init(&net->wheel, now);
     dk_plain_init(net);
     int error = init_parts(net, now, why_out);
     error = error ? error : init_transports(net, now);
+    error = error ? error : init_learning(net, now);
     if (error != 0) {
         dk_net_destroy(net);
         return error;
@@ -130,6 +144,8 @@ int dk_net_create(struct dk_net **net_out, const struct dk_net_config *config, i
 
 void dk_net_destroy(struct dk_net *net)
 {
+    dk_ra_fini(net);
+    dk_dhcp_fini(net);
     while (net->num_transports > 0) {
         const struct dk_transport *transport = transports[--net->num_transports];
         if (transport->fini)
@@ -146,6 +162,20 @@ static void tx_room(struct dk_net *net, int64_t now)
         if (transports[i]->tx_room)
             transports[i]->tx_room(net, now);
     }
+}
+
+void dk_net_mtu_changed(struct dk_net *net)
+{
+    uint32_t mtu = net->link_mtu;
+    for (int i = 0; i < 2; i++) {
+        if (net->learnt_mtu[i] != 0 && net->learnt_mtu[i] < mtu)
+            mtu = net->learnt_mtu[i];
+    }
+    /* A DHCP server does not know that IPv6 needs more. */
+    if (net->ra && mtu < 1280)
+        mtu = 1280;
+    net->config.mtu = mtu;
+    dk_route_changed(net);
 }
 
 void dk_net_address_lost(struct dk_net *net, const struct dk_ip *ip, int64_t now)

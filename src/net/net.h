@@ -56,6 +56,9 @@ struct dk_net_config {
     uint64_t seed;       /* of jitter */
     bool skip_dad;       /* nobody is asked whether they have our addresses */
     bool optimistic_dad; /* addresses are used while others are asked (RFC 4429) */
+    bool dhcp;           /* lease an IPv4 address, with routes (RFC 2131) */
+    bool router_adverts; /* form IPv6 addresses as routers say, and learn routes (RFC 4862) */
+    char host_name[64];  /* told to the DHCP server; "": none */
     const struct dk_tcp_config *tcp; /* its limits and times; NULL: the defaults. Read once */
     /*
      * Sends a frame: all of it may be read until it returns. false: no room, nothing happened; the
@@ -111,6 +114,25 @@ enum dk_net_address_state {
     DK_NET_ADDRESS_DUPLICATE, /* another host has it: never used */
 };
 enum dk_net_address_state dk_net_address_state(const struct dk_net *net, uint32_t index);
+
+/*
+ * How far what is learnt from the link has come: of a DHCP server, of routers. The address that was
+ * learnt, or is a duplicate, in *address_out; of several IPv6 ones the first that is good.
+ */
+enum dk_net_learning {
+    DK_NET_NOT_LEARNING, /* the configuration does not want it */
+    DK_NET_UNANSWERED,
+    DK_NET_ANSWERED, /* but there is no address yet */
+    DK_NET_LEARNT,
+    DK_NET_LEARNT_DUPLICATE, /* another host has it */
+};
+enum dk_net_learning dk_net_dhcp_state(const struct dk_net *net, struct dk_ip *address_out);
+enum dk_net_learning dk_net_router_state(const struct dk_net *net, struct dk_ip *address_out);
+
+/* Gives a leased address back (RFC 2131 section 4.4.6): nothing else is done with the stack
+ * afterwards, but to let it send, while dk_net_is_releasing. Returns whether there was one. */
+bool dk_net_release(struct dk_net *net, int64_t now);
+bool dk_net_is_releasing(struct dk_net *net);
 
 /* Gives the link address of a neighbour, which is then never asked for. 0 or -ENOBUFS. */
 int dk_net_add_neighbour(struct dk_net *net, const struct dk_ip *ip, const struct dk_mac *mac);

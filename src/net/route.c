@@ -2,12 +2,13 @@
 /*
  * Routes: the networks of our addresses, and what the configuration adds.
  *
- * The table is made once, sorted by length of prefix: the first entry that matches is the longest.
- * A network of ours stands before a route of equal length. Loopback addresses and our own lead back
- * to us, groups and broadcast onto the link.
+ * The table is sorted by length of prefix: the first entry that matches is the longest. A network
+ * of ours stands before a route of equal length, what was given before what was learnt (of a DHCP
+ * server, of routers). Loopback addresses and our own lead back to us, groups and broadcast onto
+ * the link.
  *
  * What was found lately is kept, with the source address that goes with it: `recent`,
- * direct-mapped, forgotten when an address of ours changes.
+ * direct-mapped, forgotten when an address of ours or a route changes.
  */
 #include "net/route.h"
 
@@ -17,12 +18,14 @@
 
 #include <stdlib.h>
 
-#define ROUTES_MAX (DK_NET_ROUTES_MAX + DK_IFADDRS_MAX)
+#define LEARNT_MAX 32
+#define ROUTES_MAX (DK_NET_ROUTES_MAX + DK_IFADDRS_MAX + LEARNT_MAX)
 
 struct route {
     struct dk_ip prefix;
     struct dk_ip gateway; /* version 0: on the link */
     uint8_t prefix_len;
+    uint8_t origin; /* enum dk_route_origin */
 };
 
 #define RECENT 64
@@ -86,6 +89,89 @@ int dk_route_init(struct dk_net *net, const char **why_out)
         insert(routes, &route);
     }
     return 0;
+}
+
+static bool is_same(const struct route *a, const struct dk_net_route *b,
+                    enum dk_route_origin origin)
+{
+    return a->origin == origin && a->prefix_len == b->prefix_len &&
+           dk_ip_equal(&a->prefix, &b->prefix) && dk_ip_equal(&a->gateway, &b->gateway);
+}
+
+static struct route *find(struct dk_net *net, const struct dk_net_route *route,
+                          enum dk_route_origin origin)
+{
+    struct dk_routes *routes = net->routes;
+    for (uint32_t i = 0; i < routes->num; i++) {
+        if (is_same(&routes->list[i], route, origin))
+            return &routes->list[i];
+    }
+    return NULL;
+}
+
+int dk_route_add(struct dk_net *net, const struct dk_net_route *route, enum dk_route_origin origin)
+{
+    struct dk_routes *routes = net->routes;
+    if (find(net, route, origin))
+        return -EEXIST;
+    if (route->gateway.version != 0 && why_bad(net, route))
+        return -EINVAL;
+    if (routes->num == ROUTES_MAX)
+        return -ENOBUFS;
+    insert(routes, &(struct route){.prefix = route->prefix,
+                                   .gateway = route->gateway,
+                                   .prefix_len = route->prefix_len,
+                                   .origin = (uint8_t)origin});
+    dk_route_changed(net);
+    return 0;
+}
+
+static void drop(struct dk_net *net, struct route *route)
+{
+    struct dk_routes *routes = net->routes;
+    const uint32_t at = (uint32_t)(route - routes->list);
+    memmove(route, route + 1, (routes->num - at - 1) * sizeof(*route));
+    routes->num--;
+    dk_route_changed(net);
+}
+
+void dk_route_remove(struct dk_net *net, const struct dk_net_route *route,
+                     enum dk_route_origin origin)
+{
+    struct route *found = find(net, route, origin);
+    if (found)
+        drop(net, found);
+}
+
+void dk_route_remove_all(struct dk_net *net, enum dk_route_origin origin)
+{
+    for (uint32_t i = net->routes->num; i-- > 0;) {
+        if (net->routes->list[i].origin == origin)
+            drop(net, &net->routes->list[i]);
+    }
+}
+
+void dk_route_avoid(struct dk_net *net, const struct dk_ip *gateway)
+{
+    struct dk_routes *routes = net->routes;
+    for (uint32_t i = routes->num; i-- > 0;) {
+        const struct route route = routes->list[i];
+        if (route.origin != DK_ROUTE_ROUTER || !dk_ip_equal(&route.gateway, gateway))
+            continue;
+        drop(net, &routes->list[i]);
+        insert(routes, &route);
+    }
+}
+
+bool dk_route_is_on_link(const struct dk_net *net, const struct dk_ip *ip)
+{
+    const struct dk_routes *routes = net->routes;
+    for (uint32_t i = 0; i < routes->num; i++) {
+        const struct route *route = &routes->list[i];
+        if (route->gateway.version == 0 && dk_ip_in_prefix(ip, &route->prefix, route->prefix_len))
+            return true;
+    }
+    return false;
 }
 
 void dk_route_fini(struct dk_net *net)

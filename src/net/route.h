@@ -50,6 +50,25 @@ int dk_way_source(struct dk_net *net, const struct dk_way *way, struct dk_ip *sr
 int dk_route_init(struct dk_net *net, const char **why_out);
 void dk_route_fini(struct dk_net *net);
 
+/* Routes that were learnt, by whom they are of; what the configuration gave, and the networks of
+ * its addresses, stay. */
+enum dk_route_origin { DK_ROUTE_GIVEN, DK_ROUTE_DHCP, DK_ROUTE_ROUTER };
+
+/* Adds a route; gateway.version 0: the network is on the link. It stands behind those of the same
+ * length. 0; -EEXIST; -EINVAL: the gateway can be none, or is not on the link; -ENOBUFS: too
+ * many. */
+int dk_route_add(struct dk_net *net, const struct dk_net_route *route, enum dk_route_origin origin);
+void dk_route_remove(struct dk_net *net, const struct dk_net_route *route,
+                     enum dk_route_origin origin);
+void dk_route_remove_all(struct dk_net *net, enum dk_route_origin origin);
+
+/* A gateway does not answer: routes by others of the same length go first (RFC 4861 section
+ * 6.3.6). */
+void dk_route_avoid(struct dk_net *net, const struct dk_ip *gateway);
+
+/* Whether packets to ip go onto the link: it is in a network that is there. */
+bool dk_route_is_on_link(const struct dk_net *net, const struct dk_ip *ip);
+
 /* A neighbour's link address or state, or the length that a path takes, is another: nothing goes at
  * once before it was looked at. */
 static inline void dk_ways_changed(struct dk_net *net)

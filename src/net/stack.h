@@ -41,15 +41,33 @@
     X(arp_off_link, "arp.off_link")           /* dropped: of a host on none of our networks */     \
     X(arp_unasked, "arp.unasked")             /* dropped: of a host that nobody asked for */       \
     X(address_conflicts, "address.conflicts") /* another host was seen with an address of ours */  \
-    X(address_duplicates, "address.duplicates") /* addresses that are not used for that */         \
-    X(address_defences, "address.defences")     /* answers to that */                              \
-    X(nd_solicits, "nd.solicits")               /* sent */                                         \
-    X(nd_adverts, "nd.adverts")                 /* sent */                                         \
-    X(nd_not_sent, "nd.not_sent")               /* messages that could not be sent */              \
-    X(nd_off_link, "nd.off_link")               /* dropped: of a host on none of our networks */   \
-    X(nd_not_ours, "nd.not_ours")               /* dropped: asks for another */                    \
-    X(nd_unasked, "nd.unasked")                 /* dropped: of a host that nobody asked for */     \
-    X(nd_router_adverts, "nd.router_adverts")   /* ignored: routers are configured */              \
+    X(address_duplicates, "address.duplicates")   /* addresses that are not used for that */       \
+    X(address_defences, "address.defences")       /* answers to that */                            \
+    X(nd_solicits, "nd.solicits")                 /* sent */                                       \
+    X(nd_adverts, "nd.adverts")                   /* sent */                                       \
+    X(nd_not_sent, "nd.not_sent")                 /* messages that could not be sent */            \
+    X(nd_off_link, "nd.off_link")                 /* dropped: of a host on none of our networks */ \
+    X(nd_not_ours, "nd.not_ours")                 /* dropped: asks for another */                  \
+    X(nd_unasked, "nd.unasked")                   /* dropped: of a host that nobody asked for */   \
+    X(nd_router_adverts, "nd.router_adverts")     /* ignored: routers are configured */            \
+    X(nd_solicits_routers, "nd.solicits_routers") /* sent */                                       \
+    X(ra_taken, "ra.taken")                       /* advertisements of routers */                  \
+    X(ra_addresses, "ra.addresses")               /* formed */                                     \
+    X(ra_expired, "ra.expired")                   /* addresses whose time ended */                 \
+    X(ra_bad_prefix,                                                                               \
+      "ra.bad_prefix") /* ignored: of a link, too short, or lifetimes that cannot be */            \
+    X(ra_table_full, "ra.table_full") /* ignored: too many routers, networks or addresses */       \
+    X(dhcp_sent, "dhcp.sent")                                                                      \
+    X(dhcp_not_sent, "dhcp.not_sent")                                                              \
+    X(dhcp_bound, "dhcp.bound")             /* leases, and renewals of them */                     \
+    X(dhcp_expired, "dhcp.expired")         /* leases that nobody renewed */                       \
+    X(dhcp_naks, "dhcp.naks")               /* leases that a server ended */                       \
+    X(dhcp_declined, "dhcp.declined")       /* addresses that another host had */                  \
+    X(dhcp_refused, "dhcp.refused")         /* dropped: an offer that we cannot use */             \
+    X(dhcp_bad_route, "dhcp.bad_route")     /* routes left out: the gateway is not on the link */  \
+    X(dhcp_not_ours, "dhcp.not_ours")       /* dropped: for another client, or of no server */     \
+    X(dhcp_unexpected, "dhcp.unexpected")   /* dropped: nothing that is waited for */              \
+    X(link_mtu_refused, "link.mtu_refused") /* ignored: an MTU that the link cannot have */        \
     X(nd_router_solicits, "nd.router_solicits") /* ignored: we are no router */                    \
     X(nd_redirects, "nd.redirects")             /* ignored */                                      \
     X(neigh_failed, "neigh.failed")             /* neighbours that did not answer */               \
@@ -147,6 +165,8 @@ extern const struct dk_transport dk_udp_transport;
 
 #define DK_IP_IGMP 2
 
+#define DK_IP_TTL_DEFAULT 64 /* RFC 1700; hop limit likewise */
+
 #define DK_NET_FRAGMENT_COUNTERS 256
 
 #define DK_TRANSPORTS_MAX 8
@@ -166,6 +186,11 @@ struct dk_net {
     struct dk_loop *loop;
     struct dk_udp *udp;
     struct dk_tcp *tcp;
+    struct dk_dhcp_client *dhcp;     /* NULL: not wanted */
+    struct dk_ra *ra;                /* NULL: not wanted */
+    uint32_t link_mtu;               /* of the configuration */
+    uint16_t learnt_mtu[2];          /* of DHCP, of routers; 0: none */
+    uint8_t hop_limit;               /* of IPv6 packets whose sender names none */
     uint64_t plain_word, plain_mask; /* of plain.c, as the next */
     uint64_t ip4_pairs[DK_NET_IP4_PAIRS];
     bool loop_due;            /* loop.c has packets */
@@ -193,6 +218,9 @@ static inline void dk_net_drop(struct dk_net *net, enum dk_wire reason)
 {
     dk_count(&net->wire[reason], 1);
 }
+
+/* The MTU of the link is the least of what is known: it goes to config.mtu. */
+void dk_net_mtu_changed(struct dk_net *net);
 
 /* Tells the transports. */
 void dk_net_address_lost(struct dk_net *net, const struct dk_ip *ip, int64_t now);
