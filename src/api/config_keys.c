@@ -47,8 +47,8 @@ const struct dk_config_key dk_config_keys[DK_CONFIG_COUNT] = {
                                  .env = "DEMI_NET_ADDRESSES",
                                  .summary = "addresses of the TCP/IP stack, with prefix lengths",
                                  .check = dk_stack_check_addresses,
-                                 .accepted =
-                                     "none, or ADDRESS/LENGTH, at most 8, separated by commas",
+                                 .accepted = "none, or ADDRESS/LENGTH (at most 8), dhcp, auto, "
+                                             "separated by commas",
                                  .initial_text = "none"},
     [DK_CONFIG_NET_GATEWAY] = {.name = "net_gateway",
                                .env = "DEMI_NET_GATEWAY",
@@ -76,6 +76,12 @@ const struct dk_config_key dk_config_keys[DK_CONFIG_COUNT] = {
                              .summary = "ask other hosts whether they have an address of the stack",
                              .words = probe_words,
                              .initial = DK_CONFIG_PROBE_BACKGROUND},
+    [DK_CONFIG_NET_WAIT_S] = {.name = "net_wait_s",
+                              .env = "DEMI_NET_WAIT_S",
+                              .summary = "seconds to wait for addresses by dhcp and auto",
+                              .min = 1,
+                              .max = 3600,
+                              .initial = 20},
     [DK_CONFIG_NET_CONNECTIONS] = {.name = "net_connections",
                                    .env = "DEMI_NET_CONNECTIONS",
                                    .summary = "TCP connections that the stack has at one time",

@@ -385,6 +385,60 @@ def demi_ping(kind, server, version, protocol):
         assert code == 0, said
 
 
+# ---- addresses that are learnt ----------------------------------------------------------------
+
+@contextlib.contextmanager
+def dnsmasq(net):
+    """A DHCP server and router on Linux's side; gives the file of its leases."""
+    tool = need("dnsmasq", "dnsmasq-base")
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        leases = pathlib.Path(folder, "leases")
+        server = net.linux(tool, "--no-daemon", "--port=0", "--conf-file=/dev/null", "--pid-file=",
+                           "--user=root", f"--interface={net.near}", "--bind-dynamic",
+                           f"--dhcp-leasefile={leases}", "--no-ping", "--enable-ra",
+                           "--dhcp-range=10.0.0.50,10.0.0.60,2m", "--dhcp-option=option:mtu,1400",
+                           "--dhcp-range=fd00:1::,ra-only,64,600",
+                           f"--ra-param={net.near},mtu:1400,10,600")
+        while "sockets bound" not in server.said():
+            assert server.process.poll() is None, server.said()
+            time.sleep(0.02)
+        yield leases
+        server.stop()
+
+
+@case("tap", "packet")
+def addresses_of_a_server_and_a_router(kind):
+    """Leased, formed, used; and given back at the end."""
+    with Net(kind) as net, dnsmasq(net) as leases:
+        s = net.ours(DEMI, "echo", "--listen", "[::]:7000", DEMI_NET_ADDRESSES="dhcp,auto",
+                     DEMI_NET_PROBE="background", DEMI_LOG="info").await_line("listening on", 20)
+        found = {"4": re.search(r"dhcp: (10\.0\.0\.[56]\d)\n", s.said()),
+                 "6": re.search(r"auto: (fd00:1::[0-9a-f:]+)\n", s.said())}
+        assert found["4"] and found["6"], s.said()
+        assert f" {found['4'][1]} " in leases.read_text(encoding="ascii"), "not leased"
+        for address in (found["4"][1], f"[{found['6'][1]}]"):
+            out = net.linux(DEMI, "ping", f"{address}:7000", "-n", "50", "-s", "20000",
+                            "--json").succeed()
+            assert json.loads(out)["lost"] == 0, out
+        code, said = s.stop()
+        assert code == 0, said
+        patience = time.monotonic() + 5
+        while found["4"][1] in leases.read_text(encoding="ascii"):
+            assert time.monotonic() < patience, "the lease was not given back"
+            time.sleep(0.05)
+
+
+@case(("dhcp", "no DHCP server answers"), ("auto", "no router advertises itself"))
+def nobody_to_learn_an_address_of(source, why):
+    with Net("tap") as net:
+        netns.setting("ipv6/conf/demi0/forwarding", 0)
+        s = net.ours(DEMI, "echo", "--listen", "[::]:7000", DEMI_NET_ADDRESSES=source,
+                     DEMI_NET_WAIT_S="2")
+        code, _ = s.finish(10)
+        assert code != 0 and why in s.said(), s.said()
+
+
 # ---- ends -------------------------------------------------------------------------------------
 
 def dial(net, version=4, port=PORT):

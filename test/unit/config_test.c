@@ -54,6 +54,7 @@ static const char *const variables[] = {
     "DEMI_NET_MTU",
     "DEMI_NET_VLAN",
     "DEMI_NET_PROBE",
+    "DEMI_NET_WAIT_S",
     "DEMI_NET_CONNECTIONS",
     "DEMI_NET_SEND_BYTES",
     "DEMI_NET_RECEIVE_BYTES",
@@ -353,6 +354,9 @@ static void test_config_net_texts_wrong_say_which_item(void **state)
 static void test_config_net_texts_right_are_kept(void **state)
 {
     struct fixture *f = *state;
+    setenv("DEMI_NET_ADDRESSES", "dhcp, 2001:db8::2/64 auto", 1);
+    assert_loads(f);
+    unsetenv("DEMI_NET_ADDRESSES");
     write_file(f, "net_addresses: 192.0.2.2/24, 2001:db8::2/64\nnet_gateway: 192.0.2.1 fe80::1\n"
                   "net_routes: 198.51.100.0/24>192.0.2.9\nnet_mtu: 1400\nnet_vlan: 7\n"
                   "net_probe: off\npush_hold_us: 0\n");

@@ -70,11 +70,19 @@ static int read_addresses(const char *text, struct dk_net_config *config,
 {
     char item[ITEM_MAX];
     while (next_item(&text, item)) {
+        if (strcmp(item, "dhcp") == 0) {
+            config->dhcp = true;
+            continue;
+        }
+        if (strcmp(item, "auto") == 0) {
+            config->router_adverts = true;
+            continue;
+        }
         if (config->num_addresses == DK_NET_ADDRESSES_MAX)
             return fail(why, item, "is one too many: there may be 8 addresses");
         struct dk_net_address *a = &config->addresses[config->num_addresses++];
         if (!read_prefix(item, true, &a->ip, &a->prefix_len))
-            return fail(why, item, "is not ADDRESS/PREFIX-LENGTH, like 192.0.2.2/24");
+            return fail(why, item, "is not ADDRESS/PREFIX-LENGTH, like 192.0.2.2/24, dhcp or auto");
     }
     return 0;
 }
@@ -161,12 +169,15 @@ int dk_stack_config_net(const struct dk_stack_options *options, struct dk_net_co
         return r;
     dk_stack_driver(options->device, driver, sizeof(driver));
     bool is_loop = strcmp(driver, "loop") == 0;
+    bool learns = config->dhcp || config->router_adverts;
+    if (learns && is_loop)
+        return fail(why, options->addresses, "cannot be on loop, where nobody else is");
     if (config->num_addresses == 0 && is_loop)
         r = read_addresses(LOOP_ADDRESSES, config, why);
     if (is_loop)
         config->skip_dad = true; /* who answers on that link are we */
-    if (config->num_addresses == 0) {
-        *why_out = "no address: set net_addresses, as in DEMI_NET_ADDRESSES=192.0.2.2/24";
+    if (config->num_addresses == 0 && !learns) {
+        *why_out = "no address: set net_addresses, as in DEMI_NET_ADDRESSES=192.0.2.2/24 or =dhcp";
         return -EINVAL;
     }
     return r;

@@ -44,14 +44,14 @@ void dk_stack_on_conflict(void *arg, const struct dk_net_conflict *c)
         dk_log(DK_LOG_WARN, "%s: both go on with it, change one of them", what);
 }
 
-/* Sleeps until the device has frames, or a moment has passed. */
-static void wait_a_moment(struct dk_stack *st)
+void dk_stack_wait_a_moment(struct dk_stack *st)
 {
     int fd = st->dev->ops->arm(st->dev);
     struct pollfd pollfd = {.fd = fd, .events = POLLIN};
     if (fd >= 0)
         poll(&pollfd, 1, SLEEP_MS);
     st->now = dk_instance_now(st->inst);
+    st->poller.ops->poll(&st->poller, st->now, false);
 }
 
 /* Whether an address is not known to be good or bad yet. */
@@ -68,10 +68,8 @@ int dk_stack_await_addresses(struct dk_stack *st, const struct dk_net_config *co
 {
     int64_t until = st->now + WAIT_NS_MAX;
     st->awaits_addresses = true;
-    while (is_tentative(st, config) && st->conflict.ip.version == 0 && st->now < until) {
-        wait_a_moment(st);
-        st->poller.ops->poll(&st->poller, st->now, false);
-    }
+    while (is_tentative(st, config) && st->conflict.ip.version == 0 && st->now < until)
+        dk_stack_wait_a_moment(st);
     st->awaits_addresses = false;
     if (st->conflict.ip.version == 0)
         return 0;

@@ -240,8 +240,22 @@ int dk_stack_config_net(const struct dk_stack_options *options, struct dk_net_co
 int dk_stack_await_addresses(struct dk_stack *st, const struct dk_net_config *config,
                              const char **why_out);
 
+/* Sleeps until the device has frames, or a moment has passed, and runs the stack. */
+void dk_stack_wait_a_moment(struct dk_stack *st);
+
 /* dk_net_config.on_conflict; arg is a struct dk_stack. */
 void dk_stack_on_conflict(void *arg, const struct dk_net_conflict *conflict);
+
+/* ---- learn.c: addresses that are learnt from the link ---------------------------------------- */
+
+/* What is told to a DHCP server of this host. */
+void dk_stack_name_host(struct dk_net_config *config);
+
+/* Waits until what is to be learnt is. 0; -EADDRNOTAVAIL, -EADDRINUSE and *why_out. */
+int dk_stack_await_learnt(struct dk_stack *st, const char **why_out);
+
+/* Gives a lease back, at the end. */
+void dk_stack_release(struct dk_stack *st);
 
 /* ---- tx.c: frames to the device -------------------------------------------------------------- */
 

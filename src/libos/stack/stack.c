@@ -245,6 +245,7 @@ static void stack_destroy(struct dk_poller *p)
 {
     struct dk_stack *st = (struct dk_stack *)p;
     close_socks(st);
+    dk_stack_release(st);
     dk_stack_flush(st);
     close_stack(st);
 }
@@ -325,13 +326,15 @@ static int open_net(struct dk_stack *st, const char **why_out)
     int r = dk_stack_config_net(o, &config, why_out);
     if (r < 0)
         return r;
+    dk_stack_name_host(&config);
     fill_secret(config.secret);
     configure_tcp(o, &tcp);
     r = dk_net_create(&st->net, &config, st->now, why_out);
     if (r < 0)
         return r;
     st->tcp = dk_net_tcp(st->net);
-    return dk_stack_await_addresses(st, &config, why_out);
+    r = dk_stack_await_addresses(st, &config, why_out);
+    return r < 0 ? r : dk_stack_await_learnt(st, why_out);
 }
 
 static int check_options(const struct dk_stack_options *o, const char **why_out)

@@ -29,6 +29,7 @@ struct dk_stack_options {
     uint32_t mtu;  /* 0: the device's */
     uint32_t vlan; /* 0: none */
     enum dk_stack_probe probe;
+    uint32_t wait_s; /* how long to wait for addresses that are learnt */
     uint32_t push_hold_us;
     uint32_t max_connections;
     uint32_t rx_pool_bytes;
@@ -55,7 +56,7 @@ const char *dk_stack_probe_packet(const char **why_out);
  * separated by commas or blanks; "none" has none.
  *
  *     device     tap:demi0                        drv/spec.h
- *     addresses  192.0.2.2/24, 2001:db8::2/64     at most 8
+ *     addresses  192.0.2.2/24, 2001:db8::2/64     at most 8; and "dhcp", "auto" (learn.c)
  *     gateways   192.0.2.1, fe80::1               one of each version
  *     routes     198.51.100.0/24>192.0.2.9        network > gateway, at most 14
  */
