@@ -83,6 +83,7 @@ struct dk_ip_tx {
     uint8_t tos;
     bool dont_fragment;
     bool partial_checksum; /* the device has DK_NETDEV_TX_CHECKSUM: checksum_offset is to be done */
+    bool patient; /* -EBUSY, not -ENOBUFS: where a neighbour that is being asked for has too many */
     /*
      * The transport's header, in storage of the caller's with DK_IP_HEADROOM bytes before it which
      * the IP layer writes to.
@@ -104,7 +105,8 @@ struct dk_ip_tx {
  * waits there, with holds on its pieces (of pieces without buffer: a copy). 0: it was sent or
  * waits; -EAGAIN: the device has no room (dk_net_tx_room tells when there is), -EMSGSIZE: longer
  * than the path takes and dont_fragment; -ENETUNREACH; -EHOSTUNREACH: the neighbour does not
- * answer; -ENOBUFS: too many wait.
+ * answer; -ENOBUFS: too many wait; -EBUSY, for who is patient: likewise, and dk_transport.resolved
+ * will tell when to try again.
  */
 int dk_ip_send(struct dk_net *net, struct dk_ip_tx *tx, int64_t now);
 

@@ -252,6 +252,7 @@ static void flush(struct dk_neigh *neigh)
         dk_waiting_put(table->pool, waiting);
     }
     dk_list_del_init(&neigh->blocked);
+    net->resolved_due = net->patient_wait;
 }
 
 bool dk_neigh_own(struct dk_net *net)
@@ -315,6 +316,7 @@ static void fail(struct dk_neigh *neigh, int64_t now)
     dk_net_count(&net->stats.neigh_failed);
     if (neigh->is_router)
         dk_route_avoid(net, &neigh->ip);
+    net->resolved_due = net->patient_wait;
     take_waiting(neigh, &waiting_list);
     while ((link = dk_list_first(&waiting_list)) != NULL) {
         struct dk_waiting *waiting = dk_container_of(link, struct dk_waiting, link);
@@ -343,6 +345,10 @@ static int keep(struct dk_neigh *neigh, const struct dk_ip_tx *tx, uint32_t byte
     struct dk_waiting *waiting = NULL;
     if (neigh->num_waiting < DK_NEIGH_WAITING_MAX)
         waiting = dk_waiting_get(net->neigh->pool, tx, bytes, progress);
+    if (!waiting && tx->patient && !dk_list_empty(&neigh->waiting)) {
+        net->patient_wait = true; /* what waits there will go, or fail */
+        return -EBUSY;
+    }
     if (!waiting) {
         dk_net_count(&net->stats.neigh_queue_full);
         return -ENOBUFS;

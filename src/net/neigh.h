@@ -20,8 +20,8 @@
 #include "net/ip_out.h"
 
 #define DK_NEIGH_MAX         1024
-#define DK_NEIGH_WAITING_MAX 64         /* packets, of one neighbour */
-#define DK_NEIGH_PACKETS_MAX 256        /* packets that wait, of all */
+#define DK_NEIGH_WAITING_MAX 288        /* packets, of one neighbour */
+#define DK_NEIGH_PACKETS_MAX 512        /* packets that wait, of all */
 #define DK_NEIGH_BYTES_MAX   (4u << 20) /* that those hold */
 
 enum dk_neigh_state {

@@ -198,6 +198,15 @@ void dk_net_tx_room(struct dk_net *net, int64_t now)
     tx_room(net, now);
 }
 
+static void resolved(struct dk_net *net, int64_t now)
+{
+    net->resolved_due = net->patient_wait = false;
+    for (size_t i = 0; i < TRANSPORTS; i++) {
+        if (transports[i]->resolved)
+            transports[i]->resolved(net, now);
+    }
+}
+
 void dk_net_advance(struct dk_net *net, int64_t now)
 {
     net->now = now;
@@ -211,11 +220,13 @@ void dk_net_advance(struct dk_net *net, int64_t now)
         net->tx_room_due = false;
         tx_room(net, now);
     }
+    if (dk_unlikely(net->resolved_due))
+        resolved(net, now);
 }
 
 int64_t dk_net_next_due(const struct dk_net *net)
 {
-    if (dk_loop_is_due(net))
+    if (dk_loop_is_due(net) || net->resolved_due)
         return net->now;
     int64_t due = dk_wheel_next_due(&net->wheel);
     for (size_t i = 0; i < TRANSPORTS; i++) {

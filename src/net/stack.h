@@ -152,6 +152,9 @@ struct dk_transport {
     void (*advance)(struct dk_net *net, int64_t now);
     int64_t (*next_due)(const struct dk_net *net);
     void (*tx_room)(struct dk_net *net, int64_t now);
+    /* Neighbours became known, or are known not to be there, for which packets of patient senders
+     * found no room. */
+    void (*resolved)(struct dk_net *net, int64_t now);
     /* An address that was ours is not any more: what was opened from it ends. */
     void (*address_lost)(struct dk_net *net, const struct dk_ip *ip, int64_t now);
     /* Its index-th counter: 0 or -ENOENT. */
@@ -195,6 +198,8 @@ struct dk_net {
     uint64_t ip4_pairs[DK_NET_IP4_PAIRS];
     bool loop_due;            /* loop.c has packets */
     bool tx_room_due;         /* loop.c has room again */
+    bool patient_wait;        /* of neigh.c: senders were told -EBUSY */
+    bool resolved_due;        /* likewise: they may try again */
     bool pmtu_known;          /* something was learned of a path */
     uint64_t ways_made;       /* so far: of route.c */
     uint64_t ways_generation; /* of what is known for sending at once (route.h) */

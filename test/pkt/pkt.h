@@ -25,7 +25,7 @@
 
 #define WORDS_MAX   48
 #define TEXT_MAX    512
-#define FLOWS_MAX   256
+#define FLOWS_MAX   512
 #define QUEUE_MAX   8192
 #define FRAME_MAX   (65536 + 64)
 #define EVENTS_MAX  8192

@@ -90,8 +90,11 @@ static void checksum(struct dk_ip_tx *tx, uint32_t pseudo, uint32_t payload)
 /* What IP says of a segment: the errors that count as a loss are remembered. */
 static int outcome(struct dk_tcp_conn *c, int err)
 {
+    c->unresolved = err == -EBUSY;
     if (err == -EAGAIN || err == -EMSGSIZE)
         return err;
+    if (dk_unlikely(c->unresolved))
+        return -EAGAIN;
     c->ip_err = err;
     if (dk_likely(err == 0))
         return 0;
@@ -134,6 +137,7 @@ int dk_tcp_emit_bare(struct dk_tcp *tcp, const struct dk_ip_rx *to, struct dk_tc
 {
     struct dk_ip_tx *tx = &tcp->tx;
     tx->frame.num_pieces = 0;
+    tx->patient = false; /* nobody would send it again */
     tx->src = to->dst;
     tx->dst = to->src;
     tx->ttl = tx->tos = 0;
@@ -141,6 +145,7 @@ int dk_tcp_emit_bare(struct dk_tcp *tcp, const struct dk_ip_rx *to, struct dk_tc
     tx->header_len = (uint32_t)dk_tcp_header_emit(header, tx->header);
     checksum(tx, dk_ip_pseudo_sum(&tx->src, &tx->dst, DK_IP_TCP, 0), 0);
     int err = dk_ip_send(tcp->net, tx, now);
+    tx->patient = true;
     if (err == 0)
         DK_TCP_COUNT(tcp, tx_segments);
     else if (err == -EAGAIN)

@@ -138,6 +138,7 @@ struct dk_tcp_conn {
     bool owned;         /* the owner may call it: from connect or accept to `closed` */
     bool partial_acked; /* in this recovery: RFC 6582 restarts the timer for the first only */
     bool wscale_on;
+    bool unresolved; /* pending for a neighbour's sake: in dk_tcp.unresolved */
     uint8_t snd_wscale, rcv_wscale;
     uint8_t rcv_wscale_offer; /* what our SYN says */
     uint8_t events;
@@ -249,10 +250,11 @@ struct dk_tcp {
     struct dk_list bindings;
     struct dk_list events; /* connections, by event_link */
     struct dk_list listener_events;
-    struct dk_list pending;   /* connections that found no room in the device */
-    struct dk_list holds;     /* elements that are not complete; hold_due grows along it */
-    struct dk_list time_wait; /* without owner, oldest first */
-    struct dk_buf *slab;      /* where small pushes are copied to */
+    struct dk_list pending;    /* connections that found no room in the device */
+    struct dk_list unresolved; /* likewise, while a neighbour is asked for; both by pending_link */
+    struct dk_list holds;      /* elements that are not complete; hold_due grows along it */
+    struct dk_list time_wait;  /* without owner, oldest first */
+    struct dk_buf *slab;       /* where small pushes are copied to */
     uint32_t slab_used;
     struct dk_ip_tx tx;                /* being made: large, so it is not on the stack */
     const struct dk_tcp_conn *tx_conn; /* whose addresses are in there, NULL: nobody's */

@@ -68,6 +68,7 @@ static void lists_init(struct dk_tcp *tcp)
     dk_list_init(&tcp->events);
     dk_list_init(&tcp->listener_events);
     dk_list_init(&tcp->pending);
+    dk_list_init(&tcp->unresolved);
     dk_list_init(&tcp->holds);
     dk_list_init(&tcp->time_wait);
 }
@@ -113,6 +114,7 @@ int dk_tcp_create(struct dk_tcp **tcp_out, struct dk_net *net, const struct dk_t
     tcp->tx.header = tcp->head + DK_IP_HEADROOM;
     tcp->tx.partial_checksum = config->device_caps & DK_NETDEV_TX_CHECKSUM;
     tcp->tx.frame.checksum_offset = DK_TCP_CHECKSUM_OFFSET;
+    tcp->tx.patient = true;
     if (set_up(tcp) != 0) {
         dk_tcp_destroy(tcp);
         return -ENOMEM;
@@ -188,6 +190,11 @@ void dk_tcp_tx_room(struct dk_net *net, int64_t now)
     dk_tcp_tx_pending(net->tcp, now);
 }
 
+static void resolved(struct dk_net *net, int64_t now)
+{
+    dk_tcp_tx_resolved(net->tcp, now);
+}
+
 /* RFC 5227 section 2.4: peers are not left with half a connection. */
 static void address_lost(struct dk_net *net, const struct dk_ip *ip, int64_t now)
 {
@@ -248,6 +255,7 @@ const struct dk_transport dk_tcp_transport = {
     .advance = dk_tcp_advance,
     .next_due = dk_tcp_next_due,
     .tx_room = dk_tcp_tx_room,
+    .resolved = resolved,
     .address_lost = address_lost,
     .stat = stat,
 };

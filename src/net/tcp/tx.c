@@ -184,7 +184,7 @@ static void wait_for_room(struct dk_tcp_conn *c)
 {
     DK_TCP_COUNT(c->tcp, tx_no_room);
     if (dk_list_empty(&c->pending_link))
-        dk_list_add_tail(&c->tcp->pending, &c->pending_link);
+        dk_list_add_tail(c->unresolved ? &c->tcp->unresolved : &c->tcp->pending, &c->pending_link);
 }
 
 /* When a closed window is probed; or one that is open, but too small to be used, is used. */
@@ -301,6 +301,16 @@ void dk_tcp_answer_reset(struct dk_tcp *tcp, const struct dk_tcp_rx *rx)
         DK_TCP_COUNT(tcp, tx_resets);
 }
 
+void dk_tcp_tx_resolved(struct dk_tcp *tcp, int64_t now)
+{
+    struct dk_list *first;
+    while ((first = dk_list_first(&tcp->unresolved))) {
+        dk_list_del(first);
+        dk_list_add_tail(&tcp->pending, first);
+    }
+    dk_tcp_tx_pending(tcp, now);
+}
+
 void dk_tcp_tx_pending(struct dk_tcp *tcp, int64_t now)
 {
     struct dk_list *first;
@@ -308,7 +318,7 @@ void dk_tcp_tx_pending(struct dk_tcp *tcp, int64_t now)
         struct dk_tcp_conn *c = dk_container_of(first, struct dk_tcp_conn, pending_link);
         dk_list_del_init(first);
         dk_tcp_output(c, now);
-        if (!dk_list_empty(&c->pending_link))
+        if (!dk_list_empty(&c->pending_link) && !c->unresolved)
             break; /* no room again: the others keep their place */
     }
 }

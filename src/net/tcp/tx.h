@@ -50,4 +50,7 @@ void dk_tcp_answer_reset(struct dk_tcp *tcp, const struct dk_tcp_rx *rx);
 /* Everyone that found no room is tried again. */
 void dk_tcp_tx_pending(struct dk_tcp *tcp, int64_t now);
 
+/* Likewise, and everyone that waits for a neighbour. */
+void dk_tcp_tx_resolved(struct dk_tcp *tcp, int64_t now);
+
 #endif /* DK_NET_TCP_TX_H */
