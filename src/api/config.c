@@ -134,6 +134,7 @@ static void fill(struct dk_config *out, const struct dk_config_entry entries[])
         .net_probe = (enum dk_config_probe)entries[DK_CONFIG_NET_PROBE].value,
         .net_wait_s = entries[DK_CONFIG_NET_WAIT_S].value,
         .net_connections = entries[DK_CONFIG_NET_CONNECTIONS].value,
+        .net_syn_cookies = (enum dk_config_syn_cookies)entries[DK_CONFIG_NET_SYN_COOKIES].value,
         .net_send_bytes = entries[DK_CONFIG_NET_SEND_BYTES].value,
         .net_receive_bytes = entries[DK_CONFIG_NET_RECEIVE_BYTES].value,
         .push_hold_us = entries[DK_CONFIG_PUSH_HOLD_US].value,

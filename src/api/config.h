@@ -43,6 +43,13 @@ enum dk_config_probe {
     DK_CONFIG_PROBE_WAIT,       /* before demi_init returns */
 };
 
+/* When the stack answers a SYN without keeping anything of it (RFC 4987). */
+enum dk_config_syn_cookies {
+    DK_CONFIG_SYN_COOKIES_AUTO, /* while too many connections are half open */
+    DK_CONFIG_SYN_COOKIES_NEVER,
+    DK_CONFIG_SYN_COOKIES_ALWAYS,
+};
+
 /* What is checked at run time. */
 enum dk_config_debug {
     DK_CONFIG_DEBUG_NONE,
@@ -68,6 +75,7 @@ struct dk_config {
     enum dk_config_probe net_probe;
     uint32_t net_wait_s;        /* 1 to 3600 */
     uint32_t net_connections;   /* 16 to 1048576 */
+    enum dk_config_syn_cookies net_syn_cookies;
     uint32_t net_send_bytes;    /* SO_SNDBUF at first */
     uint32_t net_receive_bytes; /* SO_RCVBUF at first */
     uint32_t push_hold_us;      /* 0 to 1000000 */

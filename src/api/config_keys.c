@@ -20,6 +20,7 @@ static const char *const engine_words[] = {"auto", "io_uring", "epoll", NULL};
 static const char *const poll_words[] = {"adaptive", "always", "never", NULL};
 static const char *const switch_words[] = {"no", "yes", NULL};
 static const char *const probe_words[] = {"no", "background", "wait", NULL};
+static const char *const cookie_words[] = {"auto", "never", "always", NULL};
 static const char *const page_words[] = {"auto", "hugetlb", "transparent", "none", NULL};
 static const char *const debug_words[] = {"none", "heap", "inflight", NULL};
 static const char *const log_words[] = {"error", "warn", "info", "debug", NULL};
@@ -88,6 +89,11 @@ const struct dk_config_key dk_config_keys[DK_CONFIG_COUNT] = {
                                    .min = 16,
                                    .max = 1048576,
                                    .initial = 16384},
+    [DK_CONFIG_NET_SYN_COOKIES] = {.name = "net_syn_cookies",
+                                   .env = "DEMI_NET_SYN_COOKIES",
+                                   .summary = "when a SYN is answered, and nothing kept of it",
+                                   .words = cookie_words,
+                                   .initial = DK_CONFIG_SYN_COOKIES_AUTO},
     [DK_CONFIG_NET_SEND_BYTES] = {.name = "net_send_bytes",
                                   .env = "DEMI_NET_SEND_BYTES",
                                   .summary = "SO_SNDBUF of the stack's sockets at first",

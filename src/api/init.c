@@ -167,6 +167,11 @@ static struct dk_libos_options libos_options(const struct dk_config *c)
         [DK_CONFIG_PROBE_BACKGROUND] = DK_STACK_PROBE_BACKGROUND,
         [DK_CONFIG_PROBE_WAIT] = DK_STACK_PROBE_WAIT,
     };
+    static const enum dk_stack_syn_cookies cookies[] = {
+        [DK_CONFIG_SYN_COOKIES_AUTO] = DK_STACK_SYN_COOKIES_AUTO,
+        [DK_CONFIG_SYN_COOKIES_NEVER] = DK_STACK_SYN_COOKIES_NEVER,
+        [DK_CONFIG_SYN_COOKIES_ALWAYS] = DK_STACK_SYN_COOKIES_ALWAYS,
+    };
     return (struct dk_libos_options){.kernel = {.engine = engines[c->engine],
                                                 .rx_buffer_bytes = c->rx_buffer_bytes,
                                                 .rx_pool_bytes = c->rx_pool_bytes,
@@ -181,6 +186,7 @@ static struct dk_libos_options libos_options(const struct dk_config *c)
                                                .wait_s = c->net_wait_s,
                                                .push_hold_us = c->push_hold_us,
                                                .max_connections = c->net_connections,
+                                               .syn_cookies = cookies[c->net_syn_cookies],
                                                .rx_pool_bytes = c->rx_pool_bytes,
                                                .rx_buffer_bytes = c->net_receive_bytes,
                                                .tx_buffer_bytes = c->net_send_bytes,

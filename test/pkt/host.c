@@ -116,6 +116,7 @@ static void set_config(struct test *t)
 {
     struct dk_net_config *c = &t->config;
     set_tcp_config(&t->tcp_config);
+    t->tcp_config.syn_cookies = t->syn_cookies;
     c->tcp = &t->tcp_config;
     c->mac = (struct dk_mac){{0x02, 0, 0, 0, 0, 1}};
     c->emit = emit;

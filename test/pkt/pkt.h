@@ -165,6 +165,7 @@ struct test {
     /* The stack (host.c). */
     struct dk_net_config config;
     struct dk_tcp_config tcp_config;
+    enum dk_tcp_syn_cookies syn_cookies;
     struct dk_net *net;
     int64_t now, start;
     bool link; /* packets come in frames */

@@ -97,6 +97,19 @@ static void run_offload(struct test *t)
         t->config.device_caps |= 1u << 0;
 }
 
+static void run_cookies(struct test *t)
+{
+    static const char *const words[] = {
+        [DK_TCP_SYN_COOKIES_AUTO] = "auto",
+        [DK_TCP_SYN_COOKIES_NEVER] = "never",
+        [DK_TCP_SYN_COOKIES_ALWAYS] = "always",
+    };
+    const char *word = word_at(t, 1, "auto, never or always");
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        if (strcmp(words[i], word) == 0)
+            t->syn_cookies = (enum dk_tcp_syn_cookies)i;
+}
+
 static void run_wrap(struct test *t)
 {
     t->wrap = true;
@@ -312,6 +325,7 @@ static bool run_command(struct test *t, const char *name)
         {"address", run_address, true},
         {"route", run_route, true},
         {"offload", run_offload, true},
+        {"cookies", run_cookies, true},
         {"wrap", run_wrap, true},
         {"flow", run_flow, true},
         {"set", run_set, true},

@@ -246,19 +246,44 @@ static void test_reset_of_unaccepted_leaves_the_queue(void **state)
     assert_int_equal(k.tcp->conns.used, 0);
 }
 
-/* A flood is bounded, and a peer that is real gets in by its second SYN. */
-static void test_syn_flood_replaces_the_oldest(void **state)
+static void flood(void)
 {
-    (void)state;
-    kit_listen(&k, 8);
-    kit_inject(&k, S, 0, 0, NULL, 0);
-    kit_expect(&k, S | A, 0, 1, 0);
-    uint16_t real = k.peer_port;
     for (int i = 0; i < 10000; i++) {
         k.peer_port = (uint16_t)(10000 + i);
         kit_inject(&k, S, 0, 0, NULL, 0);
         kit_drain(&k);
     }
+}
+
+/* RFC 4987 section 3.6: a flood is bounded, and a peer that is real gets in by its first SYN. */
+static void test_syn_flood_is_answered_with_cookies(void **state)
+{
+    (void)state;
+    kit_listen(&k, 8);
+    uint16_t real = k.peer_port;
+    flood();
+    assert_int_equal(k.tcp->num_half_open, 128);
+    assert_int_equal(k.tcp->conns.used, 128);
+    assert_int_equal(stats()->half_open_replaced, 0);
+    assert_int_equal(stats()->syn_cookies_sent, 10000 - 128);
+    k.peer_port = real;
+    kit_inject(&k, S, 0, 0, NULL, 0);
+    kit_expect(&k, S | A, 0, 1, 0);
+    kit_inject(&k, A, 1, 1, NULL, 0);
+    assert_int_equal(dk_tcp_accept(k.listener, &k.app.conn, &kit_ops, &k.app), 0);
+    assert_int_equal(k.tcp->num_half_open, 128);
+}
+
+/* Without cookies a peer that is real gets in by its second SYN. */
+static void test_syn_flood_replaces_the_oldest(void **state)
+{
+    (void)state;
+    kit_listen(&k, 8);
+    k.tcp->config.syn_cookies = DK_TCP_SYN_COOKIES_NEVER;
+    kit_inject(&k, S, 0, 0, NULL, 0);
+    kit_expect(&k, S | A, 0, 1, 0);
+    uint16_t real = k.peer_port;
+    flood();
     assert_int_equal(k.tcp->num_half_open, 128);
     assert_int_equal(stats()->half_open_replaced, 10001 - 128);
     k.peer_port = real;
@@ -674,6 +699,7 @@ int main(void)
         TEST(test_backlog_0_takes_one_and_the_next_waits),
         TEST(test_close_of_listener_resets_unaccepted),
         TEST(test_reset_of_unaccepted_leaves_the_queue),
+        TEST(test_syn_flood_is_answered_with_cookies),
         TEST(test_syn_flood_replaces_the_oldest),
         TEST(test_connect_is_established),
         TEST(test_connect_refused),

@@ -299,10 +299,16 @@ static void fill_secret(uint8_t secret[16])
 
 static void configure_tcp(const struct dk_stack_options *o, struct dk_tcp_config *tcp)
 {
+    static const enum dk_tcp_syn_cookies cookies[] = {
+        [DK_STACK_SYN_COOKIES_AUTO] = DK_TCP_SYN_COOKIES_AUTO,
+        [DK_STACK_SYN_COOKIES_NEVER] = DK_TCP_SYN_COOKIES_NEVER,
+        [DK_STACK_SYN_COOKIES_ALWAYS] = DK_TCP_SYN_COOKIES_ALWAYS,
+    };
     dk_tcp_config_init(tcp);
     fill_secret(tcp->secret);
     tcp->push_hold_ns = (int64_t)o->push_hold_us * 1000;
     tcp->conns_max = o->max_connections;
+    tcp->syn_cookies = cookies[o->syn_cookies];
 }
 
 static int open_net(struct dk_stack *st, const char **why_out)

@@ -20,6 +20,13 @@ enum dk_stack_probe {
     DK_STACK_PROBE_WAIT,       /* before: dk_stack_open waits */
 };
 
+/* When a SYN is answered with a cookie (RFC 4987). */
+enum dk_stack_syn_cookies {
+    DK_STACK_SYN_COOKIES_AUTO, /* while too many connections are half open */
+    DK_STACK_SYN_COOKIES_NEVER,
+    DK_STACK_SYN_COOKIES_ALWAYS,
+};
+
 /* What the configuration says. Texts live as long as the process. */
 struct dk_stack_options {
     const char *device;    /* drv/spec.h */
@@ -32,6 +39,7 @@ struct dk_stack_options {
     uint32_t wait_s; /* how long to wait for addresses that are learnt */
     uint32_t push_hold_us;
     uint32_t max_connections;
+    enum dk_stack_syn_cookies syn_cookies;
     uint32_t rx_pool_bytes;
     uint32_t rx_buffer_bytes; /* of a stream: the window that it offers */
     uint32_t tx_buffer_bytes; /* of a stream: what it accepts before it is acknowledged */

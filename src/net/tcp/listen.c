@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A flood of SYNs is bounded: when a listener, or all of them, have as many half-open connections
- * as they may, the oldest gives way to the newest. A peer that is real sends its SYN again.
+ * as they may, further SYNs are answered with cookies (cookie.h), of which nothing is kept. Where
+ * there are to be none, and for a SYN that replaces a connection in TIME_WAIT and so may not have
+ * any first number, the oldest half-open connection gives way to the newest; a peer that is real
+ * sends its SYN again.
  *
  * The accept queue holds backlog + 1 connections. While it is full SYNs are dropped, and a
  * handshake that completes stays half-open: the peer's next segment, or ours, tries again.
@@ -9,6 +12,7 @@
 #include "net/tcp/listen.h"
 
 #include "mem/heap.h"
+#include "net/tcp/cookie.h"
 #include "net/tcp/event.h"
 #include "net/tcp/handshake.h"
 #include "net/tcp/open.h"
@@ -58,6 +62,7 @@ int dk_tcp_listen(struct dk_tcp *tcp, struct dk_tcp_listener **listener_out,
     l->tcp = tcp;
     l->local = *local;
     l->backlog = backlog;
+    l->cookie_at = INT64_MIN / 2;
     l->ops = ops;
     l->owner = owner;
     dk_list_init(&l->waiting);
@@ -139,70 +144,121 @@ static bool is_accept_queue_full(const struct dk_tcp_listener *l)
     return true;
 }
 
-static void half_open_bound(struct dk_tcp_listener *l)
+static bool has_half_open_room(const struct dk_tcp_listener *l)
 {
-    struct dk_tcp *tcp = l->tcp;
     uint64_t most = 2 * ((uint64_t)l->backlog + 1);
     if (most < HALF_OPEN_LEAST)
         most = HALF_OPEN_LEAST;
-    if (l->num_half_open < most && tcp->num_half_open < tcp->config.half_open_max)
-        return;
+    return l->num_half_open < most && l->tcp->num_half_open < l->tcp->config.half_open_max;
+}
+
+static void half_open_replace(struct dk_tcp_listener *l)
+{
     struct dk_tcp_conn *oldest = first_of(&l->half_open);
     if (!oldest)
         return;
-    DK_TCP_COUNT(tcp, half_open_replaced);
+    DK_TCP_COUNT(l->tcp, half_open_replaced);
     dk_tcp_conn_drop(oldest);
 }
 
-static struct dk_tcp_conn *half_open_create(struct dk_tcp_listener *l, const struct dk_tcp_rx *rx)
+/* A connection of a listener that is in none of its queues yet. NULL: no memory, or no way back. */
+static struct dk_tcp_conn *passive_create(struct dk_tcp_listener *l, const struct dk_tcp_rx *rx)
 {
     struct dk_tcp *tcp = l->tcp;
     struct dk_endpoint local = {rx->ip->dst, rx->h.dst_port};
     struct dk_endpoint remote = {rx->ip->src, rx->h.src_port};
     uint32_t mtu;
-    half_open_bound(l);
-    if (tcp->num_half_open >= tcp->config.half_open_max ||
-        dk_tcp_pool_reserve(&tcp->segments, 1) != 0 ||
-        dk_ip_route(tcp->net, &remote.ip, &local.ip, &mtu) != 0)
+    struct dk_tcp_conn *c = NULL;
+    if (dk_tcp_pool_reserve(&tcp->segments, 1) == 0 &&
+        dk_ip_route(tcp->net, &remote.ip, &local.ip, &mtu) == 0)
+        c = dk_tcp_conn_create(tcp, &local, &remote, l->option);
+    if (!c) {
+        DK_TCP_COUNT(tcp, drop_no_memory);
         return NULL;
-    struct dk_tcp_conn *c = dk_tcp_conn_create(tcp, &local, &remote, l->option);
-    if (!c)
-        return NULL;
+    }
     c->path_mtu = mtu;
     c->passive = true;
+    return c;
+}
+
+static void half_open_add(struct dk_tcp_listener *l, struct dk_tcp_conn *c)
+{
     c->listener = l;
     c->state = DK_TCP_SYN_RECEIVED;
     dk_list_add_tail(&l->half_open, &c->queue_link);
     l->num_half_open++;
-    tcp->num_half_open++;
-    return c;
+    l->tcp->num_half_open++;
+}
+
+static bool wants_cookie(const struct dk_tcp_listener *l, uint64_t isn_floor)
+{
+    switch (l->tcp->config.syn_cookies) {
+    case DK_TCP_SYN_COOKIES_NEVER:
+        return false;
+    case DK_TCP_SYN_COOKIES_ALWAYS:
+        return !isn_floor;
+    default:
+        return !isn_floor && !has_half_open_room(l);
+    }
 }
 
 static void syn(struct dk_tcp_listener *l, const struct dk_tcp_rx *rx, uint64_t isn_floor)
 {
-    struct dk_tcp_conn *c = half_open_create(l, rx);
-    if (!c) {
-        DK_TCP_COUNT(l->tcp, drop_no_memory);
+    const bool cookie = wants_cookie(l, isn_floor);
+    if (!cookie && !has_half_open_room(l))
+        half_open_replace(l);
+    if (!cookie && l->tcp->num_half_open >= l->tcp->config.half_open_max) {
+        DK_TCP_COUNT(l->tcp, drop_no_memory); /* they are all of other listeners */
         return;
     }
+    struct dk_tcp_conn *c = passive_create(l, rx);
+    if (!c)
+        return;
+    if (cookie) {
+        l->cookie_at = rx->now;
+        dk_tcp_cookie_answer(c, rx);
+        return;
+    }
+    half_open_add(l, c);
     dk_tcp_open_begin(c, DK_TCP_SYN_RECEIVED, isn_floor, rx->now);
     dk_tcp_handshake_syn(c, rx);
     dk_tcp_output(c, rx->now);
 }
 
-void dk_tcp_listen_input(struct dk_tcp_listener *l, const struct dk_tcp_rx *rx, uint64_t isn_floor)
+/* An ACK for no connection: of a cookie, or it is reset. While the accept queue is full a good one
+ * is dropped; the peer sends again. */
+static struct dk_tcp_conn *ack(struct dk_tcp_listener *l, const struct dk_tcp_rx *rx)
+{
+    struct dk_tcp_cookie cookie;
+    if (rx->h.flags & DK_TCP_SYN || !dk_tcp_cookie_check(l, rx, &cookie)) {
+        DK_TCP_COUNT(l->tcp, drop_listen_flags);
+        dk_tcp_answer_reset(l->tcp, rx);
+        return NULL;
+    }
+    if (is_accept_queue_full(l))
+        return NULL;
+    struct dk_tcp_conn *c = passive_create(l, rx);
+    if (!c)
+        return NULL;
+    half_open_add(l, c);
+    dk_tcp_cookie_restore(c, &cookie);
+    return c;
+}
+
+struct dk_tcp_conn *dk_tcp_listen_input(struct dk_tcp_listener *l, const struct dk_tcp_rx *rx,
+                                        uint64_t isn_floor)
 {
     uint8_t flags = rx->h.flags;
     if (flags & DK_TCP_RST) {
         DK_TCP_COUNT(l->tcp, drop_listen_flags);
     } else if (flags & DK_TCP_ACK) {
-        DK_TCP_COUNT(l->tcp, drop_listen_flags);
-        dk_tcp_answer_reset(l->tcp, rx);
+        return ack(l, rx);
     } else if (!(flags & DK_TCP_SYN) || flags & DK_TCP_FIN) {
         DK_TCP_COUNT(l->tcp, drop_listen_flags);
     } else if (!is_accept_queue_full(l)) {
         syn(l, rx, isn_floor);
     }
+    return NULL;
 }
 
 bool dk_tcp_listen_established(struct dk_tcp_conn *c)

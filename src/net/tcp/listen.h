@@ -12,8 +12,10 @@ struct dk_tcp_listener *dk_tcp_listener_find(struct dk_tcp *tcp, const struct dk
                                              uint16_t port);
 
 /* A segment for no connection, to a listener (RFC 9293 section 3.10.7.2). isn_floor: our first
- * number is to be beyond it (a connection in TIME_WAIT gave way), 0: any. */
-void dk_tcp_listen_input(struct dk_tcp_listener *l, const struct dk_tcp_rx *rx, uint64_t isn_floor);
+ * number is to be beyond it (a connection in TIME_WAIT gave way), 0: any. Returns the connection
+ * that the segment, an ACK of a SYN cookie, is for now; NULL: it is done with. */
+struct dk_tcp_conn *dk_tcp_listen_input(struct dk_tcp_listener *l, const struct dk_tcp_rx *rx,
+                                        uint64_t isn_floor);
 
 /* A half-open connection's handshake is complete; false: there is no room in the accept queue. */
 bool dk_tcp_listen_established(struct dk_tcp_conn *c);

@@ -51,6 +51,13 @@ void dk_tcp_open_begin(struct dk_tcp_conn *c, enum dk_tcp_state state, uint64_t 
     dk_tcp_board_add(c, c->iss + 1, DK_TCP_SEG_SYN | DK_TCP_SEG_LOST, now);
 }
 
+void dk_tcp_open_renumber(struct dk_tcp_conn *c, uint32_t isn)
+{
+    c->iss = DK_TCP_SEQ_0 + isn;
+    c->snd_una = c->snd_small = c->recover = c->board->seq = c->iss;
+    c->snd_nxt = c->snd_end = c->board->end = c->iss + 1;
+}
+
 bool dk_tcp_open_may_replace(const struct dk_tcp_conn *c, int64_t now)
 {
     return c->state == DK_TCP_TIME_WAIT && c->ts_on && now - c->entered_at > DK_NS_PER_S;

@@ -304,10 +304,12 @@ void dk_tcp_rx_other(struct dk_tcp *tcp, const struct dk_ip_rx *p, int64_t now)
     if (!c && !is_to_us(tcp, p))
         return;
     struct dk_tcp_listener *l = dk_tcp_listener_find(tcp, &p->dst, rx.h.dst_port);
-    if (c && !replaces(tcp, c, l, &rx))
-        tcp_rx(c, &rx);
-    else if (!c && l)
-        dk_tcp_listen_input(l, &rx, 0);
-    else if (!c)
+    if (!c && !l)
         no_connection(tcp, &rx);
+    else if (!c)
+        c = dk_tcp_listen_input(l, &rx, 0);
+    else if (replaces(tcp, c, l, &rx))
+        c = NULL;
+    if (c)
+        tcp_rx(c, &rx);
 }

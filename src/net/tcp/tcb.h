@@ -217,6 +217,7 @@ struct dk_tcp_listener {
     struct dk_endpoint local;
     uint32_t backlog;
     uint32_t num_waiting, num_half_open;
+    int64_t cookie_at;        /* when it last answered with one */
     struct dk_list waiting;   /* established, oldest first */
     struct dk_list half_open; /* SYN_RECEIVED, oldest first */
     struct dk_list event_link;

@@ -49,6 +49,14 @@ enum dk_tcp_state {
     DK_TCP_TIME_WAIT,
 };
 
+/* When a SYN is answered with a cookie (RFC 4987 section 3.6). */
+enum dk_tcp_syn_cookies {
+    DK_TCP_SYN_COOKIES_AUTO,  /* when a listener, or all of them, have enough half-open connections
+                               */
+    DK_TCP_SYN_COOKIES_NEVER, /* the oldest half-open connection gives way instead */
+    DK_TCP_SYN_COOKIES_ALWAYS,
+};
+
 struct dk_tcp_config {
     uint8_t secret[16];   /* keys sequence numbers, ports, timestamps */
     uint32_t device_caps; /* DK_NETDEV_TX_CHECKSUM, DK_NETDEV_TSO */
@@ -71,6 +79,7 @@ struct dk_tcp_config {
     int64_t fin_wait_2_ns;        /* after dk_tcp_close, how long to wait for the peer's FIN */
     uint8_t syn_retries, retries; /* retransmissions of one segment before giving up (R2) */
     bool no_timestamps, no_window_scale;
+    enum dk_tcp_syn_cookies syn_cookies;
 };
 
 /* Fills in the defaults; the secret is left zero for the caller to set. */
@@ -108,6 +117,9 @@ void dk_tcp_config_init(struct dk_tcp_config *config);
     X(time_wait_reused, "tcp.time_wait_reused")                                                    \
     X(time_wait_recycled, "tcp.time_wait_recycled") /* ended early: no other connection is free */ \
     X(half_open_replaced, "tcp.half_open_replaced") /* the oldest, by a newer SYN */               \
+    X(syn_cookies_sent, "tcp.syn_cookies_sent")                                                    \
+    X(syn_cookies_accepted, "tcp.syn_cookies_accepted")                                            \
+    X(syn_cookies_failed, "tcp.syn_cookies_failed") /* ACKs that are of none of ours */            \
     X(tx_no_room, "tcp.tx_no_room")                 /* put off until the device has room */        \
     X(tx_failed, "tcp.tx_failed")                   /* IP could not send: as if lost */            \
     X(drop_truncated, "tcp.drop_truncated")                                                        \
