@@ -62,6 +62,11 @@ static uint32_t choose_mtu(struct sim *sim)
     }
 }
 
+static bool is_lossless(const struct sim *sim)
+{
+    return sim->ways[0].loss + sim->ways[1].loss + sim->ways[0].damage + sim->ways[1].damage == 0;
+}
+
 /* Limits that are met, and options that a peer may not have. */
 static void choose_tcp_config(struct sim *sim, struct dk_tcp_config *c)
 {
@@ -78,6 +83,9 @@ static void choose_tcp_config(struct sim *sim, struct dk_tcp_config *c)
     c->delayed_ack_ns = below(sim, 4) == 0 ? MS * below(sim, 500) : c->delayed_ack_ns;
     c->no_timestamps = below(sim, 4) == 0;
     c->no_window_scale = below(sim, 4) == 0;
+    /* A lost ACK of a cookie leaves a client that waits alone: RFC 4987 section 3.6. */
+    if (is_lossless(sim) && below(sim, 2) == 0)
+        c->syn_cookies = DK_TCP_SYN_COOKIES_ALWAYS;
 }
 
 static void make_host(struct sim *sim, int index)

@@ -121,10 +121,9 @@ void dk_tcp_cookie_answer(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
     dk_tcp_conn_drop(c);
 }
 
-static bool is_in_time(const struct dk_tcp_listener *l, uint32_t period, int64_t now)
+bool dk_tcp_cookie_expected(const struct dk_tcp_listener *l, int64_t now)
 {
-    return now - l->cookie_at < (int64_t)(GOOD_PERIODS + 1) * PERIOD_NS &&
-           (period_of(now) - period) % PERIODS <= GOOD_PERIODS;
+    return now - l->cookie_at < (int64_t)(GOOD_PERIODS + 1) * PERIOD_NS;
 }
 
 static void restore_options(uint32_t options, const struct dk_tcp_rx *rx, struct dk_tcp_header *syn)
@@ -155,9 +154,8 @@ bool dk_tcp_cookie_check(struct dk_tcp_listener *l, const struct dk_tcp_rx *rx,
                                 .options =
                                     stamped ? rx->h.options.ts_ecr & OPTION_BITS : NO_TIMESTAMPS,
                                 .rcv_wscale = dk_tcp_rcv_scale(l->option[DK_TCP_RCV_BUF])};
-    if (!is_in_time(l, facts.period, rx->now))
-        return false;
-    if (cookie_of(tcp, rx, &facts) != isn) {
+    const bool in_time = (period_of(rx->now) - facts.period) % PERIODS <= GOOD_PERIODS;
+    if (!in_time || cookie_of(tcp, rx, &facts) != isn) {
         DK_TCP_COUNT(tcp, syn_cookies_failed);
         return false;
     }

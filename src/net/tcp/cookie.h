@@ -18,7 +18,10 @@ struct dk_tcp_cookie {
     struct dk_tcp_rx syn; /* the SYN, as far as it is known */
 };
 
-/* Whether an ACK to a listener is of a cookie that it sent lately. */
+/* Whether a listener has sent cookies lately. */
+bool dk_tcp_cookie_expected(const struct dk_tcp_listener *l, int64_t now);
+
+/* Whether an ACK to such a listener is of one of them. */
 bool dk_tcp_cookie_check(struct dk_tcp_listener *l, const struct dk_tcp_rx *rx,
                          struct dk_tcp_cookie *out);
 

@@ -225,16 +225,25 @@ static void syn(struct dk_tcp_listener *l, const struct dk_tcp_rx *rx, uint64_t 
     dk_tcp_output(c, rx->now);
 }
 
-/* An ACK for no connection: of a cookie, or it is reset. While the accept queue is full a good one
- * is dropped; the peer sends again. */
+static struct dk_tcp_conn *reset(struct dk_tcp_listener *l, const struct dk_tcp_rx *rx)
+{
+    DK_TCP_COUNT(l->tcp, drop_listen_flags);
+    dk_tcp_answer_reset(l->tcp, rx);
+    return NULL;
+}
+
+/*
+ * An ACK for no connection: of a cookie, or it is reset. One with text that is of no cookie may be
+ * the second segment of a peer whose first was lost, and is dropped: the peer begins again with the
+ * first, which opens the connection. While the accept queue is full a good one is dropped likewise.
+ */
 static struct dk_tcp_conn *ack(struct dk_tcp_listener *l, const struct dk_tcp_rx *rx)
 {
     struct dk_tcp_cookie cookie;
-    if (rx->h.flags & DK_TCP_SYN || !dk_tcp_cookie_check(l, rx, &cookie)) {
-        DK_TCP_COUNT(l->tcp, drop_listen_flags);
-        dk_tcp_answer_reset(l->tcp, rx);
-        return NULL;
-    }
+    if (rx->h.flags & DK_TCP_SYN || !dk_tcp_cookie_expected(l, rx->now))
+        return reset(l, rx);
+    if (!dk_tcp_cookie_check(l, rx, &cookie))
+        return rx->seq_len ? NULL : reset(l, rx);
     if (is_accept_queue_full(l))
         return NULL;
     struct dk_tcp_conn *c = passive_create(l, rx);
