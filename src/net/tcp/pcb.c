@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Buckets of connections (pcb.h has the hash).
+ * Connections: how they begin and end (pcb.h has the hash of the table).
  *
  * Invariant: a connection is in the table (hashed) from its creation until it is CLOSED.
  */
@@ -15,37 +15,16 @@
 #include "net/tcp/sendq.h"
 #include "net/tcp/timer.h"
 
-int dk_tcp_table_init(struct dk_tcp *tcp)
-{
-    uint32_t n = 64;
-    while (n < tcp->config.conns_max && n < 1u << 24)
-        n *= 2;
-    tcp->buckets = dk_heap_zalloc(n * sizeof(struct dk_tcp_conn *));
-    tcp->bucket_mask = n - 1;
-    return tcp->buckets ? 0 : -ENOMEM;
-}
-
-void dk_tcp_table_fini(struct dk_tcp *tcp)
-{
-    if (tcp->buckets)
-        dk_heap_free(tcp->buckets);
-}
-
 static void insert(struct dk_tcp_conn *c)
 {
-    c->hash = dk_tcp_hash(c->tcp, &c->local_ip, &c->remote_ip, c->ports);
-    struct dk_tcp_conn **bucket = &c->tcp->buckets[c->hash & c->tcp->bucket_mask];
-    c->hash_next = *bucket;
-    *bucket = c;
+    c->node.hash = dk_tcp_hash(c->tcp, &c->local_ip, &c->remote_ip, c->ports);
+    dk_tcp_table_add(&c->tcp->table, &c->node);
     c->hashed = true;
 }
 
 static void take_out(struct dk_tcp_conn *c)
 {
-    struct dk_tcp_conn **at = &c->tcp->buckets[c->hash & c->tcp->bucket_mask];
-    while (*at != c)
-        at = &(*at)->hash_next;
-    *at = c->hash_next;
+    dk_tcp_table_del(&c->tcp->table, &c->node);
     c->hashed = false;
 }
 

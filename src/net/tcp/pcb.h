@@ -9,9 +9,6 @@
 
 #include <endian.h>
 
-int dk_tcp_table_init(struct dk_tcp *tcp);
-void dk_tcp_table_fini(struct dk_tcp *tcp);
-
 __extension__ typedef unsigned __int128 dk_tcp_wide;
 
 static inline uint64_t dk_tcp_mix(uint64_t a, uint64_t b)
@@ -42,6 +39,12 @@ static inline uint64_t dk_tcp_hash(const struct dk_tcp *tcp, const struct dk_ip 
     return dk_tcp_mix(h ^ local->words[1] ^ key[1], remote->words[1] ^ key[0]);
 }
 
+/* The connection of a node, which is its first member; NULL of NULL. */
+static inline struct dk_tcp_conn *dk_tcp_conn_of(struct dk_tcp_node *node)
+{
+    return (struct dk_tcp_conn *)(void *)node;
+}
+
 static inline bool dk_tcp_is_between(const struct dk_tcp_conn *c, const struct dk_ip *local,
                                      const struct dk_ip *remote, uint32_t ports)
 {
@@ -57,9 +60,9 @@ static inline struct dk_tcp_conn *dk_tcp_find(struct dk_tcp *tcp, const struct d
                                               const struct dk_ip *remote, uint32_t ports)
 {
     uint64_t hash = dk_tcp_hash(tcp, local, remote, ports);
-    struct dk_tcp_conn *c = tcp->buckets[hash & tcp->bucket_mask];
+    struct dk_tcp_conn *c = dk_tcp_conn_of(dk_tcp_table_first(&tcp->table, hash));
     while (c && dk_unlikely(!dk_tcp_is_between(c, local, remote, ports)))
-        c = c->hash_next;
+        c = dk_tcp_conn_of(dk_tcp_table_next(&tcp->table, &c->node));
     return c;
 }
 

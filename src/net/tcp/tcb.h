@@ -31,6 +31,7 @@
 #include "net/stack.h"
 #include "net/tcp/cc.h"
 #include "net/tcp/pool.h"
+#include "net/tcp/table.h"
 #include "net/tcp/tcp.h"
 #include "net/wire/tcp.h"
 
@@ -105,8 +106,7 @@ enum dk_tcp_timer {
 struct dk_way;
 
 struct dk_tcp_conn {
-    struct dk_tcp_conn *hash_next;
-    uint64_t hash;
+    struct dk_tcp_node node; /* first: in dk_tcp.table */
     struct dk_tcp *tcp;
     struct dk_ip local_ip, remote_ip;
     uint16_t local_port, remote_port;
@@ -240,8 +240,7 @@ struct dk_tcp {
     struct dk_tcp_stats stats;
     struct dk_wheel wheel;
     uint64_t hash_key[2];
-    struct dk_tcp_conn **buckets;
-    uint32_t bucket_mask;
+    struct dk_tcp_table table; /* of connections that are not CLOSED */
     uint32_t num_half_open;
     uint32_t num_listeners;
     uint32_t port_counters[DK_TCP_PORT_COUNTERS]; /* RFC 6056 section 3.3.4 */

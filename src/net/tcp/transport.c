@@ -84,7 +84,7 @@ static void keys_init(struct dk_tcp *tcp)
 
 static int set_up(struct dk_tcp *tcp)
 {
-    int err = dk_tcp_table_init(tcp);
+    int err = dk_tcp_table_init(&tcp->table);
     if (!err)
         err = dk_tcp_pool_reserve(&tcp->conns, 1);
     if (!err)
@@ -137,7 +137,7 @@ void dk_tcp_destroy(struct dk_tcp *tcp)
     conns_fini(tcp);
     dk_tcp_listen_fini(tcp);
     dk_tcp_port_fini(tcp);
-    dk_tcp_table_fini(tcp);
+    dk_tcp_table_fini(&tcp->table);
     if (tcp->slab)
         dk_buf_put(tcp->slab);
     pools_fini(tcp);
