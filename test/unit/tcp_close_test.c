@@ -51,6 +51,13 @@ static void assert_gone(void)
 }
 
 /* RFC 9293 section 3.6, figure 12, with the peer closing second. */
+/* Connections in TIME_WAIT; there are no others. */
+static uint32_t waiting(void)
+{
+    assert_int_equal(k.tcp->conns.used, 0);
+    return k.tcp->time_wait_pool.used;
+}
+
 static void test_active_close_passes_fin_wait_and_time_wait(void **state)
 {
     (void)state;
@@ -72,11 +79,11 @@ static void test_active_close_passes_fin_wait_and_time_wait(void **state)
     assert_int_equal(dk_tcp_send(k.app.conn, &piece, 1, 0, NULL, k.now), -EPIPE);
     close_it();
     assert_int_equal(k.app.closed, 1);
-    assert_int_equal(k.tcp->conns.used, 1); /* TIME_WAIT has no owner any more */
+    assert_int_equal(waiting(), 1); /* without an owner */
     kit_pass(&k, 59 * KIT_S);
-    assert_int_equal(k.tcp->conns.used, 1);
+    assert_int_equal(waiting(), 1);
     kit_pass(&k, 2 * KIT_S);
-    assert_int_equal(k.tcp->conns.used, 0);
+    assert_int_equal(waiting(), 0);
     kit_expect_none(&k);
 }
 
@@ -107,9 +114,9 @@ static void test_simultaneous_close_passes_closing(void **state)
     assert_int_equal(k.app.closed, 0);
     kit_inject(&k, A, 2, 2, NULL, 0);
     assert_int_equal(k.app.closed, 1);
-    assert_int_equal(k.tcp->conns.used, 1);
+    assert_int_equal(waiting(), 1);
     kit_pass(&k, 61 * KIT_S);
-    assert_int_equal(k.tcp->conns.used, 0);
+    assert_int_equal(waiting(), 0);
     kit_expect_none(&k);
 }
 
@@ -118,9 +125,8 @@ static void test_fin_wait_1_fin_with_ack_of_ours_is_time_wait(void **state)
     (void)state;
     close_it();
     kit_expect(&k, F | A, 1, 1, 0);
-    struct dk_tcp_conn *c = k.app.conn;
     kit_inject(&k, F | A, 1, 2, NULL, 0);
-    assert_int_equal(c->state, DK_TCP_TIME_WAIT);
+    assert_int_equal(waiting(), 1);
     kit_expect(&k, A, 2, 2, 0);
     assert_int_equal(k.app.closed, 1);
 }
@@ -257,7 +263,7 @@ static void time_wait(void)
     kit_inject(&k, F | A, 1, 2, NULL, 0);
     kit_expect(&k, A, 2, 2, 0);
     assert_int_equal(k.app.closed, 1);
-    assert_int_equal(k.tcp->conns.used, 1);
+    assert_int_equal(waiting(), 1);
 }
 
 static void test_time_wait_fin_restarts_it(void **state)
@@ -268,9 +274,9 @@ static void test_time_wait_fin_restarts_it(void **state)
     kit_inject(&k, F | A, 1, 2, NULL, 0);
     kit_expect(&k, A, 2, 2, 0);
     kit_pass(&k, 50 * KIT_S);
-    assert_int_equal(k.tcp->conns.used, 1);
+    assert_int_equal(waiting(), 1);
     kit_pass(&k, 11 * KIT_S);
-    assert_int_equal(k.tcp->conns.used, 0);
+    assert_int_equal(waiting(), 0);
 }
 
 static void test_time_wait_rst_ends_it(void **state)
@@ -278,7 +284,7 @@ static void test_time_wait_rst_ends_it(void **state)
     (void)state;
     time_wait();
     kit_inject(&k, R, 2, 0, NULL, 0);
-    assert_int_equal(k.tcp->conns.used, 0);
+    assert_int_equal(waiting(), 0);
 }
 
 /* RFC 6191: beyond what was used, a new connection begins, beyond what we used. */
@@ -304,7 +310,7 @@ static void test_time_wait_old_syn_does_not(void **state)
     kit_inject(&k, S, 0, 0, NULL, 0); /* the SYN of the old connection again */
     kit_expect(&k, A, 2, 2, 0);
     assert_int_equal(stats()->time_wait_reused, 0);
-    assert_int_equal(k.tcp->conns.used, 1);
+    assert_int_equal(waiting(), 1);
 }
 
 static void test_time_wait_timestamps_tell_a_new_syn(void **state)
@@ -329,19 +335,50 @@ static void test_time_wait_timestamps_tell_a_new_syn(void **state)
     assert_int_equal(stats()->time_wait_reused, 1);
 }
 
-static void test_time_wait_is_recycled_when_connections_run_out(void **state)
+static void test_time_wait_gives_way_when_there_are_too_many(void **state)
 {
     (void)state;
     kit_fini(&k);
     kit_init(&k);
-    k.config.conns_max = 1;
+    k.config.time_wait_max = 1;
     kit_start(&k);
     kit_passive(&k);
     time_wait();
     k.peer_port++;
     memset(&k.app, 0, sizeof(k.app));
     kit_passive(&k);
+    assert_int_equal(stats()->time_wait_recycled, 0);
+    time_wait();
     assert_int_equal(stats()->time_wait_recycled, 1);
+}
+
+/* One whose owner closed it long after it ended is in order with those that came since. */
+static void test_time_wait_closed_late_waits_with_the_others(void **state)
+{
+    (void)state;
+    assert_int_equal(dk_tcp_shutdown(k.app.conn, k.now), 0);
+    kit_expect(&k, F | A, 1, 1, 0);
+    kit_inject(&k, F | A, 1, 2, NULL, 0);
+    kit_expect(&k, A, 2, 2, 0);
+    assert_int_equal(kit_state(&k), DK_TCP_TIME_WAIT);
+    struct kit_app late = k.app;
+    const uint16_t port = k.peer_port++;
+    memset(&k.app, 0, sizeof(k.app));
+    kit_pass(&k, 30 * KIT_S);
+    kit_passive(&k);
+    close_it();
+    kit_expect(&k, F | A, 1, 1, 0);
+    kit_inject(&k, F | A, 1, 2, NULL, 0);
+    kit_expect(&k, A, 2, 2, 0);
+    k.app = late;
+    k.peer_port = port;
+    close_it();
+    assert_int_equal(waiting(), 2);
+    assert_true(dk_tcp_all_valid(k.tcp));
+    kit_pass(&k, 59 * KIT_S);
+    assert_int_equal(waiting(), 2);
+    kit_pass(&k, 2 * KIT_S);
+    assert_int_equal(waiting(), 0);
 }
 
 /* Our own connection from the same port, after a while, told apart by timestamps. */
@@ -629,7 +666,8 @@ int main(void)
         TEST(test_time_wait_new_syn_reuses_the_port),
         TEST(test_time_wait_old_syn_does_not),
         TEST(test_time_wait_timestamps_tell_a_new_syn),
-        TEST(test_time_wait_is_recycled_when_connections_run_out),
+        TEST(test_time_wait_gives_way_when_there_are_too_many),
+        TEST(test_time_wait_closed_late_waits_with_the_others),
         TEST(test_connect_reuses_time_wait),
         TEST(test_fin_wait_2_without_owner_times_out),
         TEST(test_fin_wait_2_with_owner_waits_for_the_peer),

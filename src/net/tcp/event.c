@@ -7,6 +7,7 @@
 #include "net/tcp/event.h"
 
 #include "net/tcp/pcb.h"
+#include "net/tcp/time_wait.h"
 
 static void tell_sent(struct dk_tcp_conn *c)
 {
@@ -48,6 +49,15 @@ __attribute__((noinline)) static void tell(struct dk_tcp_conn *c, uint32_t event
     }
 }
 
+/* Of a connection that nobody owns. */
+static void tidy_up(struct dk_tcp_conn *c)
+{
+    if (c->state == DK_TCP_CLOSED)
+        dk_tcp_conn_free(c);
+    else if (c->state == DK_TCP_TIME_WAIT)
+        dk_tcp_time_wait_keep(c);
+}
+
 void dk_tcp_events_tell(struct dk_tcp *tcp)
 {
     while (!dk_list_empty(&tcp->events)) {
@@ -60,8 +70,8 @@ void dk_tcp_events_tell(struct dk_tcp *tcp)
             c->ops->readable(c, c->owner);
         else if (c->owned)
             tell(c, events);
-        if (dk_unlikely(c->state == DK_TCP_CLOSED && !c->owned))
-            dk_tcp_conn_free(c);
+        if (dk_unlikely(!c->owned))
+            tidy_up(c);
     }
     while (!dk_list_empty(&tcp->listener_events)) {
         struct dk_list *first = tcp->listener_events.next;

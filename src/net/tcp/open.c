@@ -11,6 +11,7 @@
 #include "net/tcp/port.h"
 #include "net/tcp/rcvq.h"
 #include "net/tcp/sendq.h"
+#include "net/tcp/time_wait.h"
 #include "net/tcp/timer.h"
 #include "net/tcp/tx.h"
 
@@ -87,6 +88,30 @@ static bool is_one_host(const struct dk_ip *ip)
     return ip->version == 4 ? ip->bytes[0] < 224 : ip->bytes[0] != 0xff;
 }
 
+/* Makes way for a connection of these ends: 0, and the number that its first is to be beyond; or
+ * -EADDRINUSE. */
+static int replace_former(struct dk_tcp *tcp, const struct dk_endpoint *local,
+                          const struct dk_endpoint *remote, uint64_t *floor_out, int64_t now)
+{
+    const uint32_t ports = dk_tcp_ports(local->port, remote->port);
+    struct dk_tcp_conn *former = dk_tcp_find(tcp, &local->ip, &remote->ip, ports);
+    struct dk_tcp_time_wait *tw = dk_tcp_time_wait_find(tcp, &local->ip, &remote->ip, ports);
+    *floor_out = 0;
+    if ((former && !dk_tcp_open_may_replace(former, now)) ||
+        (tw && !dk_tcp_time_wait_may_replace(tw, now)))
+        return -EADDRINUSE;
+    if (former) {
+        *floor_out = former->snd_nxt;
+        dk_tcp_conn_end(former, 0);
+    } else if (tw) {
+        *floor_out = dk_tcp_time_wait_floor(tw);
+        dk_tcp_time_wait_end(tcp, tw);
+    }
+    if (*floor_out)
+        DK_TCP_COUNT(tcp, time_wait_reused);
+    return 0;
+}
+
 /* Chooses the port and makes way for it. Returns the first number to be beyond, in floor_out. */
 static int choose_local(struct dk_tcp *tcp, struct dk_endpoint *local,
                         const struct dk_endpoint *remote, uint64_t *floor_out, int64_t now)
@@ -96,17 +121,7 @@ static int choose_local(struct dk_tcp *tcp, struct dk_endpoint *local,
         if (err)
             return err;
     }
-    struct dk_tcp_conn *former =
-        dk_tcp_lookup(tcp, &local->ip, local->port, &remote->ip, remote->port);
-    *floor_out = 0;
-    if (!former)
-        return 0;
-    if (!dk_tcp_open_may_replace(former, now))
-        return -EADDRINUSE;
-    DK_TCP_COUNT(tcp, time_wait_reused);
-    *floor_out = former->snd_nxt;
-    dk_tcp_conn_end(former, 0);
-    return 0;
+    return replace_former(tcp, local, remote, floor_out, now);
 }
 
 int dk_tcp_connect(struct dk_tcp *tcp, struct dk_tcp_conn **conn_out,

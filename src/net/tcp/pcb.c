@@ -28,23 +28,11 @@ static void take_out(struct dk_tcp_conn *c)
     c->hashed = false;
 }
 
-/* Gets memory for one, at the cost of one in TIME_WAIT if there is no other. */
-static struct dk_tcp_conn *conn_get(struct dk_tcp *tcp)
-{
-    struct dk_tcp_conn *c = dk_tcp_pool_get(&tcp->conns);
-    if (c || dk_list_empty(&tcp->time_wait))
-        return c;
-    DK_TCP_COUNT(tcp, time_wait_recycled);
-    dk_tcp_conn_drop(
-        dk_container_of(dk_list_first(&tcp->time_wait), struct dk_tcp_conn, queue_link));
-    return dk_tcp_pool_get(&tcp->conns);
-}
-
 struct dk_tcp_conn *dk_tcp_conn_create(struct dk_tcp *tcp, const struct dk_endpoint *local,
                                        const struct dk_endpoint *remote,
                                        const int64_t option[DK_TCP_OPTIONS])
 {
-    struct dk_tcp_conn *c = conn_get(tcp);
+    struct dk_tcp_conn *c = dk_tcp_pool_get(&tcp->conns);
     if (!c)
         return NULL;
     memset(c, 0, sizeof(*c));
@@ -80,7 +68,7 @@ void dk_tcp_enter_time_wait(struct dk_tcp_conn *c, int64_t now)
     dk_tcp_timers_stop(c);
     dk_tcp_timer_set(c, DK_TCP_TIMER_STATE, now + c->tcp->config.time_wait_ns);
     if (!c->owned)
-        dk_list_add_tail(&c->tcp->time_wait, &c->queue_link);
+        dk_tcp_event(c, 0); /* to become a record */
     else if (c->closing)
         dk_tcp_event(c, DK_TCP_EV_CLOSED);
 }
@@ -113,10 +101,8 @@ void dk_tcp_conn_disown(struct dk_tcp_conn *c)
 {
     c->owned = false;
     c->events = 0;
-    if (c->state == DK_TCP_TIME_WAIT)
-        dk_list_add_tail(&c->tcp->time_wait, &c->queue_link);
-    else if (c->state == DK_TCP_CLOSED)
-        dk_tcp_event(c, 0); /* to be freed */
+    if (c->state == DK_TCP_CLOSED || c->state == DK_TCP_TIME_WAIT)
+        dk_tcp_event(c, 0); /* to be freed, or to become a record */
 }
 
 void dk_tcp_conn_free(struct dk_tcp_conn *c)

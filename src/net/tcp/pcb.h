@@ -56,7 +56,7 @@ static inline bool dk_tcp_is_between(const struct dk_tcp_conn *c, const struct d
 
 /* The connection of both addresses, which are of one version, and both ports; NULL: there is none.
  */
-static inline struct dk_tcp_conn *dk_tcp_find(struct dk_tcp *tcp, const struct dk_ip *local,
+static inline struct dk_tcp_conn *dk_tcp_find(const struct dk_tcp *tcp, const struct dk_ip *local,
                                               const struct dk_ip *remote, uint32_t ports)
 {
     uint64_t hash = dk_tcp_hash(tcp, local, remote, ports);
@@ -73,10 +73,8 @@ static inline struct dk_tcp_conn *dk_tcp_lookup(struct dk_tcp *tcp, const struct
     return dk_tcp_find(tcp, local, remote, dk_tcp_ports(local_port, remote_port));
 }
 
-/*
- * Makes a connection in CLOSED, with the options given, and puts it in the table. When the limit is
- * reached the oldest in TIME_WAIT that nobody owns makes room. NULL: limit or memory.
- */
+/* Makes a connection in CLOSED, with the options given, and puts it in the table. NULL: limit or
+ * memory. */
 struct dk_tcp_conn *dk_tcp_conn_create(struct dk_tcp *tcp, const struct dk_endpoint *local,
                                        const struct dk_endpoint *remote,
                                        const int64_t option[DK_TCP_OPTIONS]);

@@ -9,6 +9,7 @@
 #include "mem/heap.h"
 #include "net/tcp/open.h"
 #include "net/tcp/pcb.h"
+#include "net/tcp/time_wait.h"
 
 bool dk_tcp_ip_is_any(const struct dk_ip *ip)
 {
@@ -58,6 +59,11 @@ static bool is_connected(const struct dk_tcp *tcp, const struct dk_endpoint *loc
         if (c->hashed && c->local_port == local->port && dk_tcp_ip_covers(&local->ip, &c->local_ip))
             return true;
     }
+    dk_list_for_each (at, &tcp->time_wait) {
+        const struct dk_tcp_time_wait *tw = dk_container_of(at, struct dk_tcp_time_wait, link);
+        if (tw->local_port == local->port && dk_tcp_ip_covers(&local->ip, &tw->local_ip))
+            return true;
+    }
     return false;
 }
 
@@ -99,6 +105,8 @@ static void mark_used(const struct dk_tcp *tcp, struct ports *ports)
         mark(ports, dk_container_of(at, struct dk_tcp_listener, link)->local.port);
     dk_list_for_each (at, &tcp->all)
         mark(ports, dk_container_of(at, struct dk_tcp_conn, all_link)->local_port);
+    dk_list_for_each (at, &tcp->time_wait)
+        mark(ports, dk_container_of(at, struct dk_tcp_time_wait, link)->local_port);
 }
 
 static int bind_any(struct dk_tcp *tcp, struct dk_endpoint *local)
@@ -161,10 +169,15 @@ void dk_tcp_port_fini(struct dk_tcp *tcp)
 static bool is_usable(struct dk_tcp *tcp, const struct dk_endpoint *local,
                       const struct dk_endpoint *remote, bool replace, int64_t now)
 {
-    struct dk_tcp_conn *c = dk_tcp_lookup(tcp, &local->ip, local->port, &remote->ip, remote->port);
+    const uint32_t ports = dk_tcp_ports(local->port, remote->port);
+    const struct dk_tcp_conn *c = dk_tcp_find(tcp, &local->ip, &remote->ip, ports);
+    const struct dk_tcp_time_wait *tw =
+        c ? NULL : dk_tcp_time_wait_find(tcp, &local->ip, &remote->ip, ports);
     if (local->port == remote->port && dk_ip_equal(&local->ip, &remote->ip))
         return false; /* a connection with itself: nobody meant that */
     if (c && !(replace && dk_tcp_open_may_replace(c, now)))
+        return false;
+    if (tw && !(replace && dk_tcp_time_wait_may_replace(tw, now)))
         return false;
     return !is_bound(tcp, local);
 }

@@ -12,6 +12,7 @@
 #include "net/tcp/pcb.h"
 #include "net/tcp/rx_ack.h"
 #include "net/tcp/rx_text.h"
+#include "net/tcp/time_wait.h"
 #include "net/tcp/timer.h"
 #include "net/tcp/tx.h"
 
@@ -189,30 +190,32 @@ static void tcp_rx_syn_sent(struct dk_tcp_conn *c, struct dk_tcp_rx *rx)
     dk_tcp_output(c, rx->now);
 }
 
-/* RFC 6191 section 2: whether a SYN to a connection in TIME_WAIT begins a new one. */
-static bool is_new_incarnation(const struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
-{
-    const struct dk_tcp_options *opt = &rx->h.options;
-    if (c->state != DK_TCP_TIME_WAIT ||
-        (rx->h.flags & (DK_TCP_SYN | DK_TCP_ACK | DK_TCP_RST)) != DK_TCP_SYN)
-        return false;
-    bool beyond = dk_tcp_extend(c->rcv_nxt, rx->h.seq) > c->rcv_nxt;
-    if (!(opt->has & DK_TCP_HAS_TIMESTAMPS))
-        return beyond;
-    int32_t newer = (int32_t)(opt->ts_val - c->ts_recent);
-    return !c->ts_on || newer > 0 || (newer == 0 && beyond);
-}
-
+/* A SYN to a connection in TIME_WAIT whose owner has not closed it yet: it may begin a new one. */
 static bool replaces(struct dk_tcp *tcp, struct dk_tcp_conn *c, struct dk_tcp_listener *l,
                      const struct dk_tcp_rx *rx)
 {
-    if (!l || !is_new_incarnation(c, rx))
+    const struct dk_tcp_former former = {(uint32_t)c->rcv_nxt, c->ts_recent, c->ts_on};
+    if (!l || c->state != DK_TCP_TIME_WAIT || !dk_tcp_is_new_incarnation(&former, rx))
         return false;
     uint64_t floor = c->snd_nxt;
     DK_TCP_COUNT(tcp, time_wait_reused);
     dk_tcp_conn_end(c, 0);
     dk_tcp_listen_input(l, rx, floor);
     return true;
+}
+
+static void rx_time_wait(struct dk_tcp *tcp, struct dk_tcp_time_wait *tw, struct dk_tcp_listener *l,
+                         const struct dk_tcp_rx *rx)
+{
+    const struct dk_tcp_former former = {tw->rcv_nxt, tw->ts_recent, tw->ts_on};
+    if (!l || !dk_tcp_is_new_incarnation(&former, rx)) {
+        dk_tcp_time_wait_input(tcp, tw, rx);
+        return;
+    }
+    uint64_t floor = dk_tcp_time_wait_floor(tw);
+    DK_TCP_COUNT(tcp, time_wait_reused);
+    dk_tcp_time_wait_end(tcp, tw);
+    dk_tcp_listen_input(l, rx, floor);
 }
 
 /* Section 3.10.7.1. */
@@ -232,6 +235,25 @@ static bool is_to_us(struct dk_tcp *tcp, const struct dk_ip_rx *p)
         return true;
     DK_TCP_COUNT(tcp, drop_address);
     return false;
+}
+
+/* A segment for no connection; returns the one that it is for now, or NULL. */
+static struct dk_tcp_conn *rx_no_connection(struct dk_tcp *tcp, struct dk_tcp_listener *l,
+                                            const struct dk_tcp_rx *rx)
+{
+    const struct dk_ip_rx *p = rx->ip;
+    struct dk_tcp_time_wait *tw =
+        dk_tcp_time_wait_find(tcp, &p->dst, &p->src, dk_tcp_ports(rx->h.dst_port, rx->h.src_port));
+    if (tw) {
+        rx_time_wait(tcp, tw, l, rx);
+        return NULL;
+    }
+    if (!is_to_us(tcp, p))
+        return NULL;
+    if (l)
+        return dk_tcp_listen_input(l, rx, 0);
+    no_connection(tcp, rx);
+    return NULL;
 }
 
 static bool is_group(const struct dk_ip *ip)
@@ -301,13 +323,9 @@ void dk_tcp_rx_other(struct dk_tcp *tcp, const struct dk_ip_rx *p, int64_t now)
         tcp_rx_syn_sent(c, &rx);
         return;
     }
-    if (!c && !is_to_us(tcp, p))
-        return;
     struct dk_tcp_listener *l = dk_tcp_listener_find(tcp, &p->dst, rx.h.dst_port);
-    if (!c && !l)
-        no_connection(tcp, &rx);
-    else if (!c)
-        c = dk_tcp_listen_input(l, &rx, 0);
+    if (!c)
+        c = rx_no_connection(tcp, l, &rx);
     else if (replaces(tcp, c, l, &rx))
         c = NULL;
     if (c)

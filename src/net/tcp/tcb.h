@@ -204,7 +204,7 @@ struct dk_tcp_conn {
     const struct dk_tcp_ops *ops;
     void *owner;
     struct dk_tcp_listener *listener; /* in one of its queues, or NULL */
-    struct dk_list queue_link;        /* half_open, accept queue; TIME_WAIT without owner */
+    struct dk_list queue_link;        /* half_open, accept queue */
     struct dk_list event_link;
     struct dk_list pending_link;
     struct dk_list all_link;
@@ -253,8 +253,11 @@ struct dk_tcp {
     struct dk_list pending;    /* connections that found no room in the device */
     struct dk_list unresolved; /* likewise, while a neighbour is asked for; both by pending_link */
     struct dk_list holds;      /* elements that are not complete; hold_due grows along it */
-    struct dk_list time_wait;  /* without owner, oldest first */
-    struct dk_buf *slab;       /* where small pushes are copied to */
+    struct dk_list time_wait;  /* struct dk_tcp_time_wait, oldest first */
+    struct dk_tcp_table time_waits; /* the same */
+    struct dk_tcp_pool time_wait_pool;
+    struct dk_timer time_wait_timer; /* for the oldest */
+    struct dk_buf *slab;             /* where small pushes are copied to */
     uint32_t slab_used;
     struct dk_ip_tx tx;                /* being made: large, so it is not on the stack */
     const struct dk_tcp_conn *tx_conn; /* whose addresses are in there, NULL: nobody's */

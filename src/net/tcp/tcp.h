@@ -60,7 +60,8 @@ enum dk_tcp_syn_cookies {
 struct dk_tcp_config {
     uint8_t secret[16];   /* keys sequence numbers, ports, timestamps */
     uint32_t device_caps; /* DK_NETDEV_TX_CHECKSUM, DK_NETDEV_TSO */
-    uint32_t conns_max;   /* of all states but LISTEN */
+    uint32_t conns_max;   /* of all states but LISTEN; TIME_WAIT while it has an owner */
+    uint32_t time_wait_max;
     uint32_t half_open_max;
     uint32_t listeners_max;
     uint32_t segments_max; /* sent and not acknowledged, of all connections */
@@ -115,7 +116,7 @@ void dk_tcp_config_init(struct dk_tcp_config *config);
     X(rx_coalesced_bytes, "tcp.rx_coalesced_bytes")                                                \
     X(path_mtu_lowered, "tcp.path_mtu_lowered")                                                    \
     X(time_wait_reused, "tcp.time_wait_reused")                                                    \
-    X(time_wait_recycled, "tcp.time_wait_recycled") /* ended early: no other connection is free */ \
+    X(time_wait_recycled, "tcp.time_wait_recycled") /* ended early: there are too many */          \
     X(half_open_replaced, "tcp.half_open_replaced") /* the oldest, by a newer SYN */               \
     X(syn_cookies_sent, "tcp.syn_cookies_sent")                                                    \
     X(syn_cookies_accepted, "tcp.syn_cookies_accepted")                                            \

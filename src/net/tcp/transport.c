@@ -12,12 +12,14 @@
 #include "net/tcp/port.h"
 #include "net/tcp/rcvq.h"
 #include "net/tcp/sendq.h"
+#include "net/tcp/time_wait.h"
 #include "net/tcp/tx.h"
 
 void dk_tcp_config_init(struct dk_tcp_config *config)
 {
     *config = (struct dk_tcp_config){
         .conns_max = 32768,
+        .time_wait_max = 32768,
         .half_open_max = 4096,
         .listeners_max = 4096,
         .segments_max = 1u << 20,
@@ -70,7 +72,6 @@ static void lists_init(struct dk_tcp *tcp)
     dk_list_init(&tcp->pending);
     dk_list_init(&tcp->unresolved);
     dk_list_init(&tcp->holds);
-    dk_list_init(&tcp->time_wait);
 }
 
 /* Keys of their own are derived from the secret for each use. */
@@ -85,6 +86,8 @@ static void keys_init(struct dk_tcp *tcp)
 static int set_up(struct dk_tcp *tcp)
 {
     int err = dk_tcp_table_init(&tcp->table);
+    if (!err)
+        err = dk_tcp_time_wait_init(tcp);
     if (!err)
         err = dk_tcp_pool_reserve(&tcp->conns, 1);
     if (!err)
@@ -138,6 +141,7 @@ void dk_tcp_destroy(struct dk_tcp *tcp)
     dk_tcp_listen_fini(tcp);
     dk_tcp_port_fini(tcp);
     dk_tcp_table_fini(&tcp->table);
+    dk_tcp_time_wait_fini(tcp);
     if (tcp->slab)
         dk_buf_put(tcp->slab);
     pools_fini(tcp);

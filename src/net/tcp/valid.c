@@ -3,6 +3,7 @@
  * The invariants of tcb.h, checked.
  */
 #include "net/tcp/pcb.h"
+#include "net/tcp/time_wait.h"
 #include "net/tcp/timer.h"
 
 static bool is_board_valid(const struct dk_tcp_conn *c)
@@ -202,6 +203,25 @@ static bool are_holds_valid(const struct dk_tcp *tcp)
     return true;
 }
 
+/* Each is found, waits no longer than those behind it, and no connection has the same ends. */
+static bool are_time_waits_valid(const struct dk_tcp *tcp)
+{
+    uint32_t n = 0;
+    int64_t until = INT64_MIN;
+    struct dk_list *at;
+    dk_list_for_each (at, &tcp->time_wait) {
+        const struct dk_tcp_time_wait *tw = dk_container_of(at, struct dk_tcp_time_wait, link);
+        if (tw->until < until ||
+            dk_tcp_time_wait_find(tcp, &tw->local_ip, &tw->remote_ip, tw->ports) != tw ||
+            dk_tcp_find(tcp, &tw->local_ip, &tw->remote_ip, tw->ports))
+            return false;
+        until = tw->until;
+        n++;
+    }
+    return n == tcp->time_wait_pool.used && n == tcp->time_waits.num &&
+           (n == 0 || dk_timer_is_running(&tcp->time_wait_timer));
+}
+
 bool dk_tcp_all_valid(const struct dk_tcp *tcp)
 {
     uint32_t n = 0;
@@ -212,5 +232,6 @@ bool dk_tcp_all_valid(const struct dk_tcp *tcp)
             return false;
         n++;
     }
-    return n == tcp->conns.used && are_listeners_valid(tcp) && are_holds_valid(tcp);
+    return n == tcp->conns.used && are_time_waits_valid(tcp) && are_listeners_valid(tcp) &&
+           are_holds_valid(tcp);
 }
