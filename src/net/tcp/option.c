@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A table says what each option may be; all are numbers, kept as they were set.
+ * A table says what each option may be. All are numbers, of 32 bits in a connection, of which there
+ * are many: times are kept in milliseconds there.
  */
 #include "net/tcp/rcvq.h"
 #include "net/tcp/rto.h"
@@ -25,6 +26,24 @@ static const struct {
     [DK_TCP_TOS] = {0, 255, 0},
     [DK_TCP_QUICK_ACK] = {0, 1, 0},
 };
+
+static bool is_time(enum dk_tcp_option option)
+{
+    return option == DK_TCP_KEEPALIVE_IDLE || option == DK_TCP_KEEPALIVE_INTERVAL ||
+           option == DK_TCP_USER_TIMEOUT;
+}
+
+/* As a connection keeps it: a time is rounded up. */
+static int32_t pack(enum dk_tcp_option option, int64_t value)
+{
+    return (int32_t)(is_time(option) ? (value + DK_NS_PER_MS - 1) / DK_NS_PER_MS : value);
+}
+
+void dk_tcp_options_take(struct dk_tcp_conn *c, const int64_t option[DK_TCP_OPTIONS])
+{
+    for (int i = 0; i < DK_TCP_OPTIONS; i++)
+        c->option[i] = pack((enum dk_tcp_option)i, option[i]);
+}
 
 #define MAX_SEGMENT_MIN 48 /* timestamps leave 36 */
 
@@ -80,7 +99,7 @@ int dk_tcp_set_option(struct dk_tcp_conn *c, enum dk_tcp_option option, int64_t 
     /* A window that was offered is not taken back; the MSS is told once. */
     if ((option == DK_TCP_RCV_BUF && value < c->option[option]) || option == DK_TCP_MAX_SEGMENT)
         return -EINVAL;
-    c->option[option] = value;
+    c->option[option] = pack(option, value);
     if (c->state != DK_TCP_CLOSED)
         apply(c, option, now);
     return 0;
@@ -90,7 +109,7 @@ int dk_tcp_get_option(const struct dk_tcp_conn *c, enum dk_tcp_option option, in
 {
     if ((uint32_t)option >= DK_TCP_OPTIONS)
         return -EINVAL;
-    *value_out = c->option[option];
+    *value_out = is_time(option) ? dk_tcp_option_ns(c, option) : c->option[option];
     return 0;
 }
 

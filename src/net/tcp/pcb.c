@@ -45,7 +45,7 @@ struct dk_tcp_conn *dk_tcp_conn_create(struct dk_tcp *tcp, const struct dk_endpo
     c->pseudo_sum = dk_ip_pseudo_sum(&c->local_ip, &c->remote_ip, DK_IP_TCP, 0);
     c->rcv_fin = c->room_una = DK_TCP_NONE;
     c->cc.ops = &dk_tcp_newreno;
-    memcpy(c->option, option, sizeof(c->option));
+    dk_tcp_options_take(c, option);
     dk_list_init(&c->queue_link);
     dk_list_init(&c->event_link);
     dk_list_init(&c->pending_link);

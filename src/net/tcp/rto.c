@@ -38,7 +38,7 @@ void dk_tcp_rto_after_syn(struct dk_tcp_conn *c)
 
 void dk_tcp_rto_bound(struct dk_tcp_conn *c)
 {
-    int64_t timeout = c->option[DK_TCP_USER_TIMEOUT];
+    int64_t timeout = dk_tcp_option_ns(c, DK_TCP_USER_TIMEOUT);
     if (timeout <= 0 || !dk_tcp_timer_is_set(c, DK_TCP_TIMER_RTO))
         return;
     if (c->stalled_since + timeout < c->due[DK_TCP_TIMER_RTO])
@@ -47,7 +47,7 @@ void dk_tcp_rto_bound(struct dk_tcp_conn *c)
 
 bool dk_tcp_rto_gives_up(const struct dk_tcp_conn *c, uint32_t retries, int64_t now)
 {
-    int64_t timeout = c->option[DK_TCP_USER_TIMEOUT];
+    int64_t timeout = dk_tcp_option_ns(c, DK_TCP_USER_TIMEOUT);
     if (timeout > 0)
         return now - c->stalled_since >= timeout;
     bool opening = c->state == DK_TCP_SYN_SENT || c->state == DK_TCP_SYN_RECEIVED;

@@ -208,7 +208,7 @@ struct dk_tcp_conn {
     struct dk_list event_link;
     struct dk_list pending_link;
     struct dk_list all_link;
-    int64_t option[DK_TCP_OPTIONS];
+    int32_t option[DK_TCP_OPTIONS]; /* times in milliseconds: dk_tcp_option_ns */
 };
 
 struct dk_tcp_listener {
@@ -276,6 +276,15 @@ struct dk_tcp_rx {
     bool fin;         /* still there after trimming */
     int64_t now;
 };
+
+/* An option that is a time. */
+static inline int64_t dk_tcp_option_ns(const struct dk_tcp_conn *c, enum dk_tcp_option option)
+{
+    return c->option[option] * DK_NS_PER_MS;
+}
+
+/* Takes options as the owner has them. */
+void dk_tcp_options_take(struct dk_tcp_conn *c, const int64_t option[DK_TCP_OPTIONS]);
 
 static inline uint64_t dk_tcp_extend(uint64_t known, uint32_t wire)
 {

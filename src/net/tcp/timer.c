@@ -76,14 +76,15 @@ void dk_tcp_timer_alive(struct dk_tcp_conn *c, int64_t now)
 {
     (void)now;
     if (is_alive_checked(c))
-        dk_tcp_timer_set(c, DK_TCP_TIMER_ALIVE, c->last_rx + c->option[DK_TCP_KEEPALIVE_IDLE]);
+        dk_tcp_timer_set(c, DK_TCP_TIMER_ALIVE,
+                         c->last_rx + dk_tcp_option_ns(c, DK_TCP_KEEPALIVE_IDLE));
     else
         dk_tcp_timer_clear(c, DK_TCP_TIMER_ALIVE);
 }
 
 static bool is_peer_gone(const struct dk_tcp_conn *c, int64_t now)
 {
-    int64_t timeout = c->option[DK_TCP_USER_TIMEOUT];
+    int64_t timeout = dk_tcp_option_ns(c, DK_TCP_USER_TIMEOUT);
     if (timeout > 0 && c->probes > 0)
         return now - c->last_rx >= timeout;
     return c->probes >= c->option[DK_TCP_KEEPALIVE_COUNT];
@@ -92,11 +93,11 @@ static bool is_peer_gone(const struct dk_tcp_conn *c, int64_t now)
 /* RFC 9293 section 3.8.4. What is in flight or unsent has timers of its own. */
 static void alive_fired(struct dk_tcp_conn *c, int64_t now)
 {
-    int64_t idle_at = c->last_rx + c->option[DK_TCP_KEEPALIVE_IDLE];
+    int64_t idle_at = c->last_rx + dk_tcp_option_ns(c, DK_TCP_KEEPALIVE_IDLE);
     if (!is_alive_checked(c))
         return;
     if (c->snd_una != c->snd_nxt || c->snd_nxt != c->snd_end + dk_tcp_fin_sent(c)) {
-        dk_tcp_timer_set(c, DK_TCP_TIMER_ALIVE, now + c->option[DK_TCP_KEEPALIVE_IDLE]);
+        dk_tcp_timer_set(c, DK_TCP_TIMER_ALIVE, now + dk_tcp_option_ns(c, DK_TCP_KEEPALIVE_IDLE));
     } else if (now < idle_at) {
         dk_tcp_timer_set(c, DK_TCP_TIMER_ALIVE, idle_at);
     } else if (is_peer_gone(c, now)) {
@@ -106,7 +107,8 @@ static void alive_fired(struct dk_tcp_conn *c, int64_t now)
         c->probes++;
         DK_TCP_COUNT(c->tcp, keepalive_probes);
         dk_tcp_send_probe(c, now);
-        dk_tcp_timer_set(c, DK_TCP_TIMER_ALIVE, now + c->option[DK_TCP_KEEPALIVE_INTERVAL]);
+        dk_tcp_timer_set(c, DK_TCP_TIMER_ALIVE,
+                         now + dk_tcp_option_ns(c, DK_TCP_KEEPALIVE_INTERVAL));
     }
 }
 
