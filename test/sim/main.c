@@ -86,6 +86,7 @@ static void choose_tcp_config(struct sim *sim, struct dk_tcp_config *c)
     /* A lost ACK of a cookie leaves a client that waits alone: RFC 4987 section 3.6. */
     if (is_lossless(sim) && below(sim, 2) == 0)
         c->syn_cookies = DK_TCP_SYN_COOKIES_ALWAYS;
+    c->no_sack = below(sim, 4) == 0;
 }
 
 static void make_host(struct sim *sim, int index)

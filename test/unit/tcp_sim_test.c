@@ -408,6 +408,7 @@ static void set_up(uint64_t seed)
     dk_tcp_config_init(&sim->config);
     sim->config.no_timestamps = chance(500);
     sim->config.no_window_scale = chance(200);
+    sim->config.no_sack = chance(300);
     sim->config.rcv_bufs_max = 4 + below(100);
     sim->config.conn_reasm_max = 2 + below(100);
     sim->config.push_hold_ns = 1000 * (1 + (int64_t)below(1000));

@@ -32,6 +32,8 @@ void dk_tcp_board_acked_part(struct dk_tcp_conn *c, uint64_t una)
     struct dk_tcp_segment *s = c->board;
     if (!(s->flags & (DK_TCP_SEG_LOST | DK_TCP_SEG_SACKED)))
         c->flight_bytes -= (uint32_t)(una - s->seq);
+    else if (s->flags & DK_TCP_SEG_SACKED)
+        c->loss.sacked_bytes -= (uint32_t)(una - s->seq);
     s->seq = una;
     while (s->piece && s->piece->seq + s->piece->len <= una)
         s->piece = s->piece->next;
@@ -73,6 +75,7 @@ void dk_tcp_board_lost(struct dk_tcp_conn *c, struct dk_tcp_segment *s, uint32_t
     if (!(s->flags & DK_TCP_SEG_LOST))
         c->flight_bytes -= (uint32_t)(s->end - s->seq);
     s->flags |= (uint8_t)(DK_TCP_SEG_LOST | flags);
+    c->troubled = true;
     if (!c->lost_hint || s->seq < c->lost_hint->seq)
         c->lost_hint = s;
 }
@@ -81,6 +84,51 @@ void dk_tcp_board_all_lost(struct dk_tcp_conn *c)
 {
     for (struct dk_tcp_segment *s = c->board; s; s = s->next)
         dk_tcp_board_lost(c, s, 0);
+}
+
+void dk_tcp_board_none_lost(struct dk_tcp_conn *c)
+{
+    for (struct dk_tcp_segment *s = c->board; s; s = s->next) {
+        if (!(s->flags & DK_TCP_SEG_LOST))
+            continue;
+        s->flags &= (uint8_t) ~(DK_TCP_SEG_LOST | DK_TCP_SEG_FORCED);
+        c->flight_bytes += (uint32_t)(s->end - s->seq);
+    }
+    c->lost_hint = NULL;
+}
+
+/* The entry behind s becomes part of it. */
+static void join_next(struct dk_tcp_conn *c, struct dk_tcp_segment *s)
+{
+    struct dk_tcp_segment *next = s->next;
+    s->end = next->end;
+    s->next = next->next;
+    s->flags |= next->flags & DK_TCP_SEG_FIN;
+    if (c->board_tail == next)
+        c->board_tail = s;
+    if (c->lost_hint == next)
+        c->lost_hint = s->next;
+    dk_tcp_pool_put(&c->tcp->segments, next);
+}
+
+struct dk_tcp_segment *dk_tcp_board_sacked(struct dk_tcp_conn *c, struct dk_tcp_segment *prev,
+                                           struct dk_tcp_segment *s)
+{
+    uint32_t bytes = (uint32_t)(s->end - s->seq);
+    if (!(s->flags & DK_TCP_SEG_LOST))
+        c->flight_bytes -= bytes;
+    s->flags &= (uint8_t) ~(DK_TCP_SEG_LOST | DK_TCP_SEG_FORCED);
+    s->flags |= DK_TCP_SEG_SACKED;
+    s->tx_time = -1; /* its round trip is over: the acknowledgement of it measures nothing */
+    s->transmits = 1;
+    c->loss.sacked_bytes += bytes;
+    c->troubled = true;
+    if (s->next && s->next->flags & DK_TCP_SEG_SACKED)
+        join_next(c, s);
+    if (!prev || !(prev->flags & DK_TCP_SEG_SACKED))
+        return s;
+    join_next(c, prev);
+    return prev;
 }
 
 struct dk_tcp_segment *dk_tcp_board_first_lost(struct dk_tcp_conn *c)

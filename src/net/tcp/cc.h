@@ -48,6 +48,9 @@ struct dk_tcp_cc_ops {
     void (*on_recovered)(struct dk_tcp_cc *cc, uint32_t flight, int64_t now);
     /* The retransmission timer fired; first: for what was not retransmitted by it before. */
     void (*on_rto)(struct dk_tcp_cc *cc, uint32_t flight, bool first, int64_t now);
+    /* The last on_loss or on_rto was for nothing (RFC 3522, 4015, 5682): what it changed is as it
+     * was, or better. Once for each. */
+    void (*on_spurious)(struct dk_tcp_cc *cc, int64_t now);
     /* Nothing was sent for longer than the RTO (RFC 5681 section 4.1). */
     void (*on_idle)(struct dk_tcp_cc *cc, int64_t idle_ns, int64_t now);
     /* The segment size changed; cc->mss is the new one already. */

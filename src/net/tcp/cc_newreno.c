@@ -8,7 +8,9 @@
  */
 #include "net/tcp/cc.h"
 
-#define ACKED(cc) ((cc)->own[0])
+#define ACKED(cc)         ((cc)->own[0])
+#define UNDO_CWND(cc)     ((cc)->own[1]) /* before the last loss */
+#define UNDO_SSTHRESH(cc) ((cc)->own[2])
 
 static uint32_t max32(uint32_t a, uint32_t b)
 {
@@ -61,6 +63,8 @@ static void on_ack(struct dk_tcp_cc *cc, const struct dk_tcp_cc_ack *ack, int64_
 /* RFC 5681 equation (4). */
 static void halve(struct dk_tcp_cc *cc, uint32_t flight)
 {
+    UNDO_CWND(cc) = cc->cwnd;
+    UNDO_SSTHRESH(cc) = cc->ssthresh;
     cc->ssthresh = max32(flight / 2, 2 * cc->mss);
     ACKED(cc) = 0;
 }
@@ -87,6 +91,13 @@ static void on_rto(struct dk_tcp_cc *cc, uint32_t flight, bool first, int64_t no
     cc->cwnd = cc->mss;
 }
 
+static void on_spurious(struct dk_tcp_cc *cc, int64_t now)
+{
+    (void)now;
+    cc->cwnd = max32(cc->cwnd, (uint32_t)UNDO_CWND(cc));
+    cc->ssthresh = max32(cc->ssthresh, (uint32_t)UNDO_SSTHRESH(cc));
+}
+
 static void on_idle(struct dk_tcp_cc *cc, int64_t idle_ns, int64_t now)
 {
     (void)idle_ns;
@@ -107,6 +118,7 @@ const struct dk_tcp_cc_ops dk_tcp_newreno = {
     .on_loss = on_loss,
     .on_recovered = on_recovered,
     .on_rto = on_rto,
+    .on_spurious = on_spurious,
     .on_idle = on_idle,
     .on_mss = on_mss,
 };

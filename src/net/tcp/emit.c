@@ -8,6 +8,7 @@
 
 #include "base/bytes.h"
 #include "base/checksum.h"
+#include "net/tcp/block.h"
 #include "net/tcp/header.h"
 #include "net/tcp/rcvq.h"
 #include "net/tcp/sendq.h"
@@ -46,6 +47,8 @@ static uint32_t syn_options(const struct dk_tcp_conn *c, const struct dk_tcp_out
         h.options.has |= DK_TCP_HAS_WINDOW_SCALE;
         h.options.window_scale = c->rcv_wscale_offer;
     }
+    if (answer ? c->sack_on : !config->no_sack)
+        h.options.has |= DK_TCP_HAS_SACK_PERMITTED;
     if (answer ? c->ts_on : !config->no_timestamps) {
         h.options.has |= DK_TCP_HAS_TIMESTAMPS;
         h.options.ts_val = dk_tcp_ts_now(c, now);
@@ -87,6 +90,15 @@ static void checksum(struct dk_ip_tx *tx, uint32_t pseudo, uint32_t payload)
     dk_put_be16(tx->header + DK_TCP_CHECKSUM_OFFSET, dk_checksum_finish(sum));
 }
 
+/* Where they found no room an acknowledgement with them is due still, if one was. */
+static void blocks_sent(struct dk_tcp_conn *c, uint32_t blocks_len, bool owed)
+{
+    if (blocks_len)
+        dk_tcp_blocks_told(c);
+    else
+        c->ack_now = owed;
+}
+
 /* What IP says of a segment: the errors that count as a loss are remembered. */
 static int outcome(struct dk_tcp_conn *c, int err)
 {
@@ -121,6 +133,10 @@ int dk_tcp_emit(struct dk_tcp_conn *c, const struct dk_tcp_out *out, uint32_t *s
     dk_tcp_address(tcp, c);
     tx->header_len = flags & DK_TCP_SYN ? syn_options(c, out, window, tx->header, now)
                                         : plain_header(c, out, flags, window, tx->header, now);
+    bool blocks = dk_unlikely(dk_tcp_blocks_any(c)) && !(flags & (DK_TCP_SYN | DK_TCP_RST));
+    uint32_t blocks_len = blocks ? dk_tcp_blocks_put(c, payload, tx->header, tx->header_len) : 0;
+    bool owed = c->ack_now;
+    tx->header_len += blocks_len;
     checksum(tx, c->pseudo_sum, payload);
     int err = outcome(c, dk_ip_send(tcp->net, tx, now));
     if (err)
@@ -128,6 +144,8 @@ int dk_tcp_emit(struct dk_tcp_conn *c, const struct dk_tcp_out *out, uint32_t *s
     DK_TCP_COUNT(tcp, tx_segments);
     if (flags & DK_TCP_ACK)
         dk_tcp_ack_sent(c, edge);
+    if (dk_unlikely(blocks))
+        blocks_sent(c, blocks_len, owed);
     *sent_out = payload;
     return 0;
 }

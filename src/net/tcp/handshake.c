@@ -47,6 +47,7 @@ void dk_tcp_handshake_syn(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
         c->ts_recent = opt->ts_val;
         c->ts_recent_at = rx->now;
     }
+    c->sack_on = opt->has & DK_TCP_HAS_SACK_PERMITTED && !config->no_sack;
     take_mss(c, opt);
     dk_tcp_pmtu_set_mss(c);
 }

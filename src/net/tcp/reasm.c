@@ -5,6 +5,7 @@
  */
 #include "net/tcp/reasm.h"
 
+#include "net/tcp/block.h"
 #include "net/tcp/rcvq.h"
 
 static void range_free(struct dk_tcp_conn *c, struct dk_tcp_range *r)
@@ -48,14 +49,17 @@ void dk_tcp_reasm_insert(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
     while (seq < end) {
         while (*at && (*at)->end <= seq)
             at = &(*at)->next;
+        uint64_t part_end;
         if (*at && (*at)->seq <= seq) { /* its beginning is there */
-            seq = (*at)->end;
-            continue;
+            part_end = dk_tcp_min64(end, (*at)->end);
+            dk_tcp_blocks_twice(c, seq, part_end);
+        } else {
+            part_end = *at ? dk_tcp_min64(end, (*at)->seq) : end;
+            if (!add(c, rx, at, seq, part_end))
+                return;
         }
-        uint64_t gap_end = *at ? dk_tcp_min64(end, (*at)->seq) : end;
-        if (!add(c, rx, at, seq, gap_end))
-            return;
-        seq = gap_end;
+        dk_tcp_blocks_add(c, seq, part_end);
+        seq = part_end;
     }
 }
 
@@ -64,6 +68,7 @@ void dk_tcp_reasm_drain(struct dk_tcp_conn *c)
     struct dk_tcp_range *r;
     while ((r = c->ranges) && r->seq <= c->rcv_nxt) {
         c->ranges = r->next;
+        dk_tcp_blocks_twice(c, r->seq, dk_tcp_min64(r->end, c->rcv_nxt));
         if (r->end > c->rcv_nxt) {
             r->buf->data += c->rcv_nxt - r->seq;
             dk_count(&c->tcp->stats.rx_bytes, r->end - c->rcv_nxt);
@@ -74,6 +79,7 @@ void dk_tcp_reasm_drain(struct dk_tcp_conn *c)
         }
         range_free(c, r);
     }
+    dk_tcp_blocks_advance(c);
 }
 
 uint64_t dk_tcp_reasm_end(const struct dk_tcp_conn *c)

@@ -10,6 +10,9 @@
 
 #define DK_TCP_GRANULARITY_NS DK_NS_PER_MS /* of the clock, G; ours is far finer */
 
+/* No probe is sent sooner: timers, ours and the peer's, are seldom finer. */
+#define DK_TCP_PROBE_MIN_NS DK_NS_PER_MS
+
 void dk_tcp_rto_init(struct dk_tcp_conn *c);
 
 static inline int64_t dk_tcp_rto_bounded(const struct dk_tcp_conn *c, int64_t rto)
@@ -51,6 +54,14 @@ void dk_tcp_rto_after_syn(struct dk_tcp_conn *c);
 /* A user timeout was set: the timer fires no later than it ends. */
 void dk_tcp_rto_bound(struct dk_tcp_conn *c);
 
+/* How long to wait for an acknowledgement until a tail loss probe (RFC 8985 section 7.2). */
+static inline int64_t dk_tcp_probe_timeout(const struct dk_tcp_conn *c)
+{
+    if (c->srtt_ns < 0)
+        return DK_NS_PER_S;
+    return 2 * c->srtt_ns > DK_TCP_PROBE_MIN_NS ? 2 * c->srtt_ns : DK_TCP_PROBE_MIN_NS;
+}
+
 /* Starts the timer for what is in flight, or stops it when nothing is (5.1 to 5.3). */
 static inline void dk_tcp_rto_restart(struct dk_tcp_conn *c, int64_t now)
 {
@@ -59,6 +70,8 @@ static inline void dk_tcp_rto_restart(struct dk_tcp_conn *c, int64_t now)
         return;
     }
     dk_tcp_timer_set(c, DK_TCP_TIMER_RTO, now + c->rto_ns);
+    if (dk_unlikely(!dk_tcp_timer_is_set(c, DK_TCP_TIMER_LOSS)) && c->sack_on)
+        dk_tcp_timer_set(c, DK_TCP_TIMER_LOSS, now + dk_tcp_probe_timeout(c)); /* tlp.c */
     if (dk_unlikely(c->option[DK_TCP_USER_TIMEOUT] > 0))
         dk_tcp_rto_bound(c);
 }

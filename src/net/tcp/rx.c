@@ -6,6 +6,7 @@
 #include "net/tcp/rx.h"
 
 #include "base/checksum.h"
+#include "net/tcp/block.h"
 #include "net/tcp/event.h"
 #include "net/tcp/handshake.h"
 #include "net/tcp/listen.h"
@@ -60,10 +61,13 @@ static void answer_unacceptable(struct dk_tcp_conn *c, const struct dk_tcp_rx *r
         return;
     if (c->state == DK_TCP_TIME_WAIT && rx->fin)
         dk_tcp_timer_set(c, DK_TCP_TIMER_STATE, rx->now + c->tcp->config.time_wait_ns);
-    if (rx->len == 0 && !rx->fin)
+    if (rx->len == 0 && !rx->fin) {
         dk_tcp_challenge_ack(c, rx->now);
-    else
-        c->ack_now = true;
+        return;
+    }
+    if (rx->seq + rx->seq_len <= c->rcv_nxt && !(rx->h.flags & DK_TCP_SYN))
+        dk_tcp_blocks_twice(c, rx->seq, rx->seq + rx->seq_len);
+    c->ack_now = true;
 }
 
 static void trim_front(struct dk_tcp_conn *c, struct dk_tcp_rx *rx)
@@ -71,6 +75,7 @@ static void trim_front(struct dk_tcp_conn *c, struct dk_tcp_rx *rx)
     if (rx->seq >= c->rcv_nxt)
         return;
     uint32_t excess = (uint32_t)dk_tcp_min64(c->rcv_nxt - rx->seq, rx->len);
+    dk_tcp_blocks_twice(c, rx->seq, rx->seq + excess);
     rx->data += excess;
     rx->len -= excess;
     rx->seq = c->rcv_nxt;
@@ -304,6 +309,8 @@ static bool parse(struct dk_tcp *tcp, const struct dk_ip_rx *p, struct dk_tcp_rx
     rx->len = p->len - rx->h.header_len;
     rx->fin = rx->h.flags & DK_TCP_FIN;
     rx->seq_len = rx->len + rx->fin + !!(rx->h.flags & DK_TCP_SYN);
+    if (dk_unlikely(rx->h.options.has & DK_TCP_HAS_BAD_SIZE))
+        DK_TCP_COUNT(tcp, option_ignored);
     return true;
 }
 

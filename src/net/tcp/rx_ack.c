@@ -11,12 +11,11 @@
 #include "net/tcp/event.h"
 #include "net/tcp/handshake.h"
 #include "net/tcp/pcb.h"
+#include "net/tcp/recovery.h"
 #include "net/tcp/rto.h"
 #include "net/tcp/sendq.h"
 #include "net/tcp/timer.h"
 #include "net/tcp/tx.h"
-
-#define DUP_ACKS 3 /* RFC 5681 section 3.2 */
 
 /* RFC 5961 section 5.2. */
 static bool is_in_range(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
@@ -62,15 +61,13 @@ static inline int64_t take_round_trip(struct dk_tcp_conn *c, const struct dk_tcp
 void dk_tcp_rx_ack_syn(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx, uint64_t ack)
 {
     struct dk_tcp_acked acked = dk_tcp_sendq_acked(c, ack);
-    take_round_trip(c, rx, &acked);
+    c->troubled = c->in_loss = false;
+    dk_tcp_timer_clear(c, DK_TCP_TIMER_LOSS); /* was for a round trip that was not known */
+    /* Of a SYN that was sent again nothing is known (Karn): the peer may answer the second and echo
+     * the first, and the delay would make a timeout of seconds. */
+    if (!acked.retransmitted)
+        take_round_trip(c, rx, &acked);
     dk_tcp_rto_restart(c, rx->now);
-}
-
-static void leave_recovery(struct dk_tcp_conn *c, int64_t now)
-{
-    c->in_recovery = false;
-    c->inflation = 0;
-    c->cc.ops->on_recovered(&c->cc, (uint32_t)(c->snd_nxt - c->snd_una), now);
 }
 
 /* RFC 6582 section 3.2 step 3: the next hole is lost too. */
@@ -86,7 +83,7 @@ static void partial_ack(struct dk_tcp_conn *c, uint64_t bytes)
 __attribute__((noinline)) static void recovery(struct dk_tcp_conn *c, uint64_t bytes, int64_t now)
 {
     if (c->snd_una >= c->recover)
-        leave_recovery(c, now);
+        dk_tcp_recovery_leave(c, now);
     else
         partial_ack(c, bytes);
 }
@@ -95,20 +92,21 @@ static inline void congestion(struct dk_tcp_conn *c, uint64_t bytes, uint32_t fl
                               int64_t now)
 {
     dk_tcp_tell_cc(c, (uint32_t)bytes, flight, rtt, now);
-    if (dk_unlikely(c->in_recovery))
+    if (dk_unlikely(c->in_recovery) && !c->sack_on)
         recovery(c, bytes, now);
 }
 
-/* Restarts the timer for what is in flight still; in recovery for the first partial one only, so
- * that many losses end in a timeout instead of one round trip each (RFC 6582, "impatient"). */
+/* Restarts the timer for what is in flight still; without SACK, in recovery for the first partial
+ * one only, so that many losses end in a timeout instead of one round trip each (RFC 6582,
+ * "impatient"). */
 static void restart_timer(struct dk_tcp_conn *c, int64_t now)
 {
-    if (!c->in_recovery || !c->partial_acked || c->snd_una == c->snd_nxt)
+    if (!c->in_recovery || c->sack_on || !c->partial_acked || c->snd_una == c->snd_nxt)
         dk_tcp_rto_restart(c, now);
     c->partial_acked = c->in_recovery;
 }
 
-static inline void new_ack(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
+static inline int64_t new_ack(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
 {
     uint32_t flight = (uint32_t)(c->snd_nxt - c->snd_una);
     uint64_t bytes = rx->ack - c->snd_una;
@@ -121,10 +119,15 @@ static inline void new_ack(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
     c->stalled_since = rx->now;
     restart_timer(c, rx->now);
     dk_tcp_confirm(c, rx->now);
+    return rtt;
 }
 
-/* RFC 5681 section 2. */
-static bool is_duplicate(const struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
+__attribute__((noinline)) int64_t dk_tcp_rx_new(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
+{
+    return new_ack(c, rx);
+}
+
+bool dk_tcp_rx_is_duplicate(const struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
 {
     return rx->ack == c->snd_una && c->snd_una != c->snd_nxt && rx->seq_len == 0 &&
            rx->wnd == c->snd_wnd;
@@ -132,27 +135,23 @@ static bool is_duplicate(const struct dk_tcp_conn *c, const struct dk_tcp_rx *rx
 
 static void enter_recovery(struct dk_tcp_conn *c, int64_t now)
 {
-    DK_TCP_COUNT(c->tcp, fast_retransmits);
     /* What limited transmit sent does not count (RFC 5681 section 3.2). */
-    c->cc.ops->on_loss(&c->cc, (uint32_t)(c->dup_from - c->snd_una), now);
-    c->in_recovery = true;
-    c->partial_acked = false;
-    c->recover = c->snd_nxt;
-    c->inflation = DUP_ACKS * c->snd_mss;
+    dk_tcp_recovery_enter(c, (uint32_t)(c->dup_from - c->snd_una), now);
+    c->inflation = DK_TCP_DUP_THRESH * c->snd_mss;
     dk_tcp_board_lost(c, c->board, DK_TCP_SEG_FORCED);
-    dk_tcp_rto_restart(c, now);
 }
 
-static void duplicate_ack(struct dk_tcp_conn *c, int64_t now)
+void dk_tcp_rx_duplicate(struct dk_tcp_conn *c, int64_t now)
 {
     DK_TCP_COUNT(c->tcp, dup_acks);
+    c->troubled = true;
     if (c->dup_acks == 0)
         c->dup_from = c->snd_nxt;
     if (c->dup_acks < UINT8_MAX)
         c->dup_acks++;
     if (c->in_recovery)
         c->inflation += c->snd_mss;
-    else if (c->dup_acks == DUP_ACKS && c->snd_una > c->recover)
+    else if (c->dup_acks == DK_TCP_DUP_THRESH && c->snd_una > c->recover)
         enter_recovery(c, now);
 }
 
@@ -197,8 +196,10 @@ bool dk_tcp_rx_ack(struct dk_tcp_conn *c, struct dk_tcp_rx *rx)
         return false;
     if (!is_in_range(c, rx))
         return false;
-    if (is_duplicate(c, rx))
-        duplicate_ack(c, rx->now);
-    dk_tcp_rx_ack_good(c, rx);
+    if (c->troubled || (rx->h.options.num_sacks && c->sack_on))
+        dk_tcp_recovery_ack(c, rx);
+    else if (dk_tcp_rx_is_duplicate(c, rx) && !c->sack_on)
+        dk_tcp_rx_duplicate(c, rx->now);
+    dk_tcp_rx_ack_good(c, rx); /* what recovery took as new is not any more */
     return !dk_tcp_fin_acked(c) || fin_acked(c, rx->now);
 }

@@ -6,6 +6,7 @@
  */
 #include "net/tcp/rx_text.h"
 
+#include "net/tcp/block.h"
 #include "net/tcp/event.h"
 #include "net/tcp/pcb.h"
 #include "net/tcp/rcvq.h"
@@ -58,6 +59,7 @@ bool dk_tcp_rx_text(struct dk_tcp_conn *c, struct dk_tcp_rx *rx)
 static void fin_arrived(struct dk_tcp_conn *c, int64_t now)
 {
     c->rcv_nxt++;
+    dk_tcp_blocks_advance(c);
     c->ack_now = true;
     dk_tcp_event(c, DK_TCP_EV_READABLE | DK_TCP_EV_PEER_CLOSED);
     switch (c->state) {
@@ -81,6 +83,8 @@ void dk_tcp_rx_fin(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
         return;
     if (rx->fin && c->rcv_fin == DK_TCP_NONE && dk_tcp_reasm_end(c) <= rx->seq + rx->len) {
         c->rcv_fin = rx->seq + rx->len;
+        if (c->rcv_fin > c->rcv_nxt)
+            dk_tcp_blocks_add(c, c->rcv_fin, c->rcv_fin + 1);
         c->ack_now = true;
     }
     if (c->rcv_nxt == c->rcv_fin)

@@ -107,12 +107,21 @@ void dk_tcp_board_resent(struct dk_tcp_conn *c, struct dk_tcp_segment *s, int64_
 void dk_tcp_board_lost(struct dk_tcp_conn *c, struct dk_tcp_segment *s, uint32_t flags);
 void dk_tcp_board_all_lost(struct dk_tcp_conn *c);
 
+/* None is lost: all are in flight still. */
+void dk_tcp_board_none_lost(struct dk_tcp_conn *c);
+
+/* An entry was received, whatever is acknowledged before it; prev is before it in the list, or
+ * NULL. It becomes one with neighbours of which that is true as well: returns what it is part of.
+ */
+struct dk_tcp_segment *dk_tcp_board_sacked(struct dk_tcp_conn *c, struct dk_tcp_segment *prev,
+                                           struct dk_tcp_segment *s);
+
 /* The first entry that is lost, or NULL. */
 struct dk_tcp_segment *dk_tcp_board_first_lost(struct dk_tcp_conn *c);
 
 /* What an acknowledgement told about the entries that it covers. */
 struct dk_tcp_acked {
-    int64_t tx_time;    /* of the latest that was sent once, or -1: none */
+    int64_t tx_time;    /* of the latest that was sent once and not sacked before, or -1: none */
     uint32_t longest;   /* bytes */
     bool retransmitted; /* one was sent more than once */
 };
@@ -134,8 +143,10 @@ static inline void dk_tcp_board_acked_first(struct dk_tcp_conn *c, struct dk_tcp
 {
     struct dk_tcp_segment *s = c->board;
     uint32_t bytes = (uint32_t)(s->end - s->seq);
-    if (!(s->flags & (DK_TCP_SEG_LOST | DK_TCP_SEG_SACKED)))
+    if (dk_likely(!(s->flags & (DK_TCP_SEG_LOST | DK_TCP_SEG_SACKED))))
         c->flight_bytes -= bytes;
+    else if (s->flags & DK_TCP_SEG_SACKED)
+        c->loss.sacked_bytes -= bytes;
     if (dk_unlikely(s->transmits > 1))
         acked->retransmitted = true;
     else

@@ -12,8 +12,8 @@
  *      SYN is number iss. Data begins at iss + 1. FIN is number snd_end, once fin_queued: it is
  * sent when snd_nxt > snd_end. snd_una <= snd_nxt <= snd_end + 1. The scoreboard covers [snd_una,
  * snd_nxt) without gaps or overlaps, in order. flight_bytes is the sum of its entries that are
- * neither lost nor sacked. Pieces cover [max(snd_una, iss + 1) or before, snd_end) without gaps, in
- * order.
+ * neither lost nor sacked; loss.sacked_bytes that of the sacked ones. Pieces cover [max(snd_una,
+ * iss + 1) or before, snd_end) without gaps, in order.
  *
  * Received:  irs | ... rcv_nxt ... rcv_adv
  *      rcv_adv is the right edge of the window that the peer knows; it never moves left.
@@ -67,7 +67,11 @@ struct dk_tcp_element {
 #define DK_TCP_SEG_SACKED (1u << 3)
 #define DK_TCP_SEG_FORCED (1u << 4) /* to be sent whatever cwnd says: fast retransmit */
 
-/* A range that was sent once: an entry of the scoreboard. */
+/* Blocks that are told at once: what room there is without timestamps. */
+#define DK_TCP_BLOCKS 4
+
+/* An entry of the scoreboard: a range that was sent at once, or several that were selectively
+ * acknowledged and lie side by side. */
 struct dk_tcp_segment {
     struct dk_tcp_segment *next;
     uint64_t seq, end;          /* SYN and FIN included */
@@ -86,6 +90,7 @@ struct dk_tcp_range {
 
 /* Deadlines of a connection; one timer of the wheel stands for the earliest. */
 enum dk_tcp_timer {
+    DK_TCP_TIMER_LOSS, /* reordering, or a tail loss probe: before the RTO when both are due */
     DK_TCP_TIMER_RTO,
     DK_TCP_TIMER_PERSIST,
     DK_TCP_TIMER_ACK,   /* delayed */
@@ -105,6 +110,33 @@ enum dk_tcp_timer {
 
 struct dk_way;
 
+/*
+ * Loss recovery with selective acknowledgements (recovery.h says who keeps what). Nothing in here
+ * is read or written while the connection is not `troubled`, but for the undo of the last episode.
+ */
+struct dk_tcp_recovery {
+    uint32_t sacked_bytes; /* of the scoreboard */
+    /* RACK (RFC 8985 section 5.2): the segment sent last among those known to be delivered. */
+    uint64_t rack_end, rack_fack; /* rack_fack: end of the highest segment delivered */
+    int64_t rack_time, rack_rtt;
+    uint64_t rack_dsack_round; /* snd_nxt when the window was last widened; 0: no round */
+    uint8_t reo_wnd_steps, reo_wnd_persist; /* steps: RACK.reo_wnd_mult - 1 */
+    bool reordering_seen;
+    /* Tail loss probe (section 5.3). */
+    bool tlp_is_retrans;
+    uint64_t tlp_end; /* 0: none is outstanding */
+    /* PRR (RFC 6937): bytes. */
+    uint64_t prr_delivered, prr_out;
+    uint32_t prr_flight; /* RecoverFS */
+    uint32_t prr_cwnd;
+    /* What the last episode retransmitted, to find out that it was for nothing. */
+    uint64_t undo_from;    /* snd_una when it began; 0: nothing can be undone */
+    uint32_t undo_retrans; /* retransmissions that no D-SACK has told of */
+    uint32_t undo_ts;      /* TSval of the first retransmission, once undo_retransmitted */
+    bool undo_retransmitted;
+    uint8_t frto; /* enum dk_tcp_frto (undo.h) */
+};
+
 struct dk_tcp_conn {
     struct dk_tcp_node node; /* first: in dk_tcp.table */
     struct dk_tcp *tcp;
@@ -118,7 +150,7 @@ struct dk_tcp_conn {
         struct {
             uint8_t state; /* enum dk_tcp_state */
             bool closing;  /* the owner called dk_tcp_close or abort */
-            bool in_recovery;
+            bool troubled; /* something is lost, sacked, probed or doubted (recovery.h) */
             bool ts_on;
             uint8_t dup_acks;
             uint8_t retries; /* timeouts in a row */
@@ -136,8 +168,10 @@ struct dk_tcp_conn {
     bool hashed;        /* dk_tcp_lookup finds it */
     bool passive;       /* a listener made it */
     bool owned;         /* the owner may call it: from connect or accept to `closed` */
+    bool in_recovery;   /* after a loss that acknowledgements told of, until snd_una >= recover */
+    bool in_loss;       /* after a timeout, until then */
     bool partial_acked; /* in this recovery: RFC 6582 restarts the timer for the first only */
-    bool wscale_on;
+    bool wscale_on, sack_on;
     bool unresolved; /* pending for a neighbour's sake: in dk_tcp.unresolved */
     uint8_t snd_wscale, rcv_wscale;
     uint8_t rcv_wscale_offer; /* what our SYN says */
@@ -164,6 +198,7 @@ struct dk_tcp_conn {
     struct dk_tcp_element *elements, *elements_tail;
     struct dk_tcp_element *done, *done_tail;
     struct dk_tcp_cc cc;
+    struct dk_tcp_recovery loss;
 
     /* Receiving. */
     uint64_t irs, rcv_nxt, rcv_adv, rcv_fin;
@@ -178,6 +213,10 @@ struct dk_tcp_conn {
     uint32_t rx_tail_room; /* bytes that may be added to rx_tail, which is ours */
     struct dk_tcp_range *ranges, *ranges_tail;
     uint32_t num_ranges;
+    uint8_t num_blocks; /* to be told of what is there (block.h) */
+    bool has_dsack;     /* to be told of what came twice */
+    bool blocks_left;   /* some found no place since the last time that ranges was empty */
+    struct dk_tcp_sack dsack, blocks[DK_TCP_BLOCKS];
 
     /* Time. */
     int64_t due[DK_TCP_TIMERS];
@@ -310,7 +349,7 @@ static inline uint32_t dk_tcp_min32(uint32_t a, uint32_t b)
 static inline bool dk_tcp_is_quiet(const struct dk_tcp_conn *c)
 {
     static const uint8_t quiet[sizeof(c->mood)] = {DK_TCP_ESTABLISHED, false, false, true};
-    return memcmp(c->mood, quiet, sizeof(quiet)) == 0 && !c->lost_hint && c->rcv_fin == DK_TCP_NONE;
+    return memcmp(c->mood, quiet, sizeof(quiet)) == 0 && c->rcv_fin == DK_TCP_NONE;
 }
 
 /* Whether what is sent next is expected to be nothing but what is pushed next: no retransmission,
@@ -319,7 +358,7 @@ static inline bool dk_tcp_is_untroubled(const struct dk_tcp_conn *c)
 {
     static const uint8_t calm[sizeof(c->mood_and_troubles)] = {DK_TCP_ESTABLISHED, false, false,
                                                                true};
-    return memcmp(c->mood_and_troubles, calm, sizeof(calm)) == 0 && !c->lost_hint;
+    return memcmp(c->mood_and_troubles, calm, sizeof(calm)) == 0;
 }
 
 static inline bool dk_tcp_fin_sent(const struct dk_tcp_conn *c)

@@ -79,7 +79,7 @@ struct dk_tcp_config {
     int64_t time_wait_ns;         /* 2 MSL */
     int64_t fin_wait_2_ns;        /* after dk_tcp_close, how long to wait for the peer's FIN */
     uint8_t syn_retries, retries; /* retransmissions of one segment before giving up (R2) */
-    bool no_timestamps, no_window_scale;
+    bool no_timestamps, no_window_scale, no_sack;
     enum dk_tcp_syn_cookies syn_cookies;
 };
 
@@ -109,6 +109,21 @@ void dk_tcp_config_init(struct dk_tcp_config *config);
     X(delayed_acks, "tcp.delayed_acks")                                                            \
     X(dup_acks, "tcp.dup_acks")         /* received */                                             \
     X(out_of_order, "tcp.out_of_order") /* received, kept */                                       \
+    X(dsacks_sent, "tcp.dsacks_sent")                                                              \
+    X(sack_recoveries, "tcp.sack_recoveries")             /* of fast_retransmits, with SACK */     \
+    X(rack_reorder_timeouts, "tcp.rack_reorder_timeouts") /* what was waited for did not come */   \
+    X(lost_retransmits, "tcp.lost_retransmits")           /* found out without a timeout */        \
+    X(tlp_probes, "tcp.tlp_probes")                                                                \
+    X(tlp_recoveries, "tcp.tlp_recoveries") /* a probe repaired the loss */                        \
+    X(dsacks, "tcp.dsacks")                 /* received */                                         \
+    X(undo_timestamp, "tcp.undo_timestamp") /* recoveries found spurious, by what */               \
+    X(undo_dsack, "tcp.undo_dsack")                                                                \
+    X(undo_frto, "tcp.undo_frto")                                                                  \
+    X(sack_reneged, "tcp.sack_reneged")       /* the peer dropped what it had selected */          \
+    X(sack_invalid, "tcp.sack_invalid")       /* blocks: empty, or at odds with the ACK */         \
+    X(sack_never_sent, "tcp.sack_never_sent") /* blocks */                                         \
+    X(sack_limited, "tcp.sack_limited")       /* ACKs that would cost too much */                  \
+    X(option_ignored, "tcp.option_ignored")   /* a length that is not its own */                   \
     X(urgent_ignored, "tcp.urgent_ignored")                                                        \
     X(push_hold_copies, "tcp.push_hold_copies") /* elements copied when push_hold_ns had passed */ \
     X(push_hold_copied_bytes, "tcp.push_hold_copied_bytes")                                        \
@@ -349,7 +364,7 @@ struct dk_tcp_info {
     struct dk_endpoint local, remote;
     uint32_t snd_una, snd_nxt, snd_wnd, rcv_nxt, rcv_wnd;
     uint8_t snd_wscale, rcv_wscale;
-    bool timestamps;
+    bool timestamps, sack;
     uint32_t mss; /* payload of a full segment we send */
     uint32_t cwnd, ssthresh;
     int64_t srtt_ns, rttvar_ns, rto_ns;

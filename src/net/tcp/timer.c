@@ -6,6 +6,7 @@
 
 #include "net/tcp/pcb.h"
 #include "net/tcp/pmtu.h"
+#include "net/tcp/recovery.h"
 #include "net/tcp/rto.h"
 #include "net/tcp/sendq.h"
 #include "net/tcp/tx.h"
@@ -25,18 +26,12 @@ static void rto_fired(struct dk_tcp_conn *c, int64_t now)
         give_up(c);
         return;
     }
+    bool first = c->retries == 0; /* RFC 5681 section 3.1 */
     c->retries++;
     DK_TCP_COUNT(c->tcp, rto_fired);
     if (c->pmtu_waits)
         dk_tcp_pmtu_apply(c, c->pmtu_claimed, now);
-    if (c->cc.cwnd)
-        c->cc.ops->on_rto(&c->cc, (uint32_t)(c->snd_nxt - c->snd_una), c->board->transmits <= 1,
-                          now);
-    dk_tcp_board_all_lost(c);
-    c->in_recovery = false;
-    c->inflation = 0;
-    c->dup_acks = 0;
-    c->recover = c->snd_nxt;
+    dk_tcp_recovery_timeout(c, first, now);
     dk_tcp_rto_backoff(c);
     dk_tcp_rto_restart(c, now);
     dk_tcp_output(c, now);
@@ -120,9 +115,9 @@ static void state_fired(struct dk_tcp_conn *c, int64_t now)
 }
 
 static void (*const fired[DK_TCP_TIMERS])(struct dk_tcp_conn *c, int64_t now) = {
-    [DK_TCP_TIMER_RTO] = rto_fired,     [DK_TCP_TIMER_PERSIST] = persist_fired,
-    [DK_TCP_TIMER_ACK] = ack_fired,     [DK_TCP_TIMER_ALIVE] = alive_fired,
-    [DK_TCP_TIMER_STATE] = state_fired,
+    [DK_TCP_TIMER_LOSS] = dk_tcp_recovery_timer, [DK_TCP_TIMER_RTO] = rto_fired,
+    [DK_TCP_TIMER_PERSIST] = persist_fired,      [DK_TCP_TIMER_ACK] = ack_fired,
+    [DK_TCP_TIMER_ALIVE] = alive_fired,          [DK_TCP_TIMER_STATE] = state_fired,
 };
 
 static void rearm(struct dk_tcp_conn *c)

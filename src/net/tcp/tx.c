@@ -13,10 +13,13 @@
 #include "net/tcp/tx.h"
 
 #include "net/tcp/emit.h"
+#include "net/tcp/block.h"
 #include "net/tcp/pmtu.h"
+#include "net/tcp/recovery.h"
 #include "net/tcp/rto.h"
 #include "net/tcp/sendq.h"
 #include "net/tcp/timer.h"
+#include "net/tcp/undo.h"
 
 /* Challenge ACKs of one connection in a second; Linux sends two. */
 #define CHALLENGES_MAX 8
@@ -82,19 +85,31 @@ static int send_again(struct dk_tcp_conn *c, struct dk_tcp_segment *s, int64_t n
     if (s->transmits > 0) {
         DK_TCP_COUNT(c->tcp, retransmits);
         c->retransmits++;
+        if (c->in_recovery || c->in_loss)
+            dk_tcp_undo_retransmitted(c, now);
     }
+    dk_tcp_recovery_sent(c, sent);
     dk_tcp_board_resent(c, s, now);
     dk_tcp_sent_something(c, now);
     return 0;
 }
 
-/* What else may be in flight now: RFC 3042 lets one new segment go for each of the first two
- * duplicate acknowledgements. */
-static uint64_t congestion_room(const struct dk_tcp_conn *c, bool fresh)
+/* RFC 3042 lets one new segment go for each of the first two duplicate acknowledgements. With SACK
+ * each of them makes room by itself. */
+static uint64_t troubled_window(const struct dk_tcp_conn *c, bool fresh)
 {
+    if (c->sack_on)
+        return c->in_recovery ? c->loss.prr_cwnd : c->cc.cwnd;
     uint64_t allowed = (uint64_t)c->cc.cwnd + c->inflation;
     if (fresh && !c->in_recovery && c->dup_acks)
         allowed += (uint64_t)c->snd_mss * (c->dup_acks < 2 ? c->dup_acks : 2);
+    return allowed;
+}
+
+/* What else may be in flight now. */
+static inline uint64_t congestion_room(const struct dk_tcp_conn *c, bool fresh)
+{
+    uint64_t allowed = dk_unlikely(c->troubled) ? troubled_window(c, fresh) : c->cc.cwnd;
     return allowed > c->flight_bytes ? allowed - c->flight_bytes : 0;
 }
 
@@ -139,6 +154,7 @@ static int send_fresh(struct dk_tcp_conn *c, uint32_t len, bool fin, int64_t now
     dk_tcp_board_add(c, c->snd_nxt + sent + fin, fin ? DK_TCP_SEG_FIN : 0, now);
     if (ends && sent == len && len < c->snd_mss)
         c->snd_small = c->snd_nxt;
+    dk_tcp_recovery_sent(c, sent);
     dk_count(&c->tcp->stats.tx_bytes, sent);
     c->last_tx_data = now;
     dk_tcp_sent_something(c, now);
@@ -153,18 +169,25 @@ static bool may_send_part(const struct dk_tcp_conn *c, uint32_t len, bool ends)
     return len >= c->max_wnd / 2;
 }
 
+/* Payload of a full segment, with the options that it has now (RFC 6691 appendix A). */
+static inline uint32_t full_segment(const struct dk_tcp_conn *c)
+{
+    return dk_unlikely(dk_tcp_blocks_any(c)) ? c->snd_mss - dk_tcp_blocks_reserve(c) : c->snd_mss;
+}
+
 static int send_new(struct dk_tcp_conn *c, int64_t now)
 {
     while (has_unsent(c)) {
+        uint32_t full = full_segment(c);
         uint64_t unsent = c->snd_end - c->snd_nxt, usable = usable_window(c);
-        uint32_t len = (uint32_t)dk_tcp_min64(dk_tcp_min64(unsent, usable), c->snd_mss);
+        uint32_t len = (uint32_t)dk_tcp_min64(dk_tcp_min64(unsent, usable), full);
         bool ends = len == unsent;
         bool fin = ends && c->fin_queued && usable > len;
         if (len == 0 && !fin)
             break;
         if (c->flight_bytes > 0 && congestion_room(c, true) < len)
             break;
-        if (len < c->snd_mss && len > 0 && !may_send_part(c, len, ends))
+        if (len < full && len > 0 && !may_send_part(c, len, ends))
             break;
         int err = send_fresh(c, len, fin, now);
         if (err)
@@ -205,7 +228,8 @@ static void persist(struct dk_tcp_conn *c, int64_t now)
 
 static int send_data(struct dk_tcp_conn *c, int64_t now)
 {
-    int err = c->board ? send_lost(c, now) : 0;
+    bool held = c->loss.frto == DK_TCP_FRTO_SECOND; /* RFC 5682 section 3.1, (2b) */
+    int err = c->board && !held ? send_lost(c, now) : 0;
     if (err || !may_send_data(c) || !has_unsent(c))
         return err;
     if (!c->board && now - c->last_tx_data > c->rto_ns)
@@ -245,6 +269,37 @@ void dk_tcp_output_probe(struct dk_tcp_conn *c, int64_t now)
             c->probe_backoff++;
     }
     persist(c, now);
+}
+
+/* Of an entry of several segments the last one is cut off. */
+static int resend_tail(struct dk_tcp_conn *c, int64_t now)
+{
+    struct dk_tcp_segment *s = c->board_tail;
+    uint64_t bytes = dk_tcp_min64(s->end, c->snd_end) - s->seq;
+    if (dk_tcp_board_first_lost(c) || s->flags & DK_TCP_SEG_SACKED || s->end > c->snd_right)
+        return STOPPED;
+    if (bytes > c->snd_mss) {
+        if (!dk_tcp_board_reserve(c))
+            return STOPPED;
+        dk_tcp_board_cut(c, s, (uint32_t)(bytes - c->snd_mss));
+        s = s->next;
+    }
+    dk_tcp_board_lost(c, s, 0);
+    int err = send_again(c, s, now);
+    if (err)
+        dk_tcp_board_none_lost(c);
+    return err;
+}
+
+int dk_tcp_output_tail(struct dk_tcp_conn *c, int64_t now)
+{
+    uint64_t unsent = c->snd_end - c->snd_nxt, usable = usable_window(c);
+    uint32_t len = (uint32_t)dk_tcp_min64(dk_tcp_min64(unsent, usable), full_segment(c));
+    if (!may_send_data(c))
+        return STOPPED;
+    if (len == 0 || c->snd_nxt > c->snd_end)
+        return resend_tail(c, now);
+    return send_fresh(c, len, len == unsent && c->fin_queued && usable > len, now);
 }
 
 bool dk_tcp_send_probe(struct dk_tcp_conn *c, int64_t now)

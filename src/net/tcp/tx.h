@@ -33,6 +33,10 @@ static inline void dk_tcp_output_if_any(struct dk_tcp_conn *c, int64_t now)
  * that as a probe if it left. */
 void dk_tcp_output_probe(struct dk_tcp_conn *c, int64_t now);
 
+/* Sends one segment of new data, or the last one again, whatever cwnd says (RFC 8985 section 7.3).
+ * 0, -EAGAIN: no room, or another error. */
+int dk_tcp_output_tail(struct dk_tcp_conn *c, int64_t now);
+
 /* Sends a segment without data that the peer must answer: number snd_una - 1 (RFC 9293 section
  * 3.8.4). false: it could not, and will be tried again. */
 bool dk_tcp_send_probe(struct dk_tcp_conn *c, int64_t now);

@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "net/ip_out.h"
 #include "net/route.h"
+#include "net/tcp/block.h"
 #include "net/tcp/header.h"
 #include "net/tcp/rcvq.h"
 #include "net/tcp/rto.h"
@@ -30,8 +31,8 @@ static inline bool may_be_small(const struct dk_tcp_conn *c, uint32_t len)
 
 static inline bool may_leave(struct dk_tcp_conn *c, uint32_t len, int64_t now)
 {
-    return dk_tcp_is_untroubled(c) && len <= c->snd_mss && is_let(c, len, now) &&
-           may_be_small(c, len) && dk_tcp_board_reserve(c);
+    return dk_tcp_is_untroubled(c) && !dk_tcp_blocks_any(c) && len <= c->snd_mss &&
+           is_let(c, len, now) && may_be_small(c, len) && dk_tcp_board_reserve(c);
 }
 
 /* The way to the peer; the connection remembers where it was found. */

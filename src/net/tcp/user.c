@@ -169,6 +169,7 @@ void dk_tcp_get_info(const struct dk_tcp_conn *c, struct dk_tcp_info *info)
         .snd_wscale = c->snd_wscale,
         .rcv_wscale = c->rcv_wscale,
         .timestamps = c->ts_on,
+        .sack = c->sack_on,
         .mss = c->snd_mss,
         .cwnd = c->cc.cwnd,
         .ssthresh = c->cc.ssthresh,

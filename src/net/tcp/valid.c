@@ -9,7 +9,7 @@
 static bool is_board_valid(const struct dk_tcp_conn *c)
 {
     uint64_t at = c->snd_una;
-    uint64_t flight = 0;
+    uint64_t flight = 0, sacked = 0, lost = 0;
     const struct dk_tcp_segment *last = NULL;
     bool hint_seen = false;
     for (const struct dk_tcp_segment *s = c->board; s; s = s->next) {
@@ -20,6 +20,12 @@ static bool is_board_valid(const struct dk_tcp_conn *c)
             return false;
         if (!(s->flags & (DK_TCP_SEG_LOST | DK_TCP_SEG_SACKED)))
             flight += s->end - s->seq;
+        if (s->flags & DK_TCP_SEG_SACKED)
+            sacked += s->end - s->seq;
+        if (s->flags & DK_TCP_SEG_LOST && !(s->flags & DK_TCP_SEG_SYN))
+            lost += s->end - s->seq;
+        if (s->flags & DK_TCP_SEG_LOST && s->flags & DK_TCP_SEG_SACKED)
+            return false;
         bool data = !(s->flags & DK_TCP_SEG_SYN) && s->seq < c->snd_end;
         if (data &&
             (!s->piece || s->seq < s->piece->seq || s->seq >= s->piece->seq + s->piece->len))
@@ -27,7 +33,10 @@ static bool is_board_valid(const struct dk_tcp_conn *c)
         at = s->end;
         last = s;
     }
-    return at == c->snd_nxt && flight == c->flight_bytes && (!last || last == c->board_tail);
+    if (!c->troubled && (sacked || lost || c->in_recovery || c->in_loss))
+        return false;
+    return at == c->snd_nxt && flight == c->flight_bytes && sacked == c->loss.sacked_bytes &&
+           (!last || last == c->board_tail);
 }
 
 static bool are_pieces_valid(const struct dk_tcp_conn *c)
@@ -89,6 +98,23 @@ static bool are_ranges_valid(const struct dk_tcp_conn *c)
         at = r->end;
     }
     return n == c->num_ranges && at <= dk_tcp_max64(c->rcv_adv, c->rcv_nxt);
+}
+
+/* What we tell the peer lies within what we have. */
+static bool are_blocks_valid(const struct dk_tcp_conn *c)
+{
+    for (uint8_t i = 0; i < c->num_blocks; i++) {
+        uint64_t at = dk_tcp_extend(c->rcv_nxt, c->blocks[i].start);
+        uint64_t end = dk_tcp_extend(c->rcv_nxt, c->blocks[i].end);
+        for (const struct dk_tcp_range *r = c->ranges; r && r->seq <= at; r = r->next)
+            if (r->end > at)
+                at = r->end;
+        if (at == c->rcv_fin)
+            at++;
+        if (end <= c->rcv_nxt || at < end)
+            return false;
+    }
+    return true;
 }
 
 static bool is_rcvq_valid(const struct dk_tcp_conn *c)
@@ -159,8 +185,8 @@ bool dk_tcp_is_valid(const struct dk_tcp_conn *c)
         c->snd_wl2 > c->snd_una)
         return false;
     return is_board_valid(c) && are_pieces_valid(c) && is_send_piece_valid(c) &&
-           are_elements_valid(c) && are_ranges_valid(c) && is_rcvq_valid(c) &&
-           are_timers_valid(c) && are_states_valid(c);
+           are_elements_valid(c) && are_ranges_valid(c) && are_blocks_valid(c) &&
+           is_rcvq_valid(c) && are_timers_valid(c) && are_states_valid(c);
 }
 
 static bool is_found(struct dk_tcp *tcp, const struct dk_tcp_conn *c)

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The order in which an acknowledgement of a troubled connection is worked on.
+ *
+ * An episode is in_recovery (after a loss that acknowledgements told of) or in_loss (after a
+ * timeout), never both, and lasts until all that was sent before it is acknowledged (`recover`).
+ * cwnd is reduced once in an episode, whatever else is found to be lost meanwhile.
+ */
+#include "net/tcp/recovery.h"
+
+#include "net/tcp/rack.h"
+#include "net/tcp/rto.h"
+#include "net/tcp/rx_ack.h"
+#include "net/tcp/sack.h"
+#include "net/tcp/sendq.h"
+#include "net/tcp/tlp.h"
+#include "net/tcp/tx.h"
+#include "net/tcp/undo.h"
+
+void dk_tcp_recovery_enter(struct dk_tcp_conn *c, uint32_t flight, int64_t now)
+{
+    struct dk_tcp_recovery *r = &c->loss;
+    DK_TCP_COUNT(c->tcp, fast_retransmits);
+    dk_tcp_undo_begin(c);
+    c->cc.ops->on_loss(&c->cc, flight, now);
+    c->troubled = c->in_recovery = true;
+    c->partial_acked = false;
+    c->recover = c->snd_nxt;
+    r->tlp_end = 0;
+    r->prr_delivered = r->prr_out = 0;
+    r->prr_cwnd = c->flight_bytes;
+    r->prr_flight = flight ? flight : 1;
+    dk_tcp_rto_restart(c, now);
+}
+
+/* RFC 6582 bounds the burst that may follow; RFC 6937 has led the flight to ssthresh by then. */
+void dk_tcp_recovery_leave(struct dk_tcp_conn *c, int64_t now)
+{
+    uint32_t flight = (uint32_t)(c->snd_nxt - c->snd_una);
+    if (c->sack_on)
+        flight = dk_tcp_min32(c->cc.ssthresh, UINT32_MAX / 2);
+    c->in_recovery = false;
+    c->inflation = 0;
+    c->cc.ops->on_recovered(&c->cc, flight, now);
+    dk_tcp_rack_recovered(c);
+}
+
+static void leave_loss(struct dk_tcp_conn *c)
+{
+    c->in_loss = false;
+    c->loss.frto = DK_TCP_FRTO_OFF;
+    dk_tcp_rack_recovered(c);
+}
+
+/* The first that is lost goes at once, whatever the window says (RFC 6675 section 5, (4.3)). */
+static void enter_by_rack(struct dk_tcp_conn *c, int64_t now)
+{
+    /* What limited transmit sent does not count (RFC 6675 section 5, (4.2)). */
+    uint64_t flight = dk_tcp_min64(c->snd_nxt - c->snd_una, c->cc.cwnd);
+    DK_TCP_COUNT(c->tcp, sack_recoveries);
+    dk_tcp_recovery_enter(c, (uint32_t)flight, now);
+    struct dk_tcp_segment *s = dk_tcp_board_first_lost(c);
+    if (s)
+        s->flags |= DK_TCP_SEG_FORCED;
+}
+
+static bool detect(struct dk_tcp_conn *c, int64_t now)
+{
+    if (!dk_tcp_rack_detect(c, now))
+        return false;
+    if (!c->in_recovery && !c->in_loss)
+        enter_by_rack(c, now);
+    return true;
+}
+
+/* RFC 6937 section 3: how much may be in flight until the next acknowledgement. In slow start back
+ * to ssthresh one more segment goes for each acknowledgement that repaired something and told of no
+ * loss (PRR-SSRB), otherwise as much as was delivered (PRR-CRB). */
+static void prr(struct dk_tcp_conn *c, uint32_t delivered, bool progress)
+{
+    struct dk_tcp_recovery *r = &c->loss;
+    uint64_t ssthresh = c->cc.ssthresh, pipe = c->flight_bytes, quota;
+    r->prr_delivered += delivered;
+    if (pipe > ssthresh) {
+        uint64_t due = (r->prr_delivered * ssthresh + r->prr_flight - 1) / r->prr_flight;
+        quota = due > r->prr_out ? due - r->prr_out : 0;
+    } else {
+        uint64_t behind = r->prr_delivered > r->prr_out ? r->prr_delivered - r->prr_out : 0;
+        uint64_t limit = dk_tcp_max64(behind, delivered) + (progress ? c->snd_mss : 0);
+        quota = dk_tcp_min64(ssthresh - pipe, limit);
+    }
+    r->prr_cwnd = (uint32_t)dk_tcp_min64(pipe + quota, UINT32_MAX);
+}
+
+static void end_of_episode(struct dk_tcp_conn *c, int64_t now)
+{
+    if (c->snd_una < c->recover)
+        return;
+    if (c->in_recovery)
+        dk_tcp_recovery_leave(c, now);
+    if (c->in_loss)
+        leave_loss(c);
+}
+
+static void calm(struct dk_tcp_conn *c)
+{
+    c->troubled = c->in_recovery || c->in_loss || c->loss.sacked_bytes || c->loss.tlp_end ||
+                  c->dup_acks || dk_tcp_board_first_lost(c);
+}
+
+static void with_sack(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx, struct dk_tcp_heard *h)
+{
+    dk_tcp_sack_blocks(c, rx, h);
+    if (h->dsack && h->dsack_end != c->loss.tlp_end)
+        dk_tcp_rack_dsack(c);
+    dk_tcp_tlp_ack(c, rx, h);
+    dk_tcp_undo_ack(c, rx, h);
+    end_of_episode(c, rx->now);
+    bool lost = detect(c, rx->now);
+    if (c->in_recovery)
+        prr(c, h->delivered, c->snd_una > h->prior_una && !lost);
+}
+
+static void without_sack(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx,
+                         const struct dk_tcp_heard *h)
+{
+    dk_tcp_undo_ack(c, rx, h);
+    if (h->duplicate)
+        dk_tcp_rx_duplicate(c, rx->now);
+    if (c->in_loss && c->snd_una >= c->recover)
+        leave_loss(c);
+}
+
+void dk_tcp_recovery_ack(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
+{
+    struct dk_tcp_heard h = {.prior_una = c->snd_una,
+                             .prior_fack = dk_tcp_max64(c->loss.rack_fack, c->snd_una),
+                             .walk = DK_TCP_WALK_MAX,
+                             .duplicate = dk_tcp_rx_is_duplicate(c, rx),
+                             .rtt_ns = -1};
+    c->loss.rack_fack = h.prior_fack;
+    if (rx->ack > c->snd_una) {
+        dk_tcp_sack_cumulative(c, rx, &h);
+        h.rtt_ns = dk_tcp_rx_new(c, rx);
+    }
+    if (c->sack_on)
+        with_sack(c, rx, &h);
+    else
+        without_sack(c, rx, &h);
+    calm(c);
+}
+
+void dk_tcp_recovery_timeout(struct dk_tcp_conn *c, bool first, int64_t now)
+{
+    struct dk_tcp_recovery *r = &c->loss;
+    bool frto = c->sack_on && !c->in_loss && !c->in_recovery;
+    if (c->cc.cwnd && first && !c->in_loss && !c->in_recovery)
+        dk_tcp_undo_begin(c);
+    else
+        r->undo_from = 0; /* twice in a row: no doubt any more */
+    if (c->cc.cwnd)
+        c->cc.ops->on_rto(&c->cc, (uint32_t)(c->snd_nxt - c->snd_una), first, now);
+    if (c->board->flags & DK_TCP_SEG_SACKED) { /* RFC 6675 section 5.1 */
+        DK_TCP_COUNT(c->tcp, sack_reneged);
+        dk_tcp_sack_forget(c);
+    }
+    if (c->sack_on)
+        dk_tcp_rack_timeout(c, now);
+    else
+        dk_tcp_board_all_lost(c);
+    c->in_recovery = false;
+    c->troubled = c->in_loss = true;
+    c->inflation = 0;
+    c->dup_acks = 0;
+    c->recover = c->snd_nxt;
+    r->tlp_end = 0;
+    r->frto = frto ? DK_TCP_FRTO_FIRST : DK_TCP_FRTO_OFF;
+}
+
+void dk_tcp_recovery_timer(struct dk_tcp_conn *c, int64_t now)
+{
+    if (c->snd_una == c->snd_nxt)
+        return;
+    if (c->loss.sacked_bytes == 0 && !c->in_recovery && !c->in_loss) {
+        dk_tcp_tlp_timer(c, now);
+    } else if (detect(c, now)) {
+        DK_TCP_COUNT(c->tcp, rack_reorder_timeouts);
+        dk_tcp_output(c, now);
+    }
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The timer is set when something is sent and it does not run (rto.h), and never moved on: when it
+ * fires it is seen how long ago the last segment or acknowledgement was, and set again for the
+ * rest. So neither sending nor acknowledgements pay for it.
+ */
+#include "net/tcp/tlp.h"
+
+#include "net/tcp/rto.h"
+#include "net/tcp/sendq.h"
+#include "net/tcp/tx.h"
+
+/* TLP.max_ack_delay: how long a peer may wait with an acknowledgement of one segment. */
+#define MAX_ACK_DELAY_NS (200 * DK_NS_PER_MS)
+
+/* TLP_calc_PTO. An acknowledgement is owed at once for two full segments, not for less (RFC 5681
+ * section 4.2); the RFC says so of one segment. */
+static int64_t probe_timeout(const struct dk_tcp_conn *c)
+{
+    int64_t pto = dk_tcp_probe_timeout(c);
+    bool may_be_delayed = c->snd_nxt - c->snd_una < 2 * (uint64_t)c->snd_mss;
+    return c->srtt_ns >= 0 && may_be_delayed ? pto + MAX_ACK_DELAY_NS : pto;
+}
+
+static int64_t probe_due(const struct dk_tcp_conn *c)
+{
+    int64_t from = c->stalled_since;
+    if (c->board_tail->tx_time > from)
+        from = c->board_tail->tx_time;
+    int64_t due = from + probe_timeout(c), rto = c->due[DK_TCP_TIMER_RTO];
+    return due < rto ? due : rto;
+}
+
+/* TLP_send_probe; the caller's timer goes on when nothing could be sent. */
+static void probe(struct dk_tcp_conn *c, int64_t now)
+{
+    uint64_t snd_nxt = c->snd_nxt;
+    int err = dk_tcp_output_tail(c, now);
+    if (err == -EAGAIN)
+        dk_tcp_timer_set(c, DK_TCP_TIMER_LOSS, now + DK_TCP_PROBE_MIN_NS);
+    if (err)
+        return;
+    DK_TCP_COUNT(c->tcp, tlp_probes);
+    c->loss.tlp_is_retrans = c->snd_nxt == snd_nxt;
+    c->loss.tlp_end = c->snd_nxt;
+    c->troubled = true;
+    dk_tcp_rto_restart(c, now);
+}
+
+void dk_tcp_tlp_timer(struct dk_tcp_conn *c, int64_t now)
+{
+    if (c->loss.tlp_end || c->state < DK_TCP_ESTABLISHED)
+        return;
+    int64_t due = probe_due(c);
+    if (due > now)
+        dk_tcp_timer_set(c, DK_TCP_TIMER_LOSS, due);
+    else
+        probe(c, now);
+}
+
+/* What the probe repaired was a loss like any other. */
+static void repaired(struct dk_tcp_conn *c, int64_t now)
+{
+    DK_TCP_COUNT(c->tcp, tlp_recoveries);
+    if (c->in_recovery || c->in_loss)
+        return;
+    uint32_t flight = (uint32_t)(c->snd_nxt - c->snd_una);
+    c->loss.undo_from = 0;
+    c->cc.ops->on_loss(&c->cc, flight > c->cc.cwnd ? flight : c->cc.cwnd, now);
+    dk_tcp_recovery_leave(c, now);
+}
+
+void dk_tcp_tlp_ack(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx, const struct dk_tcp_heard *h)
+{
+    uint64_t end = c->loss.tlp_end;
+    if (end == 0 || rx->ack < end)
+        return;
+    bool was_dsacked = h->dsack && h->dsack_end == end;
+    bool was_received_twice = h->duplicate && rx->h.options.num_sacks == 0;
+    if (c->loss.tlp_is_retrans && !was_dsacked && !was_received_twice) {
+        if (rx->ack == end)
+            return; /* a report of the duplicate may follow */
+        repaired(c, rx->now);
+    }
+    c->loss.tlp_end = 0;
+}
