@@ -98,6 +98,24 @@ static uint32_t add_timestamps(struct test *t, struct flow *f, uint8_t flags, ui
     return 12;
 }
 
+/* sack=FROM:TO[,FROM:TO]...: numbers of the stack's side. */
+static uint32_t add_sacks(struct test *t, struct flow *f, uint8_t *at)
+{
+    const char *sack = line_arg(t->line, "sack");
+    int64_t from[4], to[4];
+    if (sack == NULL)
+        return 0;
+    uint32_t n = eval_ranges(t, sack, from, to);
+    at[0] = at[1] = 1;
+    at[2] = 5;
+    at[3] = (uint8_t)(2 + 8 * n);
+    for (uint32_t i = 0; i < n; i++) {
+        put32(at + 4 + 8 * i, f->iss + (uint32_t)from[i]);
+        put32(at + 8 + 8 * i, f->iss + (uint32_t)to[i]);
+    }
+    return 4 + 8 * n;
+}
+
 static uint32_t add_options(struct test *t, struct flow *f, uint8_t flags, uint8_t *at)
 {
     uint32_t len = 0;
@@ -123,6 +141,7 @@ static uint32_t add_options(struct test *t, struct flow *f, uint8_t flags, uint8
         f->peer_ws = ws >= 0;
         f->has_ts = f->peer_ts && f->stack_ts;
     }
+    len += add_sacks(t, f, at + len);
     const char *hex = line_arg(t->line, "opt");
     if (hex != NULL)
         len += parse_hex(t, hex, at + len, 40 - len);

@@ -117,6 +117,8 @@ static void set_config(struct test *t)
     struct dk_net_config *c = &t->config;
     set_tcp_config(&t->tcp_config);
     t->tcp_config.syn_cookies = t->syn_cookies;
+    t->tcp_config.no_sack = t->no_sack;
+    t->tcp_config.no_timestamps = t->no_timestamps;
     c->tcp = &t->tcp_config;
     c->mac = (struct dk_mac){{0x02, 0, 0, 0, 0, 1}};
     c->emit = emit;

@@ -199,6 +199,22 @@ int64_t eval(struct test *t, const char *text)
     return value;
 }
 
+uint32_t eval_ranges(struct test *t, const char *text, int64_t from_out[4], int64_t to_out[4])
+{
+    uint32_t n = 0;
+    for (const char *at = text; n < 4; at++) {
+        from_out[n] = eval_part(t, &at);
+        if (*at++ != ':')
+            break;
+        to_out[n++] = eval_part(t, &at);
+        if (*at == '\0')
+            return n;
+        if (*at != ',')
+            break;
+    }
+    test_fail(t, "\"%s\" is no list of ranges", text);
+}
+
 void eval_range(struct test *t, const char *text, int64_t *from_out, int64_t *to_out)
 {
     const char *at = text;

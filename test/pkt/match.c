@@ -228,11 +228,14 @@ static void check_sack(struct test *t, const struct packet *p, struct flow *f)
     const char *sack = line_arg(t->line, "sack");
     if (sack == NULL)
         return;
-    int64_t from, to;
-    eval_range(t, sack, &from, &to);
-    if (p->num_sacks == 0 || p->sacks[0][0] - f->irs != (uint32_t)from ||
-        p->sacks[0][1] - f->irs != (uint32_t)to)
-        differ(t, p, "sack");
+    int64_t from[4], to[4];
+    uint32_t n = eval_ranges(t, sack, from, to);
+    for (uint32_t i = 0; i < n; i++)
+        if (i >= p->num_sacks || p->sacks[i][0] - f->irs != (uint32_t)from[i] ||
+            p->sacks[i][1] - f->irs != (uint32_t)to[i])
+            differ(t, p, "sack");
+    if (p->num_sacks != n)
+        differ(t, p, "the number of SACK blocks");
 }
 
 static void check_tcp(struct test *t, const struct packet *p, const char *what)
@@ -252,6 +255,7 @@ static void check_tcp(struct test *t, const struct packet *p, const char *what)
     check(t, p, "ws", p->wscale);
     check(t, p, "urg", p->urgent);
     check_flag(t, p, "sackok", p->sack_permitted);
+    check_flag(t, p, "no-sackok", !p->sack_permitted);
     check_timestamps(t, p, f);
     check_sack(t, p, f);
 }

@@ -191,6 +191,7 @@ struct test {
     struct packet *last; /* the latest that a line matched */
     bool ended;          /* the family is not the script's */
     bool wrap;           /* the stack's sequence numbers are to wrap around */
+    bool no_sack, no_timestamps;
     int64_t wrap_start;
 };
 
@@ -215,6 +216,8 @@ void line_done(struct test *t);
 int64_t eval(struct test *t, const char *text);
 int64_t eval_part(struct test *t, const char **at);
 /* seq=A or seq=A:B. */
+/* Ranges, separated by commas: at most 4. Returns how many. */
+uint32_t eval_ranges(struct test *t, const char *text, int64_t from_out[4], int64_t to_out[4]);
 void eval_range(struct test *t, const char *text, int64_t *from_out, int64_t *to_out);
 void var_set(struct test *t, const char *name, int64_t value);
 /* ".2" on the link, "~2" behind the gateway, or an address in full. */

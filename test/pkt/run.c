@@ -110,6 +110,13 @@ static void run_cookies(struct test *t)
             t->syn_cookies = (enum dk_tcp_syn_cookies)i;
 }
 
+/* `without sack`, `timestamps`: as configured, whatever the peer offers. */
+static void run_without(struct test *t)
+{
+    t->no_sack |= line_flag(t->line, "sack");
+    t->no_timestamps |= line_flag(t->line, "timestamps");
+}
+
 static void run_wrap(struct test *t)
 {
     t->wrap = true;
@@ -274,13 +281,14 @@ static void run_text(struct test *t, const char *format, ...)
     t->line = outer;
 }
 
-/* `handshake [client] [words of the peer's SYN]`; listens where nobody does. */
+/* `handshake [client] [rtt=TIME] [words of the peer's SYN]`; listens where nobody does. */
 static void run_handshake(struct test *t)
 {
     char words[TEXT_MAX] = "";
     bool client = line_flag(t->line, "client");
     const char *name = t->flow->name;
     int64_t mss = line_number(t, "mss", 1460), win = line_number(t, "win", 65535);
+    int64_t rtt = line_number(t, "rtt", 0);
     int64_t ws = line_number(t, "ws", -1), last = line_number(t, "ackwin", win);
     snprintf(words, sizeof(words), "win=%" PRId64 "%s", win, line_flag(t->line, "ts") ? " ts" : "");
     if (mss > 0)
@@ -293,6 +301,8 @@ static void run_handshake(struct test *t)
     if (client) {
         run_text(t, "%s: connect", name);
         run_text(t, "%s: > SYN seq=0", name);
+        if (rtt > 0)
+            run_text(t, "+%" PRId64, rtt);
         run_text(t, "%s: < SYN|ACK seq=0 ack=1 %s", name, words);
         run_text(t, "%s: > ACK seq=1 ack=1", name);
         run_text(t, "%s: event connected=0", name);
@@ -305,6 +315,8 @@ static void run_handshake(struct test *t)
         run_text(t, "%s: listen", name);
     run_text(t, "%s: < SYN seq=0 %s", name, words);
     run_text(t, "%s: > SYN|ACK seq=0 ack=1", name);
+    if (rtt > 0)
+        run_text(t, "+%" PRId64, rtt);
     run_text(t, "%s: < ACK seq=1 ack=1 win=%" PRId64, name, last);
     run_text(t, "%s: accept", name);
 }
@@ -327,6 +339,7 @@ static bool run_command(struct test *t, const char *name)
         {"offload", run_offload, true},
         {"cookies", run_cookies, true},
         {"wrap", run_wrap, true},
+        {"without", run_without, true},
         {"flow", run_flow, true},
         {"set", run_set, true},
         {"none", run_none, false},
