@@ -137,6 +137,7 @@ static void fill(struct dk_config *out, const struct dk_config_entry entries[])
         .net_syn_cookies = (enum dk_config_syn_cookies)entries[DK_CONFIG_NET_SYN_COOKIES].value,
         .net_send_bytes = entries[DK_CONFIG_NET_SEND_BYTES].value,
         .net_receive_bytes = entries[DK_CONFIG_NET_RECEIVE_BYTES].value,
+        .net_sack = entries[DK_CONFIG_NET_SACK].value != 0,
         .push_hold_us = entries[DK_CONFIG_PUSH_HOLD_US].value,
         .engine = (enum dk_config_engine)entries[DK_CONFIG_ENGINE].value,
         .poll = (enum dk_config_poll)entries[DK_CONFIG_POLL].value,

@@ -78,6 +78,7 @@ struct dk_config {
     enum dk_config_syn_cookies net_syn_cookies;
     uint32_t net_send_bytes;    /* SO_SNDBUF at first */
     uint32_t net_receive_bytes; /* SO_RCVBUF at first */
+    bool net_sack;              /* offered and accepted */
     uint32_t push_hold_us;      /* 0 to 1000000 */
     enum dk_config_engine engine;
     enum dk_config_poll poll;

@@ -106,6 +106,11 @@ const struct dk_config_key dk_config_keys[DK_CONFIG_COUNT] = {
                                      .min = 2304,
                                      .max = 1073741824,
                                      .initial = 262144},
+    [DK_CONFIG_NET_SACK] = {.name = "net_sack",
+                            .env = "DEMI_NET_SACK",
+                            .summary = "offer and accept selective acknowledgements (RFC 2018)",
+                            .words = switch_words,
+                            .initial = 1},
     [DK_CONFIG_PUSH_HOLD_US] = {.name = "push_hold_us",
                                 .env = "DEMI_PUSH_HOLD_US",
                                 .summary =

@@ -37,6 +37,7 @@ struct dk_stack_options {
     uint32_t vlan; /* 0: none */
     enum dk_stack_probe probe;
     uint32_t wait_s; /* how long to wait for addresses that are learnt */
+    bool no_sack;
     uint32_t push_hold_us;
     uint32_t max_connections;
     enum dk_stack_syn_cookies syn_cookies;
