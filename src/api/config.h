@@ -73,8 +73,8 @@ struct dk_config {
     uint32_t net_mtu;  /* 0: the device's */
     uint32_t net_vlan; /* 0: none */
     enum dk_config_probe net_probe;
-    uint32_t net_wait_s;        /* 1 to 3600 */
-    uint32_t net_connections;   /* 16 to 1048576 */
+    uint32_t net_wait_s;      /* 1 to 3600 */
+    uint32_t net_connections; /* 16 to 1048576 */
     enum dk_config_syn_cookies net_syn_cookies;
     uint32_t net_send_bytes;    /* SO_SNDBUF at first */
     uint32_t net_receive_bytes; /* SO_RCVBUF at first */
