@@ -50,15 +50,25 @@ static inline void dk_frame_take(struct dk_rxslab *slab, uint32_t len, struct dk
     out->checksum = DK_RX_CHECKSUM_UNKNOWN;
 }
 
+/* Copies bytes of a frame; returns where they end. Heads and short payloads are two copies of known
+ * length that may overlap: less than the call. */
+static inline uint8_t *dk_frame_copy(uint8_t *to, const uint8_t *from, uint32_t len)
+{
+    if (len - 32 <= 32) {
+        memcpy(to, from, 32);
+        memcpy(to + len - 32, from + len - 32, 32);
+    } else {
+        memcpy(to, from, len);
+    }
+    return to + len;
+}
+
 /* Copies the bytes of a frame one after the other. */
 static inline void dk_frame_gather(const struct dk_tx_frame *frame, uint8_t *to)
 {
-    memcpy(to, frame->head, frame->head_len);
-    to += frame->head_len;
-    for (uint32_t i = 0; i < frame->num_pieces; i++) {
-        memcpy(to, frame->pieces[i].data, frame->pieces[i].len);
-        to += frame->pieces[i].len;
-    }
+    to = dk_frame_copy(to, frame->head, frame->head_len);
+    for (uint32_t i = 0; i < frame->num_pieces; i++)
+        to = dk_frame_copy(to, frame->pieces[i].data, frame->pieces[i].len);
 }
 
 /* Describes the bytes of a frame; returns how many parts there are. */
@@ -72,14 +82,16 @@ uint32_t dk_frame_iovs(const struct dk_tx_frame *frame, struct iovec iovs_out[DK
 
 static inline void dk_frame_count_rx(struct dk_netdev *dev, uint64_t frames, uint64_t bytes)
 {
-    dk_count(&dev->stats->rx_frames, frames);
-    dk_count(&dev->stats->rx_bytes, bytes);
+    struct dk_netdev_stats *stats = dev->stats;
+    dk_count(&stats->rx_frames, frames);
+    dk_count(&stats->rx_bytes, bytes);
 }
 
 static inline void dk_frame_count_tx(struct dk_netdev *dev, uint64_t frames, uint64_t bytes)
 {
-    dk_count(&dev->stats->tx_frames, frames);
-    dk_count(&dev->stats->tx_bytes, bytes);
+    struct dk_netdev_stats *stats = dev->stats;
+    dk_count(&stats->tx_frames, frames);
+    dk_count(&stats->tx_bytes, bytes);
 }
 
 /* Counts a frame of a length that no link, or not one whose longest has max bytes, can carry. */
