@@ -186,6 +186,7 @@ static int send_to_neighbour(struct dk_net *net, struct dk_way *way, struct dk_i
 __attribute__((noinline)) static int send_other(struct dk_net *net, struct dk_way *way,
                                                 struct dk_ip_tx *tx, uint32_t bytes, int64_t now)
 {
+    net->now = now;
     if (tx->kept)
         tx->kept->head = 0; /* others are put in their place */
     if (way->path.hop == DK_HOP_SELF)
@@ -288,7 +289,6 @@ int dk_ip_send_way(struct dk_net *net, struct dk_way *way, struct dk_ip_tx *tx, 
 
 int dk_ip_send(struct dk_net *net, struct dk_ip_tx *tx, int64_t now)
 {
-    net->now = now;
     struct dk_way *way = dk_route_way(net, &tx->dst);
     if (dk_unlikely(!way)) {
         dk_net_count(&net->stats.ip_no_route);

@@ -41,7 +41,7 @@ static int init(struct dk_net *net, int64_t now)
         return -ENOMEM;
     net->udp = udp;
     dk_list_init(&udp->sockets);
-    dk_list_init(&udp->eventful);
+    udp->eventful_end = &udp->eventful;
     dk_list_init(&udp->no_room);
     for (uint32_t i = 0; i < DK_UDP_BUCKETS; i++) {
         dk_list_init(&udp->bound[i]);
@@ -68,12 +68,11 @@ static void fini(struct dk_net *net)
 static void tx_room(struct dk_net *net, int64_t now)
 {
     struct dk_list *link;
-    (void)now;
     while ((link = dk_list_first(&net->udp->no_room)) != NULL) {
         dk_list_del_init(link);
-        dk_udp_note(dk_container_of(link, struct dk_udp_sock, no_room), DK_UDP_WRITABLE);
+        dk_udp_note(net->udp, dk_container_of(link, struct dk_udp_sock, no_room), DK_UDP_WRITABLE);
     }
-    dk_udp_tell(net);
+    dk_udp_tell(net, now);
 }
 
 static int stat(const struct dk_net *net, size_t index, const char **name_out, uint64_t *value_out)
@@ -91,16 +90,9 @@ static int stat(const struct dk_net *net, size_t index, const char **name_out, u
     return 0;
 }
 
-static void advance(struct dk_net *net, int64_t now)
-{
-    (void)now;
-    if (!dk_list_empty(&net->udp->eventful))
-        dk_udp_tell(net);
-}
-
 static int64_t next_due(const struct dk_net *net)
 {
-    return dk_list_empty(&net->udp->eventful) ? INT64_MAX : net->now;
+    return net->udp->eventful ? net->now : INT64_MAX;
 }
 
 const struct dk_transport dk_udp_transport = {
@@ -111,28 +103,34 @@ const struct dk_transport dk_udp_transport = {
     .fini = fini,
     .input = dk_udp_input,
     .icmp_error = dk_udp_icmp_error,
-    .advance = advance,
+    .advance = dk_udp_tell,
     .next_due = next_due,
     .tx_room = tx_room,
     .stat = stat,
 };
 
-void dk_udp_tell(struct dk_net *net)
+__attribute__((noinline)) static void tell_all(struct dk_udp *udp, struct dk_udp_sock *sock)
 {
-    struct dk_udp *udp = net->udp;
-    struct dk_list *link;
-    if (udp->telling)
-        return;
     udp->telling = true;
     udp->tell_now = false;
-    while ((link = dk_list_first(&udp->eventful)) != NULL) {
-        struct dk_udp_sock *sock = dk_container_of(link, struct dk_udp_sock, eventful);
+    do {
         const uint32_t events = sock->events;
-        dk_list_del_init(link);
+        udp->eventful = sock->next_eventful;
+        if (!udp->eventful)
+            udp->eventful_end = &udp->eventful;
         sock->events = 0;
         sock->on_event(sock->arg, sock, events);
-    }
+        sock = udp->eventful;
+    } while (sock);
     udp->telling = false;
+}
+
+void dk_udp_tell(struct dk_net *net, int64_t now)
+{
+    struct dk_udp *udp = net->udp;
+    (void)now;
+    if (udp->eventful && !udp->telling)
+        tell_all(udp, udp->eventful);
 }
 
 int dk_udp_open(struct dk_net *net, dk_udp_event_fn on_event, void *arg,
@@ -152,7 +150,6 @@ int dk_udp_open(struct dk_net *net, dk_udp_event_fn on_event, void *arg,
     sock->options[DK_UDP_RCVBUF] = RCVBUF_DEFAULT;
     dk_list_init(&sock->bound);
     dk_list_init(&sock->connected);
-    dk_list_init(&sock->eventful);
     dk_list_init(&sock->no_room);
     dk_list_add_tail(&udp->sockets, &sock->sockets);
     udp->num_sockets++;
@@ -165,6 +162,21 @@ static void forget_lookups(struct dk_udp_sock *sock)
 {
     sock->net->udp->last = NULL;
     sock->path.way = NULL;
+}
+
+/* Its events are not told any more. */
+static void forget_events(struct dk_udp_sock *sock)
+{
+    struct dk_udp *udp = sock->net->udp;
+    struct dk_udp_sock **at = &udp->eventful;
+    if (sock->events == 0)
+        return;
+    while (*at != sock)
+        at = &(*at)->next_eventful;
+    *at = sock->next_eventful;
+    if (!*at)
+        udp->eventful_end = at;
+    sock->events = 0;
 }
 
 static void disconnect(struct dk_udp_sock *sock)
@@ -189,7 +201,7 @@ void dk_udp_close(struct dk_udp_sock *sock)
     dk_list_del(&sock->sockets);
     disconnect(sock);
     dk_list_del(&sock->bound);
-    dk_list_del(&sock->eventful);
+    forget_events(sock);
     dk_list_del(&sock->no_room);
     net->udp->num_sockets--;
     dk_heap_free(sock);
@@ -314,10 +326,10 @@ int dk_udp_connect(struct dk_udp_sock *sock, const struct dk_endpoint *remote)
 
 int dk_udp_recv(struct dk_udp_sock *sock, struct dk_udp_datagram *out)
 {
-    struct dk_udp *udp = sock->net->udp;
     struct dk_udp_waiting *waiting = sock->oldest;
     if (!waiting)
         return -EAGAIN;
+    struct dk_udp *udp = sock->net->udp;
     *out = waiting->datagram;
     sock->num_waiting--;
     sock->waiting_bytes -= dk_buf_bytes(out->buf);

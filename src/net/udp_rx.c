@@ -25,16 +25,29 @@ static inline enum dk_wire check(const struct dk_ip_rx *rx, uint32_t len)
                : DK_WIRE_UDP_CHECKSUM;
 }
 
-/* len: of the payload. */
-static inline __attribute__((always_inline)) void enqueue(struct dk_udp_sock *sock,
-                                                          const struct dk_ip_rx *rx, uint32_t len)
+/* What would wait with another datagram of len bytes, against DK_UDP_RCVBUF. */
+static inline uint64_t held_with(const struct dk_udp_sock *sock, uint32_t len)
 {
-    struct dk_udp *udp = sock->net->udp;
+    return sock->waiting_bytes + len + ((uint64_t)sock->num_waiting + 1) * DK_UDP_OVERHEAD;
+}
+
+/* The first one finds room always. */
+static bool is_full(const struct dk_udp_sock *sock, uint32_t len)
+{
+    return sock->num_waiting != 0 && held_with(sock, len) > (uint64_t)sock->options[DK_UDP_RCVBUF];
+}
+
+/* len: of the payload. */
+static inline __attribute__((always_inline)) void
+enqueue(struct dk_udp *udp, struct dk_udp_sock *sock, const struct dk_ip_rx *rx, uint32_t len)
+{
     struct dk_udp_waiting *waiting = udp->free;
-    const uint64_t held =
-        sock->waiting_bytes + len + ((uint64_t)sock->num_waiting + 1) * DK_UDP_OVERHEAD;
-    const uint64_t most = (uint64_t)sock->options[DK_UDP_RCVBUF];
-    if (dk_unlikely(!waiting || (held > most && sock->num_waiting != 0))) {
+    bool full = !waiting;
+    if (dk_unlikely(held_with(sock, len) > (uint32_t)sock->options[DK_UDP_RCVBUF] / 2)) {
+        udp->tell_now = true; /* before more comes */
+        full |= is_full(sock, len);
+    }
+    if (dk_unlikely(full)) {
         dk_net_count(&udp->stats.queue_full);
         return;
     }
@@ -58,8 +71,7 @@ static inline __attribute__((always_inline)) void enqueue(struct dk_udp_sock *so
     sock->waiting_bytes += len;
     dk_count(&udp->stats.rx_bytes, len);
     dk_net_count(&udp->stats.rx_datagrams);
-    dk_udp_note(sock, DK_UDP_READABLE);
-    udp->tell_now |= held > most / 2;
+    dk_udp_note(udp, sock, DK_UDP_READABLE);
 }
 
 static struct dk_udp_sock *find_connected(struct dk_net *net, const struct dk_ip *local,
@@ -143,7 +155,7 @@ static void deliver_to_all(struct dk_net *net, const struct dk_ip_rx *rx, uint32
         struct dk_udp_sock *sock = dk_container_of(link, struct dk_udp_sock, bound);
         if (!wants(sock, rx))
             continue;
-        enqueue(sock, rx, len);
+        enqueue(net->udp, sock, rx, len);
         any = true;
     }
     if (!any)
@@ -166,7 +178,7 @@ static inline void deliver(struct dk_net *net, const struct dk_ip_rx *rx, uint32
 {
     struct dk_udp_sock *sock = find(net, rx);
     if (dk_likely(sock != NULL)) {
-        enqueue(sock, rx, len);
+        enqueue(net->udp, sock, rx, len);
         return;
     }
     dk_net_count(&net->udp->stats.no_port);
@@ -176,7 +188,6 @@ static inline void deliver(struct dk_net *net, const struct dk_ip_rx *rx, uint32
 void dk_udp_input(struct dk_net *net, const struct dk_ip_rx *rx, int64_t now)
 {
     struct dk_udp_header header;
-    (void)now;
     enum dk_wire reason = dk_udp_header_parse(rx->data, rx->len, &header);
     if (reason == DK_WIRE_OK)
         reason = check(rx, header.len);
@@ -184,13 +195,13 @@ void dk_udp_input(struct dk_net *net, const struct dk_ip_rx *rx, int64_t now)
         dk_net_drop(net, reason);
         return;
     }
-    const uint32_t len = header.len - DK_UDP_HEADER_LEN;
+    const uint32_t len = (uint32_t)header.len - DK_UDP_HEADER_LEN;
     if (!rx->to_host && (dk_ip_is_multicast(&rx->dst) || dk_ifaddr_is_broadcast(net, &rx->dst)))
         deliver_to_all(net, rx, len);
     else
         deliver(net, rx, len);
     if (dk_unlikely(net->udp->tell_now))
-        dk_udp_tell(net);
+        dk_udp_tell(net, now);
 }
 
 static int errno_of(enum dk_icmp_error_kind kind)
@@ -232,5 +243,5 @@ void dk_udp_icmp_error(struct dk_net *net, const struct dk_icmp_error *error, in
         return;
     sock->error = errno_of(error->kind);
     dk_net_count(&net->udp->stats.icmp_errors);
-    dk_udp_note(sock, DK_UDP_ERROR);
+    dk_udp_note(net->udp, sock, DK_UDP_ERROR);
 }

@@ -44,8 +44,9 @@ struct dk_udp_path {
     uint64_t words;     /* of the pseudo header and the header, without lengths (checksum.h) */
     uint32_t max_bytes; /* with the header */
     uint16_t port;
-    bool multicast, broadcast; /* the destination is */
-    struct dk_ip_tx tx;        /* whole but for pieces, length and checksum */
+    bool group; /* the destination is: a multicast one, or broadcast */
+    bool multicast;
+    struct dk_ip_tx tx; /* whole but for pieces, length and checksum */
     struct dk_ip_kept kept;
     uint8_t storage[DK_IP_HEADROOM + DK_UDP_HEADER_LEN]; /* of its header */
 };
@@ -54,14 +55,14 @@ struct dk_udp_sock {
     struct dk_list sockets;   /* all of the stack */
     struct dk_list bound;     /* by port; latest first */
     struct dk_list connected; /* by both ends; latest first */
-    struct dk_list eventful;  /* an event is to be told */
     struct dk_list no_room;   /* a send found none */
     struct dk_net *net;
     dk_udp_event_fn on_event;
     void *arg;
     struct dk_udp_waiting *oldest, *latest; /* of what waits; NULL: nothing does */
     struct dk_udp_path path;
-    uint32_t events; /* to be told */
+    struct dk_udp_sock *next_eventful;
+    uint32_t events; /* to be told; not 0: it is in the list of those */
     int error;
     struct dk_endpoint local, remote; /* port 0: not bound, not connected */
     struct dk_ip bound_ip;            /* local.ip as it was before connect chose one */
@@ -74,7 +75,8 @@ struct dk_udp_sock {
 
 struct dk_udp {
     struct dk_udp_stats stats;
-    struct dk_list sockets, eventful, no_room;
+    struct dk_list sockets, no_room;
+    struct dk_udp_sock *eventful, **eventful_end; /* oldest first; where the next one goes */
     struct dk_udp_waiting *free;
     struct dk_udp_sock *last; /* that find_bound found, NULL: something is different since */
     struct dk_ip last_dst;    /* for this address, and the socket's port */
@@ -95,14 +97,17 @@ struct dk_list *dk_udp_bucket(struct dk_net *net, const struct dk_ip *local_ip, 
 int dk_udp_autobind(struct dk_udp_sock *sock, const struct dk_endpoint *remote);
 
 /* Notes events; they are told by dk_udp_tell, when the tables are not in use. */
-static inline void dk_udp_note(struct dk_udp_sock *sock, uint32_t events)
+static inline void dk_udp_note(struct dk_udp *udp, struct dk_udp_sock *sock, uint32_t events)
 {
+    if (sock->events == 0) {
+        sock->next_eventful = NULL;
+        *udp->eventful_end = sock;
+        udp->eventful_end = &sock->next_eventful;
+    }
     sock->events |= events;
-    if (dk_list_empty(&sock->eventful))
-        dk_list_add_tail(&sock->net->udp->eventful, &sock->eventful);
 }
 
-void dk_udp_tell(struct dk_net *net);
+void dk_udp_tell(struct dk_net *net, int64_t now);
 
 static inline bool dk_udp_is_in(const struct dk_udp_sock *sock, const struct dk_ip *group)
 {

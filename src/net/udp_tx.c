@@ -50,10 +50,9 @@ static void fill_tx(struct dk_udp_sock *sock, const struct dk_endpoint *to)
 static int fill_path(struct dk_udp_sock *sock, const struct dk_endpoint *to, struct dk_way *way)
 {
     struct dk_udp_path *path = &sock->path;
-    const bool group = way->path.hop == DK_HOP_GROUP;
-    path->multicast = group && dk_ip_is_multicast(&to->ip);
-    path->broadcast = group && !path->multicast;
-    if (path->broadcast && !sock->options[DK_UDP_BROADCAST])
+    path->group = way->path.hop == DK_HOP_GROUP;
+    path->multicast = path->group && dk_ip_is_multicast(&to->ip);
+    if (path->group && !path->multicast && !sock->options[DK_UDP_BROADCAST])
         return -EACCES;
     const int error = choose_source(sock, way, &path->tx.src);
     if (error != 0)
@@ -122,13 +121,20 @@ __attribute__((noinline)) static struct dk_buf *copy_loose(struct dk_net *net, s
 }
 
 /* To a group that we are in, or to all: to us too, as if it came in. */
-__attribute__((noinline)) static void loop_back(struct dk_udp_sock *sock)
+__attribute__((noinline)) static int send_to_group(struct dk_udp_sock *sock, uint32_t bytes,
+                                                   int64_t now)
 {
-    const struct dk_udp_path *path = &sock->path;
-    const bool group = path->multicast && sock->options[DK_UDP_MULTICAST_LOOP] &&
-                       dk_group_is_joined(sock->net, &path->tx.dst);
-    if (group || path->broadcast)
-        dk_loop_send(sock->net, &path->tx);
+    struct dk_net *net = sock->net;
+    struct dk_udp_path *path = &sock->path;
+    if (!path->multicast || path->tx.ttl != 0) { /* 0: not beyond this host */
+        const int error = dk_ip_send_way(net, path->way, &path->tx, bytes, now);
+        if (error != 0)
+            return error;
+    }
+    if (!path->multicast ||
+        (sock->options[DK_UDP_MULTICAST_LOOP] && dk_group_is_joined(net, &path->tx.dst)))
+        dk_loop_send(net, &path->tx);
+    return 0;
 }
 
 /* Takes the pieces over, and adds them to the words, but where the device does. Returns the bytes
@@ -137,17 +143,19 @@ static inline uint64_t take_pieces(struct dk_udp_path *path, const struct dk_tx_
                                    uint32_t num_pieces, uint64_t *words, uint64_t *loose_out)
 {
     struct dk_ip_tx *tx = &path->tx;
+    const bool adds = !tx->partial_checksum;
     uint64_t bytes = DK_UDP_HEADER_LEN, loose = 0;
     for (uint32_t i = 0; i < num_pieces; i++) {
         const struct dk_tx_piece piece = pieces[i];
         tx->frame.pieces[i].data = piece.data;
         tx->frame.pieces[i].len = piece.len;
         tx->frame.pieces[i].buf = piece.buf;
-        if (!tx->partial_checksum)
-            *words = dk_checksum_words_at(*words, bytes, piece.data, piece.len);
+        const uint64_t at = bytes;
         bytes += piece.len;
         if (dk_unlikely(!piece.buf))
             loose += piece.len;
+        if (adds)
+            *words = dk_checksum_words_at(*words, at, piece.data, piece.len);
     }
     tx->frame.num_pieces = num_pieces;
     *loose_out = loose;
@@ -172,18 +180,17 @@ static inline __attribute__((always_inline)) int send_datagram(struct dk_udp_soc
 {
     struct dk_net *net = sock->net;
     struct dk_udp_path *path = &sock->path;
-    int error = 0;
-    if (!path->multicast || path->tx.ttl != 0) /* 0: not beyond this host */
-        error = dk_ip_send_way(net, path->way, &path->tx, bytes, now);
+    const int error = dk_unlikely(path->group)
+                          ? send_to_group(sock, bytes, now)
+                          : dk_ip_send_way(net, path->way, &path->tx, bytes, now);
     if (dk_unlikely(error != 0)) {
         if (error == -EAGAIN && dk_list_empty(&sock->no_room))
             dk_list_add_tail(&net->udp->no_room, &sock->no_room);
         return error;
     }
-    if (dk_unlikely(path->multicast || path->broadcast))
-        loop_back(sock);
-    dk_net_count(&net->udp->stats.tx_datagrams);
-    dk_count(&net->udp->stats.tx_bytes, bytes - DK_UDP_HEADER_LEN);
+    struct dk_udp_stats *stats = &net->udp->stats;
+    dk_net_count(&stats->tx_datagrams);
+    dk_count(&stats->tx_bytes, bytes - DK_UDP_HEADER_LEN);
     return 0;
 }
 
@@ -205,8 +212,8 @@ int dk_udp_send(struct dk_udp_sock *sock, const struct dk_endpoint *remote,
     const struct dk_endpoint *to = remote ? remote : &sock->remote;
     struct dk_udp_path *path = &sock->path;
     uint64_t loose;
-    sock->net->now = now;
     if (dk_unlikely(!is_known(sock, to, num_pieces))) {
+        sock->net->now = now;
         const int error = find_path(sock, to, num_pieces);
         if (error != 0)
             return error;
