@@ -62,12 +62,18 @@ static inline uint64_t dk_checksum_words_at(uint64_t words, size_t offset, const
 /* Adds n words of 32 bits: for few of them, a number known to the compiler. */
 static inline uint32_t dk_checksum_add_words(uint32_t sum, const void *bytes, size_t n)
 {
+    const uint8_t *at = bytes;
     uint64_t words = 0;
-#pragma GCC unroll 8
-    for (size_t i = 0; i < n; i++) {
+#pragma GCC unroll 4
+    for (size_t i = 0; i < n / 2; i++, at += 8) {
+        uint64_t word;
+        memcpy(&word, at, sizeof(word));
+        words = dk_checksum_add_word(words, word);
+    }
+    if (n % 2 != 0) {
         uint32_t word;
-        memcpy(&word, (const uint8_t *)bytes + 4 * i, sizeof(word));
-        words += word;
+        memcpy(&word, at, sizeof(word));
+        words = dk_checksum_add_word(words, word);
     }
     return sum + dk_checksum_fold64(words);
 }

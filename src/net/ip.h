@@ -22,8 +22,8 @@ struct dk_net;
 /* A packet that is for us. */
 struct dk_ip_rx {
     struct dk_ip src, dst;
-    uint8_t protocol;
     uint8_t ttl;
+    uint8_t protocol;
     uint8_t tos;           /* DSCP and ECN */
     uint8_t checksum;      /* of the transport: enum dk_rx_checksum */
     bool to_host;          /* dst is known to be one of our addresses, no group or broadcast */

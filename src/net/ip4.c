@@ -65,7 +65,7 @@ void dk_ip4_no_protocol(struct dk_net *net, const struct dk_ip_rx *packet)
 static void deliver(struct dk_net *net, const struct dk_ip_rx *packet, int64_t now)
 {
     const struct dk_transport *transport = dk_transport_find(net, 4, packet->protocol);
-    if (dk_likely(transport && transport->input))
+    if (dk_likely(transport != NULL))
         transport->input(net, packet, now);
     else
         dk_ip4_no_protocol(net, packet);

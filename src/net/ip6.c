@@ -64,7 +64,7 @@ static void deliver(struct dk_net *net, const struct dk_ip_rx *packet, uint16_t 
                     int64_t now)
 {
     const struct dk_transport *transport = dk_transport_find(net, 6, packet->protocol);
-    if (dk_likely(transport && transport->input)) {
+    if (dk_likely(transport != NULL)) {
         transport->input(net, packet, now);
         return;
     }

@@ -19,6 +19,9 @@ struct dk_net_rx {
 /* plain.c: makes what frames are compared with. */
 void dk_plain_init(struct dk_net *net);
 
+/* plain.c: an address of ours changed. */
+void dk_plain_forget(struct dk_net *net);
+
 /* plain.c: notes that a packet between the two addresses in this IPv4 header, to us and no group,
  * is neither from a wrong source nor for another host. */
 void dk_plain_learn(struct dk_net *net, const uint8_t *ip);

@@ -21,7 +21,7 @@ static inline uint64_t word_at(const uint8_t *at)
     return word;
 }
 
-/* Where it is noted of a pair; no pair is 0. */
+/* Where it is noted of a pair. */
 static inline uint64_t *pair_at(struct dk_net *net, uint64_t pair)
 {
     return &net->ip4_pairs[(pair * 0x9e3779b97f4a7c15u) >> 58];
@@ -31,6 +31,14 @@ void dk_plain_learn(struct dk_net *net, const uint8_t *ip)
 {
     const uint64_t pair = word_at(ip + 12);
     *pair_at(net, pair) = pair;
+}
+
+/* A pair that is noted nowhere finds one that is not it: 1 does not belong in the first place,
+ * which is that of 0. */
+void dk_plain_forget(struct dk_net *net)
+{
+    memset(net->ip4_pairs, 0, sizeof(net->ip4_pairs));
+    net->ip4_pairs[0] = 1;
 }
 
 void dk_plain_init(struct dk_net *net)
@@ -43,21 +51,25 @@ void dk_plain_init(struct dk_net *net)
     net->plain_mask = word_at(mask);
     if (net->config.vlan != 0)
         net->plain_mask = 0; /* no frame is */
+    dk_plain_forget(net);
 }
 
 /* len: of the frame. */
 static inline bool is_plain(struct dk_net *net, const uint8_t *frame, uint32_t len)
 {
+    uint16_t place; /* flags and offset of a fragment */
     const uint8_t *ip = frame + DK_ETH_HEADER_LEN;
     if (len < DK_ETH_HEADER_LEN + DK_IP4_HEADER_LEN ||
         (word_at(frame) & net->plain_mask) != net->plain_word ||
-        dk_get_be16(frame + 12) != DK_ETHERTYPE_IP4 || ip[0] != 0x45 ||
-        (dk_get_be16(ip + 6) & 0x3fff) != 0)
+        dk_get_be16(frame + 12) != DK_ETHERTYPE_IP4 || ip[0] != 0x45)
+        return false;
+    memcpy(&place, ip + 6, sizeof(place));
+    if (place & htobe16(0x3fff))
         return false;
     const uint32_t total_len = dk_get_be16(ip + 2);
     const uint64_t pair = word_at(ip + 12);
     return total_len >= DK_IP4_HEADER_LEN && total_len <= len - DK_ETH_HEADER_LEN &&
-           *pair_at(net, pair) == pair && pair != 0 &&
+           *pair_at(net, pair) == pair &&
            dk_checksum_fold(dk_checksum_add_words(0, ip, DK_IP4_HEADER_LEN / 4)) == 0xffff;
 }
 
@@ -88,8 +100,8 @@ void dk_net_input(struct dk_net *net, const struct dk_rx_frame *frame, int64_t n
         return;
     }
     read_plain(frame, &packet);
-    const struct dk_transport *transport = net->by_protocol[0][packet.protocol];
-    if (dk_likely(transport && transport->input))
+    const struct dk_transport *transport = dk_transport_find(net, 4, packet.protocol);
+    if (dk_likely(transport != NULL))
         transport->input(net, &packet, now);
     else
         dk_ip4_no_protocol(net, &packet);

@@ -14,6 +14,7 @@
 
 #include "mem/heap.h"
 #include "net/ifaddr.h"
+#include "net/ip_in.h"
 #include "net/ip_kind.h"
 
 #include <stdlib.h>
@@ -183,7 +184,7 @@ void dk_route_fini(struct dk_net *net)
 void dk_route_changed(struct dk_net *net)
 {
     memset(net->routes->recent, 0, sizeof net->routes->recent);
-    memset(net->ip4_pairs, 0, sizeof net->ip4_pairs);
+    dk_plain_forget(net);
 }
 
 static struct dk_way *slot_of(struct dk_routes *routes, const struct dk_ip *dst)

@@ -135,7 +135,7 @@ struct dk_net_stats {
 
 /*
  * A protocol over IP. The table in net.c lists them all; each may be called from the moment that
- * its init returned until its fini. Every function but init may be NULL.
+ * its init returned until its fini. Every function but init and input may be NULL.
  */
 struct dk_transport {
     const char *name;
