@@ -25,7 +25,6 @@ static const struct dk_transport *const transports[] = {
 };
 
 #define TRANSPORTS (sizeof transports / sizeof transports[0])
-_Static_assert(TRANSPORTS <= DK_TRANSPORTS_MAX, "room for what each of them advances");
 
 static const char *const stat_names[] = {
 #define STAT_NAME(field, name) name,
@@ -96,8 +95,6 @@ static void add_transport(struct dk_net *net, const struct dk_transport *transpo
         net->by_protocol[0][transport->protocol] = transport;
     if (transport->versions & DK_TRANSPORT_IP6)
         net->by_protocol[1][transport->protocol] = transport;
-    if (transport->advance)
-        net->advances[net->num_advances++] = transport->advance;
 }
 
 static int init_transports(struct dk_net *net, int64_t now)
@@ -214,8 +211,8 @@ void dk_net_advance(struct dk_net *net, int64_t now)
         dk_wheel_advance(&net->wheel, now);
     if (dk_unlikely(dk_loop_is_due(net)))
         dk_loop_advance(net, now);
-    for (uint32_t i = 0; i < net->num_advances; i++)
-        net->advances[i](net, now);
+    dk_udp_advance(net, now);
+    dk_tcp_advance(net, now);
     if (dk_unlikely(net->tx_room_due)) {
         net->tx_room_due = false;
         tx_room(net, now);

@@ -148,8 +148,7 @@ struct dk_transport {
     void (*input)(struct dk_net *net, const struct dk_ip_rx *rx, int64_t now);
     /* A packet of this protocol that we sent has met an error; quoted is not checked. */
     void (*icmp_error)(struct dk_net *net, const struct dk_icmp_error *error, int64_t now);
-    /* Runs what is due, and output put off to the end of a burst. */
-    void (*advance)(struct dk_net *net, int64_t now);
+    /* When dk_net_advance has something to do for it (net.c calls those that put things off). */
     int64_t (*next_due)(const struct dk_net *net);
     void (*tx_room)(struct dk_net *net, int64_t now);
     /* Neighbours became known, or are known not to be there, for which packets of patient senders
@@ -166,14 +165,16 @@ extern const struct dk_transport dk_icmp6_transport;
 extern const struct dk_transport dk_igmp_transport;
 extern const struct dk_transport dk_udp_transport;
 
+/* udp.c: tells the events of sockets. */
+void dk_udp_advance(struct dk_net *net, int64_t now);
+
 #define DK_IP_IGMP 2
 
 #define DK_IP_TTL_DEFAULT 64 /* RFC 1700; hop limit likewise */
 
 #define DK_NET_FRAGMENT_COUNTERS 256
 
-#define DK_TRANSPORTS_MAX 8
-#define DK_NET_IP4_PAIRS  64
+#define DK_NET_IP4_PAIRS 64
 
 struct dk_net {
     int64_t now; /* of the latest call */
@@ -204,9 +205,7 @@ struct dk_net {
     uint64_t ways_made;       /* so far: of route.c */
     uint64_t ways_generation; /* of what is known for sending at once (route.h) */
     uint32_t num_transports;  /* whose init succeeded */
-    uint32_t num_advances;
-    void (*advances[DK_TRANSPORTS_MAX])(struct dk_net *net, int64_t now); /* those that have one */
-    uint32_t port_counter;                                                /* of port.c */
+    uint32_t port_counter;    /* of port.c */
     uint32_t fragment_counters[DK_NET_FRAGMENT_COUNTERS];
     const struct dk_transport *by_protocol[2][256]; /* IPv4, IPv6 */
     struct dk_net_stats stats;

@@ -72,7 +72,7 @@ static void tx_room(struct dk_net *net, int64_t now)
         dk_list_del_init(link);
         dk_udp_note(net->udp, dk_container_of(link, struct dk_udp_sock, no_room), DK_UDP_WRITABLE);
     }
-    dk_udp_tell(net, now);
+    dk_udp_advance(net, now);
 }
 
 static int stat(const struct dk_net *net, size_t index, const char **name_out, uint64_t *value_out)
@@ -103,7 +103,6 @@ const struct dk_transport dk_udp_transport = {
     .fini = fini,
     .input = dk_udp_input,
     .icmp_error = dk_udp_icmp_error,
-    .advance = dk_udp_tell,
     .next_due = next_due,
     .tx_room = tx_room,
     .stat = stat,
@@ -125,7 +124,7 @@ __attribute__((noinline)) static void tell_all(struct dk_udp *udp, struct dk_udp
     udp->telling = false;
 }
 
-void dk_udp_tell(struct dk_net *net, int64_t now)
+void dk_udp_advance(struct dk_net *net, int64_t now)
 {
     struct dk_udp *udp = net->udp;
     (void)now;

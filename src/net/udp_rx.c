@@ -201,7 +201,7 @@ void dk_udp_input(struct dk_net *net, const struct dk_ip_rx *rx, int64_t now)
     else
         deliver(net, rx, len);
     if (dk_unlikely(net->udp->tell_now))
-        dk_udp_tell(net, now);
+        dk_udp_advance(net, now);
 }
 
 static int errno_of(enum dk_icmp_error_kind kind)

@@ -96,7 +96,7 @@ struct dk_list *dk_udp_bucket(struct dk_net *net, const struct dk_ip *local_ip, 
  * or NULL. */
 int dk_udp_autobind(struct dk_udp_sock *sock, const struct dk_endpoint *remote);
 
-/* Notes events; they are told by dk_udp_tell, when the tables are not in use. */
+/* Notes events; they are told by dk_udp_advance, when the tables are not in use. */
 static inline void dk_udp_note(struct dk_udp *udp, struct dk_udp_sock *sock, uint32_t events)
 {
     if (sock->events == 0) {
@@ -106,8 +106,6 @@ static inline void dk_udp_note(struct dk_udp *udp, struct dk_udp_sock *sock, uin
     }
     sock->events |= events;
 }
-
-void dk_udp_tell(struct dk_net *net, int64_t now);
 
 static inline bool dk_udp_is_in(const struct dk_udp_sock *sock, const struct dk_ip *group)
 {

@@ -256,7 +256,6 @@ const struct dk_transport dk_tcp_transport = {
     .fini = fini,
     .input = dk_tcp_input,
     .icmp_error = dk_tcp_icmp_error,
-    .advance = dk_tcp_advance,
     .next_due = dk_tcp_next_due,
     .tx_room = dk_tcp_tx_room,
     .resolved = resolved,
