@@ -239,6 +239,8 @@ static int send_data(struct dk_tcp_conn *c, int64_t now)
 
 void dk_tcp_output(struct dk_tcp_conn *c, int64_t now)
 {
+    if (c->ack_now && dk_tcp_ack_short(c, now))
+        return;
     int err = send_data(c, now);
     if (err != -EAGAIN && c->ack_now)
         err = send_ack(c, now);

@@ -18,6 +18,9 @@ void dk_tcp_output(struct dk_tcp_conn *c, int64_t now);
  * is more to it, or it found no room, and nothing happened. */
 bool dk_tcp_output_short(struct dk_tcp_conn *c, int64_t now);
 
+/* tx_short.c: sends an acknowledgement, where that is all there is to do; likewise. */
+bool dk_tcp_ack_short(struct dk_tcp_conn *c, int64_t now);
+
 /* user.c: dk_tcp_send of what does not leave by the short way as it comes. */
 int dk_tcp_send_any(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[], uint32_t n,
                     uint32_t flags, void *cookie, int64_t now);

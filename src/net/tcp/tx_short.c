@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The short way out: what was pushed leaves as one segment at once, and nothing else is to be sent.
+ * The short way out: what was pushed leaves as one segment at once, and nothing else is to be sent;
+ * or nothing is, and an acknowledgement is owed.
  *
  * A connection on which nothing unusual is going on sends its answer so. The conditions are those
  * of tx.c, where they come down to comparisons; what fits leaves with the same effect as there, and
@@ -29,10 +30,16 @@ static inline bool may_be_small(const struct dk_tcp_conn *c, uint32_t len)
     return c->option[DK_TCP_NODELAY] || c->snd_small <= c->snd_una || len == c->snd_mss;
 }
 
+/* Whether a segment says nothing but what each of them says, and there is no other to be sent. */
+static inline bool is_plain(const struct dk_tcp_conn *c)
+{
+    return dk_tcp_is_untroubled(c) && !dk_tcp_blocks_any(c);
+}
+
 static inline bool may_leave(struct dk_tcp_conn *c, uint32_t len, int64_t now)
 {
-    return dk_tcp_is_untroubled(c) && !dk_tcp_blocks_any(c) && len <= c->snd_mss &&
-           is_let(c, len, now) && may_be_small(c, len) && dk_tcp_board_reserve(c);
+    return is_plain(c) && len <= c->snd_mss && is_let(c, len, now) && may_be_small(c, len) &&
+           dk_tcp_board_reserve(c);
 }
 
 /* The way to the peer; the connection remembers where it was found. */
@@ -43,7 +50,7 @@ static inline struct dk_way *way_of(struct dk_tcp *tcp, struct dk_tcp_conn *c)
     return c->way;
 }
 
-/* Makes the packet with a piece, which begins at snd_nxt. */
+/* Makes the packet of a segment that begins at snd_nxt; piece NULL: an acknowledgement. */
 __attribute__((always_inline)) static inline void make(struct dk_tcp *tcp,
                                                        const struct dk_tcp_conn *c,
                                                        const struct dk_tx_piece *piece,
@@ -51,24 +58,30 @@ __attribute__((always_inline)) static inline void make(struct dk_tcp *tcp,
 {
     struct dk_ip_tx *tx = &tcp->tx;
     uint8_t *header = tx->header;
+    const uint32_t len = piece ? piece->len : 0;
     const uint16_t window = (uint16_t)((edge - c->rcv_nxt) >> c->rcv_wscale);
     dk_tcp_address(tcp, c);
     tx->header_len = DK_TCP_USUAL_LEN;
-    tx->frame.num_pieces = 1;
-    tx->frame.pieces[0] = *piece;
-    const uint32_t pseudo = c->pseudo_sum + DK_TCP_USUAL_LEN + piece->len;
-    const uint64_t words =
-        dk_tcp_put_usual(c, c->snd_nxt, DK_TCP_ACK | DK_TCP_PSH, window, header, now);
+    tx->frame.num_pieces = piece ? 1 : 0;
+    if (piece)
+        tx->frame.pieces[0] = *piece;
+    const uint32_t pseudo = c->pseudo_sum + DK_TCP_USUAL_LEN + len;
+    uint64_t words = dk_tcp_put_usual(c, c->snd_nxt, piece ? DK_TCP_ACK | DK_TCP_PSH : DK_TCP_ACK,
+                                      window, header, now);
     uint16_t sum;
-    if (dk_unlikely(tx->partial_checksum))
+    if (dk_unlikely(tx->partial_checksum)) {
         sum = dk_checksum_fold(pseudo);
-    else
-        sum = (uint16_t)~dk_checksum_fold64(
-            dk_checksum_words(words + htobe32(pseudo), piece->data, piece->len));
+    } else {
+        words += htobe32(pseudo);
+        if (piece)
+            words = dk_checksum_words(words, piece->data, len);
+        sum = (uint16_t)~dk_checksum_fold64(words);
+    }
     dk_put_be16(header + DK_TCP_CHECKSUM_OFFSET, sum);
 }
 
-/* Sends a piece, which begins at snd_nxt and ends what was pushed. False: nothing happened. */
+/* Sends a piece, which begins at snd_nxt and ends what was pushed, or an acknowledgement. False:
+ * nothing happened. */
 __attribute__((always_inline)) static inline bool
 leave(struct dk_tcp *tcp, struct dk_tcp_conn *c, const struct dk_tx_piece *piece, int64_t now)
 {
@@ -76,16 +89,22 @@ leave(struct dk_tcp *tcp, struct dk_tcp_conn *c, const struct dk_tx_piece *piece
     if (dk_unlikely(!way))
         return false;
     const uint64_t edge = dk_tcp_window_edge(c);
+    const uint32_t bytes = DK_TCP_USUAL_LEN + (piece ? piece->len : 0);
     make(tcp, c, piece, edge, now);
     tcp->net->now = now;
-    if (dk_unlikely(dk_ip_send_way(tcp->net, way, &tcp->tx, DK_TCP_USUAL_LEN + piece->len, now) !=
-                    0))
+    if (dk_unlikely(dk_ip_send_way(tcp->net, way, &tcp->tx, bytes, now) != 0))
         return false;
     c->ip_err = 0;
-    c->last_tx_data = now;
     DK_TCP_COUNT(tcp, tx_segments);
-    dk_count(&tcp->stats.tx_bytes, piece->len);
     dk_tcp_ack_sent(c, edge);
+    return true;
+}
+
+bool dk_tcp_ack_short(struct dk_tcp_conn *c, int64_t now)
+{
+    if (c->snd_nxt != c->snd_end || !is_plain(c) || !leave(c->tcp, c, NULL, now))
+        return false;
+    dk_tcp_timer_clear(c, DK_TCP_TIMER_PERSIST);
     return true;
 }
 
@@ -95,6 +114,8 @@ static inline void left(struct dk_tcp *tcp, struct dk_tcp_conn *c, struct dk_tcp
 {
     dk_tcp_board_append(tcp, c, piece, c->snd_end, now);
     c->send_piece = NULL;
+    c->last_tx_data = now;
+    dk_count(&tcp->stats.tx_bytes, len);
     if (len < c->snd_mss)
         c->snd_small = c->snd_nxt;
     dk_tcp_sent_something(c, now);
