@@ -56,11 +56,7 @@ static inline __attribute__((always_inline)) uint64_t add_block(uint64_t sum, co
                 : "cc");
         return sum;
     case 32:
-        __asm__("addq %1, %0\n\tadcq %2, %0\n\tadcq %3, %0\n\tadcq %4, %0\n\tadcq $0, %0"
-                : "+&r"(sum)
-                : "m"(word[0]), "m"(word[1]), "m"(word[2]), "m"(word[3])
-                : "cc");
-        return sum;
+        return dk_checksum_words_32(sum, at);
     case 16:
         __asm__("addq %1, %0\n\tadcq %2, %0\n\tadcq $0, %0"
                 : "+&r"(sum)

@@ -64,13 +64,13 @@ static inline void dk_tcp_set_window(struct dk_tcp_conn *c, uint64_t seq, uint64
     if (wnd > c->snd_wnd) { /* the persist timer begins anew, if it is needed still */
         c->probe_backoff = 0;
         dk_tcp_timer_clear(c, DK_TCP_TIMER_PERSIST);
+        if (wnd > c->max_wnd)
+            c->max_wnd = (uint32_t)wnd;
     }
     c->snd_wnd = (uint32_t)wnd;
     c->snd_right = ack + wnd;
     c->snd_wl1 = seq;
     c->snd_wl2 = ack;
-    if (dk_unlikely(wnd > c->max_wnd))
-        c->max_wnd = (uint32_t)wnd;
 }
 
 /* RFC 9293: SND.WL1 and SND.WL2 keep old segments from changing the window. */

@@ -38,8 +38,12 @@ static inline uint32_t ports_of(const struct dk_ip_rx *p)
 /* The connection has the sum of the pseudo header, which has no order. */
 static inline bool is_whole(const struct dk_tcp_conn *c, const struct dk_ip_rx *p)
 {
-    return p->checksum == DK_RX_CHECKSUM_GOOD ||
-           dk_checksum_is_good(c->pseudo_sum + p->len, p->data, p->len);
+    if (p->checksum == DK_RX_CHECKSUM_GOOD)
+        return true;
+    uint64_t words = dk_checksum_words_32(htobe32(c->pseudo_sum + p->len), p->data);
+    if (p->len > DK_TCP_USUAL_LEN)
+        words = dk_checksum_words(words, p->data + DK_TCP_USUAL_LEN, p->len - DK_TCP_USUAL_LEN);
+    return dk_checksum_fold64(words) == 0xffff;
 }
 
 /* What is read of a segment that is usual. */
@@ -102,7 +106,6 @@ static inline void ack_first(struct dk_tcp *tcp, struct dk_tcp_conn *c, uint64_t
     dk_tcp_tell_cc(c, bytes, flight, rtt, now);
     c->soft_err = 0;
     c->stalled_since = now;
-    c->partial_acked = false;
     dk_tcp_rto_restart(c, now);
     dk_tcp_confirm(c, now);
 }
