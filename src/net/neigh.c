@@ -255,6 +255,11 @@ static void flush(struct dk_neigh *neigh)
     net->resolved_due = net->patient_wait;
 }
 
+uint32_t dk_neigh_waiting(const struct dk_net *net)
+{
+    return net->neigh->pool->num_used;
+}
+
 bool dk_neigh_own(struct dk_net *net)
 {
     uint64_t copied = 0;

@@ -69,6 +69,9 @@ int dk_neigh_send(struct dk_net *net, const struct dk_ip *next_hop, struct dk_ip
 /* Sends a packet to a group or to broadcast. */
 int dk_neigh_send_group(struct dk_net *net, struct dk_ip_tx *tx, uint32_t bytes);
 
+/* How many packets wait. */
+uint32_t dk_neigh_waiting(const struct dk_net *net);
+
 /* Copies what waits and lies in memory that others may see. false: not all, for want of memory. */
 bool dk_neigh_own(struct dk_net *net);
 

@@ -183,6 +183,11 @@ void dk_net_address_lost(struct dk_net *net, const struct dk_ip *ip, int64_t now
     }
 }
 
+uint32_t dk_net_waiting(const struct dk_net *net)
+{
+    return dk_neigh_waiting(net);
+}
+
 bool dk_net_own_lent(struct dk_net *net)
 {
     const bool ours = dk_neigh_own(net);

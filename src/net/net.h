@@ -102,6 +102,9 @@ int64_t dk_net_next_due(const struct dk_net *net);
  * of memory; try again later. Costs nothing where nothing waits. */
 bool dk_net_own_lent(struct dk_net *net);
 
+/* Packets that wait for the link address of a neighbour, or for room. */
+uint32_t dk_net_waiting(const struct dk_net *net);
+
 /* emit has room again after it had none. */
 void dk_net_tx_room(struct dk_net *net, int64_t now);
 

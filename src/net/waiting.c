@@ -73,6 +73,7 @@ struct dk_waiting *dk_waiting_get(struct dk_waiting_pool *pool, const struct dk_
     if (waiting->copy)
         dk_buf_put(waiting->copy); /* the pieces hold it */
     pool->bytes += bytes;
+    pool->num_used++;
     dk_list_del(link);
     return waiting;
 }
@@ -125,5 +126,6 @@ void dk_waiting_put(struct dk_waiting_pool *pool, struct dk_waiting *waiting)
     pool->num_lent -= waiting->lent;
     waiting->lent = false;
     pool->bytes -= waiting->bytes;
+    pool->num_used--;
     dk_list_add_head(&pool->free, &waiting->link);
 }

@@ -19,7 +19,7 @@ struct dk_waiting {
 struct dk_waiting_pool {
     struct dk_list free;
     uint64_t bytes; /* that those in use hold */
-    uint32_t num, num_lent;
+    uint32_t num, num_used, num_lent;
     struct dk_waiting packets[];
 };
 

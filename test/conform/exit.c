@@ -176,6 +176,43 @@ static void test_exit_peer_never_reads_lingers_then_resets(void **state)
     close(listener);
 }
 
+/* What was pushed just before is sent, although the neighbour has to be asked for first. */
+static void test_exit_right_after_datagrams_sends_them(void **state)
+{
+    (void)state;
+    backend_needs(CAN_PUSHTO | CAN_KERNEL);
+    enum { PUSHES = 10 };
+    static const uint32_t sizes[] = {1, 1000, 3000, 8000};
+    static uint8_t got[65536];
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        struct sockaddr_storage addr;
+        socklen_t len;
+        int fd = plain_datagram(backend()->domain, &addr, &len);
+        const pid_t pid = child_fork();
+        if (pid == 0) {
+            int qd = -1;
+            if (strncmp(backend()->net, "tap:", 4) == 0) /* who is asked takes its time */
+                setenv("DEMI_NET", "fault(rx.delay=50ms):tap:demi0", 1);
+            CHILD(demi_init(NULL) == 0);
+            CHILD(demi_socket(&qd, backend()->domain, SOCK_DGRAM, 0) == 0);
+            for (int k = 0; k < PUSHES; k++) {
+                demi_qtoken_t qt = 0;
+                demi_sgarray_t sga = demi_sgaalloc(sizes[i]);
+                pattern_fill(sga.sga_segs[0].sgaseg_buf, sizes[i], (uint64_t)k, 0);
+                CHILD(demi_pushto(&qt, qd, &sga, (struct sockaddr *)&addr, len) == 0);
+                CHILD(k % 2 == 1 || demi_sgafree(&sga) == 0);
+            }
+            exit(0);
+        }
+        for (int k = 0; k < PUSHES; k++) {
+            assert_int_equal(plain_take(fd, got, sizeof got, 0), sizes[i]);
+            pattern_check(got, sizes[i], (uint64_t)k, 0);
+        }
+        assert_int_equal(child_wait(pid), 0);
+        close(fd);
+    }
+}
+
 static void exit_handler(int signum)
 {
     (void)signum;
@@ -275,9 +312,10 @@ static void test_killed_peer_is_an_end_or_a_reset(void **state)
 
 int run_exit_tests(void)
 {
-    if (!backend_can(CAN_LISTEN))
+    if (!backend_can(CAN_LISTEN) && !backend_can(CAN_PUSHTO))
         return 0;
     const struct CMUnitTest tests[] = {
+        UNSTARTED(test_exit_right_after_datagrams_sends_them),
         UNSTARTED(test_exit_with_pushes_outstanding_delivers_them_and_the_end),
         UNSTARTED(test_exit_many_connections_are_all_drained),
         UNSTARTED(test_exit_peer_never_reads_lingers_then_resets),

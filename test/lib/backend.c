@@ -449,6 +449,18 @@ static void set_blocking(int fd, bool blocking)
     assert_int_equal(fcntl(fd, F_SETFL, blocking ? flags & ~O_NONBLOCK : flags | O_NONBLOCK), 0);
 }
 
+int plain_datagram(int domain, struct sockaddr_storage *addr, socklen_t *len)
+{
+    int fd = socket(domain, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    const struct timeval patience = {.tv_sec = PATIENCE_S};
+    assert_true(fd >= 0);
+    *len = host_address(domain, 0, addr);
+    assert_int_equal(bind(fd, (struct sockaddr *)addr, *len), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)addr, len), 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
+    return fd;
+}
+
 int plain_connect(const struct sockaddr_storage *addr, socklen_t len)
 {
     int fd = plain_socket(addr->ss_family);

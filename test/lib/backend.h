@@ -101,6 +101,7 @@ socklen_t host_address(int domain, uint16_t port, struct sockaddr_storage *addr_
 /* Plain sockets of the host, as a peer whose behaviour the test decides; blocking, with a time-out
  * of PATIENCE_S on send and receive. */
 int plain_listener(int domain, struct sockaddr_storage *addr, socklen_t *len);
+int plain_datagram(int domain, struct sockaddr_storage *addr, socklen_t *len);
 int plain_connect(const struct sockaddr_storage *addr, socklen_t len);
 int plain_accept(int fd);
 void plain_reset(int fd);

@@ -79,9 +79,10 @@ struct dk_stack {
     int64_t now;
     uint32_t depth; /* of dk_stack_begin */
     uint32_t polls;
-    uint32_t slept;        /* somebody blocked since the last poll. Any thread */
-    uint32_t ending;       /* connections are to be closed. Any thread */
-    bool ended;            /* all are */
+    uint32_t slept;   /* somebody blocked since the last poll. Any thread */
+    uint32_t ending;  /* connections are to be closed. Any thread */
+    bool ended;       /* all are */
+    uint32_t waiting; /* while ending: packets that wait for a neighbour. Any thread reads it */
     bool awaits_addresses; /* conflict.c: the application waits for what is found out of them */
     struct dk_net_conflict conflict; /* the first of those, ip.version 0: none */
     uint32_t undrained;     /* sockets that have something to send, or are being closed. Any thread

@@ -139,9 +139,12 @@ static void stack_poll(struct dk_poller *p, int64_t now, bool spinning)
         __atomic_store_n(&st->slept, 0, __ATOMIC_RELAXED);
         read_clock(st);
     }
-    if (dk_unlikely(__atomic_load_n(&st->ending, __ATOMIC_ACQUIRE) && !st->ended))
+    bool ending = __atomic_load_n(&st->ending, __ATOMIC_ACQUIRE);
+    if (dk_unlikely(ending && !st->ended))
         wind_up(st);
     work(st);
+    if (dk_unlikely(ending))
+        __atomic_store_n(&st->waiting, dk_net_waiting(st->net), __ATOMIC_RELAXED);
     st->depth--;
     if (dk_unlikely(++st->polls % SHOW_EVERY == 0))
         dk_stack_counters_show(st);
@@ -161,7 +164,8 @@ static uint32_t stack_undrained(struct dk_poller *p)
     struct dk_stack *st = (struct dk_stack *)p;
     bool pending = __atomic_load_n(&st->ending, __ATOMIC_RELAXED) &&
                    !__atomic_load_n(&st->ended, __ATOMIC_ACQUIRE);
-    return pending + __atomic_load_n(&st->undrained, __ATOMIC_RELAXED);
+    return pending + __atomic_load_n(&st->undrained, __ATOMIC_RELAXED) +
+           __atomic_load_n(&st->waiting, __ATOMIC_RELAXED);
 }
 
 static void stack_end(struct dk_poller *p)
