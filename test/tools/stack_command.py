@@ -161,7 +161,8 @@ class OverDevice:
 
     def test_address_of_the_host_is_in_use(self):
         done = subprocess.run([DEMI, "echo"], text=True, capture_output=True, check=False,
-                              env=environment(self.net, DEMI_NET_ADDRESSES=HOST4 + "/24"))
+                              env=environment(self.net, DEMI_NET_ADDRESSES=HOST4 + "/24",
+                                              DEMI_NET_PROBE="wait"), timeout=PATIENCE_S)
         self.assertNotEqual(done.returncode, 0)
         self.assertIn(f"net_addresses: {HOST4} is in use", done.stderr)
 
