@@ -99,8 +99,6 @@ static inline void ack_first(struct dk_tcp *tcp, struct dk_tcp_conn *c, uint64_t
     c->board = first->next;
     dk_tcp_pool_put(&tcp->segments, first);
     dk_tcp_sendq_pieces_acked(tcp, c, ack);
-    if (dk_unlikely(c->elements != NULL))
-        dk_tcp_sendq_elements_acked(c, ack);
     dk_tcp_rto_sample(c, rtt);
     dk_tcp_note_packet_size(c, bytes);
     dk_tcp_tell_cc(c, bytes, flight, rtt, now);

@@ -207,6 +207,8 @@ void dk_tcp_sendq_elements_acked(struct dk_tcp_conn *c, uint64_t una)
 {
     while (c->elements && c->elements->end <= una)
         element_done(c, 0);
+    while (c->hold_piece && c->hold_piece->seq + c->hold_piece->len <= una)
+        c->hold_piece = c->hold_piece->next;
 }
 
 void dk_tcp_sendq_release(struct dk_tcp *tcp, int64_t now)

@@ -126,7 +126,7 @@ struct dk_tcp_acked {
     bool retransmitted; /* one was sent more than once */
 };
 
-/* The elements that end before una are complete. */
+/* The elements that end before una are complete; no piece before it is held for another. */
 void dk_tcp_sendq_elements_acked(struct dk_tcp_conn *c, uint64_t una);
 
 /* The first entry, of which more than the beginning may be left, is acknowledged up to una. */
@@ -159,17 +159,15 @@ static inline void dk_tcp_board_acked_first(struct dk_tcp_conn *c, struct dk_tcp
     dk_tcp_pool_put(&c->tcp->segments, s);
 }
 
-/* Frees the pieces that lie before una. */
+/* Frees the pieces that lie before una, which were all sent. */
 static inline void dk_tcp_sendq_pieces_acked(struct dk_tcp *tcp, struct dk_tcp_conn *c,
                                              uint64_t una)
 {
     struct dk_tcp_piece *p;
+    if (dk_unlikely(c->hold_piece != NULL)) /* or there are no elements */
+        dk_tcp_sendq_elements_acked(c, una);
     while ((p = c->pieces) && p->seq + p->len <= una) {
         c->pieces = p->next;
-        if (dk_unlikely(c->hold_piece == p))
-            c->hold_piece = p->next;
-        if (dk_unlikely(c->send_piece == p))
-            c->send_piece = p->next;
         dk_tcp_piece_free(tcp, p);
     }
 }
@@ -192,8 +190,6 @@ dk_tcp_sendq_acked(struct dk_tcp_conn *c, uint64_t una)
         dk_tcp_board_acked_part(c, una);
     }
     dk_tcp_sendq_pieces_acked(c->tcp, c, una);
-    if (dk_unlikely(c->elements != NULL))
-        dk_tcp_sendq_elements_acked(c, una);
     return acked;
 }
 
