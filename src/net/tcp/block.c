@@ -121,9 +121,8 @@ uint32_t dk_tcp_blocks_put(const struct dk_tcp_conn *c, uint32_t payload, uint8_
     dk_put_be32(at, SACK_PREFIX | (2 + BLOCK_LEN * n));
     at += PREFIX_LEN;
     for (uint32_t i = 0; i < n; i++, at += BLOCK_LEN) {
-        const struct dk_tcp_sack *b = &c->blocks[i - c->has_dsack];
-        if (i == 0 && c->has_dsack)
-            b = &c->dsack;
+        bool dsack = i == 0 && c->has_dsack;
+        const struct dk_tcp_sack *b = dsack ? &c->dsack : &c->blocks[i - c->has_dsack];
         dk_put_be32(at, b->start);
         dk_put_be32(at + 4, b->end);
     }
