@@ -43,6 +43,7 @@ enum dk_buf_kind { DK_BUF_OWN, DK_BUF_VIEW, DK_BUF_REFERENCE, DK_BUF_DEVICE };
 
 /* Where a buffer of a device is. Whoever takes it out of a place by an exchange has it. */
 enum dk_buf_place {
+    DK_BUF_NO_DEVICES,
     DK_BUF_BACK, /* with the device; refs == 0 */
     DK_BUF_OUT,  /* somebody holds it */
     DK_BUF_LEFT, /* somebody holds it, and the device is gone */
@@ -78,7 +79,7 @@ struct dk_buf {
     uint8_t peer_len; /* bytes of the sender's address kept behind the end, 0: none */
     uint8_t shared;   /* it was cloned once: others may hold the same bytes */
     uint8_t depth;    /* of a spare: how many there are from it on */
-    uint8_t place;    /* of a device: enum dk_buf_place */
+    uint8_t place;    /* enum dk_buf_place */
     uint8_t *ref;     /* of a spare, of a device: the byte of its object, see superblock.h */
 } __attribute__((aligned(64)));
 

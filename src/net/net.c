@@ -216,7 +216,8 @@ void dk_net_advance(struct dk_net *net, int64_t now)
         dk_wheel_advance(&net->wheel, now);
     if (dk_unlikely(dk_loop_is_due(net)))
         dk_loop_advance(net, now);
-    dk_udp_advance(net, now);
+    if (net->udp_due)
+        dk_udp_advance(net, now);
     dk_tcp_advance(net, now);
     if (dk_unlikely(net->tx_room_due)) {
         net->tx_room_due = false;

@@ -198,6 +198,7 @@ struct dk_net {
     uint64_t plain_word, plain_mask; /* of plain.c, as the next */
     uint64_t ip4_pairs[DK_NET_IP4_PAIRS];
     bool loop_due;            /* loop.c has packets */
+    bool udp_due;             /* udp.c has events to tell */
     bool tx_room_due;         /* loop.c has room again */
     bool patient_wait;        /* of neigh.c: senders were told -EBUSY */
     bool resolved_due;        /* likewise: they may try again */

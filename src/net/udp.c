@@ -92,7 +92,7 @@ static int stat(const struct dk_net *net, size_t index, const char **name_out, u
 
 static int64_t next_due(const struct dk_net *net)
 {
-    return net->udp->eventful ? net->now : INT64_MAX;
+    return net->udp_due ? net->now : INT64_MAX;
 }
 
 const struct dk_transport dk_udp_transport = {
@@ -108,28 +108,25 @@ const struct dk_transport dk_udp_transport = {
     .stat = stat,
 };
 
-__attribute__((noinline)) static void tell_all(struct dk_udp *udp, struct dk_udp_sock *sock)
+void dk_udp_advance(struct dk_net *net, int64_t now)
 {
+    struct dk_udp *udp = net->udp;
+    struct dk_udp_sock *sock;
+    (void)now;
+    if (udp->telling)
+        return;
     udp->telling = true;
     udp->tell_now = false;
-    do {
+    while ((sock = udp->eventful) != NULL) {
         const uint32_t events = sock->events;
         udp->eventful = sock->next_eventful;
         if (!udp->eventful)
             udp->eventful_end = &udp->eventful;
         sock->events = 0;
         sock->on_event(sock->arg, sock, events);
-        sock = udp->eventful;
-    } while (sock);
+    }
     udp->telling = false;
-}
-
-void dk_udp_advance(struct dk_net *net, int64_t now)
-{
-    struct dk_udp *udp = net->udp;
-    (void)now;
-    if (udp->eventful && !udp->telling)
-        tell_all(udp, udp->eventful);
+    net->udp_due = false;
 }
 
 int dk_udp_open(struct dk_net *net, dk_udp_event_fn on_event, void *arg,
