@@ -132,9 +132,9 @@ struct dk_tcp_recovery {
     /* What the last episode retransmitted, to find out that it was for nothing. */
     uint64_t undo_from;    /* snd_una when it began; 0: nothing can be undone */
     uint32_t undo_retrans; /* retransmissions that no D-SACK has told of */
-    uint32_t undo_ts;      /* TSval of the first retransmission, once undo_retransmitted */
-    bool undo_retransmitted;
-    uint8_t frto; /* enum dk_tcp_frto (undo.h) */
+    uint64_t undo_first;   /* end of what was retransmitted first; 0: nothing was yet */
+    uint32_t undo_ts;      /* TSval of that */
+    uint8_t frto;          /* enum dk_tcp_frto (undo.h) */
 };
 
 struct dk_tcp_conn {

@@ -86,7 +86,7 @@ static int send_again(struct dk_tcp_conn *c, struct dk_tcp_segment *s, int64_t n
         DK_TCP_COUNT(c->tcp, retransmits);
         c->retransmits++;
         if (c->in_recovery || c->in_loss)
-            dk_tcp_undo_retransmitted(c, now);
+            dk_tcp_undo_retransmitted(c, s->end, now);
     }
     dk_tcp_recovery_sent(c, sent);
     dk_tcp_board_resent(c, s, now);

@@ -13,27 +13,29 @@ void dk_tcp_undo_begin(struct dk_tcp_conn *c)
     struct dk_tcp_recovery *r = &c->loss;
     r->undo_from = c->snd_una;
     r->undo_retrans = 0;
-    r->undo_retransmitted = false;
+    r->undo_first = 0;
 }
 
-void dk_tcp_undo_retransmitted(struct dk_tcp_conn *c, int64_t now)
+void dk_tcp_undo_retransmitted(struct dk_tcp_conn *c, uint64_t end, int64_t now)
 {
     struct dk_tcp_recovery *r = &c->loss;
     if (r->undo_from == 0)
         return;
-    if (!r->undo_retransmitted)
+    if (r->undo_first == 0) {
+        r->undo_first = end;
         r->undo_ts = dk_tcp_ts_now(c, now);
-    r->undo_retransmitted = true;
+    }
     r->undo_retrans++;
 }
 
-/* RFC 3522 section 3.2, step 5. */
+/* RFC 3522 section 3.2, step 5: of the first acknowledgement that covers what was retransmitted. */
 static bool is_by_timestamp(const struct dk_tcp_conn *c, const struct dk_tcp_rx *rx,
                             const struct dk_tcp_heard *h)
 {
     const struct dk_tcp_options *opt = &rx->h.options;
-    return c->snd_una > h->prior_una && (c->in_recovery || c->in_loss) && c->ts_on &&
-           opt->has & DK_TCP_HAS_TIMESTAMPS && opt->ts_ecr != 0 &&
+    const uint64_t first = c->loss.undo_first;
+    return first > h->prior_una && first <= c->snd_una && (c->in_recovery || c->in_loss) &&
+           c->ts_on && opt->has & DK_TCP_HAS_TIMESTAMPS && opt->ts_ecr != 0 &&
            (int32_t)(opt->ts_ecr - c->loss.undo_ts) < 0;
 }
 
@@ -88,8 +90,8 @@ static void undo(struct dk_tcp_conn *c, int64_t now)
     struct dk_tcp_recovery *r = &c->loss;
     dk_tcp_board_none_lost(c);
     c->cc.ops->on_spurious(&c->cc, now);
-    /* Step 5: what went meanwhile is in flight as well. */
-    uint64_t most = (uint64_t)c->flight_bytes + dk_tcp_cc_initial_window(c->snd_mss);
+    /* RFC 4015 section 3.2, (DONE): no burst beyond an initial window. */
+    uint64_t most = c->snd_nxt - c->snd_una + dk_tcp_cc_initial_window(c->snd_mss);
     if (c->cc.cwnd > most)
         c->cc.cwnd = (uint32_t)most;
     c->inflation = 0;
@@ -102,7 +104,7 @@ static void undo(struct dk_tcp_conn *c, int64_t now)
 static bool is_spurious(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx,
                         const struct dk_tcp_heard *h)
 {
-    if (c->loss.undo_retransmitted && is_by_timestamp(c, rx, h))
+    if (is_by_timestamp(c, rx, h))
         DK_TCP_COUNT(c->tcp, undo_timestamp);
     else if (is_by_dsack(c, h))
         DK_TCP_COUNT(c->tcp, undo_dsack);

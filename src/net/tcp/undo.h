@@ -23,8 +23,8 @@ enum dk_tcp_frto {
 /* An episode begins. */
 void dk_tcp_undo_begin(struct dk_tcp_conn *c);
 
-/* A segment of it was retransmitted. */
-void dk_tcp_undo_retransmitted(struct dk_tcp_conn *c, int64_t now);
+/* A segment of it, which ends there, was retransmitted. */
+void dk_tcp_undo_retransmitted(struct dk_tcp_conn *c, uint64_t end, int64_t now);
 
 /* Finds out; where it was for nothing the episode is over. */
 void dk_tcp_undo_ack(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx,
