@@ -110,7 +110,6 @@ static void calm(struct dk_tcp_conn *c)
 
 static void with_sack(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx, struct dk_tcp_heard *h)
 {
-    dk_tcp_sack_blocks(c, rx, h);
     if (h->dsack && h->dsack_end != c->loss.tlp_end)
         dk_tcp_rack_dsack(c);
     dk_tcp_tlp_ack(c, rx, h);
@@ -131,6 +130,21 @@ static void without_sack(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx,
         leave_loss(c);
 }
 
+/*
+ * What is acknowledged lets the window grow. Once reordering was seen what is selected counts when
+ * it is selected: with some segments always late, acknowledgements of much at once are the rule,
+ * and each counts for two segments at most (RFC 3465). Before, it may be the sign of a loss, and
+ * RFC 5681 section 3.2 (1) has the window wait.
+ */
+static void grow(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx, struct dk_tcp_heard *h)
+{
+    bool counts = c->loss.reordering_seen;
+    if (rx->ack > c->snd_una)
+        h->rtt_ns = dk_tcp_rx_new(c, rx, counts ? h->delivered : rx->ack - c->snd_una);
+    else if (counts && h->sacked)
+        dk_tcp_tell_cc(c, h->sacked, (uint32_t)(c->snd_nxt - c->snd_una), -1, rx->now);
+}
+
 void dk_tcp_recovery_ack(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
 {
     struct dk_tcp_heard h = {.prior_una = c->snd_una,
@@ -139,10 +153,11 @@ void dk_tcp_recovery_ack(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
                              .duplicate = dk_tcp_rx_is_duplicate(c, rx),
                              .rtt_ns = -1};
     c->loss.rack_fack = h.prior_fack;
-    if (rx->ack > c->snd_una) {
+    if (rx->ack > c->snd_una)
         dk_tcp_sack_cumulative(c, rx, &h);
-        h.rtt_ns = dk_tcp_rx_new(c, rx);
-    }
+    if (c->sack_on)
+        dk_tcp_sack_blocks(c, rx, &h);
+    grow(c, rx, &h);
     if (c->sack_on)
         with_sack(c, rx, &h);
     else

@@ -106,10 +106,9 @@ static void restart_timer(struct dk_tcp_conn *c, int64_t now)
     c->partial_acked = c->in_recovery;
 }
 
-static inline int64_t new_ack(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
+static inline int64_t new_ack(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx, uint64_t bytes)
 {
     uint32_t flight = (uint32_t)(c->snd_nxt - c->snd_una);
-    uint64_t bytes = rx->ack - c->snd_una;
     struct dk_tcp_acked acked = dk_tcp_sendq_acked(c, rx->ack);
     int64_t rtt = take_round_trip(c, rx, &acked);
     dk_tcp_note_packet_size(c, acked.longest);
@@ -122,9 +121,10 @@ static inline int64_t new_ack(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
     return rtt;
 }
 
-__attribute__((noinline)) int64_t dk_tcp_rx_new(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
+__attribute__((noinline)) int64_t dk_tcp_rx_new(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx,
+                                                uint64_t bytes)
 {
-    return new_ack(c, rx);
+    return new_ack(c, rx, bytes);
 }
 
 bool dk_tcp_rx_is_duplicate(const struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
@@ -179,7 +179,7 @@ static bool fin_acked(struct dk_tcp_conn *c, int64_t now)
 void dk_tcp_rx_ack_good(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
 {
     if (rx->ack > c->snd_una)
-        new_ack(c, rx);
+        new_ack(c, rx, rx->ack - c->snd_una);
     dk_tcp_take_window(c, rx->seq, rx->ack, rx->wnd);
     dk_tcp_note_alive(c, rx->now);
 }

@@ -19,10 +19,11 @@ void dk_tcp_rx_ack_good(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx);
 /* Our SYN is acknowledged: lets it go and takes the round trip. */
 void dk_tcp_rx_ack_syn(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx, uint64_t ack);
 
-/* The parts of that which recovery.c puts together: data is acknowledged for the first time
- * (returns the round trip that this measured, or -1); whether rx is a duplicate by RFC 5681 section
+/* The parts of that which recovery.c puts together: data is acknowledged for the first time, which
+ * counts as so many bytes for congestion control (returns the round trip that this measured, or
+ * -1); whether rx is a duplicate by RFC 5681 section
  * 2; what a duplicate does without SACK. */
-int64_t dk_tcp_rx_new(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx);
+int64_t dk_tcp_rx_new(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx, uint64_t bytes);
 bool dk_tcp_rx_is_duplicate(const struct dk_tcp_conn *c, const struct dk_tcp_rx *rx);
 void dk_tcp_rx_duplicate(struct dk_tcp_conn *c, int64_t now);
 
