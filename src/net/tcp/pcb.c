@@ -46,7 +46,6 @@ struct dk_tcp_conn *dk_tcp_conn_create(struct dk_tcp *tcp, const struct dk_endpo
     c->rcv_fin = c->room_una = DK_TCP_NONE;
     c->cc.ops = &dk_tcp_newreno;
     dk_tcp_options_take(c, option);
-    dk_list_init(&c->queue_link);
     dk_list_init(&c->event_link);
     dk_list_init(&c->pending_link);
     dk_list_add_tail(&tcp->all, &c->all_link);
@@ -81,7 +80,6 @@ void dk_tcp_conn_end(struct dk_tcp_conn *c, int err)
     take_out(c);
     dk_tcp_timers_stop(c);
     dk_tcp_listen_forget(c);
-    dk_list_del_init(&c->queue_link);
     dk_list_del_init(&c->pending_link);
     dk_tcp_sendq_fail(c, err ? err : -ECANCELED);
     dk_tcp_reasm_clear(c);

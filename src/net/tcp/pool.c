@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <stddef.h>
 
-#define SLAB_BYTES  (60u << 10)
+#define SLAB_BYTES  (64u << 10) /* a slice of the heap, with nothing left over */
 #define SLAB_HEADER 64u
 
 void dk_tcp_pool_init(struct dk_tcp_pool *pool, uint32_t object_bytes, uint32_t max)

@@ -115,15 +115,16 @@ struct dk_way;
  * is read or written while the connection is not `troubled`, but for the undo of the last episode.
  */
 struct dk_tcp_recovery {
-    uint32_t sacked_bytes; /* of the scoreboard */
+    uint32_t sacked_bytes;                  /* of the scoreboard */
+    uint8_t reo_wnd_steps, reo_wnd_persist; /* of RACK; steps: RACK.reo_wnd_mult - 1 */
+    uint8_t frto;                           /* enum dk_tcp_frto (undo.h) */
+    bool reordering_seen : 1;               /* of RACK */
+    bool tlp_is_retrans : 1;                /* the tail loss probe that is outstanding */
     /* RACK (RFC 8985 section 5.2): the segment sent last among those known to be delivered. */
     uint64_t rack_end, rack_fack; /* rack_fack: end of the highest segment delivered */
     int64_t rack_time, rack_rtt;
     uint64_t rack_dsack_round; /* snd_nxt when the window was last widened; 0: no round */
-    uint8_t reo_wnd_steps, reo_wnd_persist; /* steps: RACK.reo_wnd_mult - 1 */
-    bool reordering_seen;
     /* Tail loss probe (section 5.3). */
-    bool tlp_is_retrans;
     uint64_t tlp_end; /* 0: none is outstanding */
     /* PRR (RFC 6937): bytes. */
     uint64_t prr_delivered, prr_out;
@@ -132,9 +133,8 @@ struct dk_tcp_recovery {
     /* What the last episode retransmitted, to find out that it was for nothing. */
     uint64_t undo_from;    /* snd_una when it began; 0: nothing can be undone */
     uint32_t undo_retrans; /* retransmissions that no D-SACK has told of */
-    uint64_t undo_first;   /* end of what was retransmitted first; 0: nothing was yet */
-    uint32_t undo_ts;      /* TSval of that */
-    uint8_t frto;          /* enum dk_tcp_frto (undo.h) */
+    uint32_t undo_ts;      /* TSval of what was retransmitted first */
+    uint64_t undo_first;   /* its end; 0: nothing was yet */
 };
 
 struct dk_tcp_conn {
@@ -176,7 +176,8 @@ struct dk_tcp_conn {
     uint8_t snd_wscale, rcv_wscale;
     uint8_t rcv_wscale_offer; /* what our SYN says */
     uint8_t events;
-    uint8_t probes; /* unanswered, of window or liveness */
+    uint8_t probes;     /* unanswered, of window or liveness */
+    uint8_t challenges; /* sent since challenge_from */
 
     /* Sending. */
     uint64_t iss, snd_una, snd_nxt, snd_end;
@@ -228,7 +229,6 @@ struct dk_tcp_conn {
     int64_t last_rx, last_tx_data;
     int64_t entered_at; /* the state */
     int64_t confirmed_at;
-    uint8_t challenges; /* sent since challenge_from */
     int64_t challenge_from;
 
     /* Path MTU (RFC 1191, 8201, 5927 section 7.2). */
@@ -240,10 +240,14 @@ struct dk_tcp_conn {
     int soft_err; /* told if the connection times out */
     int ip_err;   /* of the last segment sent: what dk_ip_send said */
     uint64_t retransmits;
-    const struct dk_tcp_ops *ops;
-    void *owner;
     struct dk_tcp_listener *listener; /* in one of its queues, or NULL */
-    struct dk_list queue_link;        /* half_open, accept queue */
+    union {
+        struct dk_list queue_link; /* with a listener: half_open, accept queue */
+        struct {                   /* with an owner */
+            const struct dk_tcp_ops *ops;
+            void *owner;
+        };
+    };
     struct dk_list event_link;
     struct dk_list pending_link;
     struct dk_list all_link;
