@@ -18,7 +18,7 @@
 struct dk_netdev;
 
 #define DK_NETDEV_TX_CHECKSUM (1u << 0) /* finishes transport checksums */
-#define DK_NETDEV_TSO         (1u << 1) /* cuts TCP segments */
+#define DK_NETDEV_TSO         (1u << 1) /* cuts TCP segments, and finishes their checksums */
 #define DK_NETDEV_ZERO_COPY   (1u << 2) /* tx_burst may hold pieces beyond its return */
 #define DK_NETDEV_LAST_WORDS                                                                       \
     (1u << 3) /* tx_burst keeps nothing between frames: a process that ends                        \
@@ -55,6 +55,7 @@ struct dk_netdev_caps {
     X(tx_link_down, "dev.tx_link_down")                                                            \
     X(tx_no_memory, "dev.tx_no_memory")                                                            \
     X(tx_refused, "dev.tx_refused") /* by the kernel, for another reason */                        \
+    X(offload_cut, "offload.cut")   /* frames that were cut into segments in software */           \
     X(fault_lost, "fault.lost")     /* on purpose (drv/fault.h), as all of these */                \
     X(fault_corrupted, "fault.corrupted")                                                          \
     X(fault_duplicated, "fault.duplicated")                                                        \

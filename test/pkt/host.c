@@ -30,7 +30,6 @@ static uint32_t gather(const struct dk_tx_frame *f, uint8_t *to)
         memcpy(to + len, f->pieces[i].data, f->pieces[i].len);
         len += f->pieces[i].len;
     }
-    finish_checksum(to, len, f);
     return len;
 }
 
@@ -65,22 +64,9 @@ static void background(struct test *t, struct packet *p)
     free(p);
 }
 
-/* Called from inside the stack: what is wrong is noted, and fails later. */
-static bool emit(void *arg, const struct dk_tx_frame *f)
+static void output(struct test *t, const uint8_t *frame, uint32_t bytes)
 {
-    struct test *t = arg;
-    if (t->full)
-        return false;
-    uint32_t bytes = dk_tx_frame_bytes(f);
-    if (bytes > FRAME_MAX || f->head_len > DK_TX_HEAD_MAX || f->num_pieces > DK_TX_PIECES_MAX) {
-        snprintf(t->overflow, sizeof(t->overflow), "a frame of %u bytes, head %u, %u pieces", bytes,
-                 f->head_len, f->num_pieces);
-        return true;
-    }
-    uint8_t *frame = malloc(bytes);
-    gather(f, frame);
     struct packet *p = decode(frame, bytes, t->now, t->max_frame);
-    free(frame);
     if (t->verbose) {
         char text[400];
         describe(t, p, text, sizeof(text));
@@ -95,6 +81,61 @@ static bool emit(void *arg, const struct dk_tx_frame *f)
         watch_output(t, p);
         t->queue[t->tail++ % QUEUE_MAX] = p;
     }
+}
+
+/* What a NIC does: `whole` has its headers as they were, the checksum of the pseudo header. */
+static void output_segments(struct test *t, const uint8_t *whole, uint32_t bytes,
+                            const struct dk_tx_frame *f)
+{
+    uint32_t ip = f->checksum_start - (t->version == 4 ? 20 : 40), payload = bytes - f->head_len;
+    uint32_t tcp_len = bytes - f->checksum_start;
+    uint8_t *frame = malloc(bytes);
+    t->cut++;
+    for (uint32_t done = 0; done < payload; done += f->segment_bytes) {
+        uint32_t n = payload - done < f->segment_bytes ? payload - done : f->segment_bytes;
+        uint32_t len = f->head_len - f->checksum_start + n;
+        memcpy(frame, whole, f->head_len);
+        memcpy(frame + f->head_len, whole + f->head_len + done, n);
+        uint8_t *tcp = frame + f->checksum_start;
+        put32(tcp + 4, get32(tcp + 4) + done);
+        if (done + n < payload)
+            tcp[13] &= (uint8_t) ~(FIN | PSH);
+        if (done > 0)
+            tcp[13] &= (uint8_t)~CWR;
+        put16(frame + ip + (t->version == 4 ? 2 : 4), t->version == 4 ? 20 + len : len);
+        if (t->version == 4) {
+            put16(frame + ip + 10, 0);
+            put16(frame + ip + 10, sum_finish(sum_bytes(0, frame + ip, 20)));
+        }
+        uint32_t sum = get16(tcp + 16) + (0xffff - tcp_len % 0xffff) + len;
+        put16(tcp + 16, 0);
+        put16(tcp + 16, sum_finish(sum_bytes(sum, tcp, len)));
+        output(t, frame, f->head_len + n);
+    }
+    free(frame);
+}
+
+/* Called from inside the stack: what is wrong is noted, and fails later. */
+static bool emit(void *arg, const struct dk_tx_frame *f)
+{
+    struct test *t = arg;
+    if (t->full)
+        return false;
+    uint32_t bytes = dk_tx_frame_bytes(f);
+    if (bytes > FRAME_MAX || f->head_len > DK_TX_HEAD_MAX || f->num_pieces > DK_TX_PIECES_MAX) {
+        snprintf(t->overflow, sizeof(t->overflow), "a frame of %u bytes, head %u, %u pieces", bytes,
+                 f->head_len, f->num_pieces);
+        return true;
+    }
+    uint8_t *frame = malloc(bytes);
+    gather(f, frame);
+    if (f->segment_bytes != 0) {
+        output_segments(t, frame, bytes, f);
+    } else {
+        finish_checksum(frame, bytes, f);
+        output(t, frame, bytes);
+    }
+    free(frame);
     return true;
 }
 

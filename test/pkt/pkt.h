@@ -170,7 +170,8 @@ struct test {
     int64_t now, start;
     bool link; /* packets come in frames */
     bool manual_neighbours;
-    bool full; /* emit has no room */
+    bool full;    /* emit has no room */
+    uint32_t cut; /* packets that were cut into segments */
     bool only_ip;
     uint32_t buffers_before;
     uint32_t max_frame;
@@ -199,7 +200,7 @@ struct test {
 
 void test_fail(struct test *t, const char *format, ...)
     __attribute__((format(printf, 2, 3), noreturn));
-bool run_script(struct test *t, const char *file, int version, bool verbose);
+bool run_script(struct test *t, const char *file, int version, bool verbose, uint32_t device_caps);
 
 /* ---- line.c ---------------------------------------------------------------------------------- */
 

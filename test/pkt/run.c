@@ -4,6 +4,8 @@
  */
 #include "pkt.h"
 
+#include "net/dev.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -94,7 +96,19 @@ static void run_route(struct test *t)
 static void run_offload(struct test *t)
 {
     if (line_flag(t->line, "checksum"))
-        t->config.device_caps |= 1u << 0;
+        t->config.device_caps |= DK_NETDEV_TX_CHECKSUM;
+    if (line_flag(t->line, "tso"))
+        t->config.device_caps |= DK_NETDEV_TSO;
+}
+
+/* How many packets were left to the device to be cut, since that was last asked. */
+static void run_cut(struct test *t)
+{
+    int64_t least, most;
+    eval_range(t, word_at(t, 1, "a number"), &least, &most);
+    if (t->cut < (uint64_t)least || t->cut > (uint64_t)most)
+        test_fail(t, "%u packets were cut", t->cut);
+    t->cut = 0;
 }
 
 static void run_cookies(struct test *t)
@@ -348,6 +362,7 @@ static bool run_command(struct test *t, const char *name)
         {"within", run_within, false},
         {"full", run_full, false},
         {"stat", run_stat, false},
+        {"cut", run_cut, false},
         {"handshake", run_handshake, false},
         {"iss-distance", run_iss_distance, false},
         {"iss-growth", run_iss_growth, false},
@@ -535,7 +550,7 @@ static bool load(const char *file)
     return num_lines > 0 && script[0][0] == '#' && strstr(script[0], "RFC ") != NULL;
 }
 
-bool run_script(struct test *t, const char *file, int version, bool verbose)
+bool run_script(struct test *t, const char *file, int version, bool verbose, uint32_t device_caps)
 {
     int64_t wrap_start = 0;
     bool good;
@@ -551,6 +566,7 @@ bool run_script(struct test *t, const char *file, int version, bool verbose)
         t->file = file;
         t->version = version;
         t->verbose = verbose;
+        t->config.device_caps = device_caps;
         t->wrap_start = wrap_start;
         good = run_once(t);
         if (!t->wrap || !t->flows[0].has_iss)

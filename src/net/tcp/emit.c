@@ -99,6 +99,33 @@ static void blocks_sent(struct dk_tcp_conn *c, uint32_t blocks_len, bool owed)
         c->ack_now = owed;
 }
 
+/* Gathers payload; returns the bytes, in *segment 0 where it is one segment after all. What is more
+ * than there are pieces for is cut behind a whole segment. */
+static uint32_t gather(const struct dk_tcp_out *out, struct dk_ip_tx *tx, uint32_t *segment)
+{
+    uint32_t payload = dk_tcp_sendq_gather(out->piece, out->seq, out->len, tx);
+    if (dk_unlikely(payload < out->len && payload > out->segment && out->segment)) {
+        const uint32_t whole = payload - payload % out->segment;
+        payload = dk_tcp_sendq_gather(out->piece, out->seq, whole, tx);
+    }
+    *segment = payload > out->segment ? out->segment : 0;
+    return payload;
+}
+
+/* Completes a packet and hands it to IP; the device cuts it, where segment is not 0. */
+static int hand_on(struct dk_tcp_conn *c, uint32_t payload, uint32_t segment, int64_t now)
+{
+    struct dk_ip_tx *tx = &c->tcp->tx;
+    const bool partial = tx->partial_checksum;
+    tx->partial_checksum = partial || segment != 0;
+    tx->frame.segment_bytes = (uint16_t)segment;
+    checksum(tx, c->pseudo_sum, payload);
+    const int err = dk_ip_send(c->tcp->net, tx, now);
+    tx->partial_checksum = partial;
+    tx->frame.segment_bytes = 0;
+    return err;
+}
+
 /* What IP says of a segment: the errors that count as a loss are remembered. */
 static int outcome(struct dk_tcp_conn *c, int err)
 {
@@ -124,24 +151,24 @@ int dk_tcp_emit(struct dk_tcp_conn *c, const struct dk_tcp_out *out, uint32_t *s
     uint8_t flags = out->flags;
     uint64_t edge = dk_tcp_window_edge(c);
     uint16_t window = window_field(c, &edge, flags);
-    uint32_t payload = 0;
+    uint32_t payload = 0, segment = 0;
     tx->frame.num_pieces = 0;
     if (out->len)
-        payload = dk_tcp_sendq_gather(out->piece, out->seq, out->len, tx);
+        payload = gather(out, tx, &segment);
     if (payload < out->len)
         flags &= (uint8_t) ~(DK_TCP_FIN | DK_TCP_PSH);
     dk_tcp_address(tcp, c);
     tx->header_len = flags & DK_TCP_SYN ? syn_options(c, out, window, tx->header, now)
                                         : plain_header(c, out, flags, window, tx->header, now);
     bool blocks = dk_unlikely(dk_tcp_blocks_any(c)) && !(flags & (DK_TCP_SYN | DK_TCP_RST));
-    uint32_t blocks_len = blocks ? dk_tcp_blocks_put(c, payload, tx->header, tx->header_len) : 0;
+    uint32_t blocks_len =
+        blocks ? dk_tcp_blocks_put(c, segment ? segment : payload, tx->header, tx->header_len) : 0;
     bool owed = c->ack_now;
     tx->header_len += blocks_len;
-    checksum(tx, c->pseudo_sum, payload);
-    int err = outcome(c, dk_ip_send(tcp->net, tx, now));
+    int err = outcome(c, hand_on(c, payload, segment, now));
     if (err)
         return err;
-    DK_TCP_COUNT(tcp, tx_segments);
+    dk_count(&tcp->stats.tx_segments, segment ? (payload + segment - 1) / segment : 1);
     if (flags & DK_TCP_ACK)
         dk_tcp_ack_sent(c, edge);
     if (dk_unlikely(blocks))

@@ -12,6 +12,7 @@
  */
 #include "net/tcp/tx.h"
 
+#include "net/dev.h"
 #include "net/tcp/emit.h"
 #include "net/tcp/block.h"
 #include "net/tcp/pmtu.h"
@@ -26,6 +27,9 @@
 
 /* RFC 9293 section 3.8.6.2.1: the override time-out is 0.1 to 1 s. */
 #define OVERRIDE_MAX_NS DK_NS_PER_S
+
+/* Payload that goes to a device which cuts it: IPv4 has 65535 bytes for that and the headers. */
+#define DK_TCP_TSO_BYTES_MAX 65000u
 
 /* Something is in the way that neither room in the device nor an acknowledgement removes. */
 #define STOPPED (-ECANCELED)
@@ -132,17 +136,47 @@ static int send_lost(struct dk_tcp_conn *c, int64_t now)
     return 0;
 }
 
-/* Sends new bytes, and FIN: 0 or an error. */
-static int send_fresh(struct dk_tcp_conn *c, uint32_t len, bool fin, int64_t now)
+/* What goes at once, of len bytes that are more than a full segment: as many whole ones as the
+ * device cuts, and congestion lets go; one at least. */
+static uint32_t several(const struct dk_tcp_conn *c, uint64_t len, uint32_t full)
+{
+    if (!(c->tcp->config.device_caps & DK_NETDEV_TSO))
+        return full;
+    len = dk_tcp_min64(dk_tcp_min64(len, DK_TCP_TSO_BYTES_MAX), congestion_room(c, true));
+    return len > full ? (uint32_t)len - (uint32_t)len % full : full;
+}
+
+/* Whether there are entries for what is noted after so many bytes were sent. */
+static bool reserve(struct dk_tcp_conn *c, uint32_t len, uint32_t full)
+{
+    if (dk_likely(len <= full))
+        return dk_tcp_board_reserve(c);
+    return dk_tcp_pool_reserve(&c->tcp->segments, (len + full - 1) / full) == 0;
+}
+
+/* Notes what was sent, each segment by itself: it may be lost by itself. */
+static void note_sent(struct dk_tcp_conn *c, uint32_t sent, uint32_t full, bool fin, int64_t now)
+{
+    const uint64_t end = c->snd_nxt + sent;
+    while (end - c->snd_nxt > full)
+        dk_tcp_board_add(c, c->snd_nxt + full, 0, now);
+    dk_tcp_board_add(c, end + fin, fin ? DK_TCP_SEG_FIN : 0, now);
+}
+
+/* Sends new bytes, in segments of `full` bytes where they are more, and FIN: 0 or an error. */
+static int send_fresh(struct dk_tcp_conn *c, uint32_t len, uint32_t full, bool fin, int64_t now)
 {
     bool ends = c->snd_nxt + len == c->snd_end;
-    struct dk_tcp_out out = {
-        .seq = c->snd_nxt, .piece = c->send_piece, .len = len, .flags = DK_TCP_ACK};
+    struct dk_tcp_out out = {.seq = c->snd_nxt,
+                             .piece = c->send_piece,
+                             .len = len,
+                             .flags = DK_TCP_ACK,
+                             .segment = len > full ? full : 0};
     if (ends && len)
         out.flags |= DK_TCP_PSH;
     if (fin)
         out.flags |= DK_TCP_FIN;
-    if (!dk_tcp_board_reserve(c))
+    if (!reserve(c, len, full))
         return STOPPED;
     uint32_t sent;
     int err = dk_tcp_emit(c, &out, &sent, now);
@@ -151,7 +185,7 @@ static int send_fresh(struct dk_tcp_conn *c, uint32_t len, bool fin, int64_t now
     if (err)
         return err;
     fin = fin && sent == len;
-    dk_tcp_board_add(c, c->snd_nxt + sent + fin, fin ? DK_TCP_SEG_FIN : 0, now);
+    note_sent(c, sent, full, fin, now);
     if (ends && sent == len && len < c->snd_mss)
         c->snd_small = c->snd_nxt;
     dk_tcp_recovery_sent(c, sent);
@@ -180,7 +214,8 @@ static int send_new(struct dk_tcp_conn *c, int64_t now)
     while (has_unsent(c)) {
         uint32_t full = full_segment(c);
         uint64_t unsent = c->snd_end - c->snd_nxt, usable = usable_window(c);
-        uint32_t len = (uint32_t)dk_tcp_min64(dk_tcp_min64(unsent, usable), full);
+        uint64_t room = dk_tcp_min64(unsent, usable);
+        uint32_t len = dk_likely(room <= full) ? (uint32_t)room : several(c, room, full);
         bool ends = len == unsent;
         bool fin = ends && c->fin_queued && usable > len;
         if (len == 0 && !fin)
@@ -189,7 +224,7 @@ static int send_new(struct dk_tcp_conn *c, int64_t now)
             break;
         if (len < full && len > 0 && !may_send_part(c, len, ends))
             break;
-        int err = send_fresh(c, len, fin, now);
+        int err = send_fresh(c, len, full, fin, now);
         if (err)
             return err;
     }
@@ -257,7 +292,7 @@ void dk_tcp_output_probe(struct dk_tcp_conn *c, int64_t now)
     bool fin = len == unsent && c->fin_queued && usable > len;
     bool left;
     if (len > 0 || fin) {
-        int err = send_fresh(c, len, fin, now);
+        int err = send_fresh(c, len, c->snd_mss, fin, now);
         if (err == -EAGAIN)
             wait_for_room(c);
         left = err == 0;
@@ -301,7 +336,7 @@ int dk_tcp_output_tail(struct dk_tcp_conn *c, int64_t now)
         return STOPPED;
     if (len == 0 || c->snd_nxt > c->snd_end)
         return resend_tail(c, now);
-    return send_fresh(c, len, len == unsent && c->fin_queued && usable > len, now);
+    return send_fresh(c, len, c->snd_mss, len == unsent && c->fin_queued && usable > len, now);
 }
 
 bool dk_tcp_send_probe(struct dk_tcp_conn *c, int64_t now)
