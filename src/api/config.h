@@ -72,6 +72,7 @@ struct dk_config {
     const char *net_routes;
     uint32_t net_mtu;  /* 0: the device's */
     uint32_t net_vlan; /* 0: none */
+    const char *net_offload;
     enum dk_config_probe net_probe;
     uint32_t net_wait_s;      /* 1 to 3600 */
     uint32_t net_connections; /* 16 to 1048576 */

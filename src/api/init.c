@@ -183,6 +183,7 @@ static struct dk_libos_options libos_options(const struct dk_config *c)
                                                .mtu = c->net_mtu,
                                                .vlan = c->net_vlan,
                                                .probe = probes[c->net_probe],
+                                               .offloads = c->net_offload,
                                                .wait_s = c->net_wait_s,
                                                .push_hold_us = c->push_hold_us,
                                                .max_connections = c->net_connections,

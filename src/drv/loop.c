@@ -38,6 +38,7 @@
 struct slot {
     struct dk_buf *buf;
     uint32_t len;
+    uint8_t checksum; /* enum dk_rx_checksum */
 };
 
 struct ring {
@@ -62,6 +63,7 @@ struct end {
     uint32_t open;
     uint32_t ring_frames; /* of both rings: a power of two */
     uint32_t frame_max;
+    uint32_t whole_max; /* of a frame that is to be cut */
     uint32_t short_max; /* of a frame that finds room in a spare buffer */
 };
 
@@ -136,13 +138,19 @@ static uint32_t rx_burst(struct dk_netdev *dev, struct dk_rx_frame frames_out[],
         frames_out[i].buf = slot->buf;
         frames_out[i].data = slot->buf->data + DK_FRAME_PAD;
         frames_out[i].len = slot->len;
-        frames_out[i].checksum = DK_RX_CHECKSUM_UNKNOWN;
+        frames_out[i].checksum = slot->checksum;
         bytes += slot->len;
     }
     dk_frame_count_rx(dev, n, bytes);
     __atomic_store_n(&ring->tail, tail + n, __ATOMIC_RELEASE);
     fence();
     return dk_unlikely(is_set(&end->peer->wants_room)) ? tell_room(end->peer, n) : n;
+}
+
+/* What nobody finished a checksum of was never on a wire. */
+static inline uint8_t checksum_of(const struct dk_tx_frame *frame)
+{
+    return frame->checksum_start != 0 ? DK_RX_CHECKSUM_GOOD : DK_RX_CHECKSUM_UNKNOWN;
 }
 
 /* Returns the next spare buffer with a hold for the receiver; NULL: somebody has it still. */
@@ -166,12 +174,19 @@ take_from_slab(struct end *end, const struct dk_tx_frame *frame, uint32_t bytes)
     return copy.buf;
 }
 
+/* The longest that this one may be: one that is to be cut reaches the other end as a whole, as a
+ * NIC that puts segments together again would give it. */
+static inline uint32_t longest(const struct end *end, const struct dk_tx_frame *frame)
+{
+    return dk_unlikely(frame->segment_bytes != 0) ? end->whole_max : end->frame_max;
+}
+
 /* Copies a frame into a slot; returns its bytes, 0 when it was dropped. */
 static inline uint32_t fill(struct end *end, const struct dk_tx_frame *frame, struct slot *slot)
 {
     uint32_t bytes = dk_tx_frame_bytes(frame);
-    if (dk_unlikely(bytes < DK_FRAME_HEADER || bytes > end->frame_max)) {
-        dk_frame_misfit(&end->dev, bytes, end->frame_max);
+    if (dk_unlikely(bytes < DK_FRAME_HEADER || bytes > longest(end, frame))) {
+        dk_frame_misfit(&end->dev, bytes, longest(end, frame));
         return 0;
     }
     struct dk_buf *buf = bytes <= SPARE_BYTES ? take_spare(end, bytes) : NULL;
@@ -179,7 +194,7 @@ static inline uint32_t fill(struct end *end, const struct dk_tx_frame *frame, st
         dk_frame_gather(frame, buf->data + DK_FRAME_PAD);
     else
         buf = take_from_slab(end, frame, bytes);
-    *slot = (struct slot){buf, bytes};
+    *slot = (struct slot){buf, bytes, checksum_of(frame)};
     return buf ? bytes : 0;
 }
 
@@ -236,7 +251,7 @@ static inline bool send_one(struct end *end, const struct dk_tx_frame *frame)
     uint8_t *to = dk_frame_copy(buf->data + DK_FRAME_PAD, frame->head, frame->head_len);
     if (payload > 0)
         dk_frame_copy(to, frame->pieces[0].data, payload);
-    peer->rx.slots[head & (end->ring_frames - 1)] = (struct slot){buf, bytes};
+    peer->rx.slots[head & (end->ring_frames - 1)] = (struct slot){buf, bytes, checksum_of(frame)};
     __atomic_store_n(&peer->rx.head, head + 1, __ATOMIC_RELEASE);
     fence();
     if (dk_unlikely(is_set(&peer->armed)))
@@ -363,7 +378,7 @@ static bool open_end(struct end *end, const struct dk_loop_options *options)
     end->rx.slots = dk_heap_zalloc(end->ring_frames * sizeof(struct slot));
     end->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     return end->rx.slots && end->event_fd >= 0 && open_spares(end) &&
-           dk_frame_slab_open(&end->slab, options->rx_pool_bytes, end->frame_max);
+           dk_frame_slab_open(&end->slab, options->rx_pool_bytes, end->whole_max);
 }
 
 static uint32_t power_of_two(uint32_t n)
@@ -381,6 +396,8 @@ static void init_end(struct end *end, const struct dk_loop_options *options, uin
     const struct dk_mac *mac = index == 0 ? &options->mac : &options->peer;
     end->ring_frames = power_of_two(options->ring_frames ? options->ring_frames : DEFAULT_FRAMES);
     end->frame_max = dk_frame_max(options->mtu ? options->mtu : DEFAULT_MTU);
+    end->whole_max = options->offloads & DK_NETDEV_TSO ? dk_frame_max(MAX_MTU) : end->frame_max;
+    end->dev.caps.flags = options->offloads;
     end->short_max = end->frame_max < SPARE_BYTES ? end->frame_max : SPARE_BYTES;
     end->dev.ops = &ops;
     end->dev.stats = &end->dev.own_stats;

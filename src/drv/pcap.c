@@ -325,6 +325,8 @@ int dk_pcap_open(struct dk_netdev **dev_out, struct dk_netdev *inner,
         return dk_why(why_out, -ENOMEM, "pcap: no memory");
     p->fd = -1;
     dk_inner_init(&p->dev, &ops, inner);
+    /* What is captured is as on a wire. */
+    p->dev.caps.flags &= ~(DK_NETDEV_TX_CHECKSUM | DK_NETDEV_TSO);
     int r = set_up(p, options, why_out);
     if (r < 0)
         free_pcap(p);

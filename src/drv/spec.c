@@ -65,6 +65,13 @@ COMPLETE(loop)
 COMPLETE(tap)
 COMPLETE(packet)
 
+/* The device between here and here does what it is let to. */
+static void complete_link(union options *o, const struct dk_spec_context *context)
+{
+    complete_loop(o, context);
+    o->loop.offloads = context->offloads;
+}
+
 static void complete_pcap(union options *o, const struct dk_spec_context *context)
 {
     o->pcap.wall_offset_ns = context->wall_offset_ns;
@@ -178,7 +185,7 @@ static const struct dk_spec_key fault_keys[] = {
 #define INTERFACE "the name of an interface"
 
 static const struct driver drivers[] = {
-    {"loop", false, NULL, 0, loop_keys, complete_loop, open_loop},
+    {"loop", false, NULL, 0, loop_keys, complete_link, open_loop},
     {"tap", false, INTERFACE, offsetof(struct dk_tap_options, name), tap_keys, complete_tap,
      open_tap},
     {"packet", false, INTERFACE, offsetof(struct dk_packet_options, name), packet_keys,

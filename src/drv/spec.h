@@ -36,6 +36,7 @@
 struct dk_spec_context {
     size_t rx_pool_bytes;   /* of the device at the end */
     uint32_t mtu;           /* likewise */
+    uint32_t offloads;      /* DK_NETDEV_TX_CHECKSUM, DK_NETDEV_TSO: what it may have, if it can */
     int64_t wall_offset_ns; /* the time of day minus `now`: of captures */
 };
 

@@ -55,6 +55,7 @@ static const char *const variables[] = {
     "DEMI_NET_VLAN",
     "DEMI_NET_PROBE",
     "DEMI_NET_WAIT_S",
+    "DEMI_NET_OFFLOAD",
     "DEMI_NET_CONNECTIONS",
     "DEMI_NET_SYN_COOKIES",
     "DEMI_NET_SEND_BYTES",
@@ -341,6 +342,7 @@ static void test_config_net_texts_wrong_say_which_item(void **state)
          "1.1.1.1/8 1.1.1.2/8 1.1.1.3/8 1.1.1.4/8 1.1.1.5/8 1.1.1.6/8 "
          "1.1.1.7/8 1.1.1.8/8 1.1.1.9/8",
          "'1.1.1.9/8' is one too many"},
+        {"DEMI_NET_OFFLOAD", "tso, lro", "'lro' is no offload"},
         {"DEMI_NET_GATEWAY", "router", "'router' is not an address"},
         {"DEMI_NET_GATEWAY", "192.0.2.1,192.0.2.3", "'192.0.2.3' is a second gateway"},
         {"DEMI_NET_ROUTES", "198.51.100.0/24", "'198.51.100.0/24' is not NETWORK/LENGTH>GATEWAY"},

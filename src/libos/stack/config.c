@@ -127,6 +127,43 @@ static int read_routes(const char *text, struct dk_net_config *config, char why[
     return 0;
 }
 
+static int read_offloads(const char *text, uint32_t *flags, char why[DK_STACK_WHY_MAX])
+{
+    static const struct {
+        const char *name;
+        uint32_t flags;
+    } names[] = {
+        {"all", DK_NETDEV_TX_CHECKSUM | DK_NETDEV_TSO},
+        {"checksum", DK_NETDEV_TX_CHECKSUM},
+        {"tso", DK_NETDEV_TSO},
+    };
+    char item[ITEM_MAX];
+    *flags = 0;
+    while (next_item(&text, item)) {
+        size_t i = 0;
+        while (i < sizeof(names) / sizeof(names[0]) && strcmp(names[i].name, item) != 0)
+            i++;
+        if (i == sizeof(names) / sizeof(names[0]))
+            return fail(why, item, "is no offload: checksum or tso");
+        *flags |= names[i].flags;
+    }
+    return 0;
+}
+
+int dk_stack_check_offloads(const char *text, char why[DK_STACK_WHY_MAX])
+{
+    uint32_t flags;
+    return read_offloads(text, &flags, why);
+}
+
+uint32_t dk_stack_offloads(const char *text)
+{
+    char why[DK_STACK_WHY_MAX];
+    uint32_t flags;
+    read_offloads(text, &flags, why);
+    return flags;
+}
+
 int dk_stack_check_addresses(const char *text, char why[DK_STACK_WHY_MAX])
 {
     struct dk_net_config config = {.num_addresses = 0};

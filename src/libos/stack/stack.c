@@ -2,6 +2,7 @@
 /*
  * The poller of the library OS stack: frames in, timers, frames out (sock.h has the rules).
  */
+#include "drv/offload.h"
 #include "drv/spec.h"
 #include "libos/stack/sock.h"
 #include "os/entropy.h"
@@ -287,12 +288,24 @@ static int64_t wall_offset(const struct dk_stack *st)
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec - st->now;
 }
 
+/* A stack that cuts segments at the lowest layer needs somebody there that does. */
+static int add_offload(struct dk_stack *st, uint32_t wanted, const char **why_out)
+{
+    if (!(wanted & DK_NETDEV_TSO) || st->dev->caps.flags & DK_NETDEV_TSO)
+        return 0;
+    return dk_offload_open(&st->dev, st->dev, why_out);
+}
+
 static int open_device(struct dk_stack *st, const char **why_out)
 {
     const struct dk_stack_options *o = &st->options;
-    const struct dk_spec_context context = {
-        .rx_pool_bytes = o->rx_pool_bytes, .mtu = o->mtu, .wall_offset_ns = wall_offset(st)};
-    return dk_spec_open(&st->dev, o->device, &context, why_out);
+    const uint32_t offloads = dk_stack_offloads(o->offloads);
+    const struct dk_spec_context context = {.rx_pool_bytes = o->rx_pool_bytes,
+                                            .mtu = o->mtu,
+                                            .offloads = offloads,
+                                            .wall_offset_ns = wall_offset(st)};
+    int r = dk_spec_open(&st->dev, o->device, &context, why_out);
+    return r < 0 ? r : add_offload(st, offloads, why_out);
 }
 
 static void fill_secret(uint8_t secret[16])

@@ -33,8 +33,9 @@ struct dk_stack_options {
     const char *addresses; /* see dk_stack_check_addresses */
     const char *gateways;
     const char *routes;
-    uint32_t mtu;  /* 0: the device's */
-    uint32_t vlan; /* 0: none */
+    uint32_t mtu;         /* 0: the device's */
+    uint32_t vlan;        /* 0: none */
+    const char *offloads; /* see dk_stack_check_offloads */
     enum dk_stack_probe probe;
     uint32_t wait_s; /* how long to wait for addresses that are learnt */
     bool no_sack;
@@ -66,11 +67,13 @@ const char *dk_stack_probe_packet(const char **why_out);
  *
  *     device     tap:demi0                        drv/spec.h
  *     addresses  192.0.2.2/24, 2001:db8::2/64     at most 8; and "dhcp", "auto" (learn.c)
+ *     offloads   checksum, tso                    or all; what is not named is done in software
  *     gateways   192.0.2.1, fe80::1               one of each version
  *     routes     198.51.100.0/24>192.0.2.9        network > gateway, at most 14
  */
 int dk_stack_check_device(const char *text, char why[DK_STACK_WHY_MAX]);
 int dk_stack_check_addresses(const char *text, char why[DK_STACK_WHY_MAX]);
+int dk_stack_check_offloads(const char *text, char why[DK_STACK_WHY_MAX]);
 int dk_stack_check_gateways(const char *text, char why[DK_STACK_WHY_MAX]);
 int dk_stack_check_routes(const char *text, char why[DK_STACK_WHY_MAX]);
 
