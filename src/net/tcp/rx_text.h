@@ -21,8 +21,8 @@ void dk_tcp_rx_fin(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx);
 
 static inline void dk_tcp_owe_ack(struct dk_tcp_conn *c, uint32_t len, int64_t now)
 {
-    if (dk_unlikely(len > c->rcv_mss))
-        c->rcv_mss = len;
+    if (dk_unlikely(len > c->rcv_mss)) /* several that came as one count as what they are */
+        c->rcv_mss = dk_tcp_min32(len, c->path_mtu - (c->local_ip.version == 4 ? 40 : 60));
     c->ack_bytes += len;
     if (c->ack_bytes >= 2 * c->rcv_mss || c->option[DK_TCP_QUICK_ACK])
         c->ack_now = true;
