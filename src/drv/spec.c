@@ -72,6 +72,12 @@ static void complete_link(union options *o, const struct dk_spec_context *contex
     o->loop.offloads = context->offloads;
 }
 
+static void complete_interface(union options *o, const struct dk_spec_context *context)
+{
+    complete_tap(o, context);
+    o->tap.offloads = context->offloads;
+}
+
 static void complete_pcap(union options *o, const struct dk_spec_context *context)
 {
     o->pcap.wall_offset_ns = context->wall_offset_ns;
@@ -186,7 +192,7 @@ static const struct dk_spec_key fault_keys[] = {
 
 static const struct driver drivers[] = {
     {"loop", false, NULL, 0, loop_keys, complete_link, open_loop},
-    {"tap", false, INTERFACE, offsetof(struct dk_tap_options, name), tap_keys, complete_tap,
+    {"tap", false, INTERFACE, offsetof(struct dk_tap_options, name), tap_keys, complete_interface,
      open_tap},
     {"packet", false, INTERFACE, offsetof(struct dk_packet_options, name), packet_keys,
      complete_packet, open_packet},

@@ -2,6 +2,11 @@
 /*
  * TAP (tap.h): one read or writev per frame, without a header of its own (IFF_NO_PI).
  *
+ * With offloads each frame has the header of virtio-net before it. What we send names a checksum to
+ * be finished, and a length to be cut into: the kernel's stack takes such a packet whole, and cuts
+ * it only where it leaves by another interface. What we receive may lack its checksum: then it has
+ * been on no wire. Longer than the MTU it is never.
+ *
  * A read has room for one byte more than the longest frame: what fills it was longer, and is not
  * whole. Whoever deletes the interface makes the descriptor report errors for ever; it is not
  * watched any more then, and the link is down.
@@ -18,18 +23,22 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <linux/virtio_net.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #define DEVICE    "/dev/net/tun"
 #define MAX_BURST 64u
+#define WHOLE_MAX dk_frame_max(65535) /* of a frame that is to be cut */
 
 struct tap {
     struct dk_netdev dev;
     struct dk_wake wake;
     struct dk_rxslab slab;
     uint32_t frame_max; /* of the interface, whatever ours is lowered to */
+    bool headers;       /* of virtio-net, before each frame */
     int fd;
     int control_fd; /* in the network namespace of the interface */
     bool gone;
@@ -65,20 +74,38 @@ static enum read_result judge(struct tap *t, ssize_t n, struct dk_rx_frame *out)
     return READ_DROPPED;
 }
 
+/* Reads a frame: its bytes, or -1. */
+static ssize_t read_frame(struct tap *t, uint8_t *room, uint8_t *checksum)
+{
+    struct virtio_net_hdr header = {.flags = 0};
+    const struct iovec iovs[2] = {{&header, sizeof(header)}, {room, t->frame_max + 1}};
+    const int first = t->headers ? 0 : 1;
+    ssize_t n;
+    do
+        n = readv(t->fd, iovs + first, 2 - first);
+    while (n < 0 && errno == EINTR);
+    const bool good = header.flags & (VIRTIO_NET_HDR_F_NEEDS_CSUM | VIRTIO_NET_HDR_F_DATA_VALID);
+    *checksum = good ? DK_RX_CHECKSUM_GOOD : DK_RX_CHECKSUM_UNKNOWN;
+    return n < 0 || !t->headers ? n : n - (ssize_t)sizeof(header);
+}
+
 static enum read_result receive(struct tap *t, struct dk_rx_frame *out)
 {
-    ssize_t n;
+    uint8_t checksum;
     uint8_t *room = dk_frame_room(&t->slab, t->frame_max + 1);
     if (dk_unlikely(!room)) {
         dk_count(&t->dev.stats->rx_no_memory, 1); /* the frame stays where it is */
         return READ_NOTHING;
     }
-    do
-        n = read(t->fd, room, t->frame_max + 1);
-    while (n < 0 && errno == EINTR);
-    if (dk_likely(n >= 0))
-        return judge(t, n, out);
-    if (errno == EBADFD)
+    const ssize_t n = read_frame(t, room, &checksum);
+    const int error = errno;
+    if (dk_likely(n >= 0)) {
+        const enum read_result result = judge(t, n, out);
+        if (result == READ_FRAME)
+            out->checksum = checksum;
+        return result;
+    }
+    if (error == EBADFD)
         lose(t);
     return READ_NOTHING;
 }
@@ -122,16 +149,36 @@ static bool refused(struct tap *t, int error)
     }
 }
 
+/* What the kernel is to do with a frame. */
+static struct virtio_net_hdr header_of(const struct dk_tx_frame *frame)
+{
+    struct virtio_net_hdr header = {.gso_type = VIRTIO_NET_HDR_GSO_NONE};
+    if (frame->checksum_start == 0)
+        return header;
+    header.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
+    header.csum_start = frame->checksum_start;
+    header.csum_offset = frame->checksum_offset;
+    if (frame->segment_bytes == 0)
+        return header;
+    const bool v4 = frame->head[DK_FRAME_HEADER] >> 4 == 4;
+    header.gso_type = v4 ? VIRTIO_NET_HDR_GSO_TCPV4 : VIRTIO_NET_HDR_GSO_TCPV6;
+    header.hdr_len = (uint16_t)frame->head_len;
+    header.gso_size = frame->segment_bytes;
+    return header;
+}
+
 /* Sends or drops one frame: false when there is no room. */
 static bool send_one(struct tap *t, const struct dk_tx_frame *frame)
 {
-    struct iovec iovs[DK_FRAME_IOVS];
-    uint32_t bytes = dk_tx_frame_bytes(frame), parts = dk_frame_iovs(frame, iovs);
-    if (!dk_frame_fits(&t->dev, bytes, t->frame_max))
+    struct virtio_net_hdr header = header_of(frame);
+    struct iovec iovs[1 + DK_FRAME_IOVS] = {{&header, sizeof(header)}};
+    const uint32_t bytes = dk_tx_frame_bytes(frame), parts = dk_frame_iovs(frame, iovs + 1);
+    const uint32_t first = t->headers ? 0 : 1;
+    if (!dk_frame_fits(&t->dev, bytes, frame->segment_bytes != 0 ? WHOLE_MAX : t->frame_max))
         return true;
     ssize_t n;
     do
-        n = writev(t->fd, iovs, (int)parts);
+        n = writev(t->fd, iovs + first, (int)(parts + 1 - first));
     while (n < 0 && errno == EINTR);
     if (n < 0)
         return refused(t, errno);
@@ -238,18 +285,33 @@ static int not_attached(int error, const char *name, const char **why_out)
     }
 }
 
-static int attach(int fd, const char *name)
+static int attach(int fd, const char *name, short flags)
 {
     /* One that was made with several queues wants to be asked for one of them. */
     static const short kinds[] = {IFF_TAP | IFF_NO_PI, IFF_TAP | IFF_NO_PI | IFF_MULTI_QUEUE};
     for (int i = 0;; i++) {
-        struct ifreq req = {.ifr_flags = kinds[i]};
+        struct ifreq req = {.ifr_flags = (short)(kinds[i] | flags)};
         memcpy(req.ifr_name, name, strnlen(name, IFNAMSIZ - 1));
         if (ioctl(fd, TUNSETIFF, &req) == 0)
             return 0;
         if (errno != EINVAL || i == 1)
             return -errno;
     }
+}
+
+/* Where the kernel has offloads, those that are wanted: checksums both ways, and segments. */
+static int attach_with_offloads(struct tap *t, uint32_t wanted)
+{
+    const uint32_t all = DK_NETDEV_TX_CHECKSUM | DK_NETDEV_TSO;
+    if ((wanted & all) != all)
+        return attach(t->fd, t->name, 0);
+    const int r = attach(t->fd, t->name, IFF_VNET_HDR);
+    if (r < 0)
+        return r;
+    t->headers = true;
+    t->dev.caps.flags |= all;
+    ioctl(t->fd, TUNSETOFFLOAD, TUN_F_CSUM); /* else what we receive is finished */
+    return 0;
 }
 
 /* Brings an interface up that was made just now, with the MTU that is wanted. */
@@ -298,7 +360,7 @@ static int attach_and_look(struct tap *t, const struct dk_tap_options *o, struct
                            const char **why_out)
 {
     bool is_new = dk_netif_look(t->control_fd, t->name, netif) == -ENODEV;
-    int r = attach(t->fd, t->name);
+    int r = attach_with_offloads(t, o->offloads);
     if (r < 0)
         return not_attached(-r, t->name, why_out);
     if (is_new && (r = set_up_new(t, o->mtu, why_out)) < 0)

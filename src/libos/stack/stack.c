@@ -300,10 +300,11 @@ static int open_device(struct dk_stack *st, const char **why_out)
 {
     const struct dk_stack_options *o = &st->options;
     const uint32_t offloads = dk_stack_offloads(o->offloads);
-    const struct dk_spec_context context = {.rx_pool_bytes = o->rx_pool_bytes,
-                                            .mtu = o->mtu,
-                                            .offloads = offloads,
-                                            .wall_offset_ns = wall_offset(st)};
+    const struct dk_spec_context context = {
+        .rx_pool_bytes = o->rx_pool_bytes,
+        .mtu = o->mtu,
+        .offloads = o->vlan == 0 ? offloads : 0, /* the kernel cuts nothing behind a tag */
+        .wall_offset_ns = wall_offset(st)};
     int r = dk_spec_open(&st->dev, o->device, &context, why_out);
     return r < 0 ? r : add_offload(st, offloads, why_out);
 }
