@@ -237,6 +237,53 @@ def bulk(kind, server, version, mtu):
         exchange(net, server, version, f"up={size}", f"down={size}")
 
 
+OFFLOADS = ("none", "checksum", "tso", "all")
+
+
+@case(*[(kind, offloads, (4, 6)[(i + j) % 2]) for i, kind in enumerate(("tap", "packet"))
+        for j, offloads in enumerate(OFFLOADS)])
+def bulk_with_offloads(kind, offloads, version):
+    """Each of them, or its software, carries the same bytes; who cuts segments is counted."""
+    with Net(kind) as net:
+        s = net.ours(PEER, "serve", net.address("ours", version),
+                     DEMI_NET_OFFLOAD=offloads).await_line("ready")
+        size = fewer(8 * MB)
+        net.linux(PEER, "connect", net.address("ours", version), f"seed={SEED}", f"up={size}",
+                  f"down={size}").succeed()
+        happened = counters(s)
+        if happened:
+            in_software = offloads == "tso" or (offloads == "all" and kind == "packet")
+            assert (happened["offload.cut"] > 0) == in_software, happened["offload.cut"]
+            whole = offloads == "all" and kind == "tap"
+            assert (happened["dev.tx_bytes"] / happened["dev.tx_frames"] > 1514) == whole, happened
+        code, said = s.stop()
+        assert code == 0, said
+
+
+@case(*[(kind, offloads, version) for kind, offloads, version in (
+    ("tap", "none", 4), ("tap", "all", 6), ("tap", "all", 4), ("packet", "tso", 6))])
+def wire_with_offloads(kind, offloads, version):
+    """A capture of what is sent: tshark finds every checksum good, and no frame too long."""
+    tool = need("tshark", "tshark")
+    with Net(kind) as net, tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(folder, "wire.pcapng")
+        s = net.ours(PEER, "serve", net.address("ours", version), DEMI_NET_OFFLOAD=offloads,
+                     DEMI_NET=f"pcap({file}):{kind}:{net.far}").await_line("ready")
+        net.linux(PEER, "connect", net.address("ours", version), f"seed={SEED}", "up=1000",
+                  f"down={fewer(2 * MB)}").succeed()
+        s.stop()
+
+        def frames(condition):
+            out = net.linux(tool, "-r", str(file), "-o", "tcp.check_checksum:TRUE", "-o",
+                            "ip.check_checksum:TRUE", "-T", "fields", "-e", "frame.number", "-Y",
+                            f"tcp.srcport == {PORT} && ({condition})").succeed()
+            return len(out.split())
+
+        assert frames("tcp.checksum.status == 1 && tcp.len > 1000") >= fewer(2 * MB) / 1500
+        assert frames("tcp.checksum.status != 1 || ip.checksum.status == 0") == 0
+        assert frames("frame.len > 1514 || tcp.analysis.lost_segment") == 0
+
+
 @case(("packet", "ours", 4), ("packet", "linux's", 6))
 def bulk_with_unfinished_checksums(kind, server, version):
     with Net(kind, checksums=True) as net:
