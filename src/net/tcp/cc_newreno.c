@@ -2,71 +2,50 @@
 /*
  * Reno's congestion control as RFC 5681 has it, with the recovery of RFC 6582.
  *
- * own[0] counts bytes acknowledged in congestion avoidance: cwnd grows by one segment for each cwnd
- * of them (RFC 5681 section 3.1, appropriate byte counting). The temporary inflation of the window
- * during recovery is not here: it belongs to the counting of what is in flight (rx_ack.c).
+ * Growth counts bytes acknowledged (appropriate byte counting). The temporary inflation of the
+ * window during recovery is not here: it belongs to the counting of what is in flight (rx_ack.c).
  */
-#include "net/tcp/cc.h"
+#include "net/tcp/cc_window.h"
 
-#define ACKED(cc)         ((cc)->own[0])
-#define UNDO_CWND(cc)     ((cc)->own[1]) /* before the last loss */
-#define UNDO_SSTHRESH(cc) ((cc)->own[2])
+struct reno {
+    uint32_t acked; /* in congestion avoidance, since cwnd grew */
+    uint32_t undo_cwnd, undo_ssthresh;
+} __attribute__((may_alias));
 
-static uint32_t max32(uint32_t a, uint32_t b)
+_Static_assert(sizeof(struct reno) <= 8 * DK_TCP_CC_OWN, "own");
+
+static struct reno *own(struct dk_tcp_cc *cc)
 {
-    return a > b ? a : b;
+    return (struct reno *)cc->own;
 }
 
-static uint32_t min32(uint32_t a, uint32_t b)
+static void init(struct dk_tcp_cc *cc, int64_t rtt_ns, int64_t now)
 {
-    return a < b ? a : b;
-}
-
-uint32_t dk_tcp_cc_initial_window(uint32_t mss)
-{
-    return min32(10 * mss, max32(2 * mss, 14600));
-}
-
-static void init(struct dk_tcp_cc *cc, int64_t now)
-{
+    (void)rtt_ns;
     (void)now;
-    cc->cwnd = dk_tcp_cc_initial_window(cc->mss);
-    cc->ssthresh = UINT32_MAX; /* "arbitrarily high" */
-    ACKED(cc) = 0;
-}
-
-static void grow(struct dk_tcp_cc *cc, uint32_t bytes)
-{
-    cc->cwnd = cc->cwnd > UINT32_MAX / 2 ? cc->cwnd : cc->cwnd + bytes;
+    dk_cc_begin(cc);
+    *own(cc) = (struct reno){.acked = 0};
 }
 
 static void on_ack(struct dk_tcp_cc *cc, const struct dk_tcp_cc_ack *ack, int64_t now)
 {
     (void)now;
-    if (ack->in_recovery)
+    if (ack->in_recovery || !dk_cc_is_used(cc, ack))
         return;
-    if (cc->cwnd < cc->ssthresh) {
-        /* A window that was not used says nothing about the path: it does not grow. */
-        if (cc->cwnd < 2 * (uint64_t)ack->flight)
-            grow(cc, min32(ack->bytes, 2 * cc->mss)); /* RFC 3465: L = 2, delayed ACKs */
-        return;
-    }
-    if ((uint64_t)ack->flight + cc->mss < cc->cwnd)
-        return;
-    ACKED(cc) += ack->bytes;
-    if (ACKED(cc) >= cc->cwnd) {
-        ACKED(cc) -= cc->cwnd;
-        grow(cc, cc->mss);
-    }
+    if (dk_cc_in_slow_start(cc))
+        dk_cc_slow_start(cc, ack);
+    else
+        dk_cc_avoid(cc, ack, &own(cc)->acked);
 }
 
 /* RFC 5681 equation (4). */
 static void halve(struct dk_tcp_cc *cc, uint32_t flight)
 {
-    UNDO_CWND(cc) = cc->cwnd;
-    UNDO_SSTHRESH(cc) = cc->ssthresh;
-    cc->ssthresh = max32(flight / 2, 2 * cc->mss);
-    ACKED(cc) = 0;
+    struct reno *r = own(cc);
+    r->undo_cwnd = cc->cwnd;
+    r->undo_ssthresh = cc->ssthresh;
+    r->acked = 0;
+    cc->ssthresh = dk_cc_max32(flight / 2, 2 * cc->mss);
 }
 
 static void on_loss(struct dk_tcp_cc *cc, uint32_t flight, int64_t now)
@@ -76,11 +55,10 @@ static void on_loss(struct dk_tcp_cc *cc, uint32_t flight, int64_t now)
     cc->cwnd = cc->ssthresh;
 }
 
-/* RFC 6582 section 3.2 step 3, option 1: no burst. */
 static void on_recovered(struct dk_tcp_cc *cc, uint32_t flight, int64_t now)
 {
     (void)now;
-    cc->cwnd = min32(cc->ssthresh, max32(flight, cc->mss) + cc->mss);
+    dk_cc_deflate(cc, flight);
 }
 
 static void on_rto(struct dk_tcp_cc *cc, uint32_t flight, bool first, int64_t now)
@@ -94,31 +72,32 @@ static void on_rto(struct dk_tcp_cc *cc, uint32_t flight, bool first, int64_t no
 static void on_spurious(struct dk_tcp_cc *cc, int64_t now)
 {
     (void)now;
-    cc->cwnd = max32(cc->cwnd, (uint32_t)UNDO_CWND(cc));
-    cc->ssthresh = max32(cc->ssthresh, (uint32_t)UNDO_SSTHRESH(cc));
+    cc->cwnd = dk_cc_max32(cc->cwnd, own(cc)->undo_cwnd);
+    cc->ssthresh = dk_cc_max32(cc->ssthresh, own(cc)->undo_ssthresh);
 }
 
 static void on_idle(struct dk_tcp_cc *cc, int64_t idle_ns, int64_t now)
 {
     (void)idle_ns;
     (void)now;
-    cc->cwnd = min32(cc->cwnd, dk_tcp_cc_initial_window(cc->mss));
+    dk_cc_restart(cc);
 }
 
 static void on_mss(struct dk_tcp_cc *cc, uint32_t former_mss)
 {
     (void)former_mss;
-    cc->cwnd = max32(cc->cwnd, cc->mss);
+    cc->cwnd = dk_cc_max32(cc->cwnd, cc->mss);
 }
 
 const struct dk_tcp_cc_ops dk_tcp_newreno = {
-    .name = "newreno",
+    .name = "reno",
     .init = init,
     .on_ack = on_ack,
     .on_loss = on_loss,
     .on_recovered = on_recovered,
     .on_rto = on_rto,
     .on_spurious = on_spurious,
+    .on_ecn = on_loss, /* RFC 3168 section 6.1.2: as for a loss */
     .on_idle = on_idle,
     .on_mss = on_mss,
 };

@@ -36,7 +36,7 @@ static inline void dk_tcp_tell_cc(struct dk_tcp_conn *c, uint32_t bytes, uint32_
     const struct dk_tcp_cc_ack ack = {.bytes = bytes,
                                       .flight = flight,
                                       .rtt_ns = rtt,
-                                      .min_rtt_ns = c->min_rtt_ns,
+                                      .srtt_ns = c->srtt_ns,
                                       .snd_una = c->snd_una,
                                       .snd_nxt = c->snd_nxt,
                                       .in_recovery = c->in_recovery};

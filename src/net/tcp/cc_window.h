@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Steps that algorithms with a window of Reno's kind share (RFC 5681).
+ *
+ * A window that was not used says nothing about the path: it does not grow (RFC 7661). In slow
+ * start it counts as used from half on, because what is acknowledged doubles it. An echo of
+ * congestion does not let it grow (RFC 3168 section 6.1.2).
+ */
+#ifndef DK_NET_TCP_CC_WINDOW_H
+#define DK_NET_TCP_CC_WINDOW_H
+
+#include "net/tcp/cc.h"
+
+static inline uint32_t dk_cc_max32(uint32_t a, uint32_t b)
+{
+    return a > b ? a : b;
+}
+
+static inline uint32_t dk_cc_min32(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline bool dk_cc_in_slow_start(const struct dk_tcp_cc *cc)
+{
+    return cc->cwnd < cc->ssthresh;
+}
+
+static inline bool dk_cc_is_used(const struct dk_tcp_cc *cc, const struct dk_tcp_cc_ack *ack)
+{
+    if (ack->ece)
+        return false;
+    if (dk_cc_in_slow_start(cc))
+        return cc->cwnd < 2 * (uint64_t)ack->flight;
+    return (uint64_t)ack->flight + cc->mss >= cc->cwnd;
+}
+
+static inline void dk_cc_grow(struct dk_tcp_cc *cc, uint32_t bytes)
+{
+    cc->cwnd = cc->cwnd > UINT32_MAX / 2 ? cc->cwnd : cc->cwnd + bytes;
+}
+
+/* RFC 3465 section 2.2: L = 2, what delayed acknowledgements need. */
+static inline void dk_cc_slow_start(struct dk_tcp_cc *cc, const struct dk_tcp_cc_ack *ack)
+{
+    dk_cc_grow(cc, dk_cc_min32(ack->bytes, 2 * cc->mss));
+}
+
+/* One segment for each cwnd acknowledged; *acked counts bytes (RFC 5681 section 3.1). */
+static inline void dk_cc_avoid(struct dk_tcp_cc *cc, const struct dk_tcp_cc_ack *ack,
+                               uint32_t *acked)
+{
+    *acked += ack->bytes;
+    if (*acked >= cc->cwnd) {
+        *acked -= cc->cwnd;
+        dk_cc_grow(cc, cc->mss);
+    }
+}
+
+static inline void dk_cc_begin(struct dk_tcp_cc *cc)
+{
+    cc->cwnd = cc->initial = dk_tcp_cc_initial_window(cc->mss);
+    cc->ssthresh = UINT32_MAX; /* "arbitrarily high" */
+    cc->pacing_rate = 0;
+}
+
+/* RFC 6582 section 3.2 step 3, option 1: no burst. */
+static inline void dk_cc_deflate(struct dk_tcp_cc *cc, uint32_t flight)
+{
+    cc->cwnd = dk_cc_min32(cc->ssthresh, dk_cc_max32(flight, cc->mss) + cc->mss);
+}
+
+/* RFC 5681 section 4.1: the restart window. */
+static inline void dk_cc_restart(struct dk_tcp_cc *cc)
+{
+    cc->cwnd = dk_cc_min32(cc->cwnd, dk_tcp_cc_initial_window(cc->mss));
+}
+
+#endif /* DK_NET_TCP_CC_WINDOW_H */
