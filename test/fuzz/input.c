@@ -256,11 +256,25 @@ static void put_segment(struct world *w, const struct segment *s)
     put_mended(w, ip, head + len);
 }
 
+/* SACK blocks are distances, too: sixteen bits of each number, from what is not acknowledged. */
+static void move_blocks(uint8_t *options, uint32_t len, uint32_t snd_una)
+{
+    for (uint32_t at = 0; at + 2 <= len && options[at] != 0;) {
+        uint32_t size = options[at] == 1 ? 1 : options[at + 1];
+        if (options[at] != 1 && (size < 2 || size > len - at))
+            return;
+        for (uint32_t i = 2; options[at] == 5 && i + 4 <= size; i += 4)
+            put32(options + at + i, snd_una + (uint32_t)(int16_t)get16(options + at + i + 2));
+        at += size;
+    }
+}
+
 /* flags, options' length, seq and ack as signed distances (2 each), window (2), ports (1), urgent
  * (1), scale of the distances (1). */
 static void put_near_segment(struct world *w, const uint8_t *bytes, uint32_t len)
 {
     struct dk_tcp_info info = {0};
+    uint8_t options[40];
     if (len < 12)
         return;
     if (w->conn != NULL)
@@ -277,10 +291,12 @@ static void put_near_segment(struct world *w, const uint8_t *bytes, uint32_t len
         .src_port = (uint16_t)(other ? 5000 + (bytes[8] >> 1) : 5000),
         .dst_port = (uint16_t)((bytes[11] & 1) != 0 ? 81 : 80),
     };
-    s.options = bytes + 12;
+    s.options = options;
     s.options_len = bytes[1] < 40 ? bytes[1] : 40;
     s.options_len = s.options_len < len - 12 ? s.options_len : len - 12;
-    s.payload = s.options + s.options_len;
+    memcpy(options, bytes + 12, s.options_len);
+    move_blocks(options, s.options_len, info.snd_una);
+    s.payload = bytes + 12 + s.options_len;
     s.payload_len = len - 12 - s.options_len;
     put_segment(w, &s);
 }
@@ -323,21 +339,21 @@ static void put_error(struct world *w, const uint8_t *bytes, uint32_t len)
 
 static void establish(struct world *w)
 {
-    static const uint8_t options[] = {2, 4,  5, 0xb4, 1, 3, 3, 7, 1, 1,
-                                      8, 10, 0, 0,    1, 0, 0, 0, 0, 0};
+    static const uint8_t options[] = {4, 2, 1, 1,  2, 4, 5, 0xb4, 1, 3, 3, 7,
+                                      1, 1, 8, 10, 0, 0, 1, 0,    0, 0, 0, 0};
     struct segment syn = {.seq = 999,
                           .flags = SYN,
                           .window = 65535,
                           .src_port = 5000,
                           .dst_port = 80,
                           .options = options,
-                          .options_len = w->version == 4 ? 20 : 8};
+                          .options_len = w->version == 4 ? 24 : 12};
     struct segment ack = {.seq = 1000,
                           .flags = ACK,
                           .window = 500,
                           .src_port = 5000,
                           .dst_port = 80,
-                          .options = options + 8,
+                          .options = options + 12,
                           .options_len = w->version == 4 ? 12 : 0};
     put_segment(w, &syn);
     settle(w);
