@@ -260,8 +260,7 @@ def bulk_with_offloads(kind, offloads, version):
         assert code == 0, said
 
 
-@case(*[(kind, offloads, version) for kind, offloads, version in (
-    ("tap", "none", 4), ("tap", "all", 6), ("tap", "all", 4), ("packet", "tso", 6))])
+@case(("tap", "none", 4), ("packet", "all", 6))
 def wire_with_offloads(kind, offloads, version):
     """A capture of what is sent: tshark finds every checksum good, and no frame too long."""
     tool = need("tshark", "tshark")
@@ -269,19 +268,18 @@ def wire_with_offloads(kind, offloads, version):
         file = pathlib.Path(folder, "wire.pcapng")
         s = net.ours(PEER, "serve", net.address("ours", version), DEMI_NET_OFFLOAD=offloads,
                      DEMI_NET=f"pcap({file}):{kind}:{net.far}").await_line("ready")
+        size = fewer(2 * MB)
         net.linux(PEER, "connect", net.address("ours", version), f"seed={SEED}", "up=1000",
-                  f"down={fewer(2 * MB)}").succeed()
+                  f"down={size}").succeed()
         s.stop()
-
-        def frames(condition):
-            out = net.linux(tool, "-r", str(file), "-o", "tcp.check_checksum:TRUE", "-o",
-                            "ip.check_checksum:TRUE", "-T", "fields", "-e", "frame.number", "-Y",
-                            f"tcp.srcport == {PORT} && ({condition})").succeed()
-            return len(out.split())
-
-        assert frames("tcp.checksum.status == 1 && tcp.len > 1000") >= fewer(2 * MB) / 1500
-        assert frames("tcp.checksum.status != 1 || ip.checksum.status == 0") == 0
-        assert frames("frame.len > 1514 || tcp.analysis.lost_segment") == 0
+        out = net.linux(tool, "-r", str(file), "-o", "tcp.check_checksum:TRUE", "-o",
+                        "ip.check_checksum:TRUE", "-T", "fields", "-E", "separator=,", "-e",
+                        "tcp.checksum.status", "-e", "ip.checksum.status", "-e", "frame.len", "-e",
+                        "tcp.len", "-Y", f"tcp.srcport == {PORT}").succeed()
+        frames = [line.split(",") for line in out.split()]
+        assert sum(int(f[3]) for f in frames) >= size, "fewer bytes than were received"
+        for f in frames:
+            assert f[0] == "1" and f[1] in ("1", "") and int(f[2]) <= 1514, f
 
 
 @case(("packet", "ours", 4), ("packet", "linux's", 6))
