@@ -6,6 +6,8 @@
 #include "net/stack.h"
 #include "pkt.h"
 
+#include "net/tcp/cc.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -420,9 +422,12 @@ static void run_option(struct test *t)
         [DK_TCP_TTL] = "TTL",
         [DK_TCP_TOS] = "TOS",
         [DK_TCP_QUICK_ACK] = "QUICK_ACK",
+        [DK_TCP_CONGESTION] = "CONGESTION",
     };
     const char *name = word_at(t, 1, "which option");
-    int64_t value = eval(t, word_at(t, 2, "the value"));
+    const char *text = word_at(t, 2, "the value");
+    int number = dk_tcp_cc_find(text);
+    int64_t value = number >= 0 ? number : eval(t, text);
     for (int i = 0; i < DK_TCP_OPTIONS; i++) {
         if (names[i] == NULL || strcmp(names[i], name) != 0)
             continue;
@@ -452,7 +457,7 @@ struct field {
     int64_t value;
 };
 
-#define NUM_FIELDS 15
+#define NUM_FIELDS 24
 
 static void fields_of(struct test *t, struct field fields_out[NUM_FIELDS])
 {
@@ -474,6 +479,15 @@ static void fields_of(struct test *t, struct field fields_out[NUM_FIELDS])
         {"snd_wscale", i.snd_wscale},
         {"rcv_wscale", i.rcv_wscale},
         {"timestamps", i.timestamps},
+        {"lost", (int64_t)i.lost_bytes},
+        {"sacked", (int64_t)i.sacked_bytes},
+        {"acked", (int64_t)i.acked_bytes},
+        {"received", (int64_t)i.received_bytes},
+        {"min_rtt", i.min_rtt_ns},
+        {"delivery_rate", (int64_t)i.delivery_rate},
+        {"delivery_limited", i.delivery_limited},
+        {"pacing_rate", (int64_t)i.pacing_rate},
+        {"ecn", i.ecn},
     };
     memcpy(fields_out, fields, sizeof(fields));
 }

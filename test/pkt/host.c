@@ -157,6 +157,8 @@ static void set_config(struct test *t)
 {
     struct dk_net_config *c = &t->config;
     set_tcp_config(&t->tcp_config);
+    t->tcp_config.congestion = t->congestion;
+    t->tcp_config.ecn = t->ecn;
     t->tcp_config.syn_cookies = t->syn_cookies;
     t->tcp_config.no_sack = t->no_sack;
     t->tcp_config.no_timestamps = t->no_timestamps;

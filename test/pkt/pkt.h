@@ -165,6 +165,8 @@ struct test {
     /* The stack (host.c). */
     struct dk_net_config config;
     struct dk_tcp_config tcp_config;
+    uint8_t congestion; /* number of the algorithm */
+    uint8_t ecn;        /* enum dk_tcp_ecn */
     enum dk_tcp_syn_cookies syn_cookies;
     struct dk_net *net;
     int64_t now, start;

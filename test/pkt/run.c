@@ -5,6 +5,7 @@
 #include "pkt.h"
 
 #include "net/dev.h"
+#include "net/tcp/cc.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -109,6 +110,28 @@ static void run_cut(struct test *t)
     if (t->cut < (uint64_t)least || t->cut > (uint64_t)most)
         test_fail(t, "%u packets were cut", t->cut);
     t->cut = 0;
+}
+
+static void run_congestion(struct test *t)
+{
+    int number = dk_tcp_cc_find(word_at(t, 1, "an algorithm"));
+    if (number < 0)
+        test_fail(t, "no such algorithm");
+    t->congestion = (uint8_t)number;
+}
+
+static void run_ecn(struct test *t)
+{
+    static const char *const words[] = {
+        [DK_TCP_ECN_ACCEPT] = "accept", [DK_TCP_ECN_REFUSE] = "refuse", [DK_TCP_ECN_ASK] = "ask"};
+    const char *word = word_at(t, 1, "accept, refuse or ask");
+    for (uint8_t i = 0; i < 3; i++) {
+        if (strcmp(words[i], word) == 0) {
+            t->ecn = i;
+            return;
+        }
+    }
+    test_fail(t, "ecn accept, refuse or ask");
 }
 
 static void run_cookies(struct test *t)
@@ -311,13 +334,15 @@ static void run_handshake(struct test *t)
         snprintf(words + strlen(words), 32, " ws=%" PRId64, ws);
     if (line_flag(t->line, "sackok"))
         strcat(words, " sackok");
+    bool ecn = line_flag(t->line, "ecn");
+    const char *ask = ecn ? "|ECE|CWR" : "", *agree = ecn ? "|ECE" : "";
     line_done(t);
     if (client) {
         run_text(t, "%s: connect", name);
-        run_text(t, "%s: > SYN seq=0", name);
+        run_text(t, "%s: > SYN%s seq=0", name, ask);
+        run_text(t, "%s: < SYN|ACK%s seq=0 ack=1 %s", name, agree, words);
         if (rtt > 0)
             run_text(t, "+%" PRId64, rtt);
-        run_text(t, "%s: < SYN|ACK seq=0 ack=1 %s", name, words);
         run_text(t, "%s: > ACK seq=1 ack=1", name);
         run_text(t, "%s: event connected=0", name);
         return;
@@ -327,8 +352,8 @@ static void run_handshake(struct test *t)
         listening |= t->flows[i].listener && t->flows[i].local_port == t->flow->local_port;
     if (!listening)
         run_text(t, "%s: listen", name);
-    run_text(t, "%s: < SYN seq=0 %s", name, words);
-    run_text(t, "%s: > SYN|ACK seq=0 ack=1", name);
+    run_text(t, "%s: < SYN%s seq=0 %s", name, ask, words);
+    run_text(t, "%s: > SYN|ACK%s seq=0 ack=1", name, agree);
     if (rtt > 0)
         run_text(t, "+%" PRId64, rtt);
     run_text(t, "%s: < ACK seq=1 ack=1 win=%" PRId64, name, last);
@@ -351,6 +376,8 @@ static bool run_command(struct test *t, const char *name)
         {"address", run_address, true},
         {"route", run_route, true},
         {"offload", run_offload, true},
+        {"congestion", run_congestion, true},
+        {"ecn", run_ecn, true},
         {"cookies", run_cookies, true},
         {"wrap", run_wrap, true},
         {"without", run_without, true},

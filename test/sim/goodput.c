@@ -4,6 +4,7 @@
  *
  *     goodput              prints the table
  *     goodput TABLE        compares with a table that was kept: 1 when a path carries less
+ *     goodput fair         two streams of one kind over one path: 1 when they do not share it
  *
  * One stream of a stack to another, under a virtual clock: a bottleneck with a queue of one
  * bandwidth-delay product that drops at its tail, then a delay; frames are lost before it, by
@@ -13,6 +14,7 @@
 #include "base/random.h"
 #include "net/dev.h"
 #include "net/net.h"
+#include "net/tcp/cc.h"
 #include "net/tcp/tcp.h"
 
 #include <inttypes.h>
@@ -28,10 +30,13 @@
 #define QUEUED_MAX  (8 * CHUNK)
 #define TOLERANCE   5 /* per cent that a path may carry less than in the table */
 #define QUEUE_LEAST (5 * MS)
+#define STREAMS_MAX 2
 
 struct path {
     uint32_t mbit, rtt_ms, loss, late; /* chances of 10,000 */
     bool sack;
+    uint32_t streams;
+    const char *congestion;
 };
 
 struct result {
@@ -46,6 +51,12 @@ struct frame {
     int to;
 };
 
+struct stream {
+    struct run *run;
+    struct dk_tcp_conn *sender, *receiver; /* the receiver may be another stream's: all are alike */
+    bool connected, readable;
+};
+
 struct run {
     const struct path *path;
     struct dk_random random;
@@ -55,9 +66,10 @@ struct run {
     uint32_t num_frames, room_frames;
     uint64_t frame_number;
     struct dk_tcp_listener *listener;
-    struct dk_tcp_conn *sender, *receiver;
+    struct stream streams[STREAMS_MAX];
+    uint32_t num_accepted;
     struct dk_buf *chunk;
-    bool connected, readable, acceptable;
+    bool acceptable;
     uint64_t received;
 };
 
@@ -179,13 +191,13 @@ static void on_connected(struct dk_tcp_conn *conn, void *owner, int err)
     (void)conn;
     if (err)
         die("the connection was not made");
-    ((struct run *)owner)->connected = true;
+    ((struct stream *)owner)->connected = true;
 }
 
 static void on_readable(struct dk_tcp_conn *conn, void *owner)
 {
     (void)conn;
-    ((struct run *)owner)->readable = true;
+    ((struct stream *)owner)->readable = true;
 }
 
 static void on_sent(struct dk_tcp_conn *conn, void *owner, void *cookie, int err)
@@ -224,22 +236,24 @@ static const struct dk_tcp_ops ops = {.connected = on_connected,
                                       .closed = on_end};
 static const struct dk_tcp_listener_ops listener_ops = {on_acceptable};
 
-static void fill(struct run *run)
+static void fill(struct stream *s)
 {
+    struct run *run = s->run;
     struct dk_tcp_info info;
     struct dk_tx_piece piece = {.data = run->chunk->data, .len = CHUNK, .buf = run->chunk};
-    dk_tcp_get_info(run->sender, &info);
+    dk_tcp_get_info(s->sender, &info);
     for (uint64_t unsent = info.unsent_bytes; unsent < QUEUED_MAX; unsent += CHUNK)
-        if (dk_tcp_send(run->sender, &piece, 1, DK_TCP_SEND_UNREFERENCED, NULL, run->now) < 0)
+        if (dk_tcp_send(s->sender, &piece, 1, DK_TCP_SEND_UNREFERENCED, NULL, run->now) < 0)
             die("a push was refused");
 }
 
-static void drain(struct run *run)
+static void drain(struct stream *s)
 {
+    struct run *run = s->run;
     struct dk_buf *bufs[64];
     int n;
-    run->readable = false;
-    while ((n = dk_tcp_recv(run->receiver, bufs, 64, SIZE_MAX, run->now)) > 0) {
+    s->readable = false;
+    while ((n = dk_tcp_recv(s->receiver, bufs, 64, SIZE_MAX, run->now)) > 0) {
         for (int i = 0; i < n; i++) {
             run->received += dk_buf_bytes(bufs[i]);
             dk_buf_put(bufs[i]);
@@ -249,13 +263,19 @@ static void drain(struct run *run)
 
 static void act(struct run *run)
 {
-    if (run->acceptable && !run->receiver &&
-        dk_tcp_accept(run->listener, &run->receiver, &ops, run) != 0)
-        die("no connection to accept");
-    if (run->readable && run->receiver)
-        drain(run);
-    if (run->connected)
-        fill(run);
+    while (run->acceptable && run->num_accepted < run->path->streams) {
+        struct stream *s = &run->streams[run->num_accepted];
+        if (dk_tcp_accept(run->listener, &s->receiver, &ops, s) != 0)
+            break;
+        run->num_accepted++;
+    }
+    for (uint32_t i = 0; i < run->path->streams; i++) {
+        struct stream *s = &run->streams[i];
+        if (s->readable && s->receiver)
+            drain(s);
+        if (s->connected)
+            fill(s);
+    }
 }
 
 /* ---- A run ----------------------------------------------------------------------------------- */
@@ -271,6 +291,7 @@ static void make(struct run *run, struct port *port, int index)
     const char *why = "";
     dk_tcp_config_init(&tcp);
     tcp.no_sack = !run->path->sack;
+    tcp.congestion = (uint8_t)dk_tcp_cc_find(run->path->congestion);
     tcp.rcv_buf_bytes = WINDOW;
     tcp.conn_reasm_max = tcp.reasm_max;
     struct dk_net_config config = {.mac = {{2, 0, 0, 0, 0, (uint8_t)(1 + index)}},
@@ -299,10 +320,15 @@ static void set_up(struct run *run, struct port ports[2])
     if (!run->chunk)
         die("no memory");
     memset(run->chunk->data, 'x', CHUNK);
-    if (dk_tcp_listen(dk_net_tcp(run->net[1]), &run->listener, &to, 1, &listener_ops, run) != 0 ||
-        dk_tcp_connect(dk_net_tcp(run->net[0]), &run->sender, &any, &to, NULL, &ops, run,
-                       run->now) != 0)
-        die("the ends were not made");
+    if (dk_tcp_listen(dk_net_tcp(run->net[1]), &run->listener, &to, 1, &listener_ops, run) != 0)
+        die("the listener was not made");
+    for (uint32_t i = 0; i < run->path->streams; i++) {
+        struct stream *s = &run->streams[i];
+        s->run = run;
+        if (dk_tcp_connect(dk_net_tcp(run->net[0]), &s->sender, &any, &to, NULL, &ops, s,
+                           run->now) != 0)
+            die("a stream was not made");
+    }
 }
 
 static void tear_down(struct run *run)
@@ -394,13 +420,67 @@ static void rows(FILE *kept, bool sack, uint32_t mbit_most, bool *less)
         for (size_t d = 0; d < 3; d++)
             for (size_t l = 0; l < 4; l++)
                 for (size_t o = 0; o < 2; o++) {
-                    struct path p = {mbits[b], rtts[d], losses[l], lates[o], sack};
+                    struct path p = {mbits[b], rtts[d], losses[l], lates[o], sack, 1, "cubic"};
                     row(kept, &p, less);
                 }
 }
 
+/* ---- Fairness -------------------------------------------------------------------------------- */
+
+static uint64_t acked(const struct stream *s)
+{
+    struct dk_tcp_info info;
+    dk_tcp_get_info(s->sender, &info);
+    return info.acked_bytes;
+}
+
+/* Jain's index of what two streams carried, in thousandths: (a + b)^2 / (2 (a^2 + b^2)). */
+static uint64_t jain(uint64_t a, uint64_t b)
+{
+    a /= 1000;
+    b /= 1000;
+    return (a + b) * (a + b) * 1000 / (2 * (a * a + b * b));
+}
+
+/* Two streams that begin at the same time, when they have had time to find their shares. */
+static bool is_fair(const char *congestion, uint64_t least)
+{
+    static struct run run;
+    const struct path path = {20, 20, 0, 0, true, 2, congestion};
+    struct port ports[2];
+    uint64_t before[2], bytes[2];
+    memset(&run, 0, sizeof(run));
+    run.path = &path;
+    set_up(&run, ports);
+    while (run.now < 20 * S)
+        step(&run);
+    for (int i = 0; i < 2; i++)
+        before[i] = acked(&run.streams[i]);
+    while (run.now < 60 * S)
+        step(&run);
+    for (int i = 0; i < 2; i++)
+        bytes[i] = acked(&run.streams[i]) - before[i];
+    tear_down(&run);
+    uint64_t index = jain(bytes[0], bytes[1]);
+    bool good = index >= least && (bytes[0] + bytes[1]) * 8 > 40 * 20 * UINT64_C(900000);
+    printf("%sok - %s: two streams share 20 Mbit/s in 40 s as %" PRIu64 " to %" PRIu64
+           " kB, Jain's index 0.%03" PRIu64 "\n",
+           good ? "" : "not ", congestion, bytes[0] / 1000, bytes[1] / 1000,
+           index < 1000 ? index : 999);
+    return good;
+}
+
+static int fair(void)
+{
+    bool cubic = is_fair("cubic", 950), reno = is_fair("reno", 950), bbr = is_fair("bbr", 900);
+    printf("1..3\n");
+    return !(cubic && reno && bbr);
+}
+
 int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "fair") == 0)
+        return fair();
     FILE *kept = argc > 1 ? fopen(argv[1], "r") : NULL;
     bool less = false;
     if (argc > 1 && !kept)

@@ -95,6 +95,8 @@ static void make_host(struct sim *sim, int index)
     struct dk_net_config c = {.num_addresses = 1, .skip_dad = true, .emit = wire_emit};
     struct dk_tcp_config tcp;
     choose_tcp_config(sim, &tcp);
+    tcp.congestion = (uint8_t)((sim->seed + (uint64_t)index) % 4);
+    tcp.ecn = (uint8_t)((sim->seed / 4 + (uint64_t)index) % 3);
     c.tcp = &tcp;
     c.device_caps = below(sim, 3) == 0 ? DK_NETDEV_TX_CHECKSUM : 0;
     h->sim = sim;

@@ -290,6 +290,7 @@ void kit_init(struct kit *k)
     k->bufs_before = dk_buf_in_use();
     dk_tcp_config_init(&k->config);
     k->config.no_timestamps = true;
+    k->config.congestion = (uint8_t)dk_tcp_cc_find("reno"); /* numbers by RFC 5681 */
     k->host->ip = kit_ip4(1);
     k->peer_ip = kit_ip4(2);
     k->peer_port = 7777;

@@ -406,6 +406,8 @@ static void set_up(uint64_t seed)
     sim->aborts = chance(100);
     sim->ip6 = chance(300);
     dk_tcp_config_init(&sim->config);
+    sim->config.congestion = (uint8_t)below(4);
+    sim->config.ecn = (uint8_t)below(3);
     sim->config.no_timestamps = chance(500);
     sim->config.no_window_scale = chance(200);
     sim->config.no_sack = chance(300);

@@ -63,6 +63,7 @@ void dk_tcp_board_resent(struct dk_tcp_conn *c, struct dk_tcp_segment *s, int64_
     s->tx_time = now;
     if (s->transmits < UINT16_MAX)
         s->transmits++;
+    dk_tcp_rate_sent(c, s, now);
     c->flight_bytes += (uint32_t)(s->end - s->seq);
     if (c->lost_hint == s)
         c->lost_hint = s->next;
@@ -72,8 +73,10 @@ void dk_tcp_board_lost(struct dk_tcp_conn *c, struct dk_tcp_segment *s, uint32_t
 {
     if (s->flags & DK_TCP_SEG_SACKED)
         return;
-    if (!(s->flags & DK_TCP_SEG_LOST))
+    if (!(s->flags & DK_TCP_SEG_LOST)) {
         c->flight_bytes -= (uint32_t)(s->end - s->seq);
+        dk_tcp_rate_lost(c, s);
+    }
     s->flags |= (uint8_t)(DK_TCP_SEG_LOST | flags);
     c->troubled = true;
     if (!c->lost_hint || s->seq < c->lost_hint->seq)
@@ -115,6 +118,7 @@ struct dk_tcp_segment *dk_tcp_board_sacked(struct dk_tcp_conn *c, struct dk_tcp_
                                            struct dk_tcp_segment *s)
 {
     uint32_t bytes = (uint32_t)(s->end - s->seq);
+    dk_tcp_rate_delivered(c, s, bytes);
     if (!(s->flags & DK_TCP_SEG_LOST))
         c->flight_bytes -= bytes;
     s->flags &= (uint8_t) ~(DK_TCP_SEG_LOST | DK_TCP_SEG_FORCED);

@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "net/tcp/block.h"
+#include "net/tcp/ecn.h"
 #include "net/tcp/header.h"
 #include "net/tcp/rcvq.h"
 #include "net/tcp/sendq.h"
@@ -158,6 +159,10 @@ int dk_tcp_emit(struct dk_tcp_conn *c, const struct dk_tcp_out *out, uint32_t *s
     if (payload < out->len)
         flags &= (uint8_t) ~(DK_TCP_FIN | DK_TCP_PSH);
     dk_tcp_address(tcp, c);
+    if (dk_unlikely(c->ecn)) {
+        tx->tos = (uint8_t)((c->option[DK_TCP_TOS] & ~DK_IP_ECN_MASK) | out->ecn);
+        flags |= flags & (DK_TCP_SYN | DK_TCP_RST) ? 0 : c->ece;
+    }
     tx->header_len = flags & DK_TCP_SYN ? syn_options(c, out, window, tx->header, now)
                                         : plain_header(c, out, flags, window, tx->header, now);
     bool blocks = dk_unlikely(dk_tcp_blocks_any(c)) && !(flags & (DK_TCP_SYN | DK_TCP_RST));

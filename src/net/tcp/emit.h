@@ -13,6 +13,7 @@ struct dk_tcp_out {
     const struct dk_tcp_piece *piece; /* that has seq, when len > 0 */
     uint32_t len;
     uint8_t flags;    /* DK_TCP_SYN, ... */
+    uint8_t ecn;      /* bits of the IP header (ecn.h) */
     uint32_t segment; /* payload of the segments that the device cuts it into, 0: it is one */
 };
 

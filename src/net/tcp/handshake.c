@@ -8,6 +8,8 @@
  */
 #include "net/tcp/handshake.h"
 
+#include "net/tcp/congestion.h"
+#include "net/tcp/ecn.h"
 #include "net/tcp/listen.h"
 #include "net/tcp/open.h"
 #include "net/tcp/pcb.h"
@@ -48,6 +50,7 @@ void dk_tcp_handshake_syn(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
         c->ts_recent_at = rx->now;
     }
     c->sack_on = opt->has & DK_TCP_HAS_SACK_PERMITTED && !config->no_sack;
+    dk_tcp_ecn_syn(c, rx->h.flags);
     take_mss(c, opt);
     dk_tcp_pmtu_set_mss(c);
 }
@@ -69,6 +72,7 @@ static void established(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx, uint6
     bool again = c->board->transmits > 1;
     dk_tcp_open_done(c, rx->now);
     dk_tcp_rx_ack_syn(c, rx, ack);
+    dk_tcp_congestion_begin(c, rx->now);
     if (again) {
         dk_tcp_rto_after_syn(c);
         c->cc.cwnd = c->snd_mss; /* RFC 5681 section 3.1 */

@@ -42,7 +42,7 @@ void dk_tcp_open_begin(struct dk_tcp_conn *c, enum dk_tcp_state state, uint64_t 
     c->iss = DK_TCP_SEQ_0 + isn;
     c->snd_una = c->snd_nxt = c->iss;
     c->snd_end = c->iss + 1;
-    c->snd_small = c->recover = c->iss;
+    c->snd_small = c->recover = c->ecn_reduced = c->iss;
     c->rcv_wscale_offer = dk_tcp_rcv_scale(c->option[DK_TCP_RCV_BUF]);
     /* Of the addresses only: it grows from one connection of two hosts to the next (RFC 6191). */
     c->ts_offset = (uint32_t)hash_ends(c, false, 3);
@@ -69,7 +69,6 @@ void dk_tcp_open_done(struct dk_tcp_conn *c, int64_t now)
     uint64_t window = dk_tcp_min64((uint64_t)c->option[DK_TCP_RCV_BUF], UINT16_MAX);
     c->rcv_adv = c->rcv_nxt + window; /* what our SYN said */
     c->rcv_mss = dk_tcp_min32(536, c->path_mtu - 40);
-    c->cc.ops->init(&c->cc, -1, now);
     c->last_tx_data = now;
     c->retries = 0;
     c->soft_err = 0;

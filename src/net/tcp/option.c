@@ -3,6 +3,7 @@
  * A table says what each option may be. All are numbers, of 32 bits in a connection, of which there
  * are many: times are kept in milliseconds there.
  */
+#include "net/tcp/congestion.h"
 #include "net/tcp/rcvq.h"
 #include "net/tcp/rto.h"
 #include "net/tcp/timer.h"
@@ -25,6 +26,7 @@ static const struct {
     [DK_TCP_TTL] = {1, 255, 64},
     [DK_TCP_TOS] = {0, 255, 0},
     [DK_TCP_QUICK_ACK] = {0, 1, 0},
+    [DK_TCP_CONGESTION] = {0, UINT8_MAX, 0}, /* by the configuration */
 };
 
 static bool is_time(enum dk_tcp_option option)
@@ -52,6 +54,7 @@ void dk_tcp_options_default(const struct dk_tcp *tcp, int64_t option[DK_TCP_OPTI
     for (int i = 0; i < DK_TCP_OPTIONS; i++)
         option[i] = table[i].initial;
     option[DK_TCP_RCV_BUF] = tcp->config.rcv_buf_bytes;
+    option[DK_TCP_CONGESTION] = tcp->config.congestion;
 }
 
 int dk_tcp_option_check(enum dk_tcp_option option, int64_t value)
@@ -59,6 +62,8 @@ int dk_tcp_option_check(enum dk_tcp_option option, int64_t value)
     if ((uint32_t)option >= DK_TCP_OPTIONS)
         return -EINVAL;
     if (option == DK_TCP_MAX_SEGMENT && value > 0 && value < MAX_SEGMENT_MIN)
+        return -EINVAL;
+    if (option == DK_TCP_CONGESTION && !dk_tcp_cc_get((uint32_t)value))
         return -EINVAL;
     return value >= table[option].min && value <= table[option].max ? 0 : -EINVAL;
 }
@@ -77,6 +82,7 @@ static void apply(struct dk_tcp_conn *c, enum dk_tcp_option option, int64_t now)
         c->tcp->tx_conn = NULL;
         break;
     case DK_TCP_NODELAY:
+    case DK_TCP_CONGESTION:
         dk_tcp_output(c, now);
         break;
     case DK_TCP_USER_TIMEOUT:
@@ -99,6 +105,9 @@ int dk_tcp_set_option(struct dk_tcp_conn *c, enum dk_tcp_option option, int64_t 
     /* A window that was offered is not taken back; the MSS is told once. */
     if ((option == DK_TCP_RCV_BUF && value < c->option[option]) || option == DK_TCP_MAX_SEGMENT)
         return -EINVAL;
+    if (option == DK_TCP_CONGESTION && c->state != DK_TCP_CLOSED &&
+        dk_tcp_congestion_choose(c, (uint32_t)value, now) != 0)
+        return -ENOBUFS;
     c->option[option] = pack(option, value);
     if (c->state != DK_TCP_CLOSED)
         apply(c, option, now);

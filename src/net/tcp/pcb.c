@@ -7,6 +7,7 @@
 #include "net/tcp/pcb.h"
 
 #include "mem/heap.h"
+#include "net/tcp/congestion.h"
 #include "net/tcp/event.h"
 #include "net/tcp/listen.h"
 #include "net/tcp/reasm.h"
@@ -37,6 +38,10 @@ struct dk_tcp_conn *dk_tcp_conn_create(struct dk_tcp *tcp, const struct dk_endpo
         return NULL;
     memset(c, 0, sizeof(*c));
     c->tcp = tcp;
+    if (dk_tcp_congestion_choose(c, (uint32_t)option[DK_TCP_CONGESTION], 0) != 0) {
+        dk_tcp_pool_put(&tcp->conns, c);
+        return NULL;
+    }
     c->local_ip = local->ip;
     c->local_port = local->port;
     c->remote_ip = remote->ip;
@@ -44,7 +49,6 @@ struct dk_tcp_conn *dk_tcp_conn_create(struct dk_tcp *tcp, const struct dk_endpo
     c->ports = dk_tcp_ports(local->port, remote->port);
     c->pseudo_sum = dk_ip_pseudo_sum(&c->local_ip, &c->remote_ip, DK_IP_TCP, 0);
     c->rcv_fin = c->room_una = DK_TCP_NONE;
-    c->cc.ops = &dk_tcp_newreno;
     dk_tcp_options_take(c, option);
     dk_list_init(&c->event_link);
     dk_list_init(&c->pending_link);
@@ -110,6 +114,7 @@ void dk_tcp_conn_free(struct dk_tcp_conn *c)
         c->tcp->tx_conn = NULL;
     dk_list_del(&c->event_link);
     dk_list_del(&c->all_link);
+    dk_tcp_congestion_end(c);
     dk_tcp_pool_put(&c->tcp->conns, c);
 }
 

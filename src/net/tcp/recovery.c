@@ -8,6 +8,7 @@
  */
 #include "net/tcp/recovery.h"
 
+#include "net/tcp/ecn.h"
 #include "net/tcp/rack.h"
 #include "net/tcp/rto.h"
 #include "net/tcp/rx_ack.h"
@@ -23,6 +24,7 @@ void dk_tcp_recovery_enter(struct dk_tcp_conn *c, uint32_t flight, int64_t now)
     DK_TCP_COUNT(c->tcp, fast_retransmits);
     dk_tcp_undo_begin(c);
     c->cc.ops->on_loss(&c->cc, flight, now);
+    dk_tcp_ecn_reduced(c);
     c->troubled = c->in_recovery = true;
     c->partial_acked = false;
     c->recover = c->snd_nxt;
@@ -108,6 +110,15 @@ static void calm(struct dk_tcp_conn *c)
                   c->dup_acks || dk_tcp_board_first_lost(c);
 }
 
+/* What is delivered selectively is told to who counts it. */
+static void tell_sacked(struct dk_tcp_conn *c, uint64_t before, int64_t now)
+{
+    if (c->delivered == before || !(c->cc.ops->flags & DK_TCP_CC_RATE))
+        return;
+    uint32_t flight = (uint32_t)(c->snd_nxt - c->snd_una);
+    dk_tcp_tell_cc(c, 0, flight, -1, (struct dk_tcp_told){true, before}, now);
+}
+
 static void with_sack(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx, struct dk_tcp_heard *h)
 {
     if (h->dsack && h->dsack_end != c->loss.tlp_end)
@@ -142,7 +153,8 @@ static void grow(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx, struct dk_tc
     if (rx->ack > c->snd_una)
         h->rtt_ns = dk_tcp_rx_new(c, rx, counts ? h->delivered : rx->ack - c->snd_una);
     else if (counts && h->sacked)
-        dk_tcp_tell_cc(c, h->sacked, (uint32_t)(c->snd_nxt - c->snd_una), -1, rx->now);
+        dk_tcp_tell_cc(c, h->sacked, (uint32_t)(c->snd_nxt - c->snd_una), -1,
+                       (struct dk_tcp_told){false, c->delivered}, rx->now);
 }
 
 void dk_tcp_recovery_ack(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
@@ -155,8 +167,10 @@ void dk_tcp_recovery_ack(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
     c->loss.rack_fack = h.prior_fack;
     if (rx->ack > c->snd_una)
         dk_tcp_sack_cumulative(c, rx, &h);
+    uint64_t before = c->delivered;
     if (c->sack_on)
         dk_tcp_sack_blocks(c, rx, &h);
+    tell_sacked(c, before, rx->now);
     grow(c, rx, &h);
     if (c->sack_on)
         with_sack(c, rx, &h);
@@ -175,6 +189,7 @@ void dk_tcp_recovery_timeout(struct dk_tcp_conn *c, bool first, int64_t now)
         r->undo_from = 0; /* twice in a row: no doubt any more */
     if (c->cc.cwnd)
         c->cc.ops->on_rto(&c->cc, (uint32_t)(c->snd_nxt - c->snd_una), first, now);
+    dk_tcp_ecn_reduced(c);
     if (c->board->flags & DK_TCP_SEG_SACKED) { /* RFC 6675 section 5.1 */
         DK_TCP_COUNT(c->tcp, sack_reneged);
         dk_tcp_sack_forget(c);

@@ -7,6 +7,7 @@
 
 #include "base/checksum.h"
 #include "net/tcp/block.h"
+#include "net/tcp/ecn.h"
 #include "net/tcp/event.h"
 #include "net/tcp/handshake.h"
 #include "net/tcp/listen.h"
@@ -177,8 +178,12 @@ static void tcp_rx(struct dk_tcp_conn *c, struct dk_tcp_rx *rx)
 {
     rx->seq = dk_tcp_extend(c->rcv_nxt, rx->h.seq);
     if (check_handshake(c, rx) && check_timestamps(c, rx) && check_sequence(c, rx) &&
-        check_rst(c, rx) && check_syn(c, rx) && dk_tcp_rx_ack(c, rx))
-        text_and_fin(c, rx);
+        check_rst(c, rx) && check_syn(c, rx)) {
+        if (dk_unlikely(c->ecn))
+            dk_tcp_ecn_segment(c, rx);
+        if (dk_tcp_rx_ack(c, rx))
+            text_and_fin(c, rx);
+    }
     dk_tcp_output_if_any(c, rx->now);
 }
 

@@ -8,9 +8,11 @@
  */
 #include "net/tcp/rx_ack.h"
 
+#include "net/tcp/ecn.h"
 #include "net/tcp/event.h"
 #include "net/tcp/handshake.h"
 #include "net/tcp/pcb.h"
+#include "net/tcp/rate.h"
 #include "net/tcp/recovery.h"
 #include "net/tcp/rto.h"
 #include "net/tcp/sendq.h"
@@ -88,10 +90,19 @@ __attribute__((noinline)) static void recovery(struct dk_tcp_conn *c, uint64_t b
         partial_ack(c, bytes);
 }
 
-static inline void congestion(struct dk_tcp_conn *c, uint64_t bytes, uint32_t flight, int64_t rtt,
-                              int64_t now)
+__attribute__((noinline)) void dk_tcp_tell_rate(struct dk_tcp_conn *c, struct dk_tcp_cc_ack *ack,
+                                                struct dk_tcp_told told, int64_t now)
 {
-    dk_tcp_tell_cc(c, (uint32_t)bytes, flight, rtt, now);
+    struct dk_tcp_rate rate;
+    dk_tcp_rate_sample(c, told.newest, told.before, &rate);
+    ack->rate = &rate;
+    c->cc.ops->on_ack(&c->cc, ack, now);
+}
+
+static inline void congestion(struct dk_tcp_conn *c, uint64_t bytes, uint32_t flight, int64_t rtt,
+                              struct dk_tcp_told told, int64_t now)
+{
+    dk_tcp_tell_cc(c, (uint32_t)bytes, flight, rtt, told, now);
     if (dk_unlikely(c->in_recovery) && !c->sack_on)
         recovery(c, bytes, now);
 }
@@ -109,10 +120,11 @@ static void restart_timer(struct dk_tcp_conn *c, int64_t now)
 static inline int64_t new_ack(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx, uint64_t bytes)
 {
     uint32_t flight = (uint32_t)(c->snd_nxt - c->snd_una);
+    uint64_t before = c->delivered;
     struct dk_tcp_acked acked = dk_tcp_sendq_acked(c, rx->ack);
     int64_t rtt = take_round_trip(c, rx, &acked);
     dk_tcp_note_packet_size(c, acked.longest);
-    congestion(c, bytes, flight, rtt, rx->now);
+    congestion(c, bytes, flight, rtt, (struct dk_tcp_told){acked.newest, before}, rx->now);
     memset(c->troubles, 0, sizeof(c->troubles));
     c->soft_err = 0;
     c->stalled_since = rx->now;
@@ -196,10 +208,13 @@ bool dk_tcp_rx_ack(struct dk_tcp_conn *c, struct dk_tcp_rx *rx)
         return false;
     if (!is_in_range(c, rx))
         return false;
+    if (dk_unlikely(c->ecn))
+        dk_tcp_ecn_ack(c, rx);
     if (c->troubled || (rx->h.options.num_sacks && c->sack_on))
         dk_tcp_recovery_ack(c, rx);
     else if (dk_tcp_rx_is_duplicate(c, rx) && !c->sack_on)
         dk_tcp_rx_duplicate(c, rx->now);
     dk_tcp_rx_ack_good(c, rx); /* what recovery took as new is not any more */
+    c->ecn &= (uint8_t)~DK_TCP_ECN_ECHOED;
     return !dk_tcp_fin_acked(c) || fin_acked(c, rx->now);
 }

@@ -5,6 +5,7 @@
 #ifndef DK_NET_TCP_RX_ACK_H
 #define DK_NET_TCP_RX_ACK_H
 
+#include "net/tcp/ecn.h"
 #include "net/tcp/timer.h"
 
 #define DK_TCP_CONFIRM_NS DK_NS_PER_S /* neighbours are not told more often */
@@ -29,18 +30,33 @@ void dk_tcp_rx_duplicate(struct dk_tcp_conn *c, int64_t now);
 
 /* ---- The parts of an acknowledgement that it has by the short way too (rx_predict.c) --------- */
 
+/* What an acknowledgement delivered, for the sample of a rate (rate.h). */
+struct dk_tcp_told {
+    bool newest;
+    uint64_t before; /* c->delivered */
+};
+
+/* As the following, for an algorithm that wants a sample. */
+void dk_tcp_tell_rate(struct dk_tcp_conn *c, struct dk_tcp_cc_ack *ack, struct dk_tcp_told told,
+                      int64_t now);
+
 /* Congestion control is told of bytes that are acknowledged; snd_una is behind them already. */
 static inline void dk_tcp_tell_cc(struct dk_tcp_conn *c, uint32_t bytes, uint32_t flight,
-                                  int64_t rtt, int64_t now)
+                                  int64_t rtt, struct dk_tcp_told told, int64_t now)
 {
-    const struct dk_tcp_cc_ack ack = {.bytes = bytes,
-                                      .flight = flight,
-                                      .rtt_ns = rtt,
-                                      .srtt_ns = c->srtt_ns,
-                                      .snd_una = c->snd_una,
-                                      .snd_nxt = c->snd_nxt,
-                                      .in_recovery = c->in_recovery};
-    c->cc.ops->on_ack(&c->cc, &ack, now);
+    struct dk_tcp_cc_ack ack = {.bytes = bytes,
+                                .flight = flight,
+                                .rtt_ns = rtt,
+                                .srtt_ns = c->srtt_ns,
+                                .snd_una = c->snd_una,
+                                .snd_nxt = c->snd_nxt,
+                                .in_recovery = c->in_recovery,
+                                .ece = dk_tcp_ecn_is_echoed(c)};
+    c->delivered_at = now;
+    if (dk_unlikely(c->cc.ops->flags & DK_TCP_CC_RATE))
+        dk_tcp_tell_rate(c, &ack, told, now);
+    else
+        c->cc.ops->on_ack(&c->cc, &ack, now);
 }
 
 static inline void dk_tcp_note_packet_size(struct dk_tcp_conn *c, uint32_t longest)

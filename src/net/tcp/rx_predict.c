@@ -7,10 +7,11 @@
  *
  * Passed over for a segment that passes: RST, SYN, FIN and URG (it has none of them), trimming (it
  * begins at rcv_nxt and ends within the window), duplicate acknowledgements and recovery (it is
- * none, and nothing is lost), options (timestamps alone, as agreed on).
+ * none, and nothing is lost), options (timestamps alone, as agreed on), congestion (none is told).
  */
 #include "base/bytes.h"
 #include "base/checksum.h"
+#include "net/tcp/ecn.h"
 #include "net/tcp/header.h"
 #include "net/tcp/pcb.h"
 #include "net/tcp/rx.h"
@@ -23,7 +24,7 @@
 /* A header of the usual form. */
 static inline bool is_usual(const struct dk_ip_rx *p)
 {
-    return p->to_host && p->len >= DK_TCP_USUAL_LEN &&
+    return p->to_host && (p->tos & DK_IP_ECN_MASK) != DK_IP_ECN_CE && p->len >= DK_TCP_USUAL_LEN &&
            (dk_get_be16(p->data + 12) & ~DK_TCP_PSH) == (DK_TCP_USUAL_LEN << 10 | DK_TCP_ACK) &&
            dk_get_be32(p->data + 20) == DK_TCP_TS_PREFIX;
 }
@@ -94,6 +95,8 @@ static inline void ack_first(struct dk_tcp *tcp, struct dk_tcp_conn *c, uint64_t
     const uint32_t bytes = (uint32_t)(ack - c->snd_una);
     const uint32_t flight = (uint32_t)(c->snd_nxt - c->snd_una);
     const int64_t rtt = now - first->tx_time;
+    const uint64_t before = c->delivered;
+    const bool newest = dk_tcp_rate_delivered(c, first, bytes);
     c->snd_una = ack;
     c->flight_bytes -= bytes;
     c->board = first->next;
@@ -101,7 +104,7 @@ static inline void ack_first(struct dk_tcp *tcp, struct dk_tcp_conn *c, uint64_t
     dk_tcp_sendq_pieces_acked(tcp, c, ack);
     dk_tcp_rto_sample(c, rtt);
     dk_tcp_note_packet_size(c, bytes);
-    dk_tcp_tell_cc(c, bytes, flight, rtt, now);
+    dk_tcp_tell_cc(c, bytes, flight, rtt, (struct dk_tcp_told){newest, before}, now);
     c->soft_err = 0;
     c->stalled_since = now;
     dk_tcp_rto_restart(c, now);
@@ -153,7 +156,7 @@ static inline bool rx_predicted(struct dk_tcp *tcp, const struct dk_ip_rx *p, in
     if (dk_unlikely(!is_usual(p)))
         return false;
     struct dk_tcp_conn *c = dk_tcp_find(tcp, &p->dst, &p->src, ports_of(p));
-    if (dk_unlikely(!c || !dk_tcp_is_quiet(c) || !is_whole(c, p)))
+    if (dk_unlikely(!c || !dk_tcp_is_quiet(c) || c->ece || !is_whole(c, p)))
         return false;
     const struct segment s = read_segment(c, p);
     if (dk_unlikely(!is_expected(c, &s)))

@@ -11,7 +11,7 @@
 #define DK_NET_TCP_SENDQ_H
 
 #include "net/tcp/event.h"
-#include "net/tcp/tcb.h"
+#include "net/tcp/rate.h"
 
 /* Appends an element: as dk_tcp_send, of which this is the part that concerns memory. */
 int dk_tcp_sendq_push(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[], uint32_t n,
@@ -81,6 +81,7 @@ static inline struct dk_tcp_segment *dk_tcp_board_append(struct dk_tcp *tcp, str
     s->flags = 0;
     *(c->board ? &c->board_tail->next : &c->board) = s;
     c->board_tail = s;
+    dk_tcp_rate_sent(c, s, now);
     c->flight_bytes += (uint32_t)(end - s->seq);
     c->snd_nxt = end;
     return s;
@@ -124,6 +125,7 @@ struct dk_tcp_acked {
     int64_t tx_time;    /* of the latest that was sent once and not sacked before, or -1: none */
     uint32_t longest;   /* bytes */
     bool retransmitted; /* one was sent more than once */
+    bool newest;        /* c->newest is of one of them */
 };
 
 /* The elements that end before una are complete; no piece before it is held for another. */
@@ -147,6 +149,8 @@ static inline void dk_tcp_board_acked_first(struct dk_tcp_conn *c, struct dk_tcp
         c->flight_bytes -= bytes;
     else if (s->flags & DK_TCP_SEG_SACKED)
         c->loss.sacked_bytes -= bytes;
+    if (dk_likely(!(s->flags & DK_TCP_SEG_SACKED)))
+        acked->newest |= dk_tcp_rate_delivered(c, s, bytes);
     if (dk_unlikely(s->transmits > 1))
         acked->retransmitted = true;
     else
@@ -187,6 +191,8 @@ dk_tcp_sendq_acked(struct dk_tcp_conn *c, uint64_t una)
         dk_tcp_board_acked_first(c, &acked);
     if (dk_unlikely(c->board && c->board->seq < una)) {
         acked.retransmitted |= c->board->transmits > 1;
+        if (!(c->board->flags & DK_TCP_SEG_SACKED))
+            dk_tcp_rate_delivered(c, c->board, (uint32_t)(una - c->board->seq));
         dk_tcp_board_acked_part(c, una);
     }
     dk_tcp_sendq_pieces_acked(c->tcp, c, una);

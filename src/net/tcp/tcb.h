@@ -70,6 +70,14 @@ struct dk_tcp_element {
 /* Blocks that are told at once: what room there is without timestamps. */
 #define DK_TCP_BLOCKS 4
 
+/* What was known when a segment left (rate.h); its low half is enough of each. Times in ticks. */
+struct dk_tcp_sent {
+    uint32_t delivered, delivered_at; /* bytes until then, and when the last of them */
+    uint32_t first_sent;              /* when the interval of its sample began to be sent */
+    uint32_t in_flight;               /* itself included */
+    uint32_t lost;                    /* bytes until then */
+};
+
 /* An entry of the scoreboard: a range that was sent at once, or several that were selectively
  * acknowledged and lie side by side. */
 struct dk_tcp_segment {
@@ -79,6 +87,8 @@ struct dk_tcp_segment {
     int64_t tx_time;            /* of the last transmission */
     uint16_t transmits;
     uint8_t flags;
+    bool limited; /* sent when the application had no more to send */
+    struct dk_tcp_sent sent;
 };
 
 /* A range that arrived out of order. */
@@ -93,6 +103,7 @@ enum dk_tcp_timer {
     DK_TCP_TIMER_LOSS, /* reordering, or a tail loss probe: before the RTO when both are due */
     DK_TCP_TIMER_RTO,
     DK_TCP_TIMER_PERSIST,
+    DK_TCP_TIMER_PACE,
     DK_TCP_TIMER_ACK,   /* delayed */
     DK_TCP_TIMER_ALIVE, /* keepalive */
     DK_TCP_TIMER_STATE, /* FIN_WAIT_2 without owner, TIME_WAIT */
@@ -199,6 +210,16 @@ struct dk_tcp_conn {
     struct dk_tcp_element *elements, *elements_tail;
     struct dk_tcp_element *done, *done_tail;
     struct dk_tcp_cc cc;
+    uint64_t delivered, app_limited; /* rate.h */
+    int64_t delivered_at, newest_time;
+    struct dk_tcp_sent newest; /* of the segment sent last that is known to be delivered */
+    uint32_t lost_bytes;
+    bool newest_limited;
+    bool tx_special;      /* ECN was agreed on, or it is paced: no short way out */
+    uint8_t ecn;          /* ecn.h */
+    uint8_t ece;          /* DK_TCP_ECE while our acknowledgements have it, or 0 */
+    uint64_t ecn_reduced; /* snd_nxt when the window was reduced */
+    int64_t pace_at;      /* pace.h */
     struct dk_tcp_recovery loss;
 
     /* Receiving. */
@@ -287,7 +308,7 @@ struct dk_tcp {
     uint32_t num_half_open;
     uint32_t num_listeners;
     uint32_t port_counters[DK_TCP_PORT_COUNTERS]; /* RFC 6056 section 3.3.4 */
-    struct dk_tcp_pool conns, segments, pieces, elements, ranges;
+    struct dk_tcp_pool conns, segments, pieces, elements, ranges, cc_states;
     struct dk_list all;       /* connections */
     struct dk_list listeners; /* those of one address before those of all */
     struct dk_list bindings;

@@ -57,6 +57,13 @@ enum dk_tcp_syn_cookies {
     DK_TCP_SYN_COOKIES_ALWAYS,
 };
 
+/* Explicit congestion notification (RFC 3168): whether connections ask for it, or agree to it. */
+enum dk_tcp_ecn {
+    DK_TCP_ECN_ACCEPT, /* agree when asked; the algorithm of congestion control may want more */
+    DK_TCP_ECN_REFUSE,
+    DK_TCP_ECN_ASK, /* and agree */
+};
+
 struct dk_tcp_config {
     uint8_t secret[16];   /* keys sequence numbers, ports, timestamps */
     uint32_t device_caps; /* DK_NETDEV_TX_CHECKSUM, DK_NETDEV_TSO */
@@ -79,6 +86,8 @@ struct dk_tcp_config {
     int64_t time_wait_ns;         /* 2 MSL */
     int64_t fin_wait_2_ns;        /* after dk_tcp_close, how long to wait for the peer's FIN */
     uint8_t syn_retries, retries; /* retransmissions of one segment before giving up (R2) */
+    uint8_t ecn;                  /* enum dk_tcp_ecn */
+    uint8_t congestion; /* number of the algorithm (net/tcp/cc.h): default of the option */
     bool no_timestamps, no_window_scale, no_sack;
     enum dk_tcp_syn_cookies syn_cookies;
 };
@@ -124,6 +133,10 @@ void dk_tcp_config_init(struct dk_tcp_config *config);
     X(sack_never_sent, "tcp.sack_never_sent") /* blocks */                                         \
     X(sack_limited, "tcp.sack_limited")       /* ACKs that would cost too much */                  \
     X(option_ignored, "tcp.option_ignored")   /* a length that is not its own */                   \
+    X(ecn_agreed, "tcp.ecn_agreed")           /* connections */                                    \
+    X(ecn_marked, "tcp.ecn_marked")           /* segments received that met congestion */          \
+    X(ecn_echoes, "tcp.ecn_echoes")           /* acknowledgements that tell of it */               \
+    X(ecn_reductions, "tcp.ecn_reductions")   /* of the window, by them */                         \
     X(urgent_ignored, "tcp.urgent_ignored")                                                        \
     X(push_hold_copies, "tcp.push_hold_copies") /* elements copied when push_hold_ns had passed */ \
     X(push_hold_copied_bytes, "tcp.push_hold_copied_bytes")                                        \
@@ -338,8 +351,9 @@ enum dk_tcp_option {
     DK_TCP_TTL,                /* 1 to 255 */
     DK_TCP_TOS,                /* 0 to 255 */
     DK_TCP_QUICK_ACK,          /* 0, 1: acknowledgements are not delayed */
+    DK_TCP_CONGESTION,         /* number of the algorithm of congestion control (net/tcp/cc.h) */
 };
-#define DK_TCP_OPTIONS (DK_TCP_QUICK_ACK + 1)
+#define DK_TCP_OPTIONS (DK_TCP_CONGESTION + 1)
 
 /* What options are without being set; for dk_tcp_connect, which takes what was made of them. */
 void dk_tcp_options_default(const struct dk_tcp *tcp, int64_t option[DK_TCP_OPTIONS]);
@@ -347,8 +361,8 @@ void dk_tcp_options_default(const struct dk_tcp *tcp, int64_t option[DK_TCP_OPTI
 /* Whether an option may have a value: 0 or -EINVAL. */
 int dk_tcp_option_check(enum dk_tcp_option option, int64_t value);
 
-/* Of a connection that exists; of a listener: of the connections that it will make. 0 or -EINVAL.
- */
+/* Of a connection that exists; of a listener: of the connections that it will make. 0, -EINVAL, or
+ * -ENOBUFS (DK_TCP_CONGESTION, without memory). */
 int dk_tcp_set_option(struct dk_tcp_conn *conn, enum dk_tcp_option option, int64_t value,
                       int64_t now);
 int dk_tcp_get_option(const struct dk_tcp_conn *conn, enum dk_tcp_option option,
@@ -371,6 +385,17 @@ struct dk_tcp_info {
     uint64_t unsent_bytes, unacked_bytes; /* accepted: not sent yet; sent, not acknowledged */
     uint64_t readable_bytes;
     uint64_t retransmits;
+    uint64_t lost_bytes, sacked_bytes;    /* of the unacknowledged */
+    uint64_t acked_bytes, received_bytes; /* since the beginning, each once */
+    int64_t min_rtt_ns;                   /* -1: no sample */
+    int64_t last_sent, last_received;     /* when: data, anything */
+    uint64_t delivery_rate, pacing_rate;  /* bytes per second; 0: not known, not paced */
+    bool delivery_limited;                /* by the application: the path may have more */
+    bool in_recovery, in_loss;            /* after a loss; after a timeout */
+    bool window_scale, ecn;
+    uint8_t retries; /* timeouts in a row */
+    uint32_t rcv_mss, path_mtu, rcv_buf;
+    const char *congestion;
 };
 
 void dk_tcp_get_info(const struct dk_tcp_conn *conn, struct dk_tcp_info *info_out);

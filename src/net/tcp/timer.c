@@ -53,6 +53,11 @@ static void persist_fired(struct dk_tcp_conn *c, int64_t now)
     dk_tcp_output_probe(c, now);
 }
 
+static void pace_fired(struct dk_tcp_conn *c, int64_t now)
+{
+    dk_tcp_output(c, now);
+}
+
 static void ack_fired(struct dk_tcp_conn *c, int64_t now)
 {
     DK_TCP_COUNT(c->tcp, delayed_acks);
@@ -115,9 +120,13 @@ static void state_fired(struct dk_tcp_conn *c, int64_t now)
 }
 
 static void (*const fired[DK_TCP_TIMERS])(struct dk_tcp_conn *c, int64_t now) = {
-    [DK_TCP_TIMER_LOSS] = dk_tcp_recovery_timer, [DK_TCP_TIMER_RTO] = rto_fired,
-    [DK_TCP_TIMER_PERSIST] = persist_fired,      [DK_TCP_TIMER_ACK] = ack_fired,
-    [DK_TCP_TIMER_ALIVE] = alive_fired,          [DK_TCP_TIMER_STATE] = state_fired,
+    [DK_TCP_TIMER_LOSS] = dk_tcp_recovery_timer,
+    [DK_TCP_TIMER_RTO] = rto_fired,
+    [DK_TCP_TIMER_PERSIST] = persist_fired,
+    [DK_TCP_TIMER_ACK] = ack_fired,
+    [DK_TCP_TIMER_PACE] = pace_fired,
+    [DK_TCP_TIMER_ALIVE] = alive_fired,
+    [DK_TCP_TIMER_STATE] = state_fired,
 };
 
 static void rearm(struct dk_tcp_conn *c)

@@ -5,6 +5,7 @@
 #include "base/siphash.h"
 #include "mem/heap.h"
 #include "net/dev.h"
+#include "net/tcp/congestion.h"
 #include "net/tcp/event.h"
 #include "net/tcp/listen.h"
 #include "net/tcp/pcb.h"
@@ -51,6 +52,7 @@ static void pools_init(struct dk_tcp *tcp)
     dk_tcp_pool_init(&tcp->pieces, sizeof(struct dk_tcp_piece), config->pieces_max);
     dk_tcp_pool_init(&tcp->elements, sizeof(struct dk_tcp_element), config->elements_max);
     dk_tcp_pool_init(&tcp->ranges, sizeof(struct dk_tcp_range), config->reasm_max);
+    dk_tcp_pool_init(&tcp->cc_states, dk_tcp_congestion_state_bytes(), config->conns_max);
 }
 
 static void pools_fini(struct dk_tcp *tcp)
@@ -60,6 +62,7 @@ static void pools_fini(struct dk_tcp *tcp)
     dk_tcp_pool_fini(&tcp->pieces);
     dk_tcp_pool_fini(&tcp->elements);
     dk_tcp_pool_fini(&tcp->ranges);
+    dk_tcp_pool_fini(&tcp->cc_states);
 }
 
 static void lists_init(struct dk_tcp *tcp)

@@ -7,15 +7,19 @@
  * unacknowledged (Nagle's rule as Minshall has it); or when it fills half of the largest window
  * that the peer ever offered (RFC 9293 section 3.8.6.2.1). FIN goes with the last data.
  *
- * When nothing is in flight and something is unsent, only the window can be in the way: then, and
- * only then, the persist timer runs. Whenever something is in flight the retransmission timer runs.
+ * When nothing is in flight and something is unsent, only the window can be in the way, or the pace
+ * (pace.h), whose timer runs then. For the window, and only for it, the persist timer runs.
+ * Whenever something is in flight the retransmission timer runs.
  */
 #include "net/tcp/tx.h"
 
 #include "net/dev.h"
+#include "net/tcp/ecn.h"
 #include "net/tcp/emit.h"
 #include "net/tcp/block.h"
+#include "net/tcp/pace.h"
 #include "net/tcp/pmtu.h"
+#include "net/tcp/rate.h"
 #include "net/tcp/recovery.h"
 #include "net/tcp/rto.h"
 #include "net/tcp/sendq.h"
@@ -51,9 +55,10 @@ static uint64_t usable_window(const struct dk_tcp_conn *c)
     return c->snd_right > c->snd_nxt ? c->snd_right - c->snd_nxt : 0;
 }
 
-static uint8_t flags_of_syn(const struct dk_tcp_conn *c)
+static uint8_t flags_of_syn(struct dk_tcp_conn *c)
 {
-    return DK_TCP_SYN | (c->state == DK_TCP_SYN_SENT ? 0 : DK_TCP_ACK);
+    uint8_t ecn = dk_tcp_ecn_syn_flags(c);
+    return DK_TCP_SYN | ecn | (c->state == DK_TCP_SYN_SENT ? 0 : DK_TCP_ACK);
 }
 
 /* An entry no longer than one segment may be now; false: there is no memory to cut it. */
@@ -72,8 +77,10 @@ static int send_again(struct dk_tcp_conn *c, struct dk_tcp_segment *s, int64_t n
 {
     if (!cut_to_segment(c, s))
         return STOPPED;
-    struct dk_tcp_out out = {.seq = s->seq, .piece = s->piece, .flags = flags_of_syn(c)};
-    if (!(s->flags & DK_TCP_SEG_SYN)) {
+    struct dk_tcp_out out = {.seq = s->seq, .piece = s->piece};
+    if (s->flags & DK_TCP_SEG_SYN) {
+        out.flags = flags_of_syn(c);
+    } else {
         uint64_t data_end = dk_tcp_min64(s->end, c->snd_end);
         out.len = (uint32_t)(data_end - s->seq);
         out.flags = DK_TCP_ACK | (out.len && data_end == c->snd_end ? DK_TCP_PSH : 0);
@@ -94,6 +101,7 @@ static int send_again(struct dk_tcp_conn *c, struct dk_tcp_segment *s, int64_t n
     }
     dk_tcp_recovery_sent(c, sent);
     dk_tcp_board_resent(c, s, now);
+    dk_tcp_pace_sent(c, sent, now);
     dk_tcp_sent_something(c, now);
     return 0;
 }
@@ -103,7 +111,8 @@ static int send_again(struct dk_tcp_conn *c, struct dk_tcp_segment *s, int64_t n
 static uint64_t troubled_window(const struct dk_tcp_conn *c, bool fresh)
 {
     if (c->sack_on)
-        return c->in_recovery ? c->loss.prr_cwnd : c->cc.cwnd;
+        return c->in_recovery && !(c->cc.ops->flags & DK_TCP_CC_OWN_RECOVERY) ? c->loss.prr_cwnd
+                                                                              : c->cc.cwnd;
     uint64_t allowed = (uint64_t)c->cc.cwnd + c->inflation;
     if (fresh && !c->in_recovery && c->dup_acks)
         allowed += (uint64_t)c->snd_mss * (c->dup_acks < 2 ? c->dup_acks : 2);
@@ -122,6 +131,8 @@ static int send_lost(struct dk_tcp_conn *c, int64_t now)
     struct dk_tcp_segment *s;
     while ((s = dk_tcp_board_first_lost(c))) {
         bool forced = s->flags & DK_TCP_SEG_FORCED || c->flight_bytes == 0;
+        if (!forced && !dk_tcp_pace_allows(c, now))
+            return STOPPED;
         if (!forced && congestion_room(c, false) < dk_tcp_min64(s->end - s->seq, c->snd_mss))
             return STOPPED;
         /* Beyond a window that was shrunk only the first is sent: it serves as a probe. */
@@ -137,11 +148,13 @@ static int send_lost(struct dk_tcp_conn *c, int64_t now)
 }
 
 /* What goes at once, of len bytes that are more than a full segment: as many whole ones as the
- * device cuts, and congestion lets go; one at least. */
+ * device cuts, and congestion and its pace let go; one at least. CWR belongs to one alone. */
 static uint32_t several(const struct dk_tcp_conn *c, uint64_t len, uint32_t full)
 {
-    if (!(c->tcp->config.device_caps & DK_NETDEV_TSO))
+    if (!(c->tcp->config.device_caps & DK_NETDEV_TSO) || c->ecn & DK_TCP_ECN_CWR)
         return full;
+    if (dk_unlikely(c->cc.pacing_rate != 0))
+        len = dk_tcp_min64(len, dk_tcp_pace_quantum(c));
     len = dk_tcp_min64(dk_tcp_min64(len, DK_TCP_TSO_BYTES_MAX), congestion_room(c, true));
     return len > full ? (uint32_t)len - (uint32_t)len % full : full;
 }
@@ -176,6 +189,10 @@ static int send_fresh(struct dk_tcp_conn *c, uint32_t len, uint32_t full, bool f
         out.flags |= DK_TCP_PSH;
     if (fin)
         out.flags |= DK_TCP_FIN;
+    if (len && c->ecn) {
+        out.ecn = dk_tcp_ecn_data(c);
+        out.flags |= c->ecn & DK_TCP_ECN_CWR ? DK_TCP_CWR : 0;
+    }
     if (!reserve(c, len, full))
         return STOPPED;
     uint32_t sent;
@@ -190,6 +207,9 @@ static int send_fresh(struct dk_tcp_conn *c, uint32_t len, uint32_t full, bool f
         c->snd_small = c->snd_nxt;
     dk_tcp_recovery_sent(c, sent);
     dk_count(&c->tcp->stats.tx_bytes, sent);
+    if (sent)
+        c->ecn &= (uint8_t)~DK_TCP_ECN_CWR;
+    dk_tcp_pace_sent(c, sent, now);
     c->last_tx_data = now;
     dk_tcp_sent_something(c, now);
     return 0;
@@ -224,10 +244,13 @@ static int send_new(struct dk_tcp_conn *c, int64_t now)
             break;
         if (len < full && len > 0 && !may_send_part(c, len, ends))
             break;
+        if (!dk_tcp_pace_allows(c, now))
+            break;
         int err = send_fresh(c, len, full, fin, now);
         if (err)
             return err;
     }
+    dk_tcp_rate_check_limited(c);
     return 0;
 }
 
@@ -255,7 +278,7 @@ static int64_t persist_delay(const struct dk_tcp_conn *c)
 
 static void persist(struct dk_tcp_conn *c, int64_t now)
 {
-    if (c->snd_una != c->snd_nxt || !has_unsent(c))
+    if (c->snd_una != c->snd_nxt || !has_unsent(c) || dk_tcp_timer_is_set(c, DK_TCP_TIMER_PACE))
         dk_tcp_timer_clear(c, DK_TCP_TIMER_PERSIST);
     else if (!dk_tcp_timer_is_set(c, DK_TCP_TIMER_PERSIST))
         dk_tcp_timer_set(c, DK_TCP_TIMER_PERSIST, now + persist_delay(c));

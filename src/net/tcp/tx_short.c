@@ -33,7 +33,7 @@ static inline bool may_be_small(const struct dk_tcp_conn *c, uint32_t len)
 /* Whether a segment says nothing but what each of them says, and there is no other to be sent. */
 static inline bool is_plain(const struct dk_tcp_conn *c)
 {
-    return dk_tcp_is_untroubled(c) && !dk_tcp_blocks_any(c);
+    return dk_tcp_is_untroubled(c) && !c->tx_special && !dk_tcp_blocks_any(c);
 }
 
 static inline bool may_leave(struct dk_tcp_conn *c, uint32_t len, int64_t now)
@@ -118,6 +118,7 @@ static inline void left(struct dk_tcp *tcp, struct dk_tcp_conn *c, struct dk_tcp
     dk_count(&tcp->stats.tx_bytes, len);
     if (len < c->snd_mss)
         c->snd_small = c->snd_nxt;
+    dk_tcp_rate_check_limited(c);
     dk_tcp_sent_something(c, now);
 }
 

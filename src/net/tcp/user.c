@@ -2,6 +2,7 @@
 /*
  * The calls of the owner (RFC 9293 section 3.10.2 to 3.10.6) on a connection that exists.
  */
+#include "net/tcp/ecn.h"
 #include "net/tcp/event.h"
 #include "net/tcp/pcb.h"
 #include "net/tcp/rcvq.h"
@@ -154,6 +155,51 @@ void dk_tcp_abort_unheard(struct dk_tcp_conn *c, int64_t now)
     dk_tcp_abort(c, now);
 }
 
+/* What numbers of the stream say, without SYN and FIN. */
+static uint64_t acked_bytes(const struct dk_tcp_conn *c)
+{
+    uint64_t end = dk_tcp_min64(c->snd_una, c->snd_end);
+    return end > c->iss ? end - c->iss - 1 : 0;
+}
+
+static uint64_t received_bytes(const struct dk_tcp_conn *c)
+{
+    uint64_t end = dk_tcp_min64(c->rcv_nxt, c->rcv_fin);
+    return end > c->irs && c->irs ? end - c->irs - 1 : 0;
+}
+
+static uint64_t bytes_with(const struct dk_tcp_conn *c, uint8_t flag)
+{
+    uint64_t bytes = 0;
+    for (const struct dk_tcp_segment *s = c->board; s; s = s->next)
+        if (s->flags & flag)
+            bytes += s->end - s->seq;
+    return bytes;
+}
+
+static void get_more(const struct dk_tcp_conn *c, struct dk_tcp_info *info)
+{
+    info->lost_bytes = bytes_with(c, DK_TCP_SEG_LOST);
+    info->sacked_bytes = bytes_with(c, DK_TCP_SEG_SACKED);
+    info->acked_bytes = acked_bytes(c);
+    info->received_bytes = received_bytes(c);
+    info->min_rtt_ns = c->min_rtt_ns;
+    info->last_sent = c->last_tx_data;
+    info->last_received = c->last_rx;
+    info->delivery_rate = dk_tcp_rate_latest(c);
+    info->delivery_limited = c->newest_limited;
+    info->pacing_rate = c->cc.pacing_rate;
+    info->in_recovery = c->in_recovery;
+    info->in_loss = c->in_loss;
+    info->window_scale = c->wscale_on;
+    info->ecn = c->ecn & DK_TCP_ECN_ON;
+    info->retries = c->retries;
+    info->rcv_mss = c->rcv_mss;
+    info->path_mtu = c->path_mtu;
+    info->rcv_buf = (uint32_t)c->option[DK_TCP_RCV_BUF];
+    info->congestion = c->cc.ops->name;
+}
+
 void dk_tcp_get_info(const struct dk_tcp_conn *c, struct dk_tcp_info *info)
 {
     *info = (struct dk_tcp_info){
@@ -181,4 +227,5 @@ void dk_tcp_get_info(const struct dk_tcp_conn *c, struct dk_tcp_info *info)
         .readable_bytes = c->rx_bytes,
         .retransmits = c->retransmits,
     };
+    get_more(c, info);
 }
