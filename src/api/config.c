@@ -133,6 +133,9 @@ static void fill(struct dk_config *out, const struct dk_config_entry entries[])
         .net_vlan = entries[DK_CONFIG_NET_VLAN].value,
         .net_probe = (enum dk_config_probe)entries[DK_CONFIG_NET_PROBE].value,
         .net_offload = entries[DK_CONFIG_NET_OFFLOAD].text,
+        .net_congestion =
+            dk_config_keys[DK_CONFIG_NET_CONGESTION].words[entries[DK_CONFIG_NET_CONGESTION].value],
+        .net_ecn = (enum dk_config_ecn)entries[DK_CONFIG_NET_ECN].value,
         .net_wait_s = entries[DK_CONFIG_NET_WAIT_S].value,
         .net_connections = entries[DK_CONFIG_NET_CONNECTIONS].value,
         .net_syn_cookies = (enum dk_config_syn_cookies)entries[DK_CONFIG_NET_SYN_COOKIES].value,

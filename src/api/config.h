@@ -64,6 +64,12 @@ enum dk_config_log {
     DK_CONFIG_LOG_DEBUG,
 };
 
+enum dk_config_ecn {
+    DK_CONFIG_ECN_NO,
+    DK_CONFIG_ECN_ACCEPT, /* when the peer asks */
+    DK_CONFIG_ECN_YES,    /* ask as well */
+};
+
 struct dk_config {
     const char *net; /* "kernel", "memory", or a device (drv/spec.h) */
     /* Of the TCP/IP stack; texts are as libos/stack/stack.h has them, never NULL. */
@@ -74,6 +80,8 @@ struct dk_config {
     uint32_t net_vlan; /* 0: none */
     const char *net_offload;
     enum dk_config_probe net_probe;
+    const char *net_congestion; /* a word of the key; a constant */
+    enum dk_config_ecn net_ecn;
     uint32_t net_wait_s;      /* 1 to 3600 */
     uint32_t net_connections; /* 16 to 1048576 */
     enum dk_config_syn_cookies net_syn_cookies;

@@ -20,6 +20,8 @@ static const char *const engine_words[] = {"auto", "io_uring", "epoll", NULL};
 static const char *const poll_words[] = {"adaptive", "always", "never", NULL};
 static const char *const switch_words[] = {"no", "yes", NULL};
 static const char *const probe_words[] = {"no", "background", "wait", NULL};
+static const char *const congestion_words[] = {"cubic", "reno", "dctcp", "bbr", NULL};
+static const char *const ecn_words[] = {"no", "accept", "yes", NULL};
 static const char *const cookie_words[] = {"auto", "never", "always", NULL};
 static const char *const page_words[] = {"auto", "hugetlb", "transparent", "none", NULL};
 static const char *const debug_words[] = {"none", "heap", "inflight", NULL};
@@ -77,6 +79,15 @@ const struct dk_config_key dk_config_keys[DK_CONFIG_COUNT] = {
                              .summary = "ask other hosts whether they have an address of the stack",
                              .words = probe_words,
                              .initial = DK_CONFIG_PROBE_BACKGROUND},
+    [DK_CONFIG_NET_CONGESTION] = {.name = "net_congestion",
+                                  .env = "DEMI_NET_CONGESTION",
+                                  .summary = "congestion control of the stack's connections",
+                                  .words = congestion_words},
+    [DK_CONFIG_NET_ECN] = {.name = "net_ecn",
+                           .env = "DEMI_NET_ECN",
+                           .summary = "congestion told by marks: when a peer asks, or asking it",
+                           .words = ecn_words,
+                           .initial = DK_CONFIG_ECN_ACCEPT},
     [DK_CONFIG_NET_WAIT_S] = {.name = "net_wait_s",
                               .env = "DEMI_NET_WAIT_S",
                               .summary = "seconds to wait for addresses by dhcp and auto",
@@ -325,7 +336,7 @@ static const char *switch_word(const char *text)
 
 static int parse_word(const struct dk_config_key *key, const char *text, uint32_t *value_out)
 {
-    if (key->words == switch_words || key->words == probe_words)
+    if (key->words == switch_words || key->words == probe_words || key->words == ecn_words)
         text = switch_word(text);
     if (key->words == probe_words && strcasecmp(text, "yes") == 0)
         text = "wait";

@@ -167,6 +167,11 @@ static struct dk_libos_options libos_options(const struct dk_config *c)
         [DK_CONFIG_PROBE_BACKGROUND] = DK_STACK_PROBE_BACKGROUND,
         [DK_CONFIG_PROBE_WAIT] = DK_STACK_PROBE_WAIT,
     };
+    static const enum dk_stack_ecn ecns[] = {
+        [DK_CONFIG_ECN_NO] = DK_STACK_ECN_NO,
+        [DK_CONFIG_ECN_ACCEPT] = DK_STACK_ECN_ACCEPT,
+        [DK_CONFIG_ECN_YES] = DK_STACK_ECN_ASK,
+    };
     static const enum dk_stack_syn_cookies cookies[] = {
         [DK_CONFIG_SYN_COOKIES_AUTO] = DK_STACK_SYN_COOKIES_AUTO,
         [DK_CONFIG_SYN_COOKIES_NEVER] = DK_STACK_SYN_COOKIES_NEVER,
@@ -184,6 +189,8 @@ static struct dk_libos_options libos_options(const struct dk_config *c)
                                                .vlan = c->net_vlan,
                                                .probe = probes[c->net_probe],
                                                .offloads = c->net_offload,
+                                               .congestion = c->net_congestion,
+                                               .ecn = ecns[c->net_ecn],
                                                .wait_s = c->net_wait_s,
                                                .push_hold_us = c->push_hold_us,
                                                .max_connections = c->net_connections,

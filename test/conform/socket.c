@@ -396,6 +396,52 @@ static void test_options_set_are_read_back(void **state)
     must(demi_close(qd));
 }
 
+static void test_congestion_control_has_a_name(void **state)
+{
+    (void)state;
+    char name[16] = "";
+    socklen_t len = sizeof name;
+    int qd = socket_make();
+    if (backend()->type != SOCK_STREAM) {
+        must_fail(demi_setsockopt(qd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4), ENOPROTOOPT);
+        must(demi_close(qd));
+        return;
+    }
+    must(demi_setsockopt(qd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4));
+    must(demi_getsockopt(qd, IPPROTO_TCP, TCP_CONGESTION, name, &len));
+    assert_string_equal(name, "reno");
+    must_fail(demi_setsockopt(qd, IPPROTO_TCP, TCP_CONGESTION, "no such one", 11), ENOENT);
+    must(demi_getsockopt(qd, IPPROTO_TCP, TCP_CONGESTION, name, &len));
+    assert_string_equal(name, "reno");
+    must(demi_close(qd));
+}
+
+static void test_tcp_info_tells_of_a_connection(void **state)
+{
+    (void)state;
+    struct tcp_info info;
+    socklen_t len = sizeof info;
+    if (backend()->type != SOCK_STREAM)
+        return;
+    int qd = socket_make();
+    must(demi_getsockopt(qd, IPPROTO_TCP, TCP_INFO, &info, &len));
+    assert_int_equal(info.tcpi_state, TCP_CLOSE);
+    must(demi_close(qd));
+    struct pair pair = pair_make();
+    must(demi_getsockopt(pair.tx, IPPROTO_TCP, TCP_INFO, &info, &len));
+    assert_int_equal(len, sizeof info);
+    assert_int_equal(info.tcpi_state, TCP_ESTABLISHED);
+    assert_in_range(info.tcpi_snd_cwnd, 1, 1000);
+    assert_in_range(info.tcpi_snd_mss, 500, 70000);
+    assert_in_range(info.tcpi_rto, 1000, 3000000);
+    assert_in_range(info.tcpi_pmtu, info.tcpi_snd_mss, 70000);
+    assert_int_equal(info.tcpi_total_retrans, 0);
+    len = 1; /* as much as there is room for */
+    must(demi_getsockopt(pair.tx, IPPROTO_TCP, TCP_INFO, &info, &len));
+    assert_int_equal(len, 1);
+    pair_close(pair);
+}
+
 static void test_options_bad_arguments(void **state)
 {
     (void)state;
@@ -460,6 +506,8 @@ int run_socket_tests(void)
         STARTED(test_options_maxsegs_out_of_range_is_einval),
         STARTED(test_options_failed_tells_a_reset_that_no_operation_met),
         STARTED(test_options_set_are_read_back),
+        STARTED(test_congestion_control_has_a_name),
+        STARTED(test_tcp_info_tells_of_a_connection),
         STARTED(test_options_bad_arguments),
         STARTED(test_two_sockets_share_a_port_with_reuseport),
     };

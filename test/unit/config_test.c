@@ -363,7 +363,8 @@ static void test_config_net_texts_right_are_kept(void **state)
     unsetenv("DEMI_NET_ADDRESSES");
     write_file(f, "net_addresses: 192.0.2.2/24, 2001:db8::2/64\nnet_gateway: 192.0.2.1 fe80::1\n"
                   "net_routes: 198.51.100.0/24>192.0.2.9\nnet_mtu: 1400\nnet_vlan: 7\n"
-                  "net_probe: off\nnet_sack: no\nnet_syn_cookies: always\npush_hold_us: 0\n");
+                  "net_probe: off\nnet_congestion: BBR\nnet_ecn: on\nnet_sack: "
+                  "no\nnet_syn_cookies: always\npush_hold_us: 0\n");
     assert_loads(f);
     assert_string_equal(f->config.net_addresses, "192.0.2.2/24, 2001:db8::2/64");
     assert_string_equal(f->config.net_gateway, "192.0.2.1 fe80::1");
@@ -371,6 +372,8 @@ static void test_config_net_texts_right_are_kept(void **state)
     assert_int_equal(f->config.net_mtu, 1400);
     assert_int_equal(f->config.net_vlan, 7);
     assert_int_equal(f->config.net_probe, DK_CONFIG_PROBE_NO);
+    assert_string_equal(f->config.net_congestion, "bbr");
+    assert_int_equal(f->config.net_ecn, DK_CONFIG_ECN_YES);
     assert_int_equal(f->config.net_syn_cookies, DK_CONFIG_SYN_COOKIES_ALWAYS);
     assert_false(f->config.net_sack);
     assert_int_equal(f->config.push_hold_us, 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Socket options and names. Only options whose meaning does not depend on Linux are let through: a
- * program that works here works on the other library OSes.
+ * Socket options and names. Only options that mean the same on the other library OSes are let
+ * through: a program that works here works there.
  */
 #include "libos/kernel/sock.h"
 
@@ -22,7 +22,8 @@ static const struct option options[] = {
     {SOL_SOCKET, SO_PROTOCOL, false},      {SOL_SOCKET, SO_ACCEPTCONN, false},
     {IPPROTO_TCP, TCP_NODELAY, true},      {IPPROTO_TCP, TCP_KEEPIDLE, true},
     {IPPROTO_TCP, TCP_KEEPINTVL, true},    {IPPROTO_TCP, TCP_KEEPCNT, true},
-    {IPPROTO_TCP, TCP_USER_TIMEOUT, true}, {IPPROTO_IPV6, IPV6_V6ONLY, true},
+    {IPPROTO_TCP, TCP_USER_TIMEOUT, true}, {IPPROTO_TCP, TCP_CONGESTION, true},
+    {IPPROTO_TCP, TCP_INFO, false},        {IPPROTO_IPV6, IPV6_V6ONLY, true},
 };
 
 static const struct option *find_option(int level, int name)

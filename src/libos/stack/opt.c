@@ -7,13 +7,17 @@
  */
 #include "libos/stack/sock.h"
 
+#include "net/tcp/cc.h"
+
 #include <errno.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
 #define NS_PER_S  INT64_C(1000000000)
 #define NS_PER_MS INT64_C(1000000)
 #define NO_TCP    (-1)
+#define NAME_LEN  16                 /* of TCP_CONGESTION, as Linux has it */
 #define SIZE_MOST (UINT16_MAX << 14) /* a window that can be told */
 
 struct option {
@@ -42,6 +46,8 @@ static const struct option options[] = {
      1},
     {IPPROTO_TCP, TCP_USER_TIMEOUT, DK_STACK_USER_TIMEOUT, SOCK_STREAM, 0, 0, 1000000000, 0,
      DK_TCP_USER_TIMEOUT, NS_PER_MS},
+    {IPPROTO_TCP, TCP_CONGESTION, DK_STACK_CONGESTION, SOCK_STREAM, 0, 0, INT_MAX, 0,
+     DK_TCP_CONGESTION, 1},
     {IPPROTO_IPV6, IPV6_V6ONLY, DK_STACK_V6ONLY, 0, AF_INET6, 0, 1, 0, NO_TCP, 1},
     {SOL_DEMI, DEMI_MAXSEGS, DK_STACK_MAXSEGS, 0, 0, 1, DEMI_SGARRAY_MAXSIZE, 1, NO_TCP, 1},
 };
@@ -54,6 +60,7 @@ void dk_stack_init_options(struct dk_stack_sock *s)
         s->option[options[i].option] = options[i].initial;
     s->option[DK_STACK_RCVBUF] = (int)s->st->options.rx_buffer_bytes;
     s->option[DK_STACK_SNDBUF] = (int)s->st->options.tx_buffer_bytes;
+    s->option[DK_STACK_CONGESTION] = dk_tcp_cc_find(s->st->options.congestion);
     /* These differ from what the stack has by itself. */
     s->is_set = 1u << DK_STACK_NODELAY | 1u << DK_STACK_RCVBUF;
 }
@@ -118,13 +125,33 @@ int dk_stack_tcp_apply(struct dk_stack_sock *s, enum dk_stack_option option)
     return dk_tcp_set_option(t->conn, name, value, s->st->now);
 }
 
-static int set_number(struct dk_stack_sock *s, const struct option *o, const void *val,
+/* Of the option that is a name: its number. */
+static int read_name(const void *val, socklen_t len, int *value_out)
+{
+    char name[NAME_LEN] = "";
+    memcpy(name, val, len < sizeof(name) ? len : sizeof(name) - 1);
+    int number = dk_tcp_cc_find(name);
+    if (number >= 0)
+        *value_out = number;
+    return number < 0 ? number : 0;
+}
+
+static int read_number(const void *val, socklen_t len, int *value_out)
+{
+    if (len < sizeof(*value_out))
+        return -EINVAL;
+    memcpy(value_out, val, sizeof(*value_out));
+    return 0;
+}
+
+static int set_option(struct dk_stack_sock *s, const struct option *o, const void *val,
                       socklen_t len)
 {
     int value, before = s->option[o->option];
-    if (len < sizeof(value))
-        return -EINVAL;
-    memcpy(&value, val, sizeof(value));
+    int err = o->option == DK_STACK_CONGESTION ? read_name(val, len, &value)
+                                               : read_number(val, len, &value);
+    if (err)
+        return err;
     if (o->max == 1)
         value = value != 0;
     else if (o->level == SOL_SOCKET) /* sizes: what there can be */
@@ -153,7 +180,7 @@ int dk_stack_setsockopt(struct dk_queue *q, int level, int name, const void *val
         return 0;
     }
     const struct option *o = find(s, level, name);
-    return o ? set_number(s, o, val, len) : -ENOPROTOOPT;
+    return o ? set_option(s, o, val, len) : -ENOPROTOOPT;
 }
 
 static int give(const void *from, socklen_t size, void *val, socklen_t *len)
@@ -209,9 +236,16 @@ int dk_stack_getsockopt(struct dk_queue *q, int level, int name, void *val, sock
         return give(&s->traffic, sizeof(s->traffic), val, len);
     if (level == SOL_DEMI && name == DEMI_FAILED)
         return give(&failed, sizeof(failed), val, len);
+    if (level == IPPROTO_TCP && name == TCP_INFO && s->kind == &dk_stack_tcp_kind)
+        return dk_stack_tcp_info(dk_container_of(s, struct dk_stack_tcp, s), val, len);
     if (level == SOL_SOCKET && name == SO_LINGER)
         return give(&s->linger, sizeof(s->linger), val, len);
     const struct option *o = find(s, level, name);
+    if (o && o->option == DK_STACK_CONGESTION) {
+        char text[NAME_LEN] = "";
+        strncpy(text, dk_tcp_cc_get((uint32_t)s->option[o->option])->name, sizeof(text) - 1);
+        return give(text, sizeof(text), val, len);
+    }
     if (o)
         return give(&s->option[o->option], sizeof(int), val, len);
     int r = describe(s, level, name, &value);

@@ -115,6 +115,7 @@ enum dk_stack_option {
     DK_STACK_KEEPINTVL,
     DK_STACK_KEEPCNT,
     DK_STACK_USER_TIMEOUT,
+    DK_STACK_CONGESTION, /* number of the algorithm */
     DK_STACK_V6ONLY,
     DK_STACK_MAXSEGS,
     DK_STACK_OPTIONS,
@@ -371,6 +372,8 @@ void dk_stack_tcp_options(const struct dk_stack_tcp *t, int64_t out[DK_TCP_OPTIO
 /* Tell TCP of an option: for the connection, or for those that the listener will make. 0 or
  * -EINVAL. */
 int dk_stack_tcp_apply(struct dk_stack_sock *s, enum dk_stack_option option);
+/* info.c: getsockopt(TCP_INFO). */
+int dk_stack_tcp_info(struct dk_stack_tcp *t, void *val, socklen_t *len);
 int dk_stack_tcp_apply_to_listener(struct dk_stack_tcp *t, enum dk_stack_option option);
 
 /* ---- udp.c ----------------------------------------------------------------------------------- */

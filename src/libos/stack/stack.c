@@ -5,6 +5,7 @@
 #include "drv/offload.h"
 #include "drv/spec.h"
 #include "libos/stack/sock.h"
+#include "net/tcp/cc.h"
 #include "os/entropy.h"
 #include "os/log.h"
 
@@ -317,6 +318,9 @@ static void fill_secret(uint8_t secret[16])
 
 static void configure_tcp(const struct dk_stack_options *o, struct dk_tcp_config *tcp)
 {
+    static const enum dk_tcp_ecn ecns[] = {[DK_STACK_ECN_NO] = DK_TCP_ECN_REFUSE,
+                                           [DK_STACK_ECN_ACCEPT] = DK_TCP_ECN_ACCEPT,
+                                           [DK_STACK_ECN_ASK] = DK_TCP_ECN_ASK};
     static const enum dk_tcp_syn_cookies cookies[] = {
         [DK_STACK_SYN_COOKIES_AUTO] = DK_TCP_SYN_COOKIES_AUTO,
         [DK_STACK_SYN_COOKIES_NEVER] = DK_TCP_SYN_COOKIES_NEVER,
@@ -328,6 +332,8 @@ static void configure_tcp(const struct dk_stack_options *o, struct dk_tcp_config
     tcp->push_hold_ns = (int64_t)o->push_hold_us * 1000;
     tcp->conns_max = tcp->time_wait_max = o->max_connections;
     tcp->syn_cookies = cookies[o->syn_cookies];
+    tcp->congestion = (uint8_t)dk_tcp_cc_find(o->congestion);
+    tcp->ecn = (uint8_t)ecns[o->ecn];
 }
 
 static int open_net(struct dk_stack *st, const char **why_out)

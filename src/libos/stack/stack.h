@@ -20,6 +20,13 @@ enum dk_stack_probe {
     DK_STACK_PROBE_WAIT,       /* before: dk_stack_open waits */
 };
 
+/* Explicit congestion notification. */
+enum dk_stack_ecn {
+    DK_STACK_ECN_NO,
+    DK_STACK_ECN_ACCEPT, /* when the peer asks */
+    DK_STACK_ECN_ASK,    /* and ask */
+};
+
 /* When a SYN is answered with a cookie (RFC 4987). */
 enum dk_stack_syn_cookies {
     DK_STACK_SYN_COOKIES_AUTO, /* while too many connections are half open */
@@ -37,6 +44,8 @@ struct dk_stack_options {
     uint32_t vlan;        /* 0: none */
     const char *offloads; /* see dk_stack_check_offloads */
     enum dk_stack_probe probe;
+    const char *congestion; /* name of the algorithm */
+    enum dk_stack_ecn ecn;
     uint32_t wait_s; /* how long to wait for addresses that are learnt */
     bool no_sack;
     uint32_t push_hold_us;
