@@ -7,7 +7,8 @@
  * snd_mss, rcv_mss, unacked, sacked, lost, retrans, last_data_sent, last_data_recv, last_ack_recv,
  * pmtu, rtt, rttvar, snd_ssthresh, snd_cwnd, advmss, rcv_space, total_retrans, pacing_rate,
  * bytes_acked, bytes_received, notsent_bytes, min_rtt, delivery_rate and whether the application
- * limited it, snd_wnd. The others are zero: what they count is not counted.
+ * limited it, snd_wnd. The others are zero: what they count is not counted. The delivery rate is
+ * measured with BBR; with others it is what is in flight in a round trip.
  */
 #include "libos/stack/sock.h"
 

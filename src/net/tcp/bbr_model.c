@@ -34,7 +34,7 @@ uint32_t dk_bbr_bdp(const struct dk_tcp_cc *cc, const struct dk_bbr *b, uint64_t
                     uint32_t percent)
 {
     if (b->min_rtt_ns == DK_BBR_RTT_NONE)
-        return cc->initial;
+        return dk_tcp_cc_initial_window(cc->mss);
     /* 2^37 bytes per second for 2^26 microseconds (a minute) fit. */
     uint64_t us = (uint64_t)b->min_rtt_ns / 1000;
     uint64_t rate = bw < UINT64_C(1) << 37 ? bw : UINT64_C(1) << 37;

@@ -18,7 +18,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define DK_TCP_CC_OWN 8
+#define DK_TCP_CC_OWN 7
 
 struct dk_tcp_cc_ops;
 
@@ -26,12 +26,18 @@ struct dk_tcp_cc {
     const struct dk_tcp_cc_ops *ops;
     uint32_t cwnd; /* bytes, one segment at least */
     uint32_t ssthresh;
-    uint32_t mss;         /* of what is sent; lowered with the path MTU */
-    uint32_t initial;     /* cwnd that init chose */
-    uint64_t pacing_rate; /* bytes per second; 0: as fast as cwnd allows */
+    uint32_t mss; /* of what is sent; lowered with the path MTU */
+    /* on_ack need not be called while no more than half of the window is used: it would not grow,
+     * and there is nothing to learn. */
+    bool skips_unused;
     union {
         uint64_t own[DK_TCP_CC_OWN];
-        void *state; /* state_bytes of the caller's, zeroed, where `own` is not enough */
+        struct {                  /* with DK_TCP_CC_RATE */
+            void *state;          /* state_bytes of the caller's, zeroed, as `own` is not enough */
+            uint64_t pacing_rate; /* bytes per second; 0: as fast as cwnd allows */
+            uint64_t unused[DK_TCP_CC_OWN - 3];
+            void *caller; /* not to be touched */
+        };
     };
 };
 
@@ -79,7 +85,7 @@ struct dk_tcp_cc_lost {
 /* What an algorithm needs to be told or given. */
 #define DK_TCP_CC_ECN          (1u << 0) /* agrees on ECN whatever the configuration, and exactly */
 #define DK_TCP_CC_OWN_RECOVERY (1u << 1) /* sets cwnd during recovery itself */
-#define DK_TCP_CC_RATE         (1u << 3) /* reads samples of the delivery rate */
+#define DK_TCP_CC_RATE         (1u << 3) /* reads delivery rates, has a state, may pace */
 #define DK_TCP_CC_NO_ECN       (1u << 2) /* does not react to echoes: sends nothing capable */
 
 struct dk_tcp_cc_ops {

@@ -346,7 +346,7 @@ static void set_cwnd(struct dk_tcp_cc *cc, const struct dk_bbr *b, const struct 
     most = dk_bbr_inflight(cc, b, most + dk_cc_max32(b->extra_acked[0], b->extra_acked[1]));
     if (b->full_bw_reached)
         cc->cwnd = dk_cc_min32(cc->cwnd + s->rate->newly, most);
-    else if (cc->cwnd < most || s->rate->total < cc->initial)
+    else if (cc->cwnd < most || s->rate->total < dk_tcp_cc_initial_window(cc->mss))
         dk_cc_grow(cc, s->rate->newly);
     cc->cwnd = dk_cc_max32(cc->cwnd, dk_bbr_min_pipe(cc));
     if (b->state == DK_BBR_PROBE_RTT)
@@ -381,7 +381,7 @@ static void init(struct dk_tcp_cc *cc, int64_t rtt_ns, int64_t now)
     memset(b, 0, sizeof(*b));
     b->min_rtt_ns = rtt_ns > 0 ? rtt_ns : DK_BBR_RTT_NONE;
     b->min_rtt_stamp = b->extra_acked_since = now;
-    b->probe_rtt_cwnd = cc->initial;
+    b->probe_rtt_cwnd = cc->cwnd;
     b->undo_state = DK_BBR_STATES;
     b->inflight_longterm = DK_BBR_INFLIGHT_NONE;
     b->probe_up_acked_per_inc = UINT32_MAX;

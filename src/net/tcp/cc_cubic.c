@@ -19,10 +19,11 @@
 #define UNITS_MAX  (INT64_C(128) << UNIT_SHIFT)
 #define NS_PER_S   INT64_C(1000000000)
 #define NO_EPOCH   (-1)
+#define LAST_SHIFT 20
 
 struct cubic {
     int64_t epoch; /* when congestion avoidance began, pauses added; NO_EPOCH */
-    int64_t last;  /* acknowledgement in it */
+    uint32_t last; /* acknowledgement in it: 2^20 ns */
     uint32_t w_max, cwnd_prior, w_est;
     uint32_t k;         /* units of time */
     uint32_t acked;     /* bytes, since cwnd grew */
@@ -42,6 +43,20 @@ static struct cubic *own(struct dk_tcp_cc *cc)
     return (struct cubic *)cc->own;
 }
 
+static uint32_t ticks(int64_t now)
+{
+    return (uint32_t)(now >> LAST_SHIFT);
+}
+
+/* What was since the last acknowledgement is no time of the epoch. */
+static void pause_epoch(struct cubic *c, int64_t now)
+{
+    if (c->epoch == NO_EPOCH)
+        return;
+    c->epoch += (int64_t)(ticks(now) - c->last) << LAST_SHIFT;
+    c->last = ticks(now);
+}
+
 static void init(struct dk_tcp_cc *cc, int64_t rtt_ns, int64_t now)
 {
     struct cubic *c = own(cc);
@@ -49,6 +64,7 @@ static void init(struct dk_tcp_cc *cc, int64_t rtt_ns, int64_t now)
     (void)now;
     dk_cc_begin(cc);
     *c = (struct cubic){.epoch = NO_EPOCH};
+    cc->skips_unused = true;
     dk_hystart_init(&c->hystart);
 }
 
@@ -96,7 +112,9 @@ static int64_t w_cubic(const struct cubic *c, uint32_t mss, int64_t t_ns)
 static void begin_epoch(struct dk_tcp_cc *cc, int64_t now)
 {
     struct cubic *c = own(cc);
-    c->epoch = c->last = now;
+    cc->skips_unused = false; /* time that is not used has to be known */
+    c->epoch = now;
+    c->last = ticks(now);
     c->w_est = cc->cwnd;
     c->acked = c->est_acked = 0;
     c->k = 0;
@@ -104,6 +122,12 @@ static void begin_epoch(struct dk_tcp_cc *cc, int64_t now)
         c->k = root_of(c->w_max - cc->cwnd, cc->mss);
     else /* section 4.10: slow start ended without a loss, or as after a timeout (4.8) */
         c->w_max = cc->cwnd;
+}
+
+static void end_epoch(struct dk_tcp_cc *cc)
+{
+    own(cc)->epoch = NO_EPOCH;
+    cc->skips_unused = true;
 }
 
 /* Section 4.3: W_est grows by alpha segments for each cwnd acknowledged, by one segment once it has
@@ -143,7 +167,7 @@ static void avoid(struct dk_tcp_cc *cc, const struct dk_tcp_cc_ack *ack, int64_t
     struct cubic *c = own(cc);
     if (c->epoch == NO_EPOCH)
         begin_epoch(cc, now);
-    c->last = now;
+    c->last = ticks(now);
     estimate_reno(cc, ack->bytes);
     int64_t t = now - c->epoch, rtt = ack->srtt_ns > 0 ? ack->srtt_ns : 0;
     if (w_cubic(c, cc->mss, t) < c->w_est)
@@ -170,9 +194,7 @@ static void on_ack(struct dk_tcp_cc *cc, const struct dk_tcp_cc_ack *ack, int64_
     if (ack->in_recovery || ack->bytes == 0)
         return;
     if (!dk_cc_is_used(cc, ack)) {
-        if (c->epoch != NO_EPOCH)
-            c->epoch += now - c->last;
-        c->last = now;
+        pause_epoch(c, now);
         return;
     }
     if (dk_cc_in_slow_start(cc))
@@ -190,7 +212,7 @@ static void reduce(struct dk_tcp_cc *cc, uint32_t flight)
     c->undo.w_max = c->w_max;
     c->cwnd_prior = cc->cwnd;
     c->w_max = cc->cwnd < c->w_max ? (uint32_t)((uint64_t)cc->cwnd * 17 / 20) : cc->cwnd;
-    c->epoch = NO_EPOCH;
+    end_epoch(cc);
     cc->ssthresh = (uint32_t)((uint64_t)flight * 7 / 10);
 }
 
@@ -235,7 +257,7 @@ static void on_spurious(struct dk_tcp_cc *cc, int64_t now)
     cc->cwnd = dk_cc_max32(cc->cwnd, c->undo.cwnd);
     cc->ssthresh = dk_cc_max32(cc->ssthresh, c->undo.ssthresh);
     c->w_max = dk_cc_max32(c->w_max, c->undo.w_max);
-    c->epoch = NO_EPOCH;
+    end_epoch(cc);
     if (cc->ssthresh == UINT32_MAX)
         dk_hystart_init(&c->hystart);
 }
@@ -245,9 +267,7 @@ static void on_idle(struct dk_tcp_cc *cc, int64_t idle_ns, int64_t now)
     struct cubic *c = own(cc);
     (void)idle_ns;
     dk_cc_restart(cc);
-    if (c->epoch != NO_EPOCH)
-        c->epoch += now - c->last;
-    c->last = now;
+    pause_epoch(c, now);
 }
 
 static void on_mss(struct dk_tcp_cc *cc, uint32_t former_mss)

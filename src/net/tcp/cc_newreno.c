@@ -24,6 +24,7 @@ static void init(struct dk_tcp_cc *cc, int64_t rtt_ns, int64_t now)
     (void)rtt_ns;
     (void)now;
     dk_cc_begin(cc);
+    cc->skips_unused = true;
     *own(cc) = (struct reno){.acked = 0};
 }
 

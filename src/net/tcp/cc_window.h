@@ -59,9 +59,9 @@ static inline void dk_cc_avoid(struct dk_tcp_cc *cc, const struct dk_tcp_cc_ack 
 
 static inline void dk_cc_begin(struct dk_tcp_cc *cc)
 {
-    cc->cwnd = cc->initial = dk_tcp_cc_initial_window(cc->mss);
+    cc->cwnd = dk_tcp_cc_initial_window(cc->mss);
+    cc->skips_unused = false;
     cc->ssthresh = UINT32_MAX; /* "arbitrarily high" */
-    cc->pacing_rate = 0;
 }
 
 /* RFC 6582 section 3.2 step 3, option 1: no burst. */

@@ -7,8 +7,8 @@
 
 #include "net/tcp/tcb.h"
 
-/* Bytes of memory that any algorithm asks for. */
-uint32_t dk_tcp_congestion_state_bytes(void);
+/* Size of the objects of dk_tcp.cc_states. */
+uint32_t dk_tcp_congestion_object_bytes(void);
 
 /*
  * Gives a connection the algorithm of that number. One that is established already goes on with

@@ -85,7 +85,7 @@ void dk_tcp_ecn_reduced(struct dk_tcp_conn *c)
     if (!(c->ecn & DK_TCP_ECN_ON))
         return;
     c->ecn |= DK_TCP_ECN_CWR;
-    c->ecn_reduced = c->snd_nxt;
+    c->ecn_reduced = (uint32_t)c->snd_nxt;
 }
 
 /* Section 6.1.2: what was sent before the last reduction cannot tell of it. */
@@ -95,7 +95,8 @@ void dk_tcp_ecn_ack(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
         return;
     DK_TCP_COUNT(c->tcp, ecn_echoes);
     c->ecn |= DK_TCP_ECN_ECHOED;
-    if (c->in_recovery || rx->ack <= c->ecn_reduced || c->snd_una == c->snd_nxt)
+    bool told_before = (int32_t)((uint32_t)rx->ack - c->ecn_reduced) <= 0;
+    if (c->in_recovery || told_before || c->snd_una == c->snd_nxt)
         return;
     DK_TCP_COUNT(c->tcp, ecn_reductions);
     c->cc.ops->on_ecn(&c->cc, (uint32_t)(c->snd_nxt - c->snd_una), rx->now);

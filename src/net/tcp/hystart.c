@@ -24,7 +24,7 @@ static void begin_round(struct dk_hystart *h, const struct dk_tcp_cc_ack *ack)
     h->last_min = h->current_min;
     h->current_min = NONE;
     h->samples = 0;
-    h->window_end = ack->snd_nxt;
+    h->window_end = (uint32_t)ack->snd_nxt;
 }
 
 static void take_sample(struct dk_hystart *h, int64_t rtt_ns)
@@ -66,14 +66,15 @@ static void decide(struct dk_hystart *h)
 
 uint32_t dk_hystart_ack(struct dk_hystart *h, uint32_t mss, const struct dk_tcp_cc_ack *ack)
 {
-    if (h->window_end == 0)
-        h->window_end = ack->snd_nxt;
+    if (!h->begun)
+        h->window_end = (uint32_t)ack->snd_nxt;
+    h->begun = true;
     uint32_t most = L * mss, growth = ack->bytes < most ? ack->bytes : most;
     if (h->phase == DK_HYSTART_CSS)
         growth /= CSS_GROWTH_DIVISOR;
     take_sample(h, ack->rtt_ns);
     decide(h);
-    if (ack->snd_una >= h->window_end)
+    if ((int32_t)((uint32_t)ack->snd_una - h->window_end) >= 0)
         begin_round(h, ack);
     return growth;
 }

@@ -20,11 +20,12 @@ enum dk_hystart_phase {
 
 /* Times in microseconds; UINT32_MAX: none. */
 struct dk_hystart {
-    uint64_t window_end;
+    uint32_t window_end; /* low half */
     uint32_t last_min, current_min, baseline;
     uint8_t samples; /* in this round */
     uint8_t rounds;  /* of CSS */
     uint8_t phase;   /* enum dk_hystart_phase */
+    bool begun;      /* window_end is known */
 };
 
 void dk_hystart_init(struct dk_hystart *h);

@@ -42,7 +42,8 @@ void dk_tcp_open_begin(struct dk_tcp_conn *c, enum dk_tcp_state state, uint64_t 
     c->iss = DK_TCP_SEQ_0 + isn;
     c->snd_una = c->snd_nxt = c->iss;
     c->snd_end = c->iss + 1;
-    c->snd_small = c->recover = c->ecn_reduced = c->iss;
+    c->snd_small = c->recover = c->iss;
+    c->ecn_reduced = (uint32_t)c->iss;
     c->rcv_wscale_offer = dk_tcp_rcv_scale(c->option[DK_TCP_RCV_BUF]);
     /* Of the addresses only: it grows from one connection of two hosts to the next (RFC 6191). */
     c->ts_offset = (uint32_t)hash_ends(c, false, 3);

@@ -18,15 +18,20 @@ uint32_t dk_tcp_pace_quantum(const struct dk_tcp_conn *c)
 
 bool dk_tcp_pace_decide(struct dk_tcp_conn *c, int64_t now)
 {
-    if (c->pace_at - now <= time_of(c, dk_tcp_pace_quantum(c)) - time_of(c, c->snd_mss)) {
-        dk_tcp_timer_clear(c, DK_TCP_TIMER_PACE);
+    struct dk_tcp_rated *r = dk_tcp_rated(c);
+    if (c->cc.pacing_rate == 0 ||
+        r->pace_at - now <= time_of(c, dk_tcp_pace_quantum(c)) - time_of(c, c->snd_mss)) {
+        r->pace_waits = false;
         return true;
     }
-    dk_tcp_timer_set(c, DK_TCP_TIMER_PACE, c->pace_at);
+    r->pace_waits = true;
+    dk_tcp_timer_set(c, DK_TCP_TIMER_PERSIST, r->pace_at);
     return false;
 }
 
 void dk_tcp_pace_note(struct dk_tcp_conn *c, uint32_t bytes, int64_t now)
 {
-    c->pace_at = (c->pace_at > now ? c->pace_at : now) + time_of(c, bytes);
+    struct dk_tcp_rated *r = dk_tcp_rated(c);
+    if (c->cc.pacing_rate != 0)
+        r->pace_at = (r->pace_at > now ? r->pace_at : now) + time_of(c, bytes);
 }

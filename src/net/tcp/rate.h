@@ -24,38 +24,42 @@ static inline uint32_t dk_tcp_rate_ticks(int64_t ns)
     return (uint32_t)(ns >> DK_TCP_RATE_TICK_SHIFT);
 }
 
+/* The rest of these, while rate_on. */
+void dk_tcp_rate_note_sent(struct dk_tcp_conn *c, struct dk_tcp_segment *s, int64_t now);
+bool dk_tcp_rate_note_delivered(struct dk_tcp_conn *c, const struct dk_tcp_segment *s,
+                                uint32_t bytes);
+void dk_tcp_rate_note_lost(struct dk_tcp_conn *c, const struct dk_tcp_segment *s);
+
 /* A segment leaves, and is not counted in flight_bytes yet. */
 static inline void dk_tcp_rate_sent(struct dk_tcp_conn *c, struct dk_tcp_segment *s, int64_t now)
 {
-    if (c->flight_bytes == 0)
-        c->newest_time = c->delivered_at = now;
-    s->sent.delivered = (uint32_t)c->delivered;
-    s->sent.delivered_at = dk_tcp_rate_ticks(c->delivered_at);
-    s->sent.first_sent = dk_tcp_rate_ticks(c->newest_time);
-    s->sent.in_flight = c->flight_bytes + (uint32_t)(s->end - s->seq);
-    s->sent.lost = c->lost_bytes;
-    s->limited = c->delivered <= c->app_limited;
+    if (dk_unlikely(c->rate_on))
+        dk_tcp_rate_note_sent(c, s, now);
 }
 
-/* `bytes` of a segment have arrived; all of it when they reach its end. Whether c->newest is of it
- * now. */
+/* `bytes` of a segment have arrived; all of it when they reach its end. Whether the newest segment
+ * is this one now. */
 static inline bool dk_tcp_rate_delivered(struct dk_tcp_conn *c, const struct dk_tcp_segment *s,
                                          uint32_t bytes)
 {
-    c->delivered += bytes;
-    if (dk_unlikely(bytes < s->end - s->seq || s->tx_time < c->newest_time))
-        return false;
-    c->newest_limited = s->limited;
-    c->newest_time = s->tx_time;
-    c->newest = s->sent;
-    return true;
+    return dk_unlikely(c->rate_on) && dk_tcp_rate_note_delivered(c, s, bytes);
 }
 
 /* A segment was marked as lost. */
-void dk_tcp_rate_lost(struct dk_tcp_conn *c, const struct dk_tcp_segment *s);
+static inline void dk_tcp_rate_lost(struct dk_tcp_conn *c, const struct dk_tcp_segment *s)
+{
+    if (dk_unlikely(c->rate_on))
+        dk_tcp_rate_note_lost(c, s);
+}
+
+/* Bytes delivered until now. */
+static inline uint64_t dk_tcp_rate_total(const struct dk_tcp_conn *c)
+{
+    return dk_unlikely(c->rate_on) ? dk_tcp_rated(c)->delivered : 0;
+}
 
 /* Makes a sample of what an acknowledgement has delivered; `before` it was delivered so much.
- * newest: c->newest is of one of those segments. */
+ * newest: the newest segment is one of those. */
 void dk_tcp_rate_sample(const struct dk_tcp_conn *c, bool newest, uint64_t before,
                         struct dk_tcp_rate *rate_out);
 
@@ -63,11 +67,18 @@ void dk_tcp_rate_sample(const struct dk_tcp_conn *c, bool newest, uint64_t befor
  * path would carry. */
 static inline void dk_tcp_rate_check_limited(struct dk_tcp_conn *c)
 {
-    if (c->snd_nxt >= c->snd_end && c->flight_bytes < c->cc.cwnd && !c->lost_hint)
-        c->app_limited = c->delivered + c->flight_bytes;
+    if (dk_likely(!c->rate_on) || c->snd_nxt < c->snd_end || c->flight_bytes >= c->cc.cwnd ||
+        c->lost_hint)
+        return;
+    struct dk_tcp_rated *r = dk_tcp_rated(c);
+    r->app_limited = r->delivered + c->flight_bytes;
 }
 
-/* Bytes per second, of the latest segment that was acknowledged; 0: not known. */
-uint64_t dk_tcp_rate_latest(const struct dk_tcp_conn *c);
+/* Measuring begins, amid a connection perhaps. */
+void dk_tcp_rate_begin(struct dk_tcp_conn *c, int64_t now);
+
+/* Bytes per second: measured, or else what is in flight in a round trip (Little's law); 0: not
+ * known. Whether the application has less to send than may be. */
+uint64_t dk_tcp_rate_latest(const struct dk_tcp_conn *c, bool *limited_out);
 
 #endif /* DK_NET_TCP_RATE_H */

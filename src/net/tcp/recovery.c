@@ -84,7 +84,7 @@ static void prr(struct dk_tcp_conn *c, uint32_t delivered, bool progress)
     uint64_t ssthresh = c->cc.ssthresh, pipe = c->flight_bytes, quota;
     r->prr_delivered += delivered;
     if (pipe > ssthresh) {
-        uint64_t due = (r->prr_delivered * ssthresh + r->prr_flight - 1) / r->prr_flight;
+        uint64_t due = ((uint64_t)r->prr_delivered * ssthresh + r->prr_flight - 1) / r->prr_flight;
         quota = due > r->prr_out ? due - r->prr_out : 0;
     } else {
         uint64_t behind = r->prr_delivered > r->prr_out ? r->prr_delivered - r->prr_out : 0;
@@ -113,7 +113,7 @@ static void calm(struct dk_tcp_conn *c)
 /* What is delivered selectively is told to who counts it. */
 static void tell_sacked(struct dk_tcp_conn *c, uint64_t before, int64_t now)
 {
-    if (c->delivered == before || !(c->cc.ops->flags & DK_TCP_CC_RATE))
+    if (dk_tcp_rate_total(c) == before)
         return;
     uint32_t flight = (uint32_t)(c->snd_nxt - c->snd_una);
     dk_tcp_tell_cc(c, 0, flight, -1, (struct dk_tcp_told){true, before}, now);
@@ -154,7 +154,7 @@ static void grow(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx, struct dk_tc
         h->rtt_ns = dk_tcp_rx_new(c, rx, counts ? h->delivered : rx->ack - c->snd_una);
     else if (counts && h->sacked)
         dk_tcp_tell_cc(c, h->sacked, (uint32_t)(c->snd_nxt - c->snd_una), -1,
-                       (struct dk_tcp_told){false, c->delivered}, rx->now);
+                       (struct dk_tcp_told){false, dk_tcp_rate_total(c)}, rx->now);
 }
 
 void dk_tcp_recovery_ack(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
@@ -167,7 +167,7 @@ void dk_tcp_recovery_ack(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
     c->loss.rack_fack = h.prior_fack;
     if (rx->ack > c->snd_una)
         dk_tcp_sack_cumulative(c, rx, &h);
-    uint64_t before = c->delivered;
+    uint64_t before = dk_tcp_rate_total(c);
     if (c->sack_on)
         dk_tcp_sack_blocks(c, rx, &h);
     tell_sacked(c, before, rx->now);

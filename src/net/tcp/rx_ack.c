@@ -94,6 +94,7 @@ __attribute__((noinline)) void dk_tcp_tell_rate(struct dk_tcp_conn *c, struct dk
                                                 struct dk_tcp_told told, int64_t now)
 {
     struct dk_tcp_rate rate;
+    dk_tcp_rated(c)->delivered_at = now;
     dk_tcp_rate_sample(c, told.newest, told.before, &rate);
     ack->rate = &rate;
     c->cc.ops->on_ack(&c->cc, ack, now);
@@ -120,7 +121,7 @@ static void restart_timer(struct dk_tcp_conn *c, int64_t now)
 static inline int64_t new_ack(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx, uint64_t bytes)
 {
     uint32_t flight = (uint32_t)(c->snd_nxt - c->snd_una);
-    uint64_t before = c->delivered;
+    uint64_t before = dk_tcp_rate_total(c);
     struct dk_tcp_acked acked = dk_tcp_sendq_acked(c, rx->ack);
     int64_t rtt = take_round_trip(c, rx, &acked);
     dk_tcp_note_packet_size(c, acked.longest);

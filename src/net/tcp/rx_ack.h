@@ -33,7 +33,7 @@ void dk_tcp_rx_duplicate(struct dk_tcp_conn *c, int64_t now);
 /* What an acknowledgement delivered, for the sample of a rate (rate.h). */
 struct dk_tcp_told {
     bool newest;
-    uint64_t before; /* c->delivered */
+    uint64_t before; /* dk_tcp_rate_total */
 };
 
 /* As the following, for an algorithm that wants a sample. */
@@ -44,6 +44,8 @@ void dk_tcp_tell_rate(struct dk_tcp_conn *c, struct dk_tcp_cc_ack *ack, struct d
 static inline void dk_tcp_tell_cc(struct dk_tcp_conn *c, uint32_t bytes, uint32_t flight,
                                   int64_t rtt, struct dk_tcp_told told, int64_t now)
 {
+    if (dk_likely(c->cc.skips_unused && 2 * (uint64_t)flight + c->cc.mss < c->cc.cwnd))
+        return;
     struct dk_tcp_cc_ack ack = {.bytes = bytes,
                                 .flight = flight,
                                 .rtt_ns = rtt,
@@ -52,8 +54,7 @@ static inline void dk_tcp_tell_cc(struct dk_tcp_conn *c, uint32_t bytes, uint32_
                                 .snd_nxt = c->snd_nxt,
                                 .in_recovery = c->in_recovery,
                                 .ece = dk_tcp_ecn_is_echoed(c)};
-    c->delivered_at = now;
-    if (dk_unlikely(c->cc.ops->flags & DK_TCP_CC_RATE))
+    if (dk_unlikely(c->rate_on))
         dk_tcp_tell_rate(c, &ack, told, now);
     else
         c->cc.ops->on_ack(&c->cc, &ack, now);

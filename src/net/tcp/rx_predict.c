@@ -24,7 +24,7 @@
 /* A header of the usual form. */
 static inline bool is_usual(const struct dk_ip_rx *p)
 {
-    return p->to_host && (p->tos & DK_IP_ECN_MASK) != DK_IP_ECN_CE && p->len >= DK_TCP_USUAL_LEN &&
+    return p->to_host && p->len >= DK_TCP_USUAL_LEN &&
            (dk_get_be16(p->data + 12) & ~DK_TCP_PSH) == (DK_TCP_USUAL_LEN << 10 | DK_TCP_ACK) &&
            dk_get_be32(p->data + 20) == DK_TCP_TS_PREFIX;
 }
@@ -34,6 +34,12 @@ static inline uint32_t ports_of(const struct dk_ip_rx *p)
     uint32_t ports;
     memcpy(&ports, p->data, sizeof(ports));
     return ports;
+}
+
+/* Whether congestion has to be told of, or is told of still. */
+static inline bool tells_congestion(const struct dk_tcp_conn *c, const struct dk_ip_rx *p)
+{
+    return dk_unlikely(c->ecn) && (c->ece || (p->tos & DK_IP_ECN_MASK) == DK_IP_ECN_CE);
 }
 
 /* The connection has the sum of the pseudo header, which has no order. */
@@ -95,8 +101,11 @@ static inline void ack_first(struct dk_tcp *tcp, struct dk_tcp_conn *c, uint64_t
     const uint32_t bytes = (uint32_t)(ack - c->snd_una);
     const uint32_t flight = (uint32_t)(c->snd_nxt - c->snd_una);
     const int64_t rtt = now - first->tx_time;
-    const uint64_t before = c->delivered;
-    const bool newest = dk_tcp_rate_delivered(c, first, bytes);
+    struct dk_tcp_told told = {false, 0};
+    if (dk_unlikely(c->rate_on)) {
+        told.before = dk_tcp_rate_total(c);
+        told.newest = dk_tcp_rate_delivered(c, first, bytes);
+    }
     c->snd_una = ack;
     c->flight_bytes -= bytes;
     c->board = first->next;
@@ -104,7 +113,7 @@ static inline void ack_first(struct dk_tcp *tcp, struct dk_tcp_conn *c, uint64_t
     dk_tcp_sendq_pieces_acked(tcp, c, ack);
     dk_tcp_rto_sample(c, rtt);
     dk_tcp_note_packet_size(c, bytes);
-    dk_tcp_tell_cc(c, bytes, flight, rtt, (struct dk_tcp_told){newest, before}, now);
+    dk_tcp_tell_cc(c, bytes, flight, rtt, told, now);
     c->soft_err = 0;
     c->stalled_since = now;
     dk_tcp_rto_restart(c, now);
@@ -156,7 +165,7 @@ static inline bool rx_predicted(struct dk_tcp *tcp, const struct dk_ip_rx *p, in
     if (dk_unlikely(!is_usual(p)))
         return false;
     struct dk_tcp_conn *c = dk_tcp_find(tcp, &p->dst, &p->src, ports_of(p));
-    if (dk_unlikely(!c || !dk_tcp_is_quiet(c) || c->ece || !is_whole(c, p)))
+    if (dk_unlikely(!c || !dk_tcp_is_quiet(c) || tells_congestion(c, p) || !is_whole(c, p)))
         return false;
     const struct segment s = read_segment(c, p);
     if (dk_unlikely(!is_expected(c, &s)))

@@ -102,11 +102,10 @@ struct dk_tcp_range {
 enum dk_tcp_timer {
     DK_TCP_TIMER_LOSS, /* reordering, or a tail loss probe: before the RTO when both are due */
     DK_TCP_TIMER_RTO,
-    DK_TCP_TIMER_PERSIST,
-    DK_TCP_TIMER_PACE,
-    DK_TCP_TIMER_ACK,   /* delayed */
-    DK_TCP_TIMER_ALIVE, /* keepalive */
-    DK_TCP_TIMER_STATE, /* FIN_WAIT_2 without owner, TIME_WAIT */
+    DK_TCP_TIMER_PERSIST, /* or for the pace (pace.h) */
+    DK_TCP_TIMER_ACK,     /* delayed */
+    DK_TCP_TIMER_ALIVE,   /* keepalive */
+    DK_TCP_TIMER_STATE,   /* FIN_WAIT_2 without owner, TIME_WAIT */
     DK_TCP_TIMERS,
 };
 
@@ -138,7 +137,7 @@ struct dk_tcp_recovery {
     /* Tail loss probe (section 5.3). */
     uint64_t tlp_end; /* 0: none is outstanding */
     /* PRR (RFC 6937): bytes. */
-    uint64_t prr_delivered, prr_out;
+    uint32_t prr_delivered, prr_out;
     uint32_t prr_flight; /* RecoverFS */
     uint32_t prr_cwnd;
     /* What the last episode retransmitted, to find out that it was for nothing. */
@@ -146,6 +145,17 @@ struct dk_tcp_recovery {
     uint32_t undo_retrans; /* retransmissions that no D-SACK has told of */
     uint32_t undo_ts;      /* TSval of what was retransmitted first */
     uint64_t undo_first;   /* its end; 0: nothing was yet */
+};
+
+/* What a connection has besides while its algorithm reads delivery rates (rate.h, pace.h). */
+struct dk_tcp_rated {
+    uint64_t delivered, app_limited;
+    int64_t delivered_at, newest_time;
+    struct dk_tcp_sent newest; /* of the segment sent last that is known to be delivered */
+    uint32_t lost_bytes;
+    bool newest_limited;
+    bool pace_waits; /* the timer is for the pace */
+    int64_t pace_at;
 };
 
 struct dk_tcp_conn {
@@ -189,6 +199,10 @@ struct dk_tcp_conn {
     uint8_t events;
     uint8_t probes;     /* unanswered, of window or liveness */
     uint8_t challenges; /* sent since challenge_from */
+    bool rate_on;       /* its algorithm measures: dk_tcp_rated */
+    bool tx_special;    /* ECN was agreed on, or it is paced: no short way out */
+    uint8_t ecn;        /* ecn.h */
+    uint8_t ece;        /* DK_TCP_ECE while our acknowledgements have it, or 0 */
 
     /* Sending. */
     uint64_t iss, snd_una, snd_nxt, snd_end;
@@ -210,16 +224,6 @@ struct dk_tcp_conn {
     struct dk_tcp_element *elements, *elements_tail;
     struct dk_tcp_element *done, *done_tail;
     struct dk_tcp_cc cc;
-    uint64_t delivered, app_limited; /* rate.h */
-    int64_t delivered_at, newest_time;
-    struct dk_tcp_sent newest; /* of the segment sent last that is known to be delivered */
-    uint32_t lost_bytes;
-    bool newest_limited;
-    bool tx_special;      /* ECN was agreed on, or it is paced: no short way out */
-    uint8_t ecn;          /* ecn.h */
-    uint8_t ece;          /* DK_TCP_ECE while our acknowledgements have it, or 0 */
-    uint64_t ecn_reduced; /* snd_nxt when the window was reduced */
-    int64_t pace_at;      /* pace.h */
     struct dk_tcp_recovery loss;
 
     /* Receiving. */
@@ -260,7 +264,8 @@ struct dk_tcp_conn {
     int err;
     int soft_err; /* told if the connection times out */
     int ip_err;   /* of the last segment sent: what dk_ip_send said */
-    uint64_t retransmits;
+    uint32_t retransmits;
+    uint32_t ecn_reduced;             /* low half of snd_nxt when the window was reduced */
     struct dk_tcp_listener *listener; /* in one of its queues, or NULL */
     union {
         struct dk_list queue_link; /* with a listener: half_open, accept queue */
@@ -400,6 +405,12 @@ static inline bool dk_tcp_fin_acked(const struct dk_tcp_conn *c)
 static inline bool dk_tcp_fin_received(const struct dk_tcp_conn *c)
 {
     return c->rcv_nxt > c->rcv_fin;
+}
+
+/* While rate_on. */
+static inline struct dk_tcp_rated *dk_tcp_rated(const struct dk_tcp_conn *c)
+{
+    return c->cc.caller;
 }
 
 /* Milliseconds: RFC 7323 section 5.4. */

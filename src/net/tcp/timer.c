@@ -4,6 +4,7 @@
  */
 #include "net/tcp/timer.h"
 
+#include "net/tcp/pace.h"
 #include "net/tcp/pcb.h"
 #include "net/tcp/pmtu.h"
 #include "net/tcp/recovery.h"
@@ -44,6 +45,11 @@ static void rto_fired(struct dk_tcp_conn *c, int64_t now)
  * owner has gone: then so many probes are enough. */
 static void persist_fired(struct dk_tcp_conn *c, int64_t now)
 {
+    if (dk_tcp_pace_waits(c)) {
+        dk_tcp_rated(c)->pace_waits = false;
+        dk_tcp_output(c, now);
+        return;
+    }
     if (c->probes == 0)
         c->stalled_since = now;
     if (dk_tcp_rto_gives_up(c, c->closing ? c->probe_backoff : c->probes, now)) {
@@ -51,11 +57,6 @@ static void persist_fired(struct dk_tcp_conn *c, int64_t now)
         return;
     }
     dk_tcp_output_probe(c, now);
-}
-
-static void pace_fired(struct dk_tcp_conn *c, int64_t now)
-{
-    dk_tcp_output(c, now);
 }
 
 static void ack_fired(struct dk_tcp_conn *c, int64_t now)
@@ -120,13 +121,9 @@ static void state_fired(struct dk_tcp_conn *c, int64_t now)
 }
 
 static void (*const fired[DK_TCP_TIMERS])(struct dk_tcp_conn *c, int64_t now) = {
-    [DK_TCP_TIMER_LOSS] = dk_tcp_recovery_timer,
-    [DK_TCP_TIMER_RTO] = rto_fired,
-    [DK_TCP_TIMER_PERSIST] = persist_fired,
-    [DK_TCP_TIMER_ACK] = ack_fired,
-    [DK_TCP_TIMER_PACE] = pace_fired,
-    [DK_TCP_TIMER_ALIVE] = alive_fired,
-    [DK_TCP_TIMER_STATE] = state_fired,
+    [DK_TCP_TIMER_LOSS] = dk_tcp_recovery_timer, [DK_TCP_TIMER_RTO] = rto_fired,
+    [DK_TCP_TIMER_PERSIST] = persist_fired,      [DK_TCP_TIMER_ACK] = ack_fired,
+    [DK_TCP_TIMER_ALIVE] = alive_fired,          [DK_TCP_TIMER_STATE] = state_fired,
 };
 
 static void rearm(struct dk_tcp_conn *c)

@@ -52,7 +52,7 @@ static void pools_init(struct dk_tcp *tcp)
     dk_tcp_pool_init(&tcp->pieces, sizeof(struct dk_tcp_piece), config->pieces_max);
     dk_tcp_pool_init(&tcp->elements, sizeof(struct dk_tcp_element), config->elements_max);
     dk_tcp_pool_init(&tcp->ranges, sizeof(struct dk_tcp_range), config->reasm_max);
-    dk_tcp_pool_init(&tcp->cc_states, dk_tcp_congestion_state_bytes(), config->conns_max);
+    dk_tcp_pool_init(&tcp->cc_states, dk_tcp_congestion_object_bytes(), config->conns_max);
 }
 
 static void pools_fini(struct dk_tcp *tcp)

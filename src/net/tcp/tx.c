@@ -8,7 +8,7 @@
  * that the peer ever offered (RFC 9293 section 3.8.6.2.1). FIN goes with the last data.
  *
  * When nothing is in flight and something is unsent, only the window can be in the way, or the pace
- * (pace.h), whose timer runs then. For the window, and only for it, the persist timer runs.
+ * (pace.h): then, and only then, the persist timer runs, or for the pace.
  * Whenever something is in flight the retransmission timer runs.
  */
 #include "net/tcp/tx.h"
@@ -153,7 +153,7 @@ static uint32_t several(const struct dk_tcp_conn *c, uint64_t len, uint32_t full
 {
     if (!(c->tcp->config.device_caps & DK_NETDEV_TSO) || c->ecn & DK_TCP_ECN_CWR)
         return full;
-    if (dk_unlikely(c->cc.pacing_rate != 0))
+    if (dk_unlikely(c->rate_on && c->cc.pacing_rate != 0))
         len = dk_tcp_min64(len, dk_tcp_pace_quantum(c));
     len = dk_tcp_min64(dk_tcp_min64(len, DK_TCP_TSO_BYTES_MAX), congestion_room(c, true));
     return len > full ? (uint32_t)len - (uint32_t)len % full : full;
@@ -278,7 +278,9 @@ static int64_t persist_delay(const struct dk_tcp_conn *c)
 
 static void persist(struct dk_tcp_conn *c, int64_t now)
 {
-    if (c->snd_una != c->snd_nxt || !has_unsent(c) || dk_tcp_timer_is_set(c, DK_TCP_TIMER_PACE))
+    if (dk_tcp_pace_waits(c))
+        return;
+    if (c->snd_una != c->snd_nxt || !has_unsent(c))
         dk_tcp_timer_clear(c, DK_TCP_TIMER_PERSIST);
     else if (!dk_tcp_timer_is_set(c, DK_TCP_TIMER_PERSIST))
         dk_tcp_timer_set(c, DK_TCP_TIMER_PERSIST, now + persist_delay(c));

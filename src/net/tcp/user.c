@@ -168,27 +168,17 @@ static uint64_t received_bytes(const struct dk_tcp_conn *c)
     return end > c->irs && c->irs ? end - c->irs - 1 : 0;
 }
 
-static uint64_t bytes_with(const struct dk_tcp_conn *c, uint8_t flag)
-{
-    uint64_t bytes = 0;
-    for (const struct dk_tcp_segment *s = c->board; s; s = s->next)
-        if (s->flags & flag)
-            bytes += s->end - s->seq;
-    return bytes;
-}
-
 static void get_more(const struct dk_tcp_conn *c, struct dk_tcp_info *info)
 {
-    info->lost_bytes = bytes_with(c, DK_TCP_SEG_LOST);
-    info->sacked_bytes = bytes_with(c, DK_TCP_SEG_SACKED);
+    info->sacked_bytes = c->loss.sacked_bytes;
+    info->lost_bytes = c->snd_nxt - c->snd_una - c->flight_bytes - c->loss.sacked_bytes;
     info->acked_bytes = acked_bytes(c);
     info->received_bytes = received_bytes(c);
     info->min_rtt_ns = c->min_rtt_ns;
     info->last_sent = c->last_tx_data;
     info->last_received = c->last_rx;
-    info->delivery_rate = dk_tcp_rate_latest(c);
-    info->delivery_limited = c->newest_limited;
-    info->pacing_rate = c->cc.pacing_rate;
+    info->delivery_rate = dk_tcp_rate_latest(c, &info->delivery_limited);
+    info->pacing_rate = c->rate_on ? c->cc.pacing_rate : 0;
     info->in_recovery = c->in_recovery;
     info->in_loss = c->in_loss;
     info->window_scale = c->wscale_on;

@@ -140,8 +140,7 @@ static bool are_timers_valid(const struct dk_tcp_conn *c)
         return pending || dk_tcp_timer_is_set(c, DK_TCP_TIMER_RTO);
     bool unsent = c->snd_nxt < c->snd_end || (c->fin_queued && !dk_tcp_fin_sent(c));
     if (unsent && c->state >= DK_TCP_ESTABLISHED)
-        return pending || dk_tcp_timer_is_set(c, DK_TCP_TIMER_PERSIST) ||
-               dk_tcp_timer_is_set(c, DK_TCP_TIMER_PACE);
+        return pending || dk_tcp_timer_is_set(c, DK_TCP_TIMER_PERSIST);
     if (c->state == DK_TCP_TIME_WAIT || (c->state == DK_TCP_FIN_WAIT_2 && c->closing))
         return dk_tcp_timer_is_set(c, DK_TCP_TIMER_STATE);
     return true;
