@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "base/checksum.h"
+#include "mem/buf_now.h"
 #include "net/ip_out.h"
 #include "net/tcp/tx.h"
 
@@ -360,7 +361,9 @@ void kit_inject(struct kit *k, uint32_t flags, uint32_t seq, uint32_t ack, const
     }
     uint32_t head_len = (uint32_t)dk_tcp_header_emit(&h, head);
     struct kit_packet packet = {.src = k->peer_ip, .dst = k->host->ip, .len = head_len + len};
-    packet.buf = dk_buf_alloc(packet.len, 0);
+    packet.buf = k->device_buf ? k->device_buf : dk_buf_alloc(packet.len, 0);
+    if (k->device_buf)
+        assert_true(dk_buf_give_out(packet.buf, packet.len));
     memcpy(packet.buf->data, head, head_len);
     if (len)
         memcpy(packet.buf->data + head_len, data, len);

@@ -71,6 +71,7 @@ struct kit {
     struct dk_tcp_config config;
     int64_t now;
     uint32_t bufs_before;
+    struct dk_buf *device_buf; /* of a device: what the peer sends comes in it; NULL: in others */
     struct dk_tcp_listener *listener;
     uint32_t acceptable; /* calls */
     struct kit_app app;

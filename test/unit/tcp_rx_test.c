@@ -4,6 +4,8 @@
  */
 #include "tcp_kit.h"
 
+#include "mem/buf_now.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -391,6 +393,30 @@ static void test_part_of_a_segment_is_read(void **state)
     assert_int_equal(kit_read(&k, &at, 5000), 999);
 }
 
+/* A segment in two parts, about one that is there, lies in a buffer that its device wants back. An
+ * element of many segments has the first part, the reader gets the second one later. */
+static void test_parts_of_a_segment_hold_its_buffer_apart(void **state)
+{
+    (void)state;
+    struct dk_buf *device = dk_buf_alloc_device(100, 0), *bufs[8];
+    kit_inject_bytes(&k, A, 11, 1, 10);
+    k.device_buf = device;
+    kit_inject_bytes(&k, A, 6, 1, 25);
+    k.device_buf = NULL;
+    kit_inject_bytes(&k, A, 1, 1, 5);
+    assert_int_equal(dk_tcp_recv(k.app.conn, bufs, 8, SIZE_MAX, k.now), 4);
+    bufs[0]->more = bufs[1];
+    bufs[1]->more = bufs[2];
+    dk_buf_put(bufs[0]);
+    assert_false(dk_buf_give_out(device, 100));
+    for (uint32_t i = 0; i < 10; i++)
+        assert_int_equal(bufs[3]->data[i], kit_byte(21 + i));
+    dk_buf_put(bufs[3]);
+    assert_true(dk_buf_give_out(device, 100));
+    dk_buf_put(device);
+    dk_buf_give_up(device);
+}
+
 /* ---- Timestamps (RFC 7323) ------------------------------------------------------------------- */
 
 static void test_timestamps_of_the_past_are_refused(void **state)
@@ -512,6 +538,7 @@ int main(void)
         TEST(test_window_never_moves_left),
         TEST(test_tiny_segments_are_put_together),
         TEST(test_part_of_a_segment_is_read),
+        TEST(test_parts_of_a_segment_hold_its_buffer_apart),
         TEST(test_timestamps_of_the_past_are_refused),
         TEST(test_timestamps_wrap),
         TEST(test_timestamps_after_24_days_are_taken),

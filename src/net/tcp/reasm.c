@@ -14,6 +14,15 @@ static void range_free(struct dk_tcp_conn *c, struct dk_tcp_range *r)
     c->num_ranges--;
 }
 
+/* A buffer of [seq, end) of a segment. What comes in several parts is in views only: the buffer
+ * itself would be in one chain with views that hold it, and go with that chain. */
+static struct dk_buf *keep(const struct dk_tcp_rx *rx, uint64_t seq, uint64_t end)
+{
+    const bool whole = seq == rx->seq && end == rx->seq + rx->len;
+    uint8_t *data = rx->data + (seq - rx->seq);
+    return (whole ? dk_buf_keep : dk_buf_view)(rx->ip->buf, data, end - seq);
+}
+
 /* Puts [seq, end) of a segment where *at points to. Returns false when there is no room. */
 static bool add(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx, struct dk_tcp_range **at,
                 uint64_t seq, uint64_t end)
@@ -23,7 +32,7 @@ static bool add(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx, struct dk_tcp
     struct dk_tcp_range *r = dk_tcp_pool_get(&c->tcp->ranges);
     if (!r)
         goto full;
-    struct dk_buf *view = dk_buf_keep(rx->ip->buf, rx->data + (seq - rx->seq), end - seq);
+    struct dk_buf *view = keep(rx, seq, end);
     if (!view) {
         dk_tcp_pool_put(&c->tcp->ranges, r);
         goto full;
