@@ -145,8 +145,10 @@ static int check_size(struct dk_net *net, const struct dk_ip_tx *tx, uint32_t by
     if (bytes > (tx->dst.version == 4 ? 65535 - header : 65535) ||
         tx->header_len > DK_IP_TX_HEADER_MAX)
         return -EMSGSIZE;
-    if (!tx->dont_fragment || tx->frame.segment_bytes != 0)
+    if (!tx->dont_fragment)
         return 0;
+    if (tx->frame.segment_bytes != 0) /* one of those that the device makes of it */
+        bytes = tx->header_len + tx->frame.segment_bytes;
     const uint32_t mtu = dk_pmtu_get(net, &tx->dst, &may_fragment);
     return bytes + header > mtu && !may_fragment ? -EMSGSIZE : 0;
 }
