@@ -106,12 +106,20 @@ static bool for_each_stream(struct dk_stack *st, bool (*fn)(struct dk_stack_tcp 
     return all;
 }
 
+/* Packets that wait for a neighbour hold up an exit, whoever sent them. */
+static void note_waiting(struct dk_stack *st)
+{
+    __atomic_store_n(&st->waiting, dk_net_waiting(st->net), __ATOMIC_RELAXED);
+}
+
 /* The process ends: closes streams as they become quiet. What is posted, or a connection that gave
- * way, may still push to them. */
+ * way, may still push to them. What calls sent before this poll is noted before all are said to be
+ * closed: who reads that asks no more. */
 static void wind_up(struct dk_stack *st)
 {
     if (st->inst->num_yielded || __atomic_load_n(&st->inst->num_posted, __ATOMIC_ACQUIRE))
         return;
+    note_waiting(st);
     if (for_each_stream(st, dk_stack_tcp_wind_up))
         __atomic_store_n(&st->ended, true, __ATOMIC_RELEASE);
 }
@@ -146,7 +154,7 @@ static void stack_poll(struct dk_poller *p, int64_t now, bool spinning)
         wind_up(st);
     work(st);
     if (dk_unlikely(ending))
-        __atomic_store_n(&st->waiting, dk_net_waiting(st->net), __ATOMIC_RELAXED);
+        note_waiting(st);
     st->depth--;
     if (dk_unlikely(++st->polls % SHOW_EVERY == 0))
         dk_stack_counters_show(st);
