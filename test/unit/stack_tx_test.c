@@ -139,6 +139,20 @@ static void test_tx_memory_given_back_while_the_device_is_full(void **state)
     assert_int_equal(st.stats->tx_copied_bytes, 3 * LEN);
 }
 
+/* A push that waits for room holds a view of the application's memory: which is not given up before
+ * the application does so. */
+static void test_tx_view_of_memory_that_the_application_has_is_not_given_up(void **state)
+{
+    (void)state;
+    struct dk_buf *buf = dk_buf_alloc(LEN, 0);
+    void *handle = dk_buf_lend(buf);
+    struct dk_buf *view = dk_buf_view(buf, buf->data, LEN);
+    assert_false(dk_stack_is_given_up(view));
+    assert_int_equal(dk_buf_app_put(handle), 0);
+    assert_true(dk_stack_is_given_up(view));
+    dk_buf_put(view);
+}
+
 static void test_tx_memory_of_the_call_is_sent_in_the_call(void **state)
 {
     (void)state;
@@ -158,6 +172,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_tx_frames_put_off_are_held_until_they_are_sent),
         TEST(test_tx_memory_given_back_while_the_device_is_full),
+        TEST(test_tx_view_of_memory_that_the_application_has_is_not_given_up),
         TEST(test_tx_memory_of_the_call_is_sent_in_the_call),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -61,7 +61,8 @@ void dk_stack_fail_all(struct dk_list *ops, int error)
     }
 }
 
-bool dk_stack_is_given_up(const struct dk_buf *buf)
+/* Of a buffer by itself: a view has none of the application's holds on what it is of. */
+static bool is_given_up(const struct dk_buf *buf)
 {
     if ((uint32_t)__atomic_load_n(&buf->life, __ATOMIC_ACQUIRE) != 0)
         return false;
@@ -69,6 +70,11 @@ bool dk_stack_is_given_up(const struct dk_buf *buf)
         if (buf->shared || !dk_heap_held_once(buf->data))
             return false;
     return true;
+}
+
+bool dk_stack_is_given_up(const struct dk_buf *buf)
+{
+    return is_given_up(buf) && (buf->kind != DK_BUF_VIEW || is_given_up(buf->owner));
 }
 
 void dk_stack_set_failed(struct dk_stack_sock *s, int error)
