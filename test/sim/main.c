@@ -98,8 +98,9 @@ static void make_host(struct sim *sim, int index)
     tcp.congestion = (uint8_t)((sim->seed + (uint64_t)index) % 4);
     tcp.ecn = (uint8_t)((sim->seed / 4 + (uint64_t)index) % 3);
     c.tcp = &tcp;
-    c.device_caps = below(sim, 3) == 0 ? DK_NETDEV_TX_CHECKSUM : 0;
     h->sim = sim;
+    wire_plug(h, below(sim, 3) == 0);
+    c.device_caps = h->dev->caps.flags | (below(sim, 3) == 0 ? DK_NETDEV_TX_CHECKSUM : 0);
     h->index = index;
     h->mac = (struct dk_mac){{2, 0, 0, 0, 0, (uint8_t)(index + 1)}};
     h->ip.version = (uint8_t)sim->version;
@@ -206,6 +207,8 @@ static bool run(struct sim *sim, uint64_t seed, bool trace)
     for (int i = 0; i < 2; i++) {
         if (sim->hosts[i].net != NULL)
             dk_net_destroy(sim->hosts[i].net);
+        if (sim->hosts[i].dev != NULL)
+            wire_unplug(&sim->hosts[i]);
     }
     app_stop(sim);
     wire_drop_all(sim);

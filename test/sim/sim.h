@@ -49,6 +49,8 @@ struct frame {
 };
 
 struct host {
+    struct dk_netdev card; /* first */
+    struct dk_netdev *dev; /* card, or what cuts segments over it */
     struct sim *sim;
     int index;
     struct dk_net *net;
@@ -135,6 +137,9 @@ static inline bool chance(struct sim *sim, uint32_t of_10000)
 /* ---- wire.c ---------------------------------------------------------------------------------- */
 
 void wire_choose(struct sim *sim);
+/* Makes a host's device; cuts: it takes what is to be cut into segments. */
+void wire_plug(struct host *host, bool cuts);
+void wire_unplug(struct host *host);
 bool wire_emit(void *host, const struct dk_tx_frame *frame);
 int64_t wire_next(const struct sim *sim);
 /* Gives the frames that are due to their hosts. */

@@ -7,6 +7,7 @@
  */
 #include "sim.h"
 
+#include "drv/offload.h"
 #include "net/wire/text.h"
 
 #include <inttypes.h>
@@ -210,9 +211,8 @@ static void check_size(struct sim *sim, struct host *host, uint32_t bytes)
         sim_note(sim, "a frame of %u bytes, MTU %u", bytes, host->mtu);
 }
 
-bool wire_emit(void *arg, const struct dk_tx_frame *tx)
+static bool send_one(struct host *host, const struct dk_tx_frame *tx)
 {
-    struct host *host = arg;
     struct sim *sim = host->sim;
     if (host->no_room)
         return false;
@@ -246,6 +246,63 @@ bool wire_emit(void *arg, const struct dk_tx_frame *tx)
     return true;
 }
 
+static uint32_t card_tx(struct dk_netdev *dev, const struct dk_tx_frame frames[], uint32_t n,
+                        int64_t now)
+{
+    uint32_t sent = 0;
+    (void)now;
+    while (sent < n && send_one((struct host *)(void *)dev, &frames[sent]))
+        sent++;
+    return sent;
+}
+
+/* What arrives does not pass through the device: it is only looked at. */
+static uint32_t card_rx(struct dk_netdev *dev, struct dk_rx_frame frames_out[], uint32_t max,
+                        int64_t now)
+{
+    (void)dev;
+    (void)frames_out;
+    (void)max;
+    (void)now;
+    return 0;
+}
+
+static void card_close(struct dk_netdev *dev)
+{
+    (void)dev;
+}
+
+void wire_plug(struct host *host, bool cuts)
+{
+    static const struct dk_netdev_ops ops = {
+        .name = "card", .rx_burst = card_rx, .tx_burst = card_tx, .close = card_close};
+    const char *why;
+    host->card = (struct dk_netdev){.ops = &ops, .stats = &host->card.own_stats};
+    host->dev = &host->card;
+    if (cuts && dk_offload_open(&host->dev, &host->card, &why) != 0)
+        sim_fail(host->sim, "%s", why);
+}
+
+void wire_unplug(struct host *host)
+{
+    host->dev->ops->close(host->dev);
+}
+
+bool wire_emit(void *arg, const struct dk_tx_frame *tx)
+{
+    struct host *host = arg;
+    return host->dev->ops->tx_burst(host->dev, tx, 1, host->sim->now) == 1;
+}
+
+/* What a frame that was cut has left goes before anything else. */
+static void have_room(struct host *host)
+{
+    host->no_room = false;
+    host->dev->ops->rx_burst(host->dev, NULL, 0, host->sim->now);
+    if (!host->no_room)
+        dk_net_tx_room(host->net, host->sim->now);
+}
+
 /* ---- Arriving -------------------------------------------------------------------------------- */
 
 int64_t wire_next(const struct sim *sim)
@@ -275,10 +332,8 @@ void wire_deliver(struct sim *sim)
 {
     for (int i = 0; i < 2; i++) {
         struct host *host = &sim->hosts[i];
-        if (host->no_room && host->room_at <= sim->now) {
-            host->no_room = false;
-            dk_net_tx_room(host->net, sim->now);
-        }
+        if (host->no_room && host->room_at <= sim->now)
+            have_room(host);
     }
     while (sim->num_frames > 0 && sim->frames[0]->due <= sim->now) {
         struct frame *f = heap_take(sim);
