@@ -176,7 +176,8 @@ static void note_sent(struct dk_tcp_conn *c, uint32_t sent, uint32_t full, bool 
     dk_tcp_board_add(c, end + fin, fin ? DK_TCP_SEG_FIN : 0, now);
 }
 
-/* Sends new bytes, in segments of `full` bytes where they are more, and FIN: 0 or an error. */
+/* Sends new bytes, in segments of `full` bytes where they are more, and FIN: 0 or an error;
+ * -EMSGSIZE: a segment is shorter from now on. */
 static int send_fresh(struct dk_tcp_conn *c, uint32_t len, uint32_t full, bool fin, int64_t now)
 {
     bool ends = c->snd_nxt + len == c->snd_end;
@@ -198,7 +199,7 @@ static int send_fresh(struct dk_tcp_conn *c, uint32_t len, uint32_t full, bool f
     uint32_t sent;
     int err = dk_tcp_emit(c, &out, &sent, now);
     if (err == -EMSGSIZE)
-        return dk_tcp_pmtu_refresh(c) ? 0 : STOPPED;
+        return dk_tcp_pmtu_refresh(c) ? err : STOPPED;
     if (err)
         return err;
     fin = fin && sent == len;
@@ -247,7 +248,7 @@ static int send_new(struct dk_tcp_conn *c, int64_t now)
         if (!dk_tcp_pace_allows(c, now))
             break;
         int err = send_fresh(c, len, full, fin, now);
-        if (err)
+        if (err && err != -EMSGSIZE)
             return err;
     }
     dk_tcp_rate_check_limited(c);
@@ -361,7 +362,9 @@ int dk_tcp_output_tail(struct dk_tcp_conn *c, int64_t now)
         return STOPPED;
     if (len == 0 || c->snd_nxt > c->snd_end)
         return resend_tail(c, now);
-    return send_fresh(c, len, c->snd_mss, len == unsent && c->fin_queued && usable > len, now);
+    bool fin = len == unsent && c->fin_queued && usable > len;
+    int err = send_fresh(c, len, c->snd_mss, fin, now);
+    return err == -EMSGSIZE ? dk_tcp_output_tail(c, now) : err;
 }
 
 bool dk_tcp_send_probe(struct dk_tcp_conn *c, int64_t now)
