@@ -299,18 +299,18 @@ static int attach(int fd, const char *name, short flags)
     }
 }
 
-/* Where the kernel has offloads, those that are wanted: checksums both ways, and segments. */
+/* Where the kernel has offloads, those that are wanted: checksums both ways, and segments. What we
+ * take unfinished is said in any case: an interface that stays has it of who had it before. */
 static int attach_with_offloads(struct tap *t, uint32_t wanted)
 {
     const uint32_t all = DK_NETDEV_TX_CHECKSUM | DK_NETDEV_TSO;
-    if ((wanted & all) != all)
-        return attach(t->fd, t->name, 0);
-    const int r = attach(t->fd, t->name, IFF_VNET_HDR);
+    t->headers = (wanted & all) == all;
+    const int r = attach(t->fd, t->name, t->headers ? IFF_VNET_HDR : 0);
     if (r < 0)
         return r;
-    t->headers = true;
-    t->dev.caps.flags |= all;
-    ioctl(t->fd, TUNSETOFFLOAD, TUN_F_CSUM); /* else what we receive is finished */
+    if (t->headers)
+        t->dev.caps.flags |= all;
+    ioctl(t->fd, TUNSETOFFLOAD, t->headers ? TUN_F_CSUM : 0);
     return 0;
 }
 

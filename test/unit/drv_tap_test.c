@@ -3,11 +3,14 @@
 #include "drv_kit.h"
 #include "drv_netns.h"
 
+#include "base/checksum.h"
 #include "drv/packet.h"
 #include "drv/tap.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static struct dk_netdev *open_end(struct dk_tap_options options)
@@ -120,6 +123,47 @@ static void test_tap_frame_longer_than_at_open_is_dropped_and_counted(void **sta
     drv_close(&link);
 }
 
+/* Has the kernel send a datagram to our end. */
+static void send_by_kernel(void)
+{
+    const struct sockaddr_in to = {
+        .sin_family = AF_INET, .sin_port = htons(9), .sin_addr = {htonl(0x0a090002)}};
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    must_hold(sendto(fd, "datagram", 8, 0, (const struct sockaddr *)&to, sizeof to) == 8, "sendto");
+    close(fd);
+}
+
+/* Whether the checksum of a datagram of IPv4 is there. */
+static bool is_finished(const struct dk_rx_frame *frame)
+{
+    const uint8_t *ip = frame->data + DRV_HEADER;
+    const uint32_t len = frame->len - DRV_HEADER - 20;
+    return dk_checksum_is_good(dk_checksum_add(17 + len, ip + 12, 8), ip + 20, len);
+}
+
+/* An interface that stays keeps what its last user could do. */
+static void test_tap_without_offloads_gets_whole_checksums_after_one_with(void **state)
+{
+    (void)state;
+    const uint32_t all = DK_NETDEV_TX_CHECKSUM | DK_NETDEV_TSO, wanted[] = {0, all, 0};
+    netns_ip("tuntap add mode tap name tp0");
+    netns_ip("link set tp0 up");
+    netns_ip("address add 10.9.0.1/24 dev tp0");
+    netns_ip("neigh add 10.9.0.2 lladdr 02:00:00:00:00:09 dev tp0");
+    for (int i = 0; i < 3; i++) {
+        struct dk_rx_frame got;
+        struct dk_netdev *dev =
+            open_end((struct dk_tap_options){.name = "tp0", .offloads = wanted[i]});
+        send_by_kernel();
+        drv_receive(dev, &got, 1);
+        assert_int_equal(got.checksum, wanted[i] ? DK_RX_CHECKSUM_GOOD : DK_RX_CHECKSUM_UNKNOWN);
+        assert_int_equal(is_finished(&got), !wanted[i]);
+        dk_buf_put(got.buf);
+        dev->ops->close(dev);
+    }
+    netns_ip("tuntap del mode tap name tp0");
+}
+
 static void test_tap_link_down_is_seen_and_counted(void **state)
 {
     (void)state;
@@ -172,6 +216,7 @@ int main(void)
         cmocka_unit_test(test_tap_of_several_queues_is_used),
         cmocka_unit_test(test_tap_that_cannot_be_opened_says_what_to_do),
         cmocka_unit_test(test_tap_frame_longer_than_at_open_is_dropped_and_counted),
+        cmocka_unit_test(test_tap_without_offloads_gets_whole_checksums_after_one_with),
         cmocka_unit_test(test_tap_link_down_is_seen_and_counted),
         cmocka_unit_test(test_tap_deleted_is_seen_and_does_not_keep_awake),
     };
