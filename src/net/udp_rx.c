@@ -146,7 +146,24 @@ static bool wants(const struct dk_udp_sock *sock, const struct dk_ip_rx *rx)
     return !dk_ip_is_multicast(&rx->dst) || dk_udp_is_in(sock, &rx->dst);
 }
 
-/* RFC 1122 section 4.1.3.5: each that wants it gets its own view. */
+/* To one more of several: of a copy, because what is received is the reader's to write to. */
+static void enqueue_copy(struct dk_udp *udp, struct dk_udp_sock *sock, const struct dk_ip_rx *rx,
+                         uint32_t len)
+{
+    struct dk_ip_rx copy = *rx;
+    copy.buf = dk_buf_alloc(DK_UDP_HEADER_LEN + len, DK_BUF_PEER_BYTES);
+    if (!copy.buf) {
+        dk_net_count(&udp->stats.no_memory);
+        return;
+    }
+    copy.data = copy.buf->data;
+    memcpy(copy.data, rx->data, DK_UDP_HEADER_LEN + len);
+    enqueue(udp, sock, &copy, len);
+    dk_net_count(&udp->stats.rx_copied);
+    dk_buf_put(copy.buf);
+}
+
+/* RFC 1122 section 4.1.3.5: each that wants it gets it. */
 static void deliver_to_all(struct dk_net *net, const struct dk_ip_rx *rx, uint32_t len)
 {
     bool any = false;
@@ -155,7 +172,10 @@ static void deliver_to_all(struct dk_net *net, const struct dk_ip_rx *rx, uint32
         struct dk_udp_sock *sock = dk_container_of(link, struct dk_udp_sock, bound);
         if (!wants(sock, rx))
             continue;
-        enqueue(net->udp, sock, rx, len);
+        if (any)
+            enqueue_copy(net->udp, sock, rx, len);
+        else
+            enqueue(net->udp, sock, rx, len);
         any = true;
     }
     if (!any)

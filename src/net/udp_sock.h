@@ -15,6 +15,7 @@
 #define DK_UDP_STATS(X)                                                                            \
     X(rx_datagrams, "udp.rx_datagrams")                                                            \
     X(rx_bytes, "udp.rx_bytes")                                                                    \
+    X(rx_copied, "udp.rx_copied") /* for further sockets of a group */                             \
     X(tx_datagrams, "udp.tx_datagrams")                                                            \
     X(tx_bytes, "udp.tx_bytes")                                                                    \
     X(tx_copied, "udp.tx_copied")           /* pieces without a buffer */                          \

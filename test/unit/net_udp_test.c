@@ -557,6 +557,28 @@ static void test_udp_broadcast_needs_permission_and_reaches_all(void **state)
     kit_close(&kit);
 }
 
+/* What is received is the reader's: to write to, and with the sender's address behind it. */
+static void test_udp_broadcast_reaches_each_in_memory_of_its_own(void **state)
+{
+    struct kit_sock socks[3];
+    struct dk_udp_datagram got[3];
+    const struct dk_endpoint all = {ip4(10, 0, 0, 255), 7};
+    (void)state;
+    start();
+    for (int i = 0; i < 3; i++)
+        open_shared(&socks[i], any, 7);
+    kit_udp(&kit, &peer4, &all, "datagram", 8);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(dk_udp_recv(socks[i].sock, &got[i]), 0);
+    for (int i = 0; i < 3; i++) {
+        assert_memory_equal(got[i].buf->data, "datagram", 8);
+        memset(got[i].buf->data, 'x', 8);
+        dk_buf_put(got[i].buf);
+    }
+    assert_int_equal(kit_stat(&kit, "udp.rx_copied"), 2);
+    kit_close(&kit);
+}
+
 static void test_udp_group_reaches_those_that_joined(void **state)
 {
     struct kit_sock in, out;
@@ -767,6 +789,7 @@ int main(void)
         cmocka_unit_test(test_udp_queue_is_bounded),
         cmocka_unit_test(test_udp_full_device_is_told_and_tells_when_it_has_room),
         cmocka_unit_test(test_udp_broadcast_needs_permission_and_reaches_all),
+        cmocka_unit_test(test_udp_broadcast_reaches_each_in_memory_of_its_own),
         cmocka_unit_test(test_udp_group_reaches_those_that_joined),
         cmocka_unit_test(test_udp_group_sent_to_comes_back_if_wanted),
         cmocka_unit_test(test_udp_to_ourselves_never_leaves),
