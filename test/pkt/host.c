@@ -160,6 +160,8 @@ static void set_config(struct test *t)
     t->tcp_config.congestion = t->congestion;
     t->tcp_config.ecn = t->ecn;
     t->tcp_config.syn_cookies = t->syn_cookies;
+    if (t->pressure)
+        t->tcp_config.rcv_pressure_bytes = t->pressure;
     t->tcp_config.no_sack = t->no_sack;
     t->tcp_config.no_timestamps = t->no_timestamps;
     c->tcp = &t->tcp_config;

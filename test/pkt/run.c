@@ -134,6 +134,12 @@ static void run_ecn(struct test *t)
     test_fail(t, "ecn accept, refuse or ask");
 }
 
+/* Bytes that all connections may hold unread. */
+static void run_pressure(struct test *t)
+{
+    t->pressure = (uint64_t)eval(t, word_at(t, 1, "a number"));
+}
+
 static void run_cookies(struct test *t)
 {
     static const char *const words[] = {
@@ -379,6 +385,7 @@ static bool run_command(struct test *t, const char *name)
         {"congestion", run_congestion, true},
         {"ecn", run_ecn, true},
         {"cookies", run_cookies, true},
+        {"pressure", run_pressure, true},
         {"wrap", run_wrap, true},
         {"without", run_without, true},
         {"flow", run_flow, true},

@@ -5,6 +5,8 @@
  *     goodput              prints the table
  *     goodput TABLE        compares with a table that was kept: 1 when a path carries less
  *     goodput fair         two streams of one kind over one path: 1 when they do not share it
+ *     goodput fill         round trips until a stream fills a path, with windows that grow by
+ *                          themselves: 1 when they are too many
  *
  * One stream of a stack to another, under a virtual clock: a bottleneck with a queue of one
  * bandwidth-delay product that drops at its tail, then a delay; frames are lost before it, by
@@ -37,6 +39,7 @@ struct path {
     bool sack;
     uint32_t streams;
     const char *congestion;
+    bool tuned; /* the receive buffer grows by itself */
 };
 
 struct result {
@@ -292,8 +295,10 @@ static void make(struct run *run, struct port *port, int index)
     dk_tcp_config_init(&tcp);
     tcp.no_sack = !run->path->sack;
     tcp.congestion = (uint8_t)dk_tcp_cc_find(run->path->congestion);
-    tcp.rcv_buf_bytes = WINDOW;
-    tcp.conn_reasm_max = tcp.reasm_max;
+    if (!run->path->tuned) {
+        tcp.rcv_buf_bytes = WINDOW;
+        tcp.conn_reasm_max = tcp.reasm_max;
+    }
     struct dk_net_config config = {.mac = {{2, 0, 0, 0, 0, (uint8_t)(1 + index)}},
                                    .mtu = MTU,
                                    .device_caps = DK_NETDEV_TX_CHECKSUM,
@@ -420,7 +425,8 @@ static void rows(FILE *kept, bool sack, uint32_t mbit_most, bool *less)
         for (size_t d = 0; d < 3; d++)
             for (size_t l = 0; l < 4; l++)
                 for (size_t o = 0; o < 2; o++) {
-                    struct path p = {mbits[b], rtts[d], losses[l], lates[o], sack, 1, "cubic"};
+                    struct path p = {mbits[b], rtts[d], losses[l], lates[o],
+                                     sack,     1,       "cubic",   false};
                     row(kept, &p, less);
                 }
 }
@@ -446,7 +452,7 @@ static uint64_t jain(uint64_t a, uint64_t b)
 static bool is_fair(const char *congestion, uint64_t least)
 {
     static struct run run;
-    const struct path path = {20, 20, 0, 0, true, 2, congestion};
+    const struct path path = {20, 20, 0, 0, true, 2, congestion, false};
     struct port ports[2];
     uint64_t before[2], bytes[2];
     memset(&run, 0, sizeof(run));
@@ -477,10 +483,86 @@ static int fair(void)
     return !(cubic && reno && bbr);
 }
 
+/* ---- Filling --------------------------------------------------------------------------------- */
+
+#define PAYLOAD       1448u /* of a full segment, with timestamps */
+#define FRAME         1514u
+#define INITIAL       (10 * PAYLOAD)
+#define DEFAULT_BYTES (256u << 10) /* of a buffer that has not grown */
+#define ROUNDS_MAX    200u
+#define ROUNDS_SPARE  10u /* beyond those of slow start that doubles each time */
+
+/* Payload that a path carries in a round trip. */
+static uint64_t full_trip(const struct path *p)
+{
+    return (uint64_t)p->mbit * 125 * p->rtt_ms * PAYLOAD / FRAME;
+}
+
+/* Round trips of slow start at its best, until one carries as much as the path does. */
+static uint32_t ideal_rounds(uint64_t full)
+{
+    uint32_t rounds = 1;
+    for (uint64_t window = INITIAL; window < full; window *= 2)
+        rounds++;
+    return rounds;
+}
+
+/* The handshake takes one. A round trip is full when it carried 19 of 20 parts. */
+static uint32_t rounds_to_fill(struct run *run, uint64_t full)
+{
+    const int64_t trip = run->path->rtt_ms * MS;
+    int64_t ends = run->now + trip;
+    for (uint32_t rounds = 0; rounds <= ROUNDS_MAX; rounds++, ends += trip) {
+        const uint64_t before = run->received;
+        while (run->now < ends)
+            step(run);
+        if ((run->received - before) * 20 >= full * 19)
+            return rounds;
+    }
+    return ROUNDS_MAX;
+}
+
+static bool fills(uint32_t mbit, uint32_t rtt_ms, uint32_t number)
+{
+    static struct run run;
+    const struct path path = {mbit, rtt_ms, 0, 0, true, 1, "cubic", true};
+    struct port ports[2];
+    const uint64_t full = full_trip(&path);
+    const uint32_t ideal = ideal_rounds(full);
+    int64_t window;
+    memset(&run, 0, sizeof(run));
+    run.path = &path;
+    set_up(&run, ports);
+    const uint32_t rounds = rounds_to_fill(&run, full);
+    dk_tcp_get_option(run.streams[0].receiver, DK_TCP_RCV_BUF, &window);
+    const uint64_t most = 4 * full > DEFAULT_BYTES ? 4 * full : DEFAULT_BYTES;
+    const bool good = rounds <= ideal + ROUNDS_SPARE && (uint64_t)window >= full &&
+                      (uint64_t)window <= most && dk_tcp_all_valid(dk_net_tcp(run.net[1]));
+    printf("%sok %u - %u Mbit/s of %u ms are full after %u round trips; at best %u; the window is "
+           "%" PRId64 " kB, the path %" PRIu64 "\n",
+           good ? "" : "not ", number, mbit, rtt_ms, rounds, ideal, window / 1000, full / 1000);
+    fflush(stdout);
+    tear_down(&run);
+    return good;
+}
+
+static int fill_paths(void)
+{
+    static const uint32_t paths[][2] = {{10000, 10}, {1000, 100}, {1000, 10}, {100, 100}, {10, 20}};
+    const uint32_t n = sizeof(paths) / sizeof(paths[0]);
+    int bad = 0;
+    printf("1..%u\n", n);
+    for (uint32_t i = 0; i < n; i++)
+        bad += !fills(paths[i][0], paths[i][1], i + 1);
+    return bad != 0;
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "fair") == 0)
         return fair();
+    if (argc > 1 && strcmp(argv[1], "fill") == 0)
+        return fill_paths();
     FILE *kept = argc > 1 ? fopen(argv[1], "r") : NULL;
     bool less = false;
     if (argc > 1 && !kept)

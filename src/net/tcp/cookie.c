@@ -23,6 +23,7 @@
 #include "net/tcp/rcvq.h"
 #include "net/tcp/rto.h"
 #include "net/tcp/sendq.h"
+#include "net/tcp/tune.h"
 #include "net/tcp/tx.h"
 
 #define PERIOD_NS    (64 * DK_NS_PER_S)
@@ -148,12 +149,12 @@ bool dk_tcp_cookie_check(struct dk_tcp_listener *l, const struct dk_tcp_rx *rx,
     struct dk_tcp *tcp = l->tcp;
     const uint32_t isn = rx->h.ack - 1;
     const bool stamped = rx->h.options.has & DK_TCP_HAS_TIMESTAMPS && !tcp->config.no_timestamps;
-    const struct facts facts = {.peer_isn = rx->h.seq - 1,
-                                .period = isn >> 27,
-                                .mss = isn >> 24 & 7,
-                                .options =
-                                    stamped ? rx->h.options.ts_ecr & OPTION_BITS : NO_TIMESTAMPS,
-                                .rcv_wscale = dk_tcp_rcv_scale(l->option[DK_TCP_RCV_BUF])};
+    const struct facts facts = {
+        .peer_isn = rx->h.seq - 1,
+        .period = isn >> 27,
+        .mss = isn >> 24 & 7,
+        .options = stamped ? rx->h.options.ts_ecr & OPTION_BITS : NO_TIMESTAMPS,
+        .rcv_wscale = dk_tcp_rcv_scale(dk_tcp_tune_most(&tcp->config, l->option[DK_TCP_RCV_BUF]))};
     const bool in_time = (period_of(rx->now) - facts.period) % PERIODS <= GOOD_PERIODS;
     if (!in_time || cookie_of(tcp, rx, &facts) != isn) {
         DK_TCP_COUNT(tcp, syn_cookies_failed);

@@ -150,7 +150,7 @@ int dk_tcp_emit(struct dk_tcp_conn *c, const struct dk_tcp_out *out, uint32_t *s
     struct dk_tcp *tcp = c->tcp;
     struct dk_ip_tx *tx = &tcp->tx;
     uint8_t flags = out->flags;
-    uint64_t edge = dk_tcp_window_edge(c);
+    uint64_t edge = dk_tcp_window_edge(c, now);
     uint16_t window = window_field(c, &edge, flags);
     uint32_t payload = 0, segment = 0;
     tx->frame.num_pieces = 0;

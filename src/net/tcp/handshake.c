@@ -17,6 +17,7 @@
 #include "net/tcp/rto.h"
 #include "net/tcp/rx_ack.h"
 #include "net/tcp/sendq.h"
+#include "net/tcp/tune.h"
 #include "net/tcp/tx.h"
 
 /* RFC 9293, MUST-15: what a peer takes that does not say. */
@@ -39,6 +40,7 @@ void dk_tcp_handshake_syn(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
     c->irs = DK_TCP_SEQ_0 + rx->h.seq;
     c->rcv_nxt = c->rcv_adv = c->last_ack_sent = c->irs + 1;
     c->last_rx = rx->now;
+    dk_tcp_tune_begin(c, rx->now);
     c->wscale_on = opt->has & DK_TCP_HAS_WINDOW_SCALE && !config->no_window_scale;
     if (c->wscale_on) {
         c->snd_wscale = opt->window_scale;

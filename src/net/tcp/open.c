@@ -13,6 +13,7 @@
 #include "net/tcp/sendq.h"
 #include "net/tcp/time_wait.h"
 #include "net/tcp/timer.h"
+#include "net/tcp/tune.h"
 #include "net/tcp/tx.h"
 
 /* RFC 9293 section 3.4.1: one step in four microseconds. */
@@ -44,7 +45,8 @@ void dk_tcp_open_begin(struct dk_tcp_conn *c, enum dk_tcp_state state, uint64_t 
     c->snd_end = c->iss + 1;
     c->snd_small = c->recover = c->iss;
     c->ecn_reduced = (uint32_t)c->iss;
-    c->rcv_wscale_offer = dk_tcp_rcv_scale(c->option[DK_TCP_RCV_BUF]);
+    c->rcv_wscale_offer = dk_tcp_rcv_scale(
+        dk_tcp_tune_most(&c->tcp->config, c->rcv_tuned ? 0 : c->option[DK_TCP_RCV_BUF]));
     /* Of the addresses only: it grows from one connection of two hosts to the next (RFC 6191). */
     c->ts_offset = (uint32_t)hash_ends(c, false, 3);
     c->last_rx = c->last_tx_data = now;

@@ -7,6 +7,7 @@
 #include "net/tcp/rcvq.h"
 #include "net/tcp/rto.h"
 #include "net/tcp/timer.h"
+#include "net/tcp/tune.h"
 #include "net/tcp/tx.h"
 
 /* The largest window that a scale of 14 can tell. */
@@ -21,7 +22,7 @@ static const struct {
     [DK_TCP_KEEPALIVE_INTERVAL] = {DK_NS_PER_MS, 32767 * DK_NS_PER_S, 75 * DK_NS_PER_S},
     [DK_TCP_KEEPALIVE_COUNT] = {1, 127, 9},
     [DK_TCP_USER_TIMEOUT] = {0, 1000000 * DK_NS_PER_S, 0},
-    [DK_TCP_RCV_BUF] = {1, RCV_BUF_MAX, 1}, /* by the configuration */
+    [DK_TCP_RCV_BUF] = {0, RCV_BUF_MAX, 0},
     [DK_TCP_MAX_SEGMENT] = {0, 65495, 0},
     [DK_TCP_TTL] = {1, 255, 64},
     [DK_TCP_TOS] = {0, 255, 0},
@@ -45,6 +46,7 @@ void dk_tcp_options_take(struct dk_tcp_conn *c, const int64_t option[DK_TCP_OPTI
 {
     for (int i = 0; i < DK_TCP_OPTIONS; i++)
         c->option[i] = pack((enum dk_tcp_option)i, option[i]);
+    dk_tcp_tune_init(c);
 }
 
 #define MAX_SEGMENT_MIN 48 /* timestamps leave 36 */
@@ -53,7 +55,6 @@ void dk_tcp_options_default(const struct dk_tcp *tcp, int64_t option[DK_TCP_OPTI
 {
     for (int i = 0; i < DK_TCP_OPTIONS; i++)
         option[i] = table[i].initial;
-    option[DK_TCP_RCV_BUF] = tcp->config.rcv_buf_bytes;
     option[DK_TCP_CONGESTION] = tcp->config.congestion;
 }
 
@@ -102,6 +103,8 @@ int dk_tcp_set_option(struct dk_tcp_conn *c, enum dk_tcp_option option, int64_t 
 {
     if (dk_tcp_option_check(option, value) != 0)
         return -EINVAL;
+    if (option == DK_TCP_RCV_BUF)
+        c->rcv_tuned = false; /* who says a size, even one that cannot be, wants no other */
     /* A window that was offered is not taken back; the MSS is told once. */
     if ((option == DK_TCP_RCV_BUF && value < c->option[option]) || option == DK_TCP_MAX_SEGMENT)
         return -EINVAL;

@@ -10,8 +10,13 @@
  */
 #include "net/tcp/rcvq.h"
 
+#include "net/tcp/tune.h"
+
 /* A buffer that small segments are put together in. */
 #define TOGETHER_BYTES 4096u
+
+/* Unread segments that a connection may have while all of them have too much. */
+#define PRESSED_SEGMENTS 4
 
 uint8_t dk_tcp_rcv_scale(int64_t rcv_buf)
 {
@@ -57,6 +62,7 @@ void dk_tcp_rcvq_clear(struct dk_tcp_conn *c)
         buf->more = NULL;
         dk_buf_put(buf);
     }
+    c->tcp->read_bytes += c->rx_bytes;
     c->rx_bytes = 0;
     c->rx_bufs = c->rx_tail_room = 0;
 }
@@ -100,20 +106,35 @@ uint32_t dk_tcp_rcvq_take(struct dk_tcp_conn *c, struct dk_buf *bufs_out[], uint
                 break;
         }
         c->rx_bytes -= bytes;
+        c->tcp->read_bytes += bytes;
         max_bytes -= bytes;
         bufs_out[n++] = buf;
     }
     return n;
 }
 
-uint64_t dk_tcp_window_edge_other(const struct dk_tcp_conn *c)
+/* What may be unread: less than the buffer, while all connections together have too much. Who reads
+ * goes on with that; who does not gets nothing more. */
+static uint64_t unread_limit(struct dk_tcp_conn *c, uint64_t limit)
 {
+    const uint64_t least = PRESSED_SEGMENTS * (uint64_t)c->rcv_mss;
+    if (dk_likely(!dk_tcp_is_pressed(c->tcp)) || limit <= least)
+        return limit;
+    DK_TCP_COUNT(c->tcp, rcv_window_pressed);
+    return least;
+}
+
+uint64_t dk_tcp_window_edge_other(struct dk_tcp_conn *c, int64_t now)
+{
+    if (c->rcv_tuned && dk_tcp_tune_is_due(c, now))
+        dk_tcp_tune_round(c, now);
     const uint64_t limit = (uint64_t)c->option[DK_TCP_RCV_BUF];
+    const uint64_t may = unread_limit(c, limit);
     const uint64_t most = (uint64_t)DK_TCP_WINDOW_MAX << c->rcv_wscale;
     const uint64_t unit = (UINT64_C(1) << c->rcv_wscale) - 1;
-    const uint64_t room = c->rx_bytes < limit ? limit - c->rx_bytes : 0;
+    const uint64_t room = c->rx_bytes < may ? may - c->rx_bytes : 0;
     const uint64_t free = c->rcv_nxt + (dk_tcp_min64(room, most) & ~unit);
-    if (free >= c->rcv_adv + dk_tcp_min64(limit / 2, c->rcv_mss))
+    if (free >= c->rcv_adv + dk_tcp_min64(may / 2, c->rcv_mss))
         return free;
     const uint64_t known = c->rcv_adv > c->rcv_nxt ? c->rcv_adv - c->rcv_nxt : 0;
     if (c->rx_bytes > limit)
@@ -121,11 +142,11 @@ uint64_t dk_tcp_window_edge_other(const struct dk_tcp_conn *c)
     return c->rcv_nxt + dk_tcp_min64((known + unit) & ~unit, most);
 }
 
-bool dk_tcp_window_update_due(const struct dk_tcp_conn *c)
+bool dk_tcp_window_update_due(struct dk_tcp_conn *c, int64_t now)
 {
     if (!dk_tcp_window_is_low(c))
         return false;
     const uint64_t known = c->rcv_adv > c->rcv_nxt ? c->rcv_adv - c->rcv_nxt : 0;
-    const uint64_t fresh = dk_tcp_window_edge(c) - c->rcv_nxt;
+    const uint64_t fresh = dk_tcp_window_edge(c, now) - c->rcv_nxt;
     return fresh > known && fresh >= 2 * known;
 }

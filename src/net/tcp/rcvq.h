@@ -46,6 +46,7 @@ static inline struct dk_buf *dk_tcp_rcvq_take_only(struct dk_tcp_conn *c, size_t
     if (c->rx_bufs != 1 || c->rx_bytes > max_bytes)
         return NULL;
     c->rx_head = NULL;
+    c->tcp->read_bytes += c->rx_bytes;
     c->rx_bytes = 0;
     c->rx_bufs = 0;
     c->rx_tail_room = 0;
@@ -57,20 +58,20 @@ uint32_t dk_tcp_rcvq_take(struct dk_tcp_conn *c, struct dk_buf *bufs_out[], uint
                           size_t max_bytes);
 
 /* As dk_tcp_window_edge, when there may be enough room to move it, or less than there was. */
-uint64_t dk_tcp_window_edge_other(const struct dk_tcp_conn *c);
+uint64_t dk_tcp_window_edge_other(struct dk_tcp_conn *c, int64_t now);
 
 /*
  * The right edge that the next segment sent will tell. It is not before rcv_adv; it moves right
  * only by what avoids silly windows (RFC 9293 section 3.8.6.2.2).
  */
-static inline uint64_t dk_tcp_window_edge(const struct dk_tcp_conn *c)
+static inline uint64_t dk_tcp_window_edge(struct dk_tcp_conn *c, int64_t now)
 {
     const uint64_t limit = (uint64_t)c->option[DK_TCP_RCV_BUF];
     const uint64_t unit = (UINT64_C(1) << c->rcv_wscale) - 1;
     const uint64_t known = c->rcv_adv - c->rcv_nxt;
-    if (dk_unlikely((int64_t)known < 0 || known + unit >= limit ||
+    if (dk_unlikely((int64_t)known < 0 ||
                     known + dk_tcp_min64(limit / 2, c->rcv_mss) <= limit - c->rx_bytes))
-        return dk_tcp_window_edge_other(c);
+        return dk_tcp_window_edge_other(c, now);
     return c->rcv_nxt + ((known + unit) & ~unit);
 }
 
@@ -83,6 +84,6 @@ static inline bool dk_tcp_window_is_low(const struct dk_tcp_conn *c)
 }
 
 /* Whether the reader has made so much room that the peer is to be told at once. */
-bool dk_tcp_window_update_due(const struct dk_tcp_conn *c);
+bool dk_tcp_window_update_due(struct dk_tcp_conn *c, int64_t now);
 
 #endif /* DK_NET_TCP_RCVQ_H */

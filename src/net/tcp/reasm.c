@@ -7,6 +7,7 @@
 
 #include "net/tcp/block.h"
 #include "net/tcp/rcvq.h"
+#include "net/tcp/tune.h"
 
 static void range_free(struct dk_tcp_conn *c, struct dk_tcp_range *r)
 {
@@ -23,11 +24,18 @@ static struct dk_buf *keep(const struct dk_tcp_rx *rx, uint64_t seq, uint64_t en
     return (whole ? dk_buf_keep : dk_buf_view)(rx->ip->buf, data, end - seq);
 }
 
+/* Beyond conn_reasm_max as many as whole segments fit in what the buffer has grown by. */
+static bool may_have_more(const struct dk_tcp_conn *c)
+{
+    const uint64_t more = c->num_ranges - c->tcp->config.conn_reasm_max;
+    return (more + 1) * c->rcv_mss <= dk_tcp_tune_grown(c);
+}
+
 /* Puts [seq, end) of a segment where *at points to. Returns false when there is no room. */
 static bool add(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx, struct dk_tcp_range **at,
                 uint64_t seq, uint64_t end)
 {
-    if (c->num_ranges >= c->tcp->config.conn_reasm_max)
+    if (c->num_ranges >= c->tcp->config.conn_reasm_max && !may_have_more(c))
         goto full;
     struct dk_tcp_range *r = dk_tcp_pool_get(&c->tcp->ranges);
     if (!r)

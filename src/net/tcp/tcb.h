@@ -193,6 +193,7 @@ struct dk_tcp_conn {
     bool in_loss;       /* after a timeout, until then */
     bool partial_acked; /* in this recovery: RFC 6582 restarts the timer for the first only */
     bool wscale_on, sack_on;
+    bool rcv_tuned;  /* the receive buffer grows by itself (tune.c) */
     bool unresolved; /* pending for a neighbour's sake: in dk_tcp.unresolved */
     uint8_t snd_wscale, rcv_wscale;
     uint8_t rcv_wscale_offer; /* what our SYN says */
@@ -236,7 +237,9 @@ struct dk_tcp_conn {
     struct dk_buf *rx_head, *rx_tail; /* in order, not read: linked by more */
     uint64_t rx_bytes;
     uint32_t rx_bufs;
-    uint32_t rx_tail_room; /* bytes that may be added to rx_tail, which is ours */
+    uint32_t rx_tail_room;       /* bytes that may be added to rx_tail, which is ours */
+    uint32_t tune_at, tune_from; /* of tune.c: when the round began, and what was read until then */
+    uint32_t tune_bytes;         /* read in the round before */
     struct dk_tcp_range *ranges, *ranges_tail;
     uint32_t num_ranges;
     uint8_t num_blocks; /* to be told of what is there (block.h) */
@@ -307,6 +310,7 @@ struct dk_tcp {
     struct dk_net *net;
     struct dk_tcp_config config;
     struct dk_tcp_stats stats;
+    uint64_t read_bytes; /* of stats.rx_bytes: read, or let go unread */
     struct dk_wheel wheel;
     uint64_t hash_key[2];
     struct dk_tcp_table table; /* of connections that are not CLOSED */

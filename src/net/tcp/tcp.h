@@ -76,9 +76,11 @@ struct dk_tcp_config {
     uint32_t elements_max; /* pushed and not complete, of all connections */
     uint32_t reasm_max;    /* segments that arrived out of order, of all connections */
     uint32_t conn_reasm_max;
-    uint32_t rcv_buf_bytes; /* default of DK_TCP_RCV_BUF */
-    uint32_t rcv_bufs_max;  /* buffers that one connection holds unread before small ones are put
-                               together */
+    uint32_t rcv_buf_bytes;      /* what a receive buffer begins with whose size is left to us */
+    uint32_t rcv_buf_max;        /* and to how much it grows */
+    uint64_t rcv_pressure_bytes; /* received and not read, of all connections: beyond, none grows */
+    uint32_t rcv_bufs_max; /* buffers that one connection holds unread before small ones are put
+                              together */
     uint16_t port_first, port_last; /* ephemeral */
     int64_t push_hold_ns;
     int64_t delayed_ack_ns;
@@ -142,6 +144,9 @@ void dk_tcp_config_init(struct dk_tcp_config *config);
     X(push_hold_copied_bytes, "tcp.push_hold_copied_bytes")                                        \
     X(push_copied_bytes, "tcp.push_copied_bytes") /* DK_TCP_SEND_COPY */                           \
     X(rx_coalesced_bytes, "tcp.rx_coalesced_bytes")                                                \
+    X(rcv_buf_grown, "tcp.rcv_buf_grown")           /* times */                                    \
+    X(rcv_buf_pressed, "tcp.rcv_buf_pressed")       /* times not, for the bytes of all */          \
+    X(rcv_window_pressed, "tcp.rcv_window_pressed") /* windows kept small for that */              \
     X(path_mtu_lowered, "tcp.path_mtu_lowered")                                                    \
     X(time_wait_reused, "tcp.time_wait_reused")                                                    \
     X(time_wait_recycled, "tcp.time_wait_recycled") /* ended early: there are too many */          \
@@ -305,6 +310,10 @@ int dk_tcp_send(struct dk_tcp_conn *conn, const struct dk_tx_piece pieces[], uin
 /* Bytes that were accepted and are not acknowledged. */
 uint64_t dk_tcp_queued_bytes(const struct dk_tcp_conn *conn);
 
+/* Bytes that are worth accepting: what the path carries, and the peer takes, in two round trips, as
+ * far as is known. */
+uint64_t dk_tcp_send_goal(const struct dk_tcp_conn *conn);
+
 /* `room` is to be called, once, when an acknowledgement leaves at most so many queued, which are
  * more now. The next call of this takes the place of this one. */
 void dk_tcp_want_room(struct dk_tcp_conn *conn, uint64_t queued_bytes);
@@ -344,8 +353,9 @@ enum dk_tcp_option {
     DK_TCP_KEEPALIVE_INTERVAL, /* between probes */
     DK_TCP_KEEPALIVE_COUNT,    /* unanswered probes before -ETIMEDOUT */
     DK_TCP_USER_TIMEOUT,       /* RFC 5482; 0: by the number of retransmissions */
-    DK_TCP_RCV_BUF,            /* bytes; the window scale is chosen by it when connecting, later it
-                                  may only grow */
+    DK_TCP_RCV_BUF,            /* bytes, 0 (when it is opened): as the path needs (tune.c). The
+                                  window scale is chosen by it when connecting, later it may only
+                                  grow */
     DK_TCP_MAX_SEGMENT,        /* at most so many bytes (48 or more, 0: no limit); not to be changed
                                   when connected */
     DK_TCP_TTL,                /* 1 to 255 */

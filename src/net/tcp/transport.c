@@ -29,6 +29,8 @@ void dk_tcp_config_init(struct dk_tcp_config *config)
         .reasm_max = 1u << 16,
         .conn_reasm_max = 1024,
         .rcv_buf_bytes = 256u << 10,
+        .rcv_buf_max = 16u << 20,
+        .rcv_pressure_bytes = UINT64_C(256) << 20,
         .rcv_bufs_max = 512,
         .port_first = 32768,
         .port_last = 60999,

@@ -88,7 +88,7 @@ leave(struct dk_tcp *tcp, struct dk_tcp_conn *c, const struct dk_tx_piece *piece
     struct dk_way *way = way_of(tcp, c);
     if (dk_unlikely(!way))
         return false;
-    const uint64_t edge = dk_tcp_window_edge(c);
+    const uint64_t edge = dk_tcp_window_edge(c, now);
     const uint32_t bytes = DK_TCP_USUAL_LEN + (piece ? piece->len : 0);
     make(tcp, c, piece, edge, now);
     tcp->net->now = now;

@@ -30,6 +30,11 @@ uint64_t dk_tcp_queued_bytes(const struct dk_tcp_conn *c)
     return c->snd_end - dk_tcp_min64(c->snd_una, c->snd_end);
 }
 
+uint64_t dk_tcp_send_goal(const struct dk_tcp_conn *c)
+{
+    return 2 * (uint64_t)dk_tcp_min32(c->cc.cwnd, c->max_wnd);
+}
+
 void dk_tcp_want_room(struct dk_tcp_conn *c, uint64_t queued_bytes)
 {
     c->room_una = c->snd_end - dk_tcp_min64(queued_bytes, c->snd_end);
@@ -47,7 +52,7 @@ __attribute__((noinline)) static int recv_any(struct dk_tcp_conn *c, struct dk_b
 {
     uint32_t n = dk_tcp_rcvq_take(c, bufs_out, max_bufs, max_bytes);
     if (n) {
-        if (may_still_receive(c) && dk_tcp_window_update_due(c)) {
+        if (may_still_receive(c) && dk_tcp_window_update_due(c, now)) {
             c->ack_now = true;
             dk_tcp_output(c, now);
         }

@@ -4,6 +4,7 @@
  */
 #include "net/tcp/pcb.h"
 #include "net/tcp/time_wait.h"
+#include "net/tcp/tune.h"
 #include "net/tcp/timer.h"
 
 static bool is_board_valid(const struct dk_tcp_conn *c)
@@ -251,13 +252,15 @@ static bool are_time_waits_valid(const struct dk_tcp *tcp)
 bool dk_tcp_all_valid(const struct dk_tcp *tcp)
 {
     uint32_t n = 0;
+    uint64_t unread = 0;
     struct dk_list *at;
     dk_list_for_each (at, &tcp->all) {
         const struct dk_tcp_conn *c = dk_container_of(at, struct dk_tcp_conn, all_link);
+        unread += c->rx_bytes;
         if (!dk_tcp_is_valid(c) || (c->hashed && !is_found(c->tcp, c)))
             return false;
         n++;
     }
-    return n == tcp->conns.used && are_time_waits_valid(tcp) && are_listeners_valid(tcp) &&
-           are_holds_valid(tcp);
+    return n == tcp->conns.used && unread == dk_tcp_unread_bytes(tcp) &&
+           are_time_waits_valid(tcp) && are_listeners_valid(tcp) && are_holds_valid(tcp);
 }
