@@ -85,10 +85,13 @@ struct dk_config {
     uint32_t net_wait_s;      /* 1 to 3600 */
     uint32_t net_connections; /* 16 to 1048576 */
     enum dk_config_syn_cookies net_syn_cookies;
-    uint32_t net_send_bytes;    /* SO_SNDBUF at first */
-    uint32_t net_receive_bytes; /* SO_RCVBUF at first */
-    bool net_sack;              /* offered and accepted */
-    uint32_t push_hold_us;      /* 0 to 1000000 */
+    uint32_t net_send_bytes;    /* SO_SNDBUF; 0: grows up to net_send_max */
+    uint32_t net_receive_bytes; /* SO_RCVBUF, likewise */
+    uint32_t net_send_max;
+    uint32_t net_receive_max;
+    uint32_t net_pressure_bytes; /* unread, of all streams; and by which send buffers grow */
+    bool net_sack;               /* offered and accepted */
+    uint32_t push_hold_us;       /* 0 to 1000000 */
     enum dk_config_engine engine;
     enum dk_config_poll poll;
     uint32_t spin_us;         /* 0 to 1000000; used with DK_CONFIG_POLL_ADAPTIVE */

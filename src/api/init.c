@@ -198,6 +198,9 @@ static struct dk_libos_options libos_options(const struct dk_config *c)
                                                .rx_pool_bytes = c->rx_pool_bytes,
                                                .rx_buffer_bytes = c->net_receive_bytes,
                                                .tx_buffer_bytes = c->net_send_bytes,
+                                               .rx_buffer_max = c->net_receive_max,
+                                               .tx_buffer_max = c->net_send_max,
+                                               .pressure_bytes = c->net_pressure_bytes,
                                                .no_sack = !c->net_sack,
                                                .copy_threshold = c->copy_threshold,
                                                .workers = c->workers}};

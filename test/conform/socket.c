@@ -396,6 +396,38 @@ static void test_options_set_are_read_back(void **state)
     must(demi_close(qd));
 }
 
+static void pass(const struct pair *pair, uint32_t bytes)
+{
+    demi_sgarray_t sga = pattern_sga(bytes, 1, 0);
+    const demi_qtoken_t qt = push_start(pair->tx, &sga);
+    pop_pattern(pair->rx, bytes, 1, 0);
+    wait_success(qt, DEMI_OPC_PUSH);
+    must(demi_sgafree(&sga));
+}
+
+/* A stack of our own: the buffer grows with what passes, unless its size was set. */
+static void test_send_buffer_grows_until_a_size_is_set(void **state)
+{
+    (void)state;
+    backend_needs(CAN_LISTEN);
+    const int size = 300000;
+    uint64_t grown, after;
+    if (backend()->type != SOCK_STREAM || !stat_value("stack.send_grown_bytes", &grown))
+        skip();
+    struct pair pair = pair_make();
+    const int before = option(pair.tx, SOL_SOCKET, SO_SNDBUF);
+    for (int i = 0; i < 4; i++)
+        pass(&pair, 4u << 20);
+    const int larger = option(pair.tx, SOL_SOCKET, SO_SNDBUF);
+    assert_true(larger > before);
+    assert_true(stat_value("stack.send_grown_bytes", &after));
+    assert_int_equal(after - grown, larger - before);
+    must(demi_setsockopt(pair.tx, SOL_SOCKET, SO_SNDBUF, &size, sizeof size));
+    pass(&pair, 4u << 20);
+    assert_int_equal(option(pair.tx, SOL_SOCKET, SO_SNDBUF), size);
+    pair_close(pair);
+}
+
 static void test_congestion_control_has_a_name(void **state)
 {
     (void)state;
@@ -506,6 +538,7 @@ int run_socket_tests(void)
         STARTED(test_options_maxsegs_out_of_range_is_einval),
         STARTED(test_options_failed_tells_a_reset_that_no_operation_met),
         STARTED(test_options_set_are_read_back),
+        STARTED(test_send_buffer_grows_until_a_size_is_set),
         STARTED(test_congestion_control_has_a_name),
         STARTED(test_tcp_info_tells_of_a_connection),
         STARTED(test_options_bad_arguments),

@@ -364,7 +364,8 @@ static void test_config_net_texts_right_are_kept(void **state)
     write_file(f, "net_addresses: 192.0.2.2/24, 2001:db8::2/64\nnet_gateway: 192.0.2.1 fe80::1\n"
                   "net_routes: 198.51.100.0/24>192.0.2.9\nnet_mtu: 1400\nnet_vlan: 7\n"
                   "net_probe: off\nnet_congestion: BBR\nnet_ecn: on\nnet_sack: "
-                  "no\nnet_syn_cookies: always\npush_hold_us: 0\n");
+                  "no\nnet_syn_cookies: always\npush_hold_us: 0\nnet_receive_bytes: 70000\n"
+                  "net_send_max: 0\nnet_pressure_bytes: 4294967295\n");
     assert_loads(f);
     assert_string_equal(f->config.net_addresses, "192.0.2.2/24, 2001:db8::2/64");
     assert_string_equal(f->config.net_gateway, "192.0.2.1 fe80::1");
@@ -377,6 +378,11 @@ static void test_config_net_texts_right_are_kept(void **state)
     assert_int_equal(f->config.net_syn_cookies, DK_CONFIG_SYN_COOKIES_ALWAYS);
     assert_false(f->config.net_sack);
     assert_int_equal(f->config.push_hold_us, 0);
+    assert_int_equal(f->config.net_receive_bytes, 70000);
+    assert_int_equal(f->config.net_send_bytes, 0);
+    assert_int_equal(f->config.net_receive_max, 16777216);
+    assert_int_equal(f->config.net_send_max, 0);
+    assert_int_equal(f->config.net_pressure_bytes, UINT32_MAX);
 }
 
 static void test_config_libos_known_sets_net(void **state)

@@ -14,11 +14,13 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
-#define NS_PER_S  INT64_C(1000000000)
-#define NS_PER_MS INT64_C(1000000)
-#define NO_TCP    (-1)
-#define NAME_LEN  16                 /* of TCP_CONGESTION, as Linux has it */
-#define SIZE_MOST (UINT16_MAX << 14) /* a window that can be told */
+#define NS_PER_S     INT64_C(1000000000)
+#define NS_PER_MS    INT64_C(1000000)
+#define NO_TCP       (-1)
+#define NAME_LEN     16   /* of TCP_CONGESTION, as Linux has it */
+#define RCVBUF_LEAST 2304 /* as Linux has them */
+#define SNDBUF_LEAST 4608
+#define SIZE_MOST    (UINT16_MAX << 14) /* a window that can be told */
 
 struct option {
     int level, name;
@@ -34,8 +36,8 @@ static const struct option options[] = {
     {SOL_SOCKET, SO_REUSEADDR, DK_STACK_REUSEADDR, 0, 0, 0, 1, 1, NO_TCP, 1},
     {SOL_SOCKET, SO_REUSEPORT, DK_STACK_REUSEPORT, 0, 0, 0, 1, 0, NO_TCP, 1},
     {SOL_SOCKET, SO_KEEPALIVE, DK_STACK_KEEPALIVE, 0, 0, 0, 1, 0, DK_TCP_KEEPALIVE, 1},
-    {SOL_SOCKET, SO_RCVBUF, DK_STACK_RCVBUF, 0, 0, 2304, SIZE_MOST, 0, DK_TCP_RCV_BUF, 1},
-    {SOL_SOCKET, SO_SNDBUF, DK_STACK_SNDBUF, 0, 0, 4608, SIZE_MOST, 0, NO_TCP, 1},
+    {SOL_SOCKET, SO_RCVBUF, DK_STACK_RCVBUF, 0, 0, RCVBUF_LEAST, SIZE_MOST, 0, DK_TCP_RCV_BUF, 1},
+    {SOL_SOCKET, SO_SNDBUF, DK_STACK_SNDBUF, 0, 0, SNDBUF_LEAST, SIZE_MOST, 0, NO_TCP, 1},
     {SOL_SOCKET, SO_BROADCAST, DK_STACK_BROADCAST, 0, 0, 0, 1, 0, NO_TCP, 1},
     {IPPROTO_TCP, TCP_NODELAY, DK_STACK_NODELAY, SOCK_STREAM, 0, 0, 1, 1, DK_TCP_NODELAY, 1},
     {IPPROTO_TCP, TCP_KEEPIDLE, DK_STACK_KEEPIDLE, SOCK_STREAM, 0, 1, 32767, 7200,
@@ -54,15 +56,26 @@ static const struct option options[] = {
 
 #define COUNT (sizeof(options) / sizeof(options[0]))
 
+/* A size that is configured is as if the application had set it. */
+static void init_size(struct dk_stack_sock *s, enum dk_stack_option option, uint32_t bytes,
+                      uint32_t least)
+{
+    s->option[option] = DK_STACK_BUFFER_BYTES;
+    if (bytes == 0)
+        return;
+    s->option[option] = (int)(bytes < least ? least : bytes);
+    s->is_set |= 1u << option;
+}
+
 void dk_stack_init_options(struct dk_stack_sock *s)
 {
     for (size_t i = 0; i < COUNT; i++)
         s->option[options[i].option] = options[i].initial;
-    s->option[DK_STACK_RCVBUF] = (int)s->st->options.rx_buffer_bytes;
-    s->option[DK_STACK_SNDBUF] = (int)s->st->options.tx_buffer_bytes;
     s->option[DK_STACK_CONGESTION] = dk_tcp_cc_find(s->st->options.congestion);
     /* These differ from what the stack has by itself. */
-    s->is_set = 1u << DK_STACK_NODELAY | 1u << DK_STACK_RCVBUF;
+    s->is_set = 1u << DK_STACK_NODELAY;
+    init_size(s, DK_STACK_RCVBUF, s->st->options.rx_buffer_bytes, RCVBUF_LEAST);
+    init_size(s, DK_STACK_SNDBUF, s->st->options.tx_buffer_bytes, SNDBUF_LEAST);
 }
 
 static const struct option *find(const struct dk_stack_sock *s, int level, int name)
@@ -227,6 +240,16 @@ static int describe(struct dk_stack_sock *s, int level, int name, int *out)
     }
 }
 
+/* The receive buffer of a connection may have grown. */
+static void read_grown(struct dk_stack_sock *s)
+{
+    struct dk_stack_tcp *t = dk_container_of(s, struct dk_stack_tcp, s);
+    int64_t bytes;
+    if (s->kind == &dk_stack_tcp_kind && t->conn && !(s->is_set & 1u << DK_STACK_RCVBUF) &&
+        dk_tcp_get_option(t->conn, DK_TCP_RCV_BUF, &bytes) == 0)
+        s->option[DK_STACK_RCVBUF] = (int)bytes;
+}
+
 int dk_stack_getsockopt(struct dk_queue *q, int level, int name, void *val, socklen_t *len)
 {
     struct dk_stack_sock *s = q->impl;
@@ -246,6 +269,8 @@ int dk_stack_getsockopt(struct dk_queue *q, int level, int name, void *val, sock
         strncpy(text, dk_tcp_cc_get((uint32_t)s->option[o->option])->name, sizeof(text) - 1);
         return give(text, sizeof(text), val, len);
     }
+    if (o && o->option == DK_STACK_RCVBUF)
+        read_grown(s);
     if (o)
         return give(&s->option[o->option], sizeof(int), val, len);
     int r = describe(s, level, name, &value);

@@ -27,7 +27,9 @@
     X(sockets, "stack.sockets") /* gauge: and connections that a close left behind */              \
     X(pushed_bytes, "stack.pushed_bytes")                                                          \
     X(popped_bytes, "stack.popped_bytes")                                                          \
-    X(blocked_pushes, "stack.blocked_pushes") /* found no room, and waited */                      \
+    X(blocked_pushes, "stack.blocked_pushes")     /* found no room, and waited */                  \
+    X(send_grown_bytes, "stack.send_grown_bytes") /* gauge: of send buffers */                     \
+    X(send_pressed, "stack.send_pressed") /* buffers that did not grow, for those of all */        \
     X(accepts, "stack.accepts")                                                                    \
     X(tx_bursts, "stack.tx_bursts")             /* calls that gave frames to the device */         \
     X(tx_blocked, "stack.tx_blocked")           /* the device took less than it was given */       \
@@ -43,6 +45,8 @@ struct dk_stack_stats {
 #define DK_STACK_STATS_COUNT (sizeof(struct dk_stack_stats) / sizeof(uint64_t))
 
 #define DK_STACK_NET_STATS_MAX 256
+
+#define DK_STACK_BUFFER_BYTES (256u << 10) /* of buffers that grow by themselves, at first */
 
 #define DK_STACK_TX_FRAMES 32
 
@@ -199,6 +203,7 @@ struct dk_stack_tcp {
     struct dk_list accepts;
     struct dk_op *connecting;
     uint32_t connections;
+    uint32_t send_grown;              /* by how much the send buffer has grown */
     bool conn_closed;                 /* dk_tcp_close or abort was called */
     int32_t conn_error;               /* why the connection ended, or 0 */
     struct dk_endpoint local, remote; /* of the connection */
@@ -453,6 +458,9 @@ int dk_stack_tcp_cancel_push(struct dk_stack_tcp *t, struct dk_op *op);
 
 /* Hands on what waits as far as there is room; t may be freed. */
 void dk_stack_tcp_resume(struct dk_stack_tcp *t);
+
+/* The connection is gone: its send buffer counts no more among those that have grown. */
+void dk_stack_tcp_give_back(struct dk_stack_tcp *t);
 
 /* An element of t is complete. */
 void dk_stack_tcp_sent(struct dk_tcp_conn *conn, void *owner, void *cookie, int err);

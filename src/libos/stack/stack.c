@@ -341,6 +341,9 @@ static void configure_tcp(const struct dk_stack_options *o, struct dk_tcp_config
     tcp->conns_max = tcp->time_wait_max = o->max_connections;
     tcp->syn_cookies = cookies[o->syn_cookies];
     tcp->congestion = (uint8_t)dk_tcp_cc_find(o->congestion);
+    tcp->rcv_buf_bytes = DK_STACK_BUFFER_BYTES;
+    tcp->rcv_buf_max = o->rx_buffer_max;
+    tcp->rcv_pressure_bytes = o->pressure_bytes;
     tcp->ecn = (uint8_t)ecns[o->ecn];
 }
 

@@ -52,8 +52,10 @@ struct dk_stack_options {
     uint32_t max_connections;
     enum dk_stack_syn_cookies syn_cookies;
     uint32_t rx_pool_bytes;
-    uint32_t rx_buffer_bytes; /* of a stream: the window that it offers */
-    uint32_t tx_buffer_bytes; /* of a stream: what it accepts before it is acknowledged */
+    uint32_t rx_buffer_bytes; /* of a stream: the window that it offers; 0: it grows to the most */
+    uint32_t tx_buffer_bytes; /* of a stream: what it accepts before it is acknowledged; likewise */
+    uint32_t rx_buffer_max, tx_buffer_max;
+    uint32_t pressure_bytes; /* unread, of all streams, or by which send buffers have grown */
     uint32_t copy_threshold;
     uint32_t workers;
 };

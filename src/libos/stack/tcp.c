@@ -93,8 +93,10 @@ static void on_closed(struct dk_tcp_conn *conn, void *owner)
 {
     struct dk_stack_tcp *t = owner;
     t->connections--;
-    if (conn == t->conn)
+    if (conn == t->conn) {
         t->conn = NULL;
+        dk_stack_tcp_give_back(t);
+    }
     dk_stack_tcp_finish(t);
 }
 

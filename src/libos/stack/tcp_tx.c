@@ -8,6 +8,9 @@
  * push_hold_us passed, or at once when the application has given up the memory. So what completes
  * is bounded by what the stack may hold, and a push to a peer that does not read waits.
  *
+ * SO_SNDBUF grows with the congestion window, unless somebody has set it: a push that finds no room
+ * looks how much the path carries by now.
+ *
  * `pushes` are those of which something is left to hand on, the first partly. They wait until the
  * stack says that there is room; or, where it has no memory for what its limits allow, on
  * st->starved, from where they are tried again whenever something happened. `sent` are those that
@@ -34,6 +37,33 @@ static uint64_t room_of(const struct dk_stack_tcp *t)
 {
     uint64_t used = dk_tcp_queued_bytes(t->conn), size = buffer_bytes(t);
     return used < size ? size - used : 0;
+}
+
+/* A buffer whose size nobody has set grows with what the path carries; not for ever, and not while
+ * those of all streams have grown by as much as they may together. */
+static void grow(struct dk_stack_tcp *t)
+{
+    struct dk_stack *st = t->s.st;
+    const uint64_t size = buffer_bytes(t);
+    uint64_t goal = dk_tcp_send_goal(t->conn);
+    if (goal > st->options.tx_buffer_max)
+        goal = st->options.tx_buffer_max;
+    if (goal <= size || t->s.is_set & 1u << DK_STACK_SNDBUF)
+        return;
+    const uint32_t more = (uint32_t)(goal - size);
+    if (st->stats->send_grown_bytes + more > st->options.pressure_bytes) {
+        dk_count(&st->stats->send_pressed, 1);
+        return;
+    }
+    t->s.option[DK_STACK_SNDBUF] += (int)more;
+    t->send_grown += more;
+    dk_count(&st->stats->send_grown_bytes, more);
+}
+
+void dk_stack_tcp_give_back(struct dk_stack_tcp *t)
+{
+    dk_count(&t->s.st->stats->send_grown_bytes, -(uint64_t)t->send_grown);
+    t->send_grown = 0;
 }
 
 /* Points pieces at the next bytes of an element behind its first `skip`; returns how many. */
@@ -98,6 +128,7 @@ static int wait_for_room(struct dk_stack_tcp *t, uint64_t left)
 /* Hands the first push on as far as there is room. 0: all of it; -EAGAIN; or what ends them all. */
 static int hand_on(struct dk_stack_tcp *t, struct dk_op *op)
 {
+    grow(t);
     uint64_t left = dk_sga_bytes(dk_op_sga(op)) - op->progress, room = room_of(t);
     uint64_t least = buffer_bytes(t) / 4 < PART_MIN ? buffer_bytes(t) / 4 : PART_MIN;
     bool last = left <= room;
