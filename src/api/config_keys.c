@@ -98,7 +98,8 @@ const struct dk_config_key dk_config_keys[DK_CONFIG_COUNT] = {
                                .env = "DEMI_NET_OFFLOAD",
                                .summary = "what the device may do for the TCP/IP stack",
                                .check = dk_stack_check_offloads,
-                               .accepted = "none, all, or checksum and tso, separated by commas",
+                               .accepted =
+                                   "none, all, or checksum, tso and gro, separated by commas",
                                .initial_text = "all"},
     [DK_CONFIG_NET_CONNECTIONS] = {.name = "net_connections",
                                    .env = "DEMI_NET_CONNECTIONS",

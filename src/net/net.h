@@ -12,7 +12,8 @@
  *      udp, tcp --> dk_ip_send --> neighbour table --> dk_net_config.emit
  *
  * Files: link.c (Ethernet, 802.1Q), neigh.c (ARP and neighbour discovery: one table), addr and dad,
- * route.c, ip4.c, ip6.c, frag.c (out), reass.c (in), icmp4.c, icmp6.c, udp.c, tcp/.
+ * gro.c (groups of segments), route.c, ip4.c, ip6.c, frag.c (out), reass.c (in), icmp4.c, icmp6.c,
+ * udp.c, tcp/.
  */
 #ifndef DK_NET_NET_H
 #define DK_NET_NET_H
@@ -54,6 +55,7 @@ struct dk_net_config {
     struct dk_net_route routes[DK_NET_ROUTES_MAX]; /* a default gateway: prefix_len 0 */
     uint8_t secret[16];  /* keys sequence numbers, ports, fragment ids (RFC 6528, 6056, 7739) */
     uint64_t seed;       /* of jitter */
+    bool gro;            /* dk_net_input_some gives segments of a flow to TCP together */
     bool skip_dad;       /* nobody is asked whether they have our addresses */
     bool optimistic_dad; /* addresses are used while others are asked (RFC 4429) */
     bool dhcp;           /* lease an IPv4 address, with routes (RFC 2131) */
@@ -84,6 +86,12 @@ void dk_net_destroy(struct dk_net *net);
 
 /* Takes one frame. What is kept of it is held; the caller puts its own hold afterwards. */
 void dk_net_input(struct dk_net *net, const struct dk_rx_frame *frame, int64_t now);
+
+/* Takes the first of n frames that came in this order, and with it, where config.gro is set, those
+ * behind it that go to TCP together; returns how many. The effect is that of dk_net_input of each.
+ */
+uint32_t dk_net_input_some(struct dk_net *net, const struct dk_rx_frame frames[], uint32_t n,
+                           int64_t now);
 
 /* Takes one IP packet as if it had come in a frame that was for us: for suites that know no link.
  */

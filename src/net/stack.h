@@ -11,6 +11,7 @@
 
 #include "base/random.h"
 #include "base/timer_wheel.h"
+#include "net/gro.h"
 #include "net/ip.h"
 #include "net/net.h"
 #include "net/wire/reason.h"
@@ -28,6 +29,7 @@
 #define DK_NET_STATS(X)                                                                            \
     X(link_rx, "link.rx")                     /* frames */                                         \
     X(link_tx, "link.tx")                     /* frames */                                         \
+    X(gro_frames, "gro.frames")               /* taken together with those before them */          \
     X(link_tx_full, "link.tx_full")           /* the device had no room */                         \
     X(link_not_ours, "link.not_ours")         /* dropped: another host's */                        \
     X(link_bad_source, "link.source")         /* dropped: from a group address */                  \
@@ -205,6 +207,7 @@ struct dk_net {
     bool pmtu_known;          /* something was learned of a path */
     uint64_t ways_made;       /* so far: of route.c */
     uint64_t ways_generation; /* of what is known for sending at once (route.h) */
+    struct dk_gro gro;        /* what follows the frame that is worked on */
     uint32_t num_transports;  /* whose init succeeded */
     uint32_t port_counter;    /* of port.c */
     uint32_t fragment_counters[DK_NET_FRAGMENT_COUNTERS];

@@ -214,6 +214,8 @@ void host_stop(struct test *t)
     host_drop_queue(t);
     for (uint32_t i = 0; i < t->num_replies; i++)
         free(t->replies[i]);
+    while (t->num_held > 0) /* of a script that failed */
+        dk_buf_put(t->held[--t->num_held].buf);
     t->num_replies = 0;
     free(t->last);
     t->last = NULL;
@@ -227,12 +229,18 @@ void host_check(struct test *t)
         test_fail(t, "an invariant of TCP is broken (dk_tcp_all_valid)");
 }
 
-static void give(struct test *t, const uint8_t *frame, uint32_t len, bool as_frame)
+static struct dk_buf *copy_of(struct test *t, const uint8_t *frame, uint32_t len)
 {
     struct dk_buf *buf = dk_buf_alloc(len == 0 ? 1 : len, 0);
     if (buf == NULL)
         test_fail(t, "no memory for a packet");
     memcpy(buf->data, frame, len);
+    return buf;
+}
+
+static void give(struct test *t, const uint8_t *frame, uint32_t len, bool as_frame)
+{
+    struct dk_buf *buf = copy_of(t, frame, len);
     if (as_frame) {
         struct dk_rx_frame rx = {.buf = buf, .data = buf->data, .len = len};
         dk_net_input(t->net, &rx, t->now);
@@ -240,6 +248,26 @@ static void give(struct test *t, const uint8_t *frame, uint32_t len, bool as_fra
         dk_net_input_ip(t->net, buf, buf->data + 14, len - 14, t->now);
     }
     dk_buf_put(buf);
+}
+
+static void hold(struct test *t, const uint8_t *frame, uint32_t len)
+{
+    struct dk_buf *buf = copy_of(t, frame, len);
+    t->held[t->num_held++] = (struct dk_rx_frame){.buf = buf, .data = buf->data, .len = len};
+    if (t->num_held == HELD_MAX)
+        host_release(t);
+}
+
+void host_release(struct test *t)
+{
+    const uint32_t n = t->num_held;
+    t->num_held = 0;
+    for (uint32_t i = 0; i < n;)
+        i += dk_net_input_some(t->net, &t->held[i], n - i, t->now);
+    for (uint32_t i = 0; i < n; i++)
+        dk_buf_put(t->held[i].buf);
+    if (n > 0)
+        host_settle(t);
 }
 
 void host_input(struct test *t, const uint8_t *frame, uint32_t len, bool as_frame)
@@ -251,7 +279,10 @@ void host_input(struct test *t, const uint8_t *frame, uint32_t len, bool as_fram
         printf("%12.6f < %s\n", (double)(t->now - t->start) / 1e9, text);
         free(p);
     }
-    give(t, frame, len, as_frame || t->link || t->config.vlan != 0);
+    if (t->config.gro)
+        hold(t, frame, len);
+    else
+        give(t, frame, len, as_frame || t->link || t->config.vlan != 0);
 }
 
 static bool give_reply(struct test *t)

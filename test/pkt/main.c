@@ -2,10 +2,11 @@
 /*
  * Packet scripts: runs those named, or all of a folder, each over IPv4 and over IPv6.
  *
- *     pkt [-v] [-4|-6] [-t] FOLDER|FILE...
+ *     pkt [-v] [-4|-6] [-t] [-g] FOLDER|FILE...
  *
  * The report is TAP. -v prints each line, packet and event with its time; -t: over a device that
- * cuts segments, whatever the script says.
+ * cuts segments, whatever the script says; -g: packets that follow each other come in one burst,
+ * and reach TCP in groups.
  */
 #include "pkt.h"
 
@@ -15,8 +16,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-static bool verbose;
-static uint32_t device_caps;
+static struct mode mode;
 static int only_version;
 static int count, failures;
 
@@ -26,7 +26,7 @@ static void run_file(struct test *t, const char *file)
     for (int version = 4; version <= 6; version += 2) {
         if (only_version != 0 && only_version != version)
             continue;
-        bool good = run_script(t, file, version, verbose, device_caps);
+        bool good = run_script(t, file, version, &mode);
         count++;
         printf("%s %d - %s IPv%d%s\n", good ? "ok" : "not ok", count, slash ? slash + 1 : file,
                version, good && t->ended ? " # SKIP another family's" : "");
@@ -57,13 +57,14 @@ int main(int argc, char **argv)
     struct test *t = calloc(1, sizeof(*t));
     int i = 1;
     for (; i < argc && argv[i][0] == '-'; i++) {
-        verbose |= strcmp(argv[i], "-v") == 0;
+        mode.verbose |= strcmp(argv[i], "-v") == 0;
         if (strcmp(argv[i], "-t") == 0)
-            device_caps = DK_NETDEV_TSO;
+            mode.device_caps = DK_NETDEV_TSO;
+        mode.gro |= strcmp(argv[i], "-g") == 0;
         only_version = argv[i][1] == '4' || argv[i][1] == '6' ? argv[i][1] - '0' : only_version;
     }
     if (t == NULL || i == argc) {
-        fprintf(stderr, "usage: pkt [-v] [-4|-6] [-t] FOLDER|FILE...\n");
+        fprintf(stderr, "usage: pkt [-v] [-4|-6] [-t] [-g] FOLDER|FILE...\n");
         return 2;
     }
     for (; i < argc; i++) {

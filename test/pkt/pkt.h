@@ -27,6 +27,7 @@
 #define TEXT_MAX    512
 #define FLOWS_MAX   512
 #define QUEUE_MAX   8192
+#define HELD_MAX    32
 #define FRAME_MAX   (65536 + 64)
 #define EVENTS_MAX  8192
 #define SOCKETS_MAX 8
@@ -172,6 +173,9 @@ struct test {
     struct dk_net *net;
     int64_t now, start;
     bool link; /* packets come in frames */
+    uint32_t
+        num_held; /* with config.gro: frames that come together, at the next line of another kind */
+    struct dk_rx_frame held[HELD_MAX];
     bool manual_neighbours;
     bool full;    /* emit has no room */
     uint32_t cut; /* packets that were cut into segments */
@@ -203,7 +207,13 @@ struct test {
 
 void test_fail(struct test *t, const char *format, ...)
     __attribute__((format(printf, 2, 3), noreturn));
-bool run_script(struct test *t, const char *file, int version, bool verbose, uint32_t device_caps);
+/* How a script is run, whatever it says. */
+struct mode {
+    bool verbose;
+    uint32_t device_caps;
+    bool gro;
+};
+bool run_script(struct test *t, const char *file, int version, const struct mode *mode);
 
 /* ---- line.c ---------------------------------------------------------------------------------- */
 
@@ -239,6 +249,8 @@ void host_stop(struct test *t);
 /* Gives a frame (or only its IP packet, as the script says) to the stack. */
 void host_input(struct test *t, const uint8_t *frame, uint32_t len, bool as_frame);
 /* Runs what is due now. */
+/* Gives the stack the frames that were held for it. */
+void host_release(struct test *t);
 void host_settle(struct test *t);
 /* Lets time pass up to `until`; stops earlier when a packet came and stop_at_packet is set. */
 void host_advance(struct test *t, int64_t until, bool stop_at_packet);

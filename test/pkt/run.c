@@ -102,6 +102,12 @@ static void run_offload(struct test *t)
         t->config.device_caps |= DK_NETDEV_TSO;
 }
 
+/* Packets that follow each other come in one burst. */
+static void run_gro(struct test *t)
+{
+    t->config.gro = true;
+}
+
 /* How many packets were left to the device to be cut, since that was last asked. */
 static void run_cut(struct test *t)
 {
@@ -382,6 +388,7 @@ static bool run_command(struct test *t, const char *name)
         {"address", run_address, true},
         {"route", run_route, true},
         {"offload", run_offload, true},
+        {"gro", run_gro, true},
         {"congestion", run_congestion, true},
         {"ecn", run_ecn, true},
         {"cookies", run_cookies, true},
@@ -433,6 +440,8 @@ static void run_line(struct test *t, struct line *line)
 {
     take_flow(t, line);
     const char *command = line->word[0];
+    if (strcmp(command, "<") != 0)
+        host_release(t);
     if (run_command(t, command)) {
         if (!t->ended)
             line_done(t);
@@ -526,6 +535,7 @@ static void set_variables(struct test *t)
 static void finish(struct test *t)
 {
     t->line = NULL;
+    host_release(t);
     host_settle(t);
     match_none(t, "at the end");
     for (uint32_t i = 0; i < t->num_events; i++) {
@@ -584,7 +594,7 @@ static bool load(const char *file)
     return num_lines > 0 && script[0][0] == '#' && strstr(script[0], "RFC ") != NULL;
 }
 
-bool run_script(struct test *t, const char *file, int version, bool verbose, uint32_t device_caps)
+bool run_script(struct test *t, const char *file, int version, const struct mode *mode)
 {
     int64_t wrap_start = 0;
     bool good;
@@ -599,8 +609,9 @@ bool run_script(struct test *t, const char *file, int version, bool verbose, uin
         memset(t, 0, sizeof(*t));
         t->file = file;
         t->version = version;
-        t->verbose = verbose;
-        t->config.device_caps = device_caps;
+        t->verbose = mode->verbose;
+        t->config.device_caps = mode->device_caps;
+        t->config.gro = mode->gro;
         t->wrap_start = wrap_start;
         good = run_once(t);
         if (!t->wrap || !t->flows[0].has_iss)

@@ -86,9 +86,10 @@ static uint32_t receive(struct dk_stack *st)
 {
     struct dk_rx_frame frames[BURST];
     uint32_t n = st->dev->ops->rx_burst(st->dev, frames, BURST, st->now);
-    for (uint32_t i = 0; i < n; i++) {
-        dk_net_input(st->net, &frames[i], st->now);
-        dk_buf_put(frames[i].buf);
+    for (uint32_t i = 0; i < n;) {
+        const uint32_t taken = dk_net_input_some(st->net, &frames[i], n - i, st->now);
+        for (const uint32_t end = i + taken; i < end; i++)
+            dk_buf_put(frames[i].buf);
     }
     return n;
 }
@@ -312,7 +313,8 @@ static int open_device(struct dk_stack *st, const char **why_out)
     const struct dk_spec_context context = {
         .rx_pool_bytes = o->rx_pool_bytes,
         .mtu = o->mtu,
-        .offloads = o->vlan == 0 ? offloads : 0, /* the kernel cuts nothing behind a tag */
+        .offloads =
+            o->vlan == 0 ? offloads & ~DK_STACK_GRO : 0, /* the kernel cuts nothing behind a tag */
         .wall_offset_ns = wall_offset(st)};
     int r = dk_spec_open(&st->dev, o->device, &context, why_out);
     return r < 0 ? r : add_offload(st, offloads, why_out);
@@ -356,6 +358,7 @@ static int open_net(struct dk_stack *st, const char **why_out)
         .mtu = st->dev->caps.mtu,
         .vlan = (uint16_t)o->vlan,
         .device_caps = st->dev->caps.flags,
+        .gro = dk_stack_offloads(o->offloads) & DK_STACK_GRO,
         .seed = dk_entropy_u64(),
         .skip_dad = o->probe == DK_STACK_PROBE_NO,
         .optimistic_dad = o->probe == DK_STACK_PROBE_BACKGROUND,

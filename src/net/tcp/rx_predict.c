@@ -158,6 +158,61 @@ static inline bool has_output(const struct dk_tcp_conn *c)
     return c->ack_now || c->fin_queued || c->snd_nxt < c->snd_end;
 }
 
+/* What is left to do for a segment whose acknowledgement was taken. */
+static inline void take_text(struct dk_tcp_conn *c, const struct dk_ip_rx *p, uint32_t len,
+                             int64_t now)
+{
+    if (len != 0)
+        dk_tcp_rx_in_order(c, p->buf, p->data + DK_TCP_USUAL_LEN, len, now);
+    if (has_output(c))
+        dk_tcp_output(c, now);
+}
+
+/* RFC 7323 section 4.3. */
+static inline void take_timestamp(struct dk_tcp_conn *c, uint32_t ts_val, int64_t now)
+{
+    if (c->rcv_nxt > c->last_ack_sent)
+        return;
+    c->ts_recent = ts_val;
+    c->ts_recent_at = now;
+}
+
+/* One that differs from the last only in its bytes and timestamp (net/gro.h). Acknowledges nothing
+ * new, and has data: the checks left are those of what is its own. */
+static inline bool rx_next(struct dk_tcp *tcp, struct dk_tcp_conn *c, const struct dk_ip_rx *p,
+                           struct segment *s, int64_t now)
+{
+    s->seq = dk_get_be32(p->data + 4);
+    s->ts_val = dk_get_be32(p->data + 24);
+    s->len = p->len - DK_TCP_USUAL_LEN;
+    if (!dk_tcp_is_quiet(c) || c->ece || !is_whole(c, p) || !is_expected(c, s))
+        return false;
+    DK_TCP_COUNT(tcp, rx_segments);
+    take_timestamp(c, s->ts_val, now);
+    rx_ack(tcp, c, p, s, now);
+    take_text(c, p, s->len, now);
+    return true;
+}
+
+/* Takes what follows a segment that was as expected, while it is so too. */
+__attribute__((noinline)) static void rx_group(struct dk_tcp *tcp, struct dk_tcp_conn *c,
+                                               const struct dk_ip_rx *first,
+                                               const struct segment *first_segment, int64_t now)
+{
+    struct dk_gro *gro = &tcp->net->gro;
+    struct dk_ip_rx p = *first;
+    struct segment s = *first_segment;
+    for (; gro->taken < gro->num; gro->taken++) {
+        const struct dk_gro_segment *next = &gro->segments[gro->taken];
+        p.buf = next->buf;
+        p.data = next->data;
+        p.len = next->len;
+        p.checksum = next->checksum;
+        if (!rx_next(tcp, c, &p, &s, now))
+            return;
+    }
+}
+
 /* False: the segment is not what its connection expects next, or not known to be, and nothing
  * happened. */
 static inline bool rx_predicted(struct dk_tcp *tcp, const struct dk_ip_rx *p, int64_t now)
@@ -170,15 +225,11 @@ static inline bool rx_predicted(struct dk_tcp *tcp, const struct dk_ip_rx *p, in
     const struct segment s = read_segment(c, p);
     if (dk_unlikely(!is_expected(c, &s)))
         return false;
-    if (c->rcv_nxt <= c->last_ack_sent) { /* RFC 7323 section 4.3 */
-        c->ts_recent = s.ts_val;
-        c->ts_recent_at = now;
-    }
+    take_timestamp(c, s.ts_val, now);
     rx_ack(tcp, c, p, &s, now);
-    if (s.len != 0)
-        dk_tcp_rx_in_order(c, p->buf, p->data + DK_TCP_USUAL_LEN, s.len, now);
-    if (has_output(c))
-        dk_tcp_output(c, now);
+    take_text(c, p, s.len, now);
+    if (dk_unlikely(tcp->net->gro.num != 0))
+        rx_group(tcp, c, p, &s, now);
     return true;
 }
 

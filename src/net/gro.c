@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which frames of a burst are a group (gro.h): data segments with the header that most have, of
+ * which each differs from the one before in nothing but its length, its IPv4 identification, its
+ * checksums, PSH, a timestamp that is not older, and a sequence number that is the next. A change
+ * of anything else ends the group: addresses, ports, ECN, TTL, options, the acknowledgement, the
+ * window, a flag.
+ *
+ * Groups change nothing but the work. The first segment goes the way of every packet. IP judges by
+ * what all have in common, so what it let pass of the first holds for all; TCP takes the others
+ * only where the first was as header prediction expects, and checks of each what is its own
+ * (rx_predict.c). Any that it does not take comes as if there were no groups.
+ */
+#include "net/gro.h"
+
+#include "base/bytes.h"
+#include "base/checksum.h"
+#include "net/ip_in.h"
+#include "net/tcp/header.h"
+#include "net/wire/ethernet.h"
+#include "net/wire/ipv4.h"
+#include "net/wire/ipv6.h"
+
+#define WORDS_MAX 9
+
+/* The headers of IP and TCP, of one family. Words are compared where their mask has bits; the last
+ * one is the last of the header, wherever it begins. */
+struct form {
+    uint8_t ip_len;
+    uint8_t length_at;
+    uint8_t length_beyond; /* what the length does not count */
+    uint8_t num_words;
+    uint8_t masks[WORDS_MAX][8];
+};
+
+static const struct form ip4_form = {
+    .ip_len = DK_IP4_HEADER_LEN,
+    .length_at = 2,
+    .num_words = 7,
+    .masks = {{255, 255, 0, 0, 0, 0, 255, 255},     /* version, TOS, place of a fragment */
+              {255, 255, 0, 0, 255, 255, 255, 255}, /* TTL, protocol, source */
+              {255, 255, 255, 255, 255, 255, 255, 255},
+              {0, 0, 0, 0, 255, 255, 255, 255},                    /* acknowledgement */
+              {255, 0xff & ~DK_TCP_PSH, 255, 255, 0, 0, 255, 255}, /* flags, window, URG's */
+              {255, 255, 255, 255, 0, 0, 0, 0},                    /* kind of the option */
+              {0, 0, 0, 0, 255, 255, 255, 255}},                   /* the echo */
+};
+
+static const struct form ip6_form = {
+    .ip_len = DK_IP6_HEADER_LEN,
+    .length_at = 4,
+    .length_beyond = DK_IP6_HEADER_LEN,
+    .num_words = 9,
+    .masks = {{255, 255, 255, 255, 0, 0, 255, 255}, /* class, label, protocol, hop limit */
+              {255, 255, 255, 255, 255, 255, 255, 255},
+              {255, 255, 255, 255, 255, 255, 255, 255},
+              {255, 255, 255, 255, 255, 255, 255, 255},
+              {255, 255, 255, 255, 255, 255, 255, 255},
+              {255, 255, 255, 255, 0, 0, 0, 0},                        /* ports */
+              {255, 255, 255, 255, 255, 0xff & ~DK_TCP_PSH, 255, 255}, /* ACK, flags, window */
+              {0, 0, 255, 255, 255, 255, 255, 255}, /* urgent pointer, kind of the option */
+              {0, 0, 0, 0, 255, 255, 255, 255}},    /* the echo */
+};
+
+/* What a frame of a group is compared with. */
+struct last {
+    const uint8_t *link; /* its headers */
+    const uint8_t *ip;
+    uint32_t link_len;
+    uint32_t seq_next;
+};
+
+static inline uint64_t word_at(const uint8_t *at)
+{
+    uint64_t word;
+    memcpy(&word, at, sizeof(word));
+    return word;
+}
+
+static inline uint64_t differences(const uint8_t *a, const uint8_t *b)
+{
+    return word_at(a) ^ word_at(b);
+}
+
+/* Of Ethernet headers, with or without a tag. */
+static inline bool is_same_link(const struct last *last, const uint8_t *link)
+{
+    const uint32_t end = last->link_len - 8;
+    return (differences(last->link, link) | differences(last->link + 6, link + 6) |
+            differences(last->link + end, link + end)) == 0;
+}
+
+__attribute__((always_inline)) static inline bool
+is_same_flow(const struct form *form, const struct last *last, const uint8_t *ip)
+{
+    const uint32_t words = form->num_words - 1u;
+    const uint32_t end = form->ip_len + DK_TCP_USUAL_LEN - 8u;
+    uint64_t found = differences(last->ip + end, ip + end) & word_at(form->masks[words]);
+#pragma GCC unroll 8
+    for (uint32_t i = 0; i < words; i++)
+        found |=
+            differences(last->ip + (size_t)8 * i, ip + (size_t)8 * i) & word_at(form->masks[i]);
+    return found == 0;
+}
+
+/* Describes the segment of a frame whose headers are there: false, if its length is not one that a
+ * segment with data has. */
+static inline bool describe(const struct form *form, const struct dk_rx_frame *frame,
+                            const uint8_t *ip, struct dk_gro_segment *out)
+{
+    const uint32_t room = frame->len - (uint32_t)(ip - frame->data);
+    const uint32_t bytes = (uint32_t)dk_get_be16(ip + form->length_at) + form->length_beyond;
+    if (bytes <= form->ip_len + DK_TCP_USUAL_LEN || bytes > room)
+        return false;
+    *out = (struct dk_gro_segment){
+        .buf = frame->buf,
+        .data = frame->data + (ip - frame->data) + form->ip_len,
+        .len = bytes - form->ip_len,
+        .checksum = frame->checksum,
+    };
+    return true;
+}
+
+/* Notes that a segment is the last of its group so far. */
+static inline void is_last(struct last *last, const uint8_t *link,
+                           const struct dk_gro_segment *segment)
+{
+    last->link = link;
+    last->ip = link + last->link_len;
+    last->seq_next = dk_get_be32(segment->data + 4) + segment->len - DK_TCP_USUAL_LEN;
+}
+
+/* The form of what a group may begin with, or NULL: only what makes it one that others can be
+ * compared with. The rest is found out on its way. */
+static inline const struct form *begins(const struct dk_net *net, const struct dk_rx_frame *frame,
+                                        struct last *last)
+{
+    struct dk_gro_segment segment;
+    const uint32_t link_len = net->config.vlan ? DK_ETH_HEADER_MAX : DK_ETH_HEADER_LEN;
+    const uint8_t *ip = frame->data + link_len;
+    const struct form *form;
+    if (frame->len < link_len + DK_IP4_HEADER_LEN + DK_TCP_USUAL_LEN)
+        return NULL;
+    if (ip[0] == 0x45 && ip[9] == DK_IP_TCP)
+        form = &ip4_form;
+    else if (ip[0] >> 4 == 6 && ip[6] == DK_IP_TCP)
+        form = &ip6_form;
+    else
+        return NULL;
+    if (!describe(form, frame, ip, &segment) || dk_get_be32(segment.data + 20) != DK_TCP_TS_PREFIX)
+        return NULL;
+    last->link_len = link_len;
+    is_last(last, frame->data, &segment);
+    return form;
+}
+
+/* The sum of IPv4's header. */
+static inline bool is_header_good(const struct form *form, const uint8_t *ip)
+{
+    return form != &ip4_form ||
+           dk_checksum_fold(dk_checksum_add_words(0, ip, DK_IP4_HEADER_LEN / 4)) == 0xffff;
+}
+
+/* Whether a frame is the next of the group; for a form that the compiler knows. */
+__attribute__((always_inline)) static inline bool follows(const struct form *form,
+                                                          struct last *last,
+                                                          const struct dk_rx_frame *frame,
+                                                          struct dk_gro_segment *out)
+{
+    const uint8_t *ip = frame->data + last->link_len;
+    if (frame->len < last->link_len + form->ip_len + DK_TCP_USUAL_LEN ||
+        !is_same_link(last, frame->data) || !is_same_flow(form, last, ip) ||
+        !describe(form, frame, ip, out) || !is_header_good(form, ip))
+        return false;
+    const uint32_t before = dk_get_be32(last->ip + form->ip_len + 24);
+    if (dk_get_be32(out->data + 4) != last->seq_next ||
+        (int32_t)(dk_get_be32(out->data + 24) - before) < 0)
+        return false;
+    is_last(last, frame->data, out);
+    return true;
+}
+
+__attribute__((always_inline)) static inline uint32_t
+collect(const struct form *form, struct last *last, const struct dk_rx_frame frames[], uint32_t n,
+        struct dk_gro_segment segments_out[DK_GRO_MAX])
+{
+    uint32_t num = 0;
+    while (num < n && num < DK_GRO_MAX && follows(form, last, &frames[num], &segments_out[num]))
+        num++;
+    return num;
+}
+
+/* The frames behind the first that are of its group; returns how many. */
+static uint32_t find_group(const struct dk_net *net, const struct dk_rx_frame frames[], uint32_t n,
+                           struct dk_gro_segment segments_out[DK_GRO_MAX])
+{
+    struct last last;
+    const struct form *form = n > 1 ? begins(net, frames, &last) : NULL;
+    if (!form)
+        return 0;
+    if (form == &ip4_form)
+        return collect(&ip4_form, &last, frames + 1, n - 1, segments_out);
+    return collect(&ip6_form, &last, frames + 1, n - 1, segments_out);
+}
+
+/* Whatever TCP leaves of a group comes one by one: were it looked at for groups again, a peer could
+ * have each frame compared with all before it. */
+static void input_group(struct dk_net *net, const struct dk_rx_frame frames[], uint32_t num,
+                        const struct dk_gro_segment segments[], int64_t now)
+{
+    net->gro = (struct dk_gro){.segments = segments, .num = num};
+    dk_net_input(net, frames, now);
+    const uint32_t taken = net->gro.taken;
+    net->gro.num = 0;
+    dk_count(&net->stats.link_rx, taken);
+    dk_count(&net->stats.gro_frames, taken);
+    for (uint32_t i = taken; i < num; i++)
+        dk_net_input(net, &frames[i + 1], now);
+}
+
+uint32_t dk_net_input_some(struct dk_net *net, const struct dk_rx_frame frames[], uint32_t n,
+                           int64_t now)
+{
+    struct dk_gro_segment segments[DK_GRO_MAX];
+    const uint32_t num = net->config.gro ? find_group(net, frames, n, segments) : 0;
+    if (num > 0)
+        input_group(net, frames, num, segments, now);
+    else
+        dk_net_input(net, frames, now);
+    return num + 1;
+}
