@@ -9,6 +9,14 @@
  */
 #include "net/tcp/sendq.h"
 
+/* The piece, from p on, that has the byte at seq; NULL: none has. */
+static inline struct dk_tcp_piece *piece_at(struct dk_tcp_piece *p, uint64_t seq)
+{
+    while (p && p->seq + p->len <= seq)
+        p = p->next;
+    return p;
+}
+
 void dk_tcp_board_add(struct dk_tcp_conn *c, uint64_t end, uint32_t flags, int64_t now)
 {
     bool has_data = !(flags & DK_TCP_SEG_SYN) && c->snd_nxt != c->snd_end;
@@ -21,10 +29,27 @@ void dk_tcp_board_add(struct dk_tcp_conn *c, uint64_t end, uint32_t flags, int64
         if (!c->lost_hint)
             c->lost_hint = s;
     }
-    struct dk_tcp_piece *p = c->send_piece;
-    while (p && p->seq + p->len <= end)
-        p = p->next;
-    c->send_piece = p;
+    c->send_piece = piece_at(c->send_piece, end);
+}
+
+void dk_tcp_board_add_full(struct dk_tcp_conn *c, uint64_t end, uint32_t full, int64_t now)
+{
+    dk_tcp_board_add(c, c->snd_nxt + full, 0, now);
+    struct dk_tcp_segment *s = c->board_tail;
+    while (end - s->end > full) {
+        struct dk_tcp_segment *next = dk_tcp_pool_take(&c->tcp->segments);
+        *next = *s;
+        next->seq = s->end;
+        next->end = s->end + full;
+        next->piece = piece_at(s->piece, next->seq);
+        next->sent.in_flight += full;
+        s->next = next;
+        s = next;
+    }
+    c->board_tail = s;
+    c->flight_bytes += (uint32_t)(s->end - c->snd_nxt);
+    c->snd_nxt = s->end;
+    c->send_piece = piece_at(s->piece, s->end);
 }
 
 void dk_tcp_board_acked_part(struct dk_tcp_conn *c, uint64_t una)
@@ -35,8 +60,7 @@ void dk_tcp_board_acked_part(struct dk_tcp_conn *c, uint64_t una)
     else if (s->flags & DK_TCP_SEG_SACKED)
         c->loss.sacked_bytes -= (uint32_t)(una - s->seq);
     s->seq = una;
-    while (s->piece && s->piece->seq + s->piece->len <= una)
-        s->piece = s->piece->next;
+    s->piece = piece_at(s->piece, una);
 }
 
 void dk_tcp_board_cut(struct dk_tcp_conn *c, struct dk_tcp_segment *s, uint32_t bytes)
@@ -48,8 +72,7 @@ void dk_tcp_board_cut(struct dk_tcp_conn *c, struct dk_tcp_segment *s, uint32_t 
     s->end = rest->seq = s->seq + bytes;
     s->flags &= (uint8_t)~DK_TCP_SEG_FIN;
     rest->flags &= (uint8_t)~DK_TCP_SEG_FORCED;
-    while (rest->piece && rest->piece->seq + rest->piece->len <= rest->seq)
-        rest->piece = rest->piece->next;
+    rest->piece = piece_at(rest->piece, rest->seq);
     if (rest->seq == c->snd_end)
         rest->piece = NULL;
     s->next = rest;

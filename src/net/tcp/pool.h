@@ -60,4 +60,14 @@ static inline void dk_tcp_pool_put(struct dk_tcp_pool *pool, void *p)
     pool->used--;
 }
 
+/* Puts n objects back, from first to last, each of which has the next in its first word. */
+static inline void dk_tcp_pool_put_chain(struct dk_tcp_pool *pool, void *first, void *last,
+                                         uint32_t n)
+{
+    struct dk_tcp_unused *end = last;
+    end->next = pool->unused;
+    pool->unused = first;
+    pool->used -= n;
+}
+
 #endif /* DK_NET_TCP_POOL_H */

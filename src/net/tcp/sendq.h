@@ -91,6 +91,10 @@ static inline struct dk_tcp_segment *dk_tcp_board_append(struct dk_tcp *tcp, str
  * has succeeded before. */
 void dk_tcp_board_add(struct dk_tcp_conn *c, uint64_t end, uint32_t flags, int64_t now);
 
+/* As that for each of several that were sent at once, of `full` bytes of data each, while more than
+ * that is left before end; at least one. There is memory for all. */
+void dk_tcp_board_add_full(struct dk_tcp_conn *c, uint64_t end, uint32_t full, int64_t now);
+
 /* Whether dk_tcp_board_add finds memory. */
 static inline bool dk_tcp_board_reserve(struct dk_tcp_conn *c)
 {
@@ -163,6 +167,32 @@ static inline void dk_tcp_board_acked_first(struct dk_tcp_conn *c, struct dk_tcp
     dk_tcp_pool_put(&c->tcp->segments, s);
 }
 
+/* The first entries are acknowledged, as far as they were sent once, in their order, and are in
+ * flight: what they tell is told by the last of them, and they are let go together. */
+static inline void dk_tcp_board_acked_plain(struct dk_tcp_conn *c, uint64_t una,
+                                            struct dk_tcp_acked *acked)
+{
+    struct dk_tcp_segment *first = c->board, *s = first, *last = NULL;
+    uint32_t n = 0;
+    for (; s && s->end <= una && s->flags == 0 && s->transmits == 1 && s != c->lost_hint; n++) {
+        const uint32_t bytes = (uint32_t)(s->end - s->seq);
+        if (bytes > acked->longest)
+            acked->longest = bytes;
+        last = s;
+        s = s->next;
+    }
+    if (!last)
+        return;
+    const uint32_t before = (uint32_t)(last->seq - first->seq);
+    const uint32_t bytes = (uint32_t)(last->end - last->seq);
+    c->flight_bytes -= before + bytes;
+    c->delivered += before;
+    acked->newest |= dk_tcp_rate_delivered(c, last, bytes);
+    acked->tx_time = last->tx_time;
+    c->board = s;
+    dk_tcp_pool_put_chain(&c->tcp->segments, first, last, n);
+}
+
 /* Frees the pieces that lie before una, which were all sent. */
 static inline void dk_tcp_sendq_pieces_acked(struct dk_tcp *tcp, struct dk_tcp_conn *c,
                                              uint64_t una)
@@ -187,7 +217,8 @@ dk_tcp_sendq_acked(struct dk_tcp_conn *c, uint64_t una)
         c->room_una = DK_TCP_NONE;
         dk_tcp_event(c, DK_TCP_EV_ROOM);
     }
-    while (c->board && c->board->end <= una)
+    dk_tcp_board_acked_plain(c, una, &acked);
+    while (dk_unlikely(c->board && c->board->end <= una))
         dk_tcp_board_acked_first(c, &acked);
     if (dk_unlikely(c->board && c->board->seq < una)) {
         acked.retransmitted |= c->board->transmits > 1;

@@ -171,8 +171,8 @@ static bool reserve(struct dk_tcp_conn *c, uint32_t len, uint32_t full)
 static void note_sent(struct dk_tcp_conn *c, uint32_t sent, uint32_t full, bool fin, int64_t now)
 {
     const uint64_t end = c->snd_nxt + sent;
-    while (end - c->snd_nxt > full)
-        dk_tcp_board_add(c, c->snd_nxt + full, 0, now);
+    if (dk_unlikely(sent > full))
+        dk_tcp_board_add_full(c, end, full, now);
     dk_tcp_board_add(c, end + fin, fin ? DK_TCP_SEG_FIN : 0, now);
 }
 
