@@ -12,6 +12,7 @@
  */
 #include "drv/fault.h"
 
+#include "drv/bottleneck.h"
 #include "drv/frame.h"
 #include "drv/inner.h"
 #include "drv/why.h"
@@ -24,11 +25,12 @@
 #define MAX_BURST       64u
 #define DEFAULT_REORDER 100000 /* ns */
 #define MAX_TIME_NS     (INT64_C(3600) * 1000000000)
+#define MIN_RATE        1000u
 
 struct fate {
-    bool lost, corrupted, delayed, reordered, duplicated;
+    bool lost, corrupted, marked, refused, delayed, reordered, duplicated;
     uint64_t bit;         /* to turn over, modulo those of the frame */
-    int64_t late_ns;      /* of the frame */
+    int64_t late_ns;      /* of the frame, with what it waits for the link */
     int64_t copy_late_ns; /* of the duplicate */
 };
 
@@ -40,6 +42,7 @@ struct held {
 
 struct lane {
     struct dk_fault_rates rates;
+    struct dk_bottleneck bottleneck;
     uint64_t state; /* of the generator */
     struct fate fate;
     bool has_fate; /* of the frame that is offered next */
@@ -95,6 +98,7 @@ static struct fate draw_fate(struct lane *lane)
     fate.copy_late_ns = rates->delay_ns + (int64_t)draw_below(lane, (uint64_t)rates->jitter_ns + 1);
     fate.reordered = draw_rate(lane, rates->reorder);
     fate.duplicated = draw_rate(lane, rates->duplicate);
+    fate.marked = draw_rate(lane, rates->mark);
     if (!fate.delayed)
         fate.late_ns = fate.copy_late_ns = 0;
     if (fate.reordered)
@@ -102,10 +106,24 @@ static struct fate draw_fate(struct lane *lane)
     return fate;
 }
 
-static const struct fate *fate_of_next(struct lane *lane)
+/* The fate of a frame that comes now. What is lost takes no time of the link. */
+static struct fate decide(struct lane *lane, uint32_t bytes, int64_t now)
+{
+    struct fate fate = draw_fate(lane);
+    int64_t left;
+    if (fate.lost)
+        return fate;
+    fate.refused = !dk_bottleneck_pass(&lane->bottleneck, bytes, now, &left);
+    fate.late_ns += left - now;
+    fate.copy_late_ns += left - now;
+    return fate;
+}
+
+/* One that is offered a second time has its fate, and was not to wait: it found no room below. */
+static const struct fate *fate_of_next(struct lane *lane, uint32_t bytes, int64_t now)
 {
     if (!lane->has_fate)
-        lane->fate = draw_fate(lane);
+        lane->fate = decide(lane, bytes, now);
     lane->has_fate = true;
     return &lane->fate;
 }
@@ -115,6 +133,10 @@ static void count_fate(struct fault *f, const struct fate *fate)
     struct dk_netdev_stats *stats = f->dev.stats;
     if (fate->lost) {
         dk_count(&stats->fault_lost, 1);
+        return;
+    }
+    if (fate->refused) {
+        dk_count(&stats->fault_queue_full, 1);
         return;
     }
     dk_count(&stats->fault_corrupted, fate->corrupted);
@@ -159,7 +181,7 @@ static bool has_due(const struct lane *lane, int64_t now)
     return lane->num_held > 0 && lane->heap[0].due <= now;
 }
 
-/* Copies a frame, with its bit turned over: false without memory. */
+/* Copies a frame, marked and with its bit turned over: false without memory. */
 static bool copy(struct fault *f, const struct dk_tx_frame *frame, const struct fate *fate,
                  struct dk_rx_frame *out)
 {
@@ -169,6 +191,8 @@ static bool copy(struct fault *f, const struct dk_tx_frame *frame, const struct 
         return false;
     dk_frame_gather(frame, room);
     dk_frame_take(&f->slab, bytes, out);
+    if (fate->marked)
+        dk_count(&f->dev.stats->fault_marked, dk_mark_congestion(out->data, bytes));
     if (fate->corrupted && bytes > 0) {
         uint64_t bit = fate->bit % ((uint64_t)bytes * 8);
         out->data[bit / 8] ^= (uint8_t)(1u << bit % 8);
@@ -192,7 +216,7 @@ static void hold(struct fault *f, struct lane *lane, const struct dk_tx_frame *f
 /* Whether a frame with this fate goes on as it is, at once. */
 static bool is_untouched(const struct fate *fate)
 {
-    return !fate->lost && !fate->corrupted && fate->late_ns == 0;
+    return !fate->lost && !fate->refused && !fate->corrupted && !fate->marked && fate->late_ns == 0;
 }
 
 /* What a fate does to a frame: true when the frame itself goes on at once; a duplicate is held then
@@ -202,7 +226,7 @@ static bool suffer(struct fault *f, struct lane *lane, const struct dk_tx_frame 
 {
     bool goes_on = is_untouched(fate);
     count_fate(f, fate);
-    if (fate->lost)
+    if (fate->lost || fate->refused)
         return false;
     if (!goes_on)
         hold(f, lane, frame, fate, checksum, now + fate->late_ns);
@@ -248,7 +272,7 @@ static bool send_due(struct fault *f, int64_t now)
 static bool send_one(struct fault *f, const struct dk_tx_frame *frame, int64_t now)
 {
     struct dk_netdev *inner = f->dev.inner;
-    const struct fate *fate = fate_of_next(&f->tx);
+    const struct fate *fate = fate_of_next(&f->tx, dk_tx_frame_bytes(frame), now);
     if (is_untouched(fate) && inner->ops->tx_burst(inner, frame, 1, now) == 0)
         return false;
     suffer(f, &f->tx, frame, fate, DK_RX_CHECKSUM_UNKNOWN, now);
@@ -286,7 +310,7 @@ static uint32_t receive_due(struct lane *lane, struct dk_rx_frame frames_out[], 
 static bool receive_one(struct fault *f, const struct dk_rx_frame *frame, int64_t now)
 {
     const struct dk_tx_frame bytes = {.head = frame->data, .head_len = frame->len};
-    const struct fate fate = draw_fate(&f->rx);
+    const struct fate fate = decide(&f->rx, frame->len, now);
     if (suffer(f, &f->rx, &bytes, &fate, frame->checksum, now))
         return true;
     dk_buf_put(frame->buf);
@@ -382,9 +406,20 @@ static const struct dk_netdev_ops ops = {
     .abandon = dk_inner_abandon,
 };
 
+static int check_link(const struct dk_fault_rates *r, const char **why_out)
+{
+    if (r->rate_bps != 0 && (r->rate_bps < MIN_RATE || r->rate_bps > DK_BOTTLENECK_RATE_MAX))
+        return dk_why(why_out, -EINVAL, "fault: %llu bits per second: from 1kbit to 1000Gbit",
+                      (unsigned long long)r->rate_bps);
+    if (r->queue_bytes > DK_BOTTLENECK_QUEUE_MAX)
+        return dk_why(why_out, -EINVAL, "fault: a queue of %llu bytes: at most 1G",
+                      (unsigned long long)r->queue_bytes);
+    return 0;
+}
+
 static int check_rates(const struct dk_fault_rates *r, const char **why_out)
 {
-    const uint32_t rates[] = {r->loss, r->corrupt, r->delay, r->reorder, r->duplicate};
+    const uint32_t rates[] = {r->loss, r->corrupt, r->mark, r->delay, r->reorder, r->duplicate};
     const int64_t times[] = {r->delay_ns, r->jitter_ns, r->reorder_ns};
     for (size_t i = 0; i < sizeof(rates) / sizeof(rates[0]); i++)
         if (rates[i] > DK_FAULT_ALWAYS)
@@ -393,7 +428,7 @@ static int check_rates(const struct dk_fault_rates *r, const char **why_out)
         if (times[i] < 0 || times[i] > MAX_TIME_NS)
             return dk_why(why_out, -EINVAL, "fault: a delay of %lld ns: 0 to an hour",
                           (long long)times[i]);
-    return 0;
+    return check_link(r, why_out);
 }
 
 static int check(const struct dk_fault_options *o, const char **why_out)
@@ -414,6 +449,10 @@ static bool set_up_lane(struct fault *f, struct lane *lane, const struct dk_faul
     lane->rates = *rates;
     if (lane->rates.reorder_ns == 0)
         lane->rates.reorder_ns = DEFAULT_REORDER;
+    lane->bottleneck = (struct dk_bottleneck){
+        .rate_bps = rates->rate_bps,
+        .queue_bytes = rates->queue_bytes ? rates->queue_bytes : DK_BOTTLENECK_QUEUE,
+        .free_at = INT64_MIN};
     lane->state = seed;
     lane->state = draw(lane);
     lane->heap = dk_heap_malloc(f->max_held * sizeof(*lane->heap)); /* freed by free_lane */

@@ -8,9 +8,11 @@
  *
  *     loss        it is gone, and nothing else happens to it
  *     corruption  one bit of it is turned over; its checksum counts as not checked
- *     delay       it comes delay_ns plus 0 to jitter_ns late
- *     reorder     it comes reorder_ns later than that, so that others overtake it
- *     duplication it comes twice; the second copy has a jitter of its own
+ *     mark        it says that it met congestion, if its sender is capable of that (RFC 3168)
+ *     rate        it waits for its turn on a link of that rate (drv/bottleneck.h), or is dropped
+ * and counted where the queue before that link is full; this draws nothing delay       it comes
+ * delay_ns plus 0 to jitter_ns late reorder     it comes reorder_ns later than that, so that others
+ * overtake it duplication it comes twice; the second copy has a jitter of its own
  *
  * What is late is held as a copy, sorted by when it is due, then by when it came: jitter reorders
  * too. Both directions deliver what is due in any call of rx_burst or tx_burst; next_due says when.
@@ -29,12 +31,15 @@
 struct dk_fault_rates {
     uint32_t loss;
     uint32_t corrupt;
+    uint32_t mark;
     uint32_t delay; /* of frames that are delayed at all; DK_FAULT_ALWAYS: the link is long */
     uint32_t reorder;
     uint32_t duplicate;
     int64_t delay_ns;
     int64_t jitter_ns;
-    int64_t reorder_ns; /* 0: 100 us */
+    int64_t reorder_ns;   /* 0: 100 us */
+    uint64_t rate_bps;    /* bits per second, 0: no limit; else from 1,000 */
+    uint64_t queue_bytes; /* that wait for the link at most, 0: 128 KiB */
 };
 
 struct dk_fault_options {

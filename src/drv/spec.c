@@ -179,12 +179,15 @@ static const struct dk_spec_key fault_keys[] = {
     KEY("pool", DK_SPEC_SIZE, dk_fault_options, hold_bytes),
     LANES("loss", DK_SPEC_RATE, loss),
     LANES("corrupt", DK_SPEC_RATE, corrupt),
+    LANES("mark", DK_SPEC_RATE, mark),
     LANES("delayed", DK_SPEC_RATE, delay),
     LANES("reorder", DK_SPEC_RATE, reorder),
     LANES("duplicate", DK_SPEC_RATE, duplicate),
     LANES("delay", DK_SPEC_TIME, delay_ns),
     LANES("jitter", DK_SPEC_TIME, jitter_ns),
     LANES("reorder_by", DK_SPEC_TIME, reorder_ns),
+    LANES("rate", DK_SPEC_SPEED, rate_bps),
+    LANES("queue", DK_SPEC_SIZE, queue_bytes),
     {0},
 };
 

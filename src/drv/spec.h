@@ -18,11 +18,13 @@
  *     pcap(FILE):...                         limit=SIZE snap=BYTES
  *     fault(...):...                         seed=NUMBER hold=FRAMES pool=SIZE, and, for both
  *         directions or with "rx." or "tx." before it for one,
- *         loss= corrupt= delayed= reorder= duplicate=RATE delay= jitter= reorder_by=TIME
+ *         loss= corrupt= mark= delayed= reorder= duplicate=RATE delay= jitter= reorder_by=TIME
+ *         rate=SPEED queue=SIZE
  *         (delayed: how many are; all, where there is a delay or jitter and it is not said)
  *
  * SIZE is a number of bytes with an optional K, M or G (1024); RATE is "1.5%" or "200ppm"; TIME is
- * a number with ns, us, ms or s; MAC is six pairs of hexadecimal digits with colons.
+ * a number with ns, us, ms or s; SPEED one with kbit, Mbit or Gbit (1000, per second); MAC is six
+ * pairs of hexadecimal digits with colons.
  *
  *     tap:demi0,mtu=1400
  *     pcap(/tmp/a.pcapng,limit=64M):fault(seed=7,loss=1%,tx.delay=10ms):packet:veth1

@@ -156,6 +156,19 @@ static bool read_time(const char *value, int64_t *out)
     return factor != 0;
 }
 
+static bool read_speed(const char *value, uint64_t *out)
+{
+    static const struct unit units[] = {
+        {"kbit", 1000}, {"Mbit", MILLION}, {"Gbit", 1000 * MILLION}, {NULL, 0}};
+    uint64_t millionths;
+    char *rest;
+    if (!read_decimal(value, &millionths, &rest))
+        return false;
+    uint64_t factor = factor_of(units, rest);
+    *out = millionths / MILLION * factor + millionths % MILLION * factor / MILLION;
+    return factor != 0;
+}
+
 static int hex_digit(char c)
 {
     static const char digits[] = "0123456789abcdef0123456789ABCDEF";
@@ -210,6 +223,8 @@ static size_t read_value(enum dk_spec_kind kind, const char *value, union value 
         return read_rate(value, &out->u32) ? sizeof(out->u32) : 0;
     case DK_SPEC_TIME:
         return read_time(value, &out->i64) ? sizeof(out->i64) : 0;
+    case DK_SPEC_SPEED:
+        return read_speed(value, &out->u64) ? sizeof(out->u64) : 0;
     case DK_SPEC_MAC:
         return read_mac(value, &out->mac) ? sizeof(out->mac) : 0;
     case DK_SPEC_YES:
@@ -227,6 +242,7 @@ static const char *what_is_wanted(enum dk_spec_kind kind)
         [DK_SPEC_SIZE] = "a number of bytes, with K, M or G",
         [DK_SPEC_RATE] = "a rate, as 1.5% or 200ppm",
         [DK_SPEC_TIME] = "a time with its unit: ns, us, ms or s",
+        [DK_SPEC_SPEED] = "bits per second, as 2.5Mbit",
         [DK_SPEC_MAC] = "an address of one station, as 02:00:00:00:00:01",
         [DK_SPEC_YES] = "yes or no",
     };

@@ -18,6 +18,7 @@ enum dk_spec_kind {
     DK_SPEC_SIZE,     /* uint64_t: bytes, with K, M, G */
     DK_SPEC_RATE,     /* uint32_t: parts per million, from % or ppm */
     DK_SPEC_TIME,     /* int64_t: nanoseconds, from ns, us, ms, s */
+    DK_SPEC_SPEED,    /* uint64_t: bits per second, from kbit, Mbit, Gbit */
     DK_SPEC_MAC,      /* struct dk_mac */
     DK_SPEC_YES,      /* bool */
 };

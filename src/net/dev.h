@@ -61,9 +61,11 @@ struct dk_netdev_caps {
     X(fault_duplicated, "fault.duplicated")                                                        \
     X(fault_reordered, "fault.reordered")                                                          \
     X(fault_delayed, "fault.delayed")                                                              \
-    X(fault_overflow, "fault.overflow") /* dropped: too many were held back */                     \
-    X(pcap_frames, "pcap.frames")       /* written to the capture */                               \
-    X(pcap_unwritten, "pcap.unwritten") /* not written: file full, or an error */
+    X(fault_marked, "fault.marked")         /* as having met congestion */                         \
+    X(fault_queue_full, "fault.queue_full") /* dropped: no room in the queue before the link */    \
+    X(fault_overflow, "fault.overflow")     /* dropped: too many were held back */                 \
+    X(pcap_frames, "pcap.frames")           /* written to the capture */                           \
+    X(pcap_unwritten, "pcap.unwritten")     /* not written: file full, or an error */
 
 struct dk_netdev_stats {
 #define DK_NETDEV_STATS_FIELD(field, name) uint64_t field;

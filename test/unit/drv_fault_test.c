@@ -2,6 +2,8 @@
 /* A bad link, over a loop, under a virtual clock. */
 #include "drv_kit.h"
 
+#include "base/bytes.h"
+#include "base/checksum.h"
 #include "drv/fault.h"
 #include "drv/loop.h"
 
@@ -343,6 +345,102 @@ static void test_fault_without_room_below_waits_and_keeps_order_and_fate(void **
     drv_close(&link);
 }
 
+/* 64 bytes at 1 Mbit/s take 512 us. */
+static void test_fault_rate_spaces_frames_and_a_full_queue_drops_them(void **state)
+{
+    (void)state;
+    enum { FRAME_NS = 512000, QUEUED = 4 };
+    struct drv_link link;
+    uint32_t numbers[16];
+    open_over(&link,
+              (struct dk_fault_options){.tx = {.rate_bps = 1000000,
+                                               .queue_bytes = QUEUED * 64,
+                                               .delay = DK_FAULT_ALWAYS,
+                                               .delay_ns = MS}},
+              (struct dk_loop_options){0});
+    struct dk_netdev *dev = link.dev[0];
+    for (uint32_t i = 0; i < 10; i++)
+        assert_true(send_number(dev, i, 0));
+    assert_true(dev->stats->fault_queue_full == 10 - QUEUED);
+    for (uint32_t i = 0; i < QUEUED; i++) {
+        int64_t due = MS + (int64_t)(i + 1) * FRAME_NS;
+        assert_true(dev->ops->next_due(dev) == due);
+        assert_int_equal(receive_numbers(dev, numbers, 16, due), 0); /* sends what is due */
+        assert_int_equal(receive_numbers(link.dev[1], numbers, 16, due), 1);
+        assert_int_equal(numbers[0], i);
+    }
+    /* What left makes room; a link that was idle has saved nothing up. */
+    for (uint32_t i = 0; i < 10; i++)
+        assert_true(send_number(dev, i, 100 * MS));
+    assert_true(dev->stats->fault_queue_full == 2 * (10 - QUEUED));
+    assert_true(send_number(dev, 10, 100 * MS + FRAME_NS));
+    assert_true(dev->stats->fault_queue_full == 2 * (10 - QUEUED));
+    assert_true(dev->ops->next_due(dev) == 101 * MS + FRAME_NS);
+    drv_close(&link);
+}
+
+static void test_fault_rate_of_each_direction_is_its_own(void **state)
+{
+    (void)state;
+    struct drv_link link;
+    uint32_t numbers[16];
+    open_over(&link, (struct dk_fault_options){.rx = {.rate_bps = 512000, .loss = 500000}},
+              (struct dk_loop_options){0});
+    struct dk_netdev *dev = link.dev[0];
+    assert_true(send_number(dev, 1, 0));
+    assert_int_equal(receive_numbers(link.dev[1], numbers, 16, 0), 1);
+    for (uint32_t i = 0; i < 40; i++)
+        assert_true(send_number(link.dev[1], i, 0));
+    assert_int_equal(receive_numbers(dev, numbers, 16, 0), 0);
+    assert_int_equal(receive_numbers(dev, numbers, 16, 0), 0);
+    assert_int_equal(receive_numbers(dev, numbers, 16, 0), 0);
+    /* What is lost is lost before the link: it takes none of its time. */
+    uint32_t passed = 40 - (uint32_t)dev->stats->fault_lost;
+    assert_true(passed > 5 && passed < 35 && dev->stats->fault_queue_full == 0);
+    for (uint32_t i = 1; i <= passed; i++) {
+        assert_int_equal(receive_numbers(dev, numbers, 16, (int64_t)i * MS - 1), 0);
+        assert_int_equal(receive_numbers(dev, numbers, 16, (int64_t)i * MS), 1);
+    }
+    drv_close(&link);
+}
+
+/* The byte of a frame of IP with this type and ECN field behind a device that marks all. */
+static uint8_t marked(struct dk_netdev *dev, struct dk_netdev *far, uint16_t type, uint8_t second)
+{
+    uint8_t bytes[64] = {2, 0, 0, 0, 0, 2};
+    struct dk_rx_frame got;
+    dk_put_be16(bytes + 12, type);
+    bytes[14] = type == 0x0800 ? 0x45 : 0x60;
+    bytes[15] = second;
+    dk_put_be16(bytes + 24, dk_checksum_finish(dk_checksum_add(0, bytes + 14, 20)));
+    const struct dk_tx_frame f = {.head = bytes, .head_len = sizeof(bytes)};
+    assert_int_equal(dev->ops->tx_burst(dev, &f, 1, 0), 1);
+    assert_int_equal(far->ops->rx_burst(far, &got, 1, 0), 1);
+    uint8_t seen = got.data[15];
+    assert_true(type != 0x0800 || dk_checksum_is_good(0, got.data + 14, 20));
+    dk_buf_put(got.buf);
+    return seen;
+}
+
+static void test_fault_mark_is_for_those_who_are_capable(void **state)
+{
+    (void)state;
+    struct drv_link link;
+    open_over(&link, (struct dk_fault_options){.tx = {.mark = DK_FAULT_ALWAYS}},
+              (struct dk_loop_options){0});
+    struct dk_netdev *dev = link.dev[0], *far = link.dev[1];
+    const struct dk_netdev_stats *stats = dev->stats;
+    assert_int_equal(marked(dev, far, 0x0800, 0xb8), 0xb8);
+    assert_int_equal(marked(dev, far, 0x86dd, 0x0f), 0x0f);
+    assert_int_equal(marked(dev, far, 0x0806, 0x02), 0x02);
+    assert_true(stats->fault_marked == 0);
+    assert_int_equal(marked(dev, far, 0x0800, 0xba), 0xbb);
+    assert_int_equal(marked(dev, far, 0x0800, 0x01), 0x03);
+    assert_int_equal(marked(dev, far, 0x86dd, 0x2f), 0x3f);
+    assert_true(stats->fault_marked == 3);
+    drv_close(&link);
+}
+
 static void test_fault_options_out_of_range_are_refused(void **state)
 {
     (void)state;
@@ -355,6 +453,10 @@ static void test_fault_options_out_of_range_are_refused(void **state)
     drv_must_fail(dk_fault_open(&dev, inner, &o, &why), EINVAL, &why, "a delay of -1");
     o = (struct dk_fault_options){.hold_frames = 65537};
     drv_must_fail(dk_fault_open(&dev, inner, &o, &why), EINVAL, &why, "at most 65536");
+    o = (struct dk_fault_options){.rx.rate_bps = 999};
+    drv_must_fail(dk_fault_open(&dev, inner, &o, &why), EINVAL, &why, "from 1kbit");
+    o = (struct dk_fault_options){.tx.queue_bytes = (1u << 30) + 1};
+    drv_must_fail(dk_fault_open(&dev, inner, &o, &why), EINVAL, &why, "at most 1G");
     inner->ops->close(inner);
 }
 
@@ -372,6 +474,9 @@ int main(void)
         cmocka_unit_test(test_fault_corruption_turns_one_bit_and_leaves_the_original),
         cmocka_unit_test(test_fault_too_many_held_are_dropped_and_counted),
         cmocka_unit_test(test_fault_without_room_below_waits_and_keeps_order_and_fate),
+        cmocka_unit_test(test_fault_rate_spaces_frames_and_a_full_queue_drops_them),
+        cmocka_unit_test(test_fault_rate_of_each_direction_is_its_own),
+        cmocka_unit_test(test_fault_mark_is_for_those_who_are_capable),
         cmocka_unit_test(test_fault_options_out_of_range_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

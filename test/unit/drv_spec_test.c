@@ -34,6 +34,7 @@ static void test_spec_that_is_right_is_accepted_without_opening(void **state)
         "fault():loop",
         "fault(seed=0xffffffffffffffff):loop",
         "fault(loss=1.5%,rx.corrupt=200ppm,tx.delay=10ms,jitter=1.5us,reorder_by=1s):loop",
+        "fault(rate=1Gbit,tx.rate=64kbit,queue=1M,mark=2%):loop",
         "pcap(/tmp/a):fault(seed=7,loss=1%):pcap(/tmp/b):packet:veth1",
     };
     for (size_t i = 0; i < COUNT_OF(right); i++) {
@@ -83,6 +84,8 @@ static void test_spec_that_is_wrong_says_where_and_what_is_right(void **state)
         {"fault(loss=1.%):loop", "a rate"},
         {"fault(delay=10):loop", "delay=10: a time with its unit"},
         {"fault(delay=10min):loop", "a time with its unit"},
+        {"fault(rate=10):loop", "rate=10: bits per second"},
+        {"fault(rate=10mbit):loop", "bits per second, as 2.5Mbit"},
         {"fault(seed=):loop", "seed=: a number"},
         {"fault:fault:fault:fault:fault:fault:fault:fault:loop", "more than 8"},
     };
@@ -156,6 +159,8 @@ static void test_spec_rates_and_times_have_their_units(void **state)
     assert_true(s.fault_delayed == 1000 && s.tx_frames == 500);
     s = counters_of("fault(tx.delay=500ns,tx.delayed=10%):loop");
     assert_true(s.fault_delayed > 60 && s.fault_delayed < 140);
+    s = counters_of("fault(tx.rate=2.5Mbit,tx.queue=5K):loop"); /* frames of 100 bytes */
+    assert_true(s.fault_queue_full == 1000 - 5 * 1024 / 100 && s.tx_frames == 0);
 }
 
 static void test_spec_chain_counts_in_one_set_and_is_closed_whole(void **state)
