@@ -145,6 +145,8 @@ static void fill(struct dk_config *out, const struct dk_config_entry entries[])
         .net_receive_max = entries[DK_CONFIG_NET_RECEIVE_MAX].value,
         .net_pressure_bytes = entries[DK_CONFIG_NET_PRESSURE_BYTES].value,
         .net_sack = entries[DK_CONFIG_NET_SACK].value != 0,
+        .net_timestamps = entries[DK_CONFIG_NET_TIMESTAMPS].value != 0,
+        .net_window_scale = entries[DK_CONFIG_NET_WINDOW_SCALE].value != 0,
         .push_hold_us = entries[DK_CONFIG_PUSH_HOLD_US].value,
         .engine = (enum dk_config_engine)entries[DK_CONFIG_ENGINE].value,
         .poll = (enum dk_config_poll)entries[DK_CONFIG_POLL].value,

@@ -90,8 +90,9 @@ struct dk_config {
     uint32_t net_send_max;
     uint32_t net_receive_max;
     uint32_t net_pressure_bytes; /* unread, of all streams; and by which send buffers grow */
-    bool net_sack;               /* offered and accepted */
-    uint32_t push_hold_us;       /* 0 to 1000000 */
+    bool net_sack;               /* offered and accepted, as these */
+    bool net_timestamps, net_window_scale;
+    uint32_t push_hold_us; /* 0 to 1000000 */
     enum dk_config_engine engine;
     enum dk_config_poll poll;
     uint32_t spin_us;         /* 0 to 1000000; used with DK_CONFIG_POLL_ADAPTIVE */

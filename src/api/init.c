@@ -202,6 +202,8 @@ static struct dk_libos_options libos_options(const struct dk_config *c)
                                                .tx_buffer_max = c->net_send_max,
                                                .pressure_bytes = c->net_pressure_bytes,
                                                .no_sack = !c->net_sack,
+                                               .no_timestamps = !c->net_timestamps,
+                                               .no_window_scale = !c->net_window_scale,
                                                .copy_threshold = c->copy_threshold,
                                                .workers = c->workers}};
 }

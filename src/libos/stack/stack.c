@@ -339,6 +339,8 @@ static void configure_tcp(const struct dk_stack_options *o, struct dk_tcp_config
     dk_tcp_config_init(tcp);
     fill_secret(tcp->secret);
     tcp->no_sack = o->no_sack;
+    tcp->no_timestamps = o->no_timestamps;
+    tcp->no_window_scale = o->no_window_scale;
     tcp->push_hold_ns = (int64_t)o->push_hold_us * 1000;
     tcp->conns_max = tcp->time_wait_max = o->max_connections;
     tcp->syn_cookies = cookies[o->syn_cookies];

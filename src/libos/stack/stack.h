@@ -47,7 +47,7 @@ struct dk_stack_options {
     const char *congestion; /* name of the algorithm */
     enum dk_stack_ecn ecn;
     uint32_t wait_s; /* how long to wait for addresses that are learnt */
-    bool no_sack;
+    bool no_sack, no_timestamps, no_window_scale;
     uint32_t push_hold_us;
     uint32_t max_connections;
     enum dk_stack_syn_cookies syn_cookies;
