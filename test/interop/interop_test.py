@@ -28,6 +28,7 @@ import traceback
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import agreed  # noqa: E402
 import netns  # noqa: E402
 from netns import Link  # noqa: E402
 
@@ -343,6 +344,80 @@ def many_connections_over_all_faults(kind, server, version):
     with Net(kind) as net:
         exchange(net, server, version, f"connections={fewer(2000 if LONG else 400)}", "at_once=100",
                  "up=20000", "down=20000", "either_ends_first", fault=FAULTS["all"])
+
+
+# ---- what is agreed on, over a bad network ------------------------------------------------------
+
+BAD = {
+    "loss": "loss=2%",
+    "reorder": "reorder=5%,reorder_by=3ms",
+    "duplicate": "duplicate=5%",
+    "all": "loss=2%,jitter=1ms,reorder=2%,reorder_by=3ms,duplicate=2%,corrupt=0.5%",
+}
+DELAY_MS = 2  # each way
+PLACES = (("tap", 4), ("tap", 6), ("packet", 4), ("packet", 6))
+ON_OFF = [(True, False)] * len(agreed.OPTIONS)
+COVERED = agreed.covering([tuple(BAD), PLACES, ("ours", "linux's"), *ON_OFF, *ON_OFF])
+
+
+def names_of(on):
+    return "+".join(option for option, is_on in zip(agreed.OPTIONS, on) if is_on) or "nothing"
+
+
+def check_agreement(said, version, options, fault):
+    """All say the same of the connection, and it is what both ends have; figures are sane."""
+    mss = agreed.segment_bytes(version, options)
+    for who, s in said.items():
+        assert s.options() == options, f"{who} has {s.options()}, wanted {options}"
+        assert s.figures["mss"] == mss, f"{who}: {s.figures}, wanted {mss}"
+        assert 1 <= s.figures["cwnd"] <= 10000, f"{who}: {s.figures}"
+        # A process that does not run counts delays too short, never by a way that has none.
+        assert s.figures["min_rtt_us"] >= 500 * DELAY_MS, f"{who}: {s.figures}"
+        assert "loss=" not in fault or who == "ss" or s.figures["retrans"] > 0, \
+            f"{who} sent nothing again: {s.figures}"
+    ours, linux, ss = said["ours"].scales, said["linux"].scales, said["ss"].scales
+    assert ss == linux == ours[::-1], f"window scales: ours {ours}, Linux {linux}, ss {ss}"
+
+
+def watch(client, marks_of):
+    """Until the client ends: what ss says of Linux's side, and how many marks were made."""
+    ss, marks = agreed.Ss(PORT), 0
+    while client.process.poll() is None:
+        ss.look()
+        with contextlib.suppress(AssertionError):  # of a process that has just ended
+            marks = counters(marks_of).get("fault.marked", marks)
+        time.sleep(0.01)
+    return ss, marks
+
+
+@case(*[(bad, kind, version, server, names_of(row[:4]), names_of(row[4:]))
+        for bad, (kind, version), server, *row in COVERED])
+def agree(bad, kind, version, server, ours_on, linux_on):
+    """Bulk both ways, with options on and off on either side."""
+    need("ss", "iproute2")
+    size = fewer(20 * MB if LONG else 2 * MB)
+    ours_on, linux_on = (set(on.split("+")) & set(agreed.OPTIONS) for on in (ours_on, linux_on))
+    fault = f"{BAD[bad]},delay={DELAY_MS}ms,mark=5%"
+    with Net(kind) as net:
+        agreed.set_linux(linux_on)
+
+        def ours(*command):
+            return net.ours(*command, fault=fault, **agreed.for_ours(ours_on))
+        serve, connect = (ours, net.linux) if server == "ours" else (net.linux, ours)
+        address = net.address(server, version)
+        s = serve(PEER, "serve", address, "info").await_line("ready")
+        c = connect(PEER, "connect", address, "info", f"seed={SEED}", f"up={size}", f"down={size}")
+        ss, marks = watch(c, s if server == "ours" else c)
+        client_said = c.succeed()
+        code, server_said = s.stop()
+        assert code == 0, f"{server_said!r} {s.said()!r}"
+        said = {"ours": client_said, "linux": server_said}
+        if server == "ours":
+            said = {"ours": server_said, "linux": client_said}
+        said = {who: agreed.Info(text) for who, text in said.items()}
+        check_agreement({**said, "ss": ss}, version, ours_on & linux_on, fault)
+        if not netns.is_user_namespace():
+            assert (marks > 0) == ("ecn" in ours_on & linux_on), f"{marks} marks"
 
 
 # ---- unmodified clients of our programs -------------------------------------------------------

@@ -8,6 +8,8 @@
  *             [together] [server_ends_first | either_ends_first] [timeout_ms=N]
  *         together: nothing is sent before as many as are at once have a connection
  *         timeout_ms: TCP_USER_TIMEOUT
+ *     both: [info]
+ *         prints what TCP_INFO said last before a stream ended, of each
  *
  * Which library OS it uses, DEMI_NET says: the same program is both sides of a test. Exit code: 0
  * all connections were good, 1 some were not, 2 it could not begin.
@@ -21,7 +23,7 @@
 #include <demi/wait.h>
 
 #include <errno.h>
-#include <netinet/tcp.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,9 +33,13 @@
 #define BACKLOG 1024
 #define SHOWN   5 /* problems that are printed */
 
+/* States of TCP_INFO: the header with its newer fields has no names for them. */
+#define ESTABLISHED 1
+#define CLOSE_WAIT  8
+
 struct job {
     struct address address;
-    bool serves, together, server_ends_first, either_ends_first;
+    bool serves, together, server_ends_first, either_ends_first, info;
     uint64_t connections, at_once, up, down, seed, timeout_ms;
 };
 
@@ -73,8 +79,30 @@ static void report(struct peer *p, const char *problem)
         fprintf(stderr, "peer: %s\n", problem);
 }
 
+/* Takes TCP_INFO, as long as both directions are there: what is over tells less. */
+static void look_at(struct stream *s)
+{
+    struct tcp_info info;
+    socklen_t len = sizeof(info);
+    memset(&info, 0, sizeof(info));
+    check(demi_getsockopt(s->qd, IPPROTO_TCP, TCP_INFO, &info, &len), "TCP_INFO");
+    if (info.tcpi_state == ESTABLISHED || info.tcpi_state == CLOSE_WAIT)
+        s->info = info;
+}
+
+static void print_info(const struct tcp_info *i)
+{
+    printf("info options=%u snd_wscale=%u rcv_wscale=%u mss=%u cwnd=%u min_rtt_us=%u retrans=%u "
+           "acked=%llu received=%llu\n",
+           i->tcpi_options, i->tcpi_snd_wscale, i->tcpi_rcv_wscale, i->tcpi_snd_mss,
+           i->tcpi_snd_cwnd, i->tcpi_min_rtt, i->tcpi_total_retrans,
+           (unsigned long long)i->tcpi_bytes_acked, (unsigned long long)i->tcpi_bytes_received);
+}
+
 static void finish(struct peer *p, struct stream *s)
 {
+    if (p->job.info)
+        print_info(&s->info);
     if (s->problem)
         report(p, s->problem);
     else
@@ -163,6 +191,8 @@ static void on_result(struct peer *p, demi_qresult_t *qr)
 {
     struct stream *s = qd_map_get(&p->streams, qr->qr_qd);
     if (s) {
+        if (p->job.info)
+            look_at(s);
         stream_on_result(s, qr);
         if (stream_is_over(s))
             finish(p, s);
@@ -237,6 +267,7 @@ static bool read_option(struct job *j, const char *text)
         {"seed=", &j->seed, NULL},
         {"timeout_ms=", &j->timeout_ms, NULL},
         {"together", NULL, &j->together},
+        {"info", NULL, &j->info},
         {"server_ends_first", NULL, &j->server_ends_first},
         {"either_ends_first", NULL, &j->either_ends_first},
     };

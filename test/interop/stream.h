@@ -14,6 +14,7 @@
 
 #include <demi/types.h>
 
+#include <linux/tcp.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -43,7 +44,8 @@ struct stream {
     uint64_t sizes;          /* of pushes: a random number */
     struct stream_request request;
     uint8_t tail[STREAM_TAIL];
-    const char *problem; /* NULL: none */
+    const char *problem;  /* NULL: none */
+    struct tcp_info info; /* of who holds the stream: nothing here uses it */
 };
 
 /* Begins on a connection; request is a client's, NULL of a server. */
