@@ -39,14 +39,15 @@ static void on_ack(struct dk_tcp_cc *cc, const struct dk_tcp_cc_ack *ack, int64_
         dk_cc_avoid(cc, ack, &own(cc)->acked);
 }
 
-/* RFC 5681 equation (4). */
+/* RFC 5681 equation (4), in whole segments: a part of one is never used, but has to be acknowledged
+ * like the rest of the window before that grows. */
 static void halve(struct dk_tcp_cc *cc, uint32_t flight)
 {
     struct reno *r = own(cc);
     r->undo_cwnd = cc->cwnd;
     r->undo_ssthresh = cc->ssthresh;
     r->acked = 0;
-    cc->ssthresh = dk_cc_max32(flight / 2, 2 * cc->mss);
+    cc->ssthresh = dk_cc_max32(flight / 2 / cc->mss * cc->mss, 2 * cc->mss);
 }
 
 static void on_loss(struct dk_tcp_cc *cc, uint32_t flight, int64_t now)
