@@ -183,10 +183,8 @@ static inline void dk_tcp_board_acked_plain(struct dk_tcp_conn *c, uint64_t una,
     }
     if (!last)
         return;
-    const uint32_t before = (uint32_t)(last->seq - first->seq);
-    const uint32_t bytes = (uint32_t)(last->end - last->seq);
-    c->flight_bytes -= before + bytes;
-    c->delivered += before;
+    const uint32_t bytes = (uint32_t)(last->end - first->seq);
+    c->flight_bytes -= bytes;
     acked->newest |= dk_tcp_rate_delivered(c, last, bytes);
     acked->tx_time = last->tx_time;
     c->board = s;
