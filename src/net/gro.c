@@ -195,7 +195,7 @@ static uint32_t find_group(const struct dk_net *net, const struct dk_rx_frame fr
                            struct dk_gro_segment segments_out[DK_GRO_MAX])
 {
     struct last last;
-    const struct form *form = n > 1 ? begins(net, frames, &last) : NULL;
+    const struct form *form = begins(net, frames, &last);
     if (!form)
         return 0;
     if (form == &ip4_form)
@@ -218,8 +218,8 @@ static void input_group(struct dk_net *net, const struct dk_rx_frame frames[], u
         dk_net_input(net, &frames[i + 1], now);
 }
 
-uint32_t dk_net_input_some(struct dk_net *net, const struct dk_rx_frame frames[], uint32_t n,
-                           int64_t now)
+uint32_t dk_net_input_group(struct dk_net *net, const struct dk_rx_frame frames[], uint32_t n,
+                            int64_t now)
 {
     struct dk_gro_segment segments[DK_GRO_MAX];
     const uint32_t num = net->config.gro ? find_group(net, frames, n, segments) : 0;

@@ -87,11 +87,20 @@ void dk_net_destroy(struct dk_net *net);
 /* Takes one frame. What is kept of it is held; the caller puts its own hold afterwards. */
 void dk_net_input(struct dk_net *net, const struct dk_rx_frame *frame, int64_t now);
 
+uint32_t dk_net_input_group(struct dk_net *net, const struct dk_rx_frame frames[], uint32_t n,
+                            int64_t now);
+
 /* Takes the first of n frames that came in this order, and with it, where config.gro is set, those
  * behind it that go to TCP together; returns how many. The effect is that of dk_net_input of each.
  */
-uint32_t dk_net_input_some(struct dk_net *net, const struct dk_rx_frame frames[], uint32_t n,
-                           int64_t now);
+static inline uint32_t dk_net_input_some(struct dk_net *net, const struct dk_rx_frame frames[],
+                                         uint32_t n, int64_t now)
+{
+    if (n > 1)
+        return dk_net_input_group(net, frames, n, now);
+    dk_net_input(net, frames, now);
+    return 1;
+}
 
 /* Takes one IP packet as if it had come in a frame that was for us: for suites that know no link.
  */

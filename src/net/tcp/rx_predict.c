@@ -228,7 +228,7 @@ static inline bool rx_predicted(struct dk_tcp *tcp, const struct dk_ip_rx *p, in
     take_timestamp(c, s.ts_val, now);
     rx_ack(tcp, c, p, &s, now);
     take_text(c, p, s.len, now);
-    if (dk_unlikely(tcp->net->gro.num != 0))
+    if (s.len != 0 && dk_unlikely(tcp->net->gro.num != 0))
         rx_group(tcp, c, p, &s, now);
     return true;
 }
