@@ -9,6 +9,10 @@
  *     tcp   64 bytes are received, with the acknowledgement of the reply before, and a reply of 64
  *           bytes is sent, with an acknowledgement
  *     ack   an acknowledgement without data is received, of 64 bytes sent before
+ *     full  a full segment is received, and every second one acknowledged
+ *     gro   the same, where those of one burst reach TCP together
+ *     bulk  64 KiB go from client to server as large packets (TSO), the checksums left to the
+ *           device; what both do is counted, inside both_work()
  *
  * BURST packets (first 1) arrive between two polls.
  */
@@ -24,6 +28,8 @@
 
 #define BYTES     64u
 #define PORT      7
+#define SEGMENT   1448u        /* of a full one, with timestamps */
+#define PUSH      (64u * 1024) /* of bulk */
 #define BURST_MAX 32u
 #define RX_MAX    64u   /* frames in a poll: acknowledgements come too */
 #define STEP_NS   10000 /* of time between two polls */
@@ -38,8 +44,9 @@ static struct dk_udp_sock *client_udp, *server_udp;
 static struct dk_tcp_listener *listener;
 static struct dk_tcp_conn *client_tcp, *server_tcp;
 static int64_t now = 1;
-static uint64_t received; /* bytes by the client */
+static uint64_t received; /* bytes that came as they should: replies, or data */
 static const uint8_t payload[BYTES];
+static struct dk_buf *long_payload;
 
 static void must(bool holds, const char *what)
 {
@@ -60,9 +67,10 @@ static inline uint32_t poll_host(struct host *host)
 {
     struct dk_rx_frame frames[RX_MAX];
     const uint32_t n = host->dev->ops->rx_burst(host->dev, frames, RX_MAX, now);
-    for (uint32_t i = 0; i < n; i++) {
-        dk_net_input(host->net, &frames[i], now);
-        dk_buf_put(frames[i].buf);
+    for (uint32_t i = 0; i < n;) {
+        const uint32_t taken = dk_net_input_some(host->net, &frames[i], n - i, now);
+        for (const uint32_t end = i + taken; i < end; i++)
+            dk_buf_put(frames[i].buf);
     }
     if (n > 0 || dk_net_next_due(host->net) <= now)
         dk_net_advance(host->net, now);
@@ -85,7 +93,7 @@ static struct dk_ip address(uint8_t last)
     return (struct dk_ip){.bytes = {10, 0, 0, last}, .version = 4};
 }
 
-static void open_host(struct host *host, uint8_t last)
+static void open_host(struct host *host, uint8_t last, bool gro)
 {
     const char *why = "";
     struct dk_tcp_config tcp;
@@ -93,6 +101,8 @@ static void open_host(struct host *host, uint8_t last)
     const struct dk_net_config config = {
         .mac = host->dev->caps.mac,
         .mtu = host->dev->caps.mtu,
+        .device_caps = host->dev->caps.flags,
+        .gro = gro,
         .num_addresses = 1,
         .addresses = {{.ip = address(last), .prefix_len = 24}},
         .skip_dad = true,
@@ -103,16 +113,16 @@ static void open_host(struct host *host, uint8_t last)
     must(dk_net_create(&host->net, &config, now, &why) == 0, "cannot make a stack");
 }
 
-static void open_hosts(void)
+static void open_hosts(uint32_t offloads, bool gro)
 {
     const char *why;
     struct dk_netdev *devs[2];
-    const struct dk_loop_options options = {0};
+    const struct dk_loop_options options = {.offloads = offloads};
     must(dk_loop_open_pair(devs, &options, &why) == 0, "cannot make a link");
     client.dev = devs[0];
     server.dev = devs[1];
-    open_host(&client, 1);
-    open_host(&server, 2);
+    open_host(&client, 1, gro);
+    open_host(&server, 2, gro);
 }
 
 static void close_hosts(void)
@@ -214,6 +224,20 @@ static void on_failed(struct dk_tcp_conn *conn, void *owner, int error)
     must(false, "a connection failed");
 }
 
+/* Takes what came, and lets it go. */
+static void on_bulk(struct dk_tcp_conn *conn, void *owner)
+{
+    struct dk_buf *bufs[RX_MAX];
+    int n;
+    (void)owner;
+    while ((n = dk_tcp_recv(conn, bufs, RX_MAX, SIZE_MAX, now)) > 0) {
+        for (int i = 0; i < n; i++) {
+            received += dk_buf_bytes(bufs[i]);
+            dk_buf_put(bufs[i]);
+        }
+    }
+}
+
 /* Takes what came; the server sends it back. */
 static void on_readable(struct dk_tcp_conn *conn, void *owner)
 {
@@ -238,9 +262,19 @@ static const struct dk_tcp_ops tcp_ops = {
     .closed = on_end,
 };
 
+static const struct dk_tcp_ops bulk_ops = {
+    .connected = on_connected,
+    .readable = on_bulk,
+    .sent = on_sent,
+    .peer_closed = on_end,
+    .failed = on_failed,
+    .closed = on_end,
+};
+
 static void on_acceptable(struct dk_tcp_listener *l, void *owner)
 {
-    must(dk_tcp_accept(l, &server_tcp, &tcp_ops, owner) == 0, "cannot accept");
+    const struct dk_tcp_ops *ops = long_payload ? &bulk_ops : &tcp_ops;
+    must(dk_tcp_accept(l, &server_tcp, ops, owner) == 0, "cannot accept");
 }
 
 static const struct dk_tcp_listener_ops listener_ops = {.acceptable = on_acceptable};
@@ -292,6 +326,44 @@ static void ack(uint32_t burst)
     step();
 }
 
+static void open_bulk(void)
+{
+    long_payload = dk_buf_alloc(PUSH, 0);
+    must(long_payload != NULL, "no memory");
+    memset(long_payload->data, 1, PUSH);
+    open_tcp();
+}
+
+static void close_bulk(void)
+{
+    close_tcp();
+    dk_buf_put(long_payload);
+}
+
+static void push(uint32_t bytes)
+{
+    const struct dk_tx_piece data = {.data = long_payload->data, .len = bytes, .buf = long_payload};
+    must(dk_tcp_send(client_tcp, &data, 1, DK_TCP_SEND_UNREFERENCED, NULL, now) == 1,
+         "cannot send");
+}
+
+static void full(uint32_t burst)
+{
+    for (uint32_t i = 0; i < burst; i++)
+        push(SEGMENT);
+    step();
+}
+
+/* The clock goes on until all has come: windows are small at first. */
+__attribute__((noipa)) static void both_work(uint32_t burst)
+{
+    const uint64_t until = received + (uint64_t)burst * PUSH;
+    for (uint32_t i = 0; i < burst; i++)
+        push(PUSH);
+    while (received < until)
+        step();
+}
+
 /* ---- All of them ----------------------------------------------------------------------------- */
 
 static const struct what {
@@ -299,10 +371,16 @@ static const struct what {
     void (*open)(void);
     void (*round)(uint32_t burst);
     void (*close)(void);
+    uint32_t bytes;    /* of a packet */
+    uint32_t offloads; /* DK_NETDEV_... */
+    bool gro;
 } whats[] = {
-    {"udp", open_udp, udp, close_udp},
-    {"tcp", open_tcp, tcp, close_tcp},
-    {"ack", open_ack, ack, close_tcp},
+    {"udp", open_udp, udp, close_udp, BYTES, 0, false},
+    {"tcp", open_tcp, tcp, close_tcp, BYTES, 0, false},
+    {"ack", open_ack, ack, close_tcp, BYTES, 0, false},
+    {"full", open_bulk, full, close_bulk, SEGMENT, 0, false},
+    {"gro", open_bulk, full, close_bulk, SEGMENT, 0, true},
+    {"bulk", open_bulk, both_work, close_bulk, PUSH, DK_NETDEV_TX_CHECKSUM | DK_NETDEV_TSO, true},
 };
 
 static const struct what *find(const char *name)
@@ -311,24 +389,24 @@ static const struct what *find(const char *name)
         if (strcmp(whats[i].name, name) == 0)
             return &whats[i];
     }
-    must(false, "WHAT is udp, tcp or ack");
+    must(false, "WHAT is udp, tcp, ack, full, gro or bulk");
     return NULL;
 }
 
 int main(int argc, char **argv)
 {
-    must(argc == 3 || argc == 4, "usage: net-instructions udp|tcp|ack PACKETS [BURST]");
+    must(argc == 3 || argc == 4, "usage: net-instructions WHAT PACKETS [BURST]");
     const struct what *what = find(argv[1]);
     const uint32_t packets = (uint32_t)atoi(argv[2]);
     const uint32_t burst = argc == 4 ? (uint32_t)atoi(argv[3]) : 1;
     must(burst > 0 && burst <= BURST_MAX, "BURST is 1 to 32");
-    open_hosts();
+    open_hosts(what->offloads, what->gro);
     what->open();
     for (uint32_t i = 0; i < packets; i += burst)
         what->round(burst);
     for (int i = 0; i < 10; i++)
         step();
-    must(received >= (uint64_t)packets * BYTES, "not all packets were answered");
+    must(received >= (uint64_t)packets * what->bytes, "not all packets came, or were answered");
     what->close();
     close_hosts();
     return 0;
