@@ -256,12 +256,12 @@ int dk_net_stat(const struct dk_net *net, size_t index, const char **name_out, u
     }
     index -= DK_WIRE_COUNT - 1;
     for (size_t i = 0; i < TRANSPORTS; i++) {
-        for (size_t n = 0; transports[i]->stat; n++) {
-            if (transports[i]->stat(net, n, name_out, value_out) != 0)
-                break;
-            if (index-- == 0)
-                return 0;
+        if (index < transports[i]->num_stats) {
+            *name_out = transports[i]->stat_names[index];
+            *value_out = transports[i]->stats(net)[index];
+            return 0;
         }
+        index -= transports[i]->num_stats;
     }
     return -ENOENT;
 }

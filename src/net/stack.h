@@ -158,8 +158,10 @@ struct dk_transport {
     void (*resolved)(struct dk_net *net, int64_t now);
     /* An address that was ours is not any more: what was opened from it ends. */
     void (*address_lost)(struct dk_net *net, const struct dk_ip *ip, int64_t now);
-    /* Its index-th counter: 0 or -ENOENT. */
-    int (*stat)(const struct dk_net *net, size_t index, const char **name_out, uint64_t *value_out);
+    /* Its counters, as many as have names; NULL: it has none. */
+    const uint64_t *(*stats)(const struct dk_net *net);
+    const char *const *stat_names;
+    size_t num_stats;
 };
 
 extern const struct dk_transport dk_icmp4_transport;

@@ -75,19 +75,15 @@ static void tx_room(struct dk_net *net, int64_t now)
     dk_udp_advance(net, now);
 }
 
-static int stat(const struct dk_net *net, size_t index, const char **name_out, uint64_t *value_out)
+static const char *const stat_names[] = {
+#define STAT_NAME(field, name) name,
+    DK_UDP_STATS(STAT_NAME)
+#undef STAT_NAME
+};
+
+static const uint64_t *stats(const struct dk_net *net)
 {
-    static const char *const names[] = {
-#define NAME(field, name) name,
-        DK_UDP_STATS(NAME)
-#undef NAME
-    };
-    if (index >= sizeof names / sizeof names[0])
-        return -ENOENT;
-    *name_out = names[index];
-    memcpy(value_out, (const uint8_t *)&net->udp->stats + index * sizeof(uint64_t),
-           sizeof(uint64_t));
-    return 0;
+    return (const uint64_t *)&net->udp->stats;
 }
 
 static int64_t next_due(const struct dk_net *net)
@@ -105,7 +101,9 @@ const struct dk_transport dk_udp_transport = {
     .icmp_error = dk_udp_icmp_error,
     .next_due = next_due,
     .tx_room = tx_room,
-    .stat = stat,
+    .stats = stats,
+    .stat_names = stat_names,
+    .num_stats = sizeof(stat_names) / sizeof(stat_names[0]),
 };
 
 void dk_udp_advance(struct dk_net *net, int64_t now)

@@ -44,7 +44,7 @@ struct dk_stack_stats {
 
 #define DK_STACK_STATS_COUNT (sizeof(struct dk_stack_stats) / sizeof(uint64_t))
 
-#define DK_STACK_NET_STATS_MAX 256
+#define DK_STACK_NET_STATS_MAX 384
 
 #define DK_STACK_BUFFER_BYTES (256u << 10) /* of buffers that grow by themselves, at first */
 

@@ -244,13 +244,9 @@ static const char *const stat_names[] = {
 #undef STAT_NAME
 };
 
-static int stat(const struct dk_net *net, size_t index, const char **name_out, uint64_t *value_out)
+static const uint64_t *stats(const struct dk_net *net)
 {
-    if (index >= sizeof(stat_names) / sizeof(stat_names[0]))
-        return -ENOENT;
-    *name_out = stat_names[index];
-    *value_out = ((const uint64_t *)&net->tcp->stats)[index];
-    return 0;
+    return (const uint64_t *)&net->tcp->stats;
 }
 
 const struct dk_transport dk_tcp_transport = {
@@ -265,5 +261,7 @@ const struct dk_transport dk_tcp_transport = {
     .tx_room = dk_tcp_tx_room,
     .resolved = resolved,
     .address_lost = address_lost,
-    .stat = stat,
+    .stats = stats,
+    .stat_names = stat_names,
+    .num_stats = sizeof(stat_names) / sizeof(stat_names[0]),
 };
