@@ -488,6 +488,7 @@ static void begin(struct world *w)
     tcp.listeners_max = 4;
     tcp.segments_max = tcp.pieces_max = tcp.elements_max = 512;
     tcp.reasm_max = 128;
+    tcp.recoveries_max = 4;
     tcp.conn_reasm_max = 32;
     struct dk_net_config c = {
         .mac = {{2, 0, 0, 0, 0, 1}},

@@ -87,6 +87,7 @@ static void choose_tcp_config(struct sim *sim, struct dk_tcp_config *c)
     if (is_lossless(sim) && below(sim, 2) == 0)
         c->syn_cookies = DK_TCP_SYN_COOKIES_ALWAYS;
     c->no_sack = below(sim, 4) == 0;
+    c->recoveries_max = below(sim, 4) == 0 ? below(sim, 4) : 1024;
 }
 
 static void make_host(struct sim *sim, int index)

@@ -320,8 +320,9 @@ static double seconds(void)
 
 static uint64_t pools_bytes(const struct dk_tcp *tcp)
 {
-    const struct dk_tcp_pool *pools[] = {&tcp->conns, &tcp->segments, &tcp->pieces, &tcp->elements,
-                                         &tcp->ranges};
+    const struct dk_tcp_pool *pools[] = {&tcp->conns,     &tcp->segments, &tcp->pieces,
+                                         &tcp->elements,  &tcp->ranges,   &tcp->reasms,
+                                         &tcp->recoveries};
     uint64_t bytes = (tcp->table.mask + 1) * sizeof(void *);
     for (uint32_t i = 0; i < sizeof(pools) / sizeof(pools[0]); i++)
         bytes += (uint64_t)pools[i]->made * pools[i]->object_bytes;

@@ -623,9 +623,9 @@ static void scale_of(uint8_t scale, bool active)
     uint64_t edge = 1001 + ((uint64_t)h.window << scale);
     assert_int_equal(c->rcv_adv - c->irs, edge);
     kit_inject_bytes(&k, A, (uint32_t)edge - 10, 1, 10); /* the last bytes of the window */
-    assert_int_equal(c->ranges->end - c->irs, edge);
+    assert_int_equal(c->reasm->ranges->end - c->irs, edge);
     kit_inject_bytes(&k, A, (uint32_t)edge, 1, 10); /* and behind it */
-    assert_int_equal(c->num_ranges, 1);
+    assert_int_equal(c->reasm->num_ranges, 1);
     kit_drain(&k);
 }
 

@@ -204,9 +204,22 @@ static void test_reassembly_has_a_limit(void **state)
     for (uint32_t i = 1; i <= 10; i++)
         kit_inject_bytes(&k, A, 1 + 10 * i, 1, 5);
     assert_int_equal(stats()->drop_reasm_full, 6);
-    assert_int_equal(k.app.conn->num_ranges, 4);
+    assert_int_equal(k.app.conn->reasm->num_ranges, 4);
     kit_inject_bytes(&k, A, 1, 1, 100); /* what was dropped comes again */
     assert_int_equal(kit_read(&k, &at, 1000), 100);
+    assert_null(k.app.conn->reasm);
+    assert_int_equal(k.tcp->reasms.used, 0);
+}
+
+static void test_reassembly_without_a_record_drops(void **state)
+{
+    (void)state;
+    k.tcp->reasms.max = 0;
+    kit_inject_bytes(&k, A, 11, 1, 5);
+    kit_expect(&k, A, 1, 1, 0);
+    assert_int_equal(stats()->drop_reasm_full, 1);
+    kit_inject_bytes(&k, A, 1, 1, 20);
+    assert_int_equal(kit_read(&k, &at, 1000), 20);
 }
 
 /* ---- Sequence numbers (first check) ---------------------------------------------------------- */
@@ -233,7 +246,8 @@ static void test_segment_beyond_the_window_is_refused(void **state)
     assert_int_equal(stats()->drop_out_of_window, 1);
     kit_inject_bytes(&k, A, 65530, 1, 10); /* at the edge: a part */
     kit_expect(&k, A, 1, 1, 0);
-    assert_int_equal(k.app.conn->ranges->end - k.app.conn->ranges->seq, 65536 - 65530);
+    const struct dk_tcp_range *range = k.app.conn->reasm->ranges;
+    assert_int_equal(range->end - range->seq, 65536 - 65530);
 }
 
 static void test_keepalive_probe_is_answered(void **state)
@@ -526,6 +540,7 @@ int main(void)
         TEST(test_random_segments_in_any_order_arrive_whole),
         TEST(test_sequence_numbers_wrap),
         TEST(test_reassembly_has_a_limit),
+        TEST(test_reassembly_without_a_record_drops),
         TEST(test_old_segment_is_acknowledged_again),
         TEST(test_segment_beyond_the_window_is_refused),
         TEST(test_keepalive_probe_is_answered),

@@ -3,6 +3,7 @@
  * The scoreboard under selective acknowledgements, and the blocks that we tell, beside models that
  * know of each byte.
  */
+#include "net/tcp/record.h"
 #include "tcp_kit.h"
 
 #include "base/random.h"
@@ -88,14 +89,14 @@ static void test_neighbours_become_one_entry(void **state)
     assert_int_equal(entries(), 10);
     sack_one(1, seq_of(3), seq_of(4)); /* joins both sides */
     assert_int_equal(entries(), 8);
-    assert_int_equal(c->loss.sacked_bytes, 3 * MSS);
+    assert_int_equal(c->loss->sacked_bytes, 3 * MSS);
     sack_one(1, seq_of(5), seq_of(10)); /* to the end */
     assert_int_equal(entries(), 3);
-    assert_int_equal(c->loss.sacked_bytes, 8 * MSS);
+    assert_int_equal(c->loss->sacked_bytes, 8 * MSS);
     assert_true(c->troubled);
     ack(seq_of(10));
     assert_int_equal(entries(), 0);
-    assert_int_equal(c->loss.sacked_bytes, 0);
+    assert_int_equal(c->loss->sacked_bytes, 0);
     assert_false(c->troubled);
 }
 
@@ -105,9 +106,9 @@ static void test_acknowledgement_within_what_was_selected(void **state)
     send_all(10);
     sack_one(1, seq_of(1), seq_of(6));
     sack_one(seq_of(3), seq_of(4), seq_of(6)); /* a peer that takes some of it back */
-    assert_int_equal(k.app.conn->loss.sacked_bytes, 3 * MSS);
+    assert_int_equal(k.app.conn->loss->sacked_bytes, 3 * MSS);
     ack(seq_of(3) + 10);
-    assert_int_equal(k.app.conn->loss.sacked_bytes, 3 * MSS - 10);
+    assert_int_equal(k.app.conn->loss->sacked_bytes, 3 * MSS - 10);
 }
 
 /* What was one entry is sent again segment by segment, and selected again so. */
@@ -121,10 +122,10 @@ static void test_what_was_forgotten_is_cut_again(void **state)
     kit_drain(&k);
     kit_pass(&k, KIT_S);
     assert_int_equal(dk_tcp_stats(k.tcp)->sack_reneged, 1);
-    assert_int_equal(c->loss.sacked_bytes, 0);
+    assert_int_equal(c->loss->sacked_bytes, 0);
     kit_drain(&k);
     sack_one(seq_of(2), seq_of(4) + 7, seq_of(8) - 7);
-    assert_int_equal(c->loss.sacked_bytes, 2 * MSS); /* of four, two in part */
+    assert_int_equal(c->loss->sacked_bytes, 2 * MSS); /* of four, two in part */
     ack(seq_of(10));
     assert_int_equal(entries(), 0);
     kit_drain(&k);
@@ -143,7 +144,7 @@ static void test_blocks_that_lie_change_nothing(void **state)
     sack_one(1, 1, seq_of(3));
     sack_one(1, (uint32_t)-5000, (uint32_t)-4000);
     assert_int_equal(stats->sack_invalid, 4);
-    assert_int_equal(k.app.conn->loss.sacked_bytes, 0);
+    assert_int_equal(k.app.conn->loss->sacked_bytes, 0);
     assert_false(k.app.conn->troubled);
     kit_expect_none(&k);
 }
@@ -153,6 +154,50 @@ static struct dk_random seeded;
 static uint32_t below(uint32_t bound)
 {
     return dk_random_below(&seeded, bound);
+}
+
+/* Three segments behind a hole: with SACK that is a loss; without it three duplicates are. */
+static void test_without_a_record_a_loss_is_repaired_without_sack(void **state)
+{
+    (void)state;
+    const struct dk_tcp_stats *stats = dk_tcp_stats(k.tcp);
+    k.tcp->recoveries.max = 0;
+    send_all(10);
+    sack_one(1, seq_of(1), seq_of(6));
+    assert_int_equal(kit_drain(&k), 0);
+    sack_one(1, seq_of(1), seq_of(7));
+    sack_one(1, seq_of(1), seq_of(8));
+    assert_int_equal(stats->recovery_no_record, 1);
+    assert_int_equal(stats->fast_retransmits, 1);
+    assert_int_equal(stats->sack_recoveries, 0);
+    assert_int_equal(kit_drain(&k), 1);
+    ack(seq_of(10));
+    assert_false(k.app.conn->troubled);
+    assert_true(dk_tcp_all_valid(k.tcp));
+    k.tcp->recoveries.max = 1; /* the next loss finds one */
+    send_all(10);
+    sack_one(seq_of(10), seq_of(11), seq_of(16));
+    assert_int_equal(stats->sack_recoveries, 1);
+    assert_int_equal(k.app.conn->loss->sacked_bytes, 5 * MSS);
+}
+
+static void test_a_record_goes_to_who_needs_it(void **state)
+{
+    (void)state;
+    struct dk_tcp_conn *c = k.app.conn, other = *c;
+    k.tcp->recoveries.max = 1;
+    send_all(4);
+    sack_one(1, seq_of(1), seq_of(2));
+    assert_true(dk_tcp_record_is_there(c));
+    dk_tcp_record_need(&other); /* it is in use */
+    assert_false(dk_tcp_record_is_there(&other));
+    ack(seq_of(4));
+    assert_true(dk_tcp_record_is_there(c)); /* it is kept until it is needed */
+    dk_tcp_record_need(&other);
+    assert_true(dk_tcp_record_is_there(&other));
+    assert_false(dk_tcp_record_is_there(c));
+    dk_tcp_record_put(&other);
+    assert_int_equal(k.tcp->recoveries.used, 0);
 }
 
 /* Marks in the model which whole segments blocks cover that are true. */
@@ -288,6 +333,8 @@ int main(void)
         TEST(test_acknowledgement_within_what_was_selected),
         TEST(test_what_was_forgotten_is_cut_again),
         TEST(test_blocks_that_lie_change_nothing),
+        TEST(test_without_a_record_a_loss_is_repaired_without_sack),
+        TEST(test_a_record_goes_to_who_needs_it),
         TEST(test_random_blocks_do_what_the_model_does),
         TEST(test_random_segments_are_told_as_they_are),
     };

@@ -5,6 +5,7 @@
 #include "net/tcp/block.h"
 
 #include "base/bytes.h"
+#include "net/tcp/reasm.h"
 
 /* NOP NOP SACK, without the length: RFC 2018 section 3, aligned as its appendix has it. */
 #define SACK_PREFIX UINT32_C(0x01010500)
@@ -21,7 +22,7 @@ static bool is_before(uint32_t a, uint32_t b)
 static void whole_run(const struct dk_tcp_conn *c, uint64_t at, struct dk_tcp_sack *run)
 {
     uint64_t from = 0, to = 0;
-    for (const struct dk_tcp_range *r = c->ranges; r && to <= at; r = r->next) {
+    for (const struct dk_tcp_range *r = c->reasm->ranges; r && to <= at; r = r->next) {
         from = r->seq;
         for (to = r->end; r->next && r->next->seq == to; r = r->next)
             to = r->next->end;
@@ -34,13 +35,13 @@ static void whole_run(const struct dk_tcp_conn *c, uint64_t at, struct dk_tcp_sa
 }
 
 /* Takes out what touches run, which grows by it. */
-static void take_touching(struct dk_tcp_conn *c, struct dk_tcp_sack *run)
+static void take_touching(struct dk_tcp_reasm *a, struct dk_tcp_sack *run)
 {
     uint8_t kept = 0;
-    for (uint8_t i = 0; i < c->num_blocks; i++) {
-        struct dk_tcp_sack b = c->blocks[i];
+    for (uint8_t i = 0; i < a->num_blocks; i++) {
+        struct dk_tcp_sack b = a->blocks[i];
         if (is_before(run->end, b.start) || is_before(b.end, run->start)) {
-            c->blocks[kept++] = b;
+            a->blocks[kept++] = b;
             continue;
         }
         if (is_before(b.start, run->start))
@@ -48,52 +49,56 @@ static void take_touching(struct dk_tcp_conn *c, struct dk_tcp_sack *run)
         if (is_before(run->end, b.end))
             run->end = b.end;
     }
-    c->num_blocks = kept;
+    a->num_blocks = kept;
 }
 
 void dk_tcp_blocks_add(struct dk_tcp_conn *c, uint64_t start, uint64_t end)
 {
     struct dk_tcp_sack run = {(uint32_t)start, (uint32_t)end};
-    if (!c->sack_on)
+    struct dk_tcp_reasm *a = c->sack_on ? dk_tcp_reasm_need(c) : NULL;
+    if (!a)
         return;
-    if (c->blocks_left)
+    if (a->blocks_left)
         whole_run(c, start, &run);
-    take_touching(c, &run);
-    if (c->num_blocks == DK_TCP_BLOCKS) {
-        c->num_blocks--;
-        c->blocks_left = true;
+    take_touching(a, &run);
+    if (a->num_blocks == DK_TCP_BLOCKS) {
+        a->num_blocks--;
+        a->blocks_left = true;
     }
-    memmove(&c->blocks[1], &c->blocks[0], c->num_blocks * sizeof(run));
-    c->blocks[0] = run;
-    c->num_blocks++;
+    memmove(&a->blocks[1], &a->blocks[0], a->num_blocks * sizeof(run));
+    a->blocks[0] = run;
+    a->num_blocks++;
 }
 
 void dk_tcp_blocks_twice(struct dk_tcp_conn *c, uint64_t start, uint64_t end)
 {
-    if (!c->sack_on || start >= end)
+    struct dk_tcp_reasm *a = c->sack_on && start < end ? dk_tcp_reasm_need(c) : NULL;
+    if (!a)
         return;
     /* Of several parts of a segment the first is told (RFC 2883 section 4). */
-    if (!c->has_dsack)
-        c->dsack = (struct dk_tcp_sack){(uint32_t)start, (uint32_t)end};
-    else if (c->dsack.end == (uint32_t)start)
-        c->dsack.end = (uint32_t)end;
-    c->has_dsack = true;
+    if (!a->has_dsack)
+        a->dsack = (struct dk_tcp_sack){(uint32_t)start, (uint32_t)end};
+    else if (a->dsack.end == (uint32_t)start)
+        a->dsack.end = (uint32_t)end;
+    a->has_dsack = true;
 }
 
 void dk_tcp_blocks_advance(struct dk_tcp_conn *c)
 {
+    struct dk_tcp_reasm *a = c->reasm;
     uint8_t kept = 0;
-    for (uint8_t i = 0; i < c->num_blocks; i++)
-        if (is_before((uint32_t)c->rcv_nxt, c->blocks[i].end))
-            c->blocks[kept++] = c->blocks[i];
-    c->num_blocks = kept;
-    if (!c->ranges)
-        c->blocks_left = false;
+    for (uint8_t i = 0; i < a->num_blocks; i++)
+        if (is_before((uint32_t)c->rcv_nxt, a->blocks[i].end))
+            a->blocks[kept++] = a->blocks[i];
+    a->num_blocks = kept;
+    if (!a->ranges)
+        a->blocks_left = false;
+    dk_tcp_reasm_tidy(c);
 }
 
 static uint32_t blocks_that_fit(const struct dk_tcp_conn *c, uint32_t room)
 {
-    uint32_t n = c->num_blocks + (uint32_t)c->has_dsack;
+    uint32_t n = c->reasm ? c->reasm->num_blocks + (uint32_t)c->reasm->has_dsack : 0;
     uint32_t options = OPTIONS_MAX - (c->ts_on ? DK_TCP_TS_LEN : 0);
     room = dk_tcp_min32(room, options);
     return room < PREFIX_LEN ? 0 : dk_tcp_min32(n, (room - PREFIX_LEN) / BLOCK_LEN);
@@ -117,12 +122,13 @@ uint32_t dk_tcp_blocks_put(const struct dk_tcp_conn *c, uint32_t payload, uint8_
     uint32_t n = blocks_that_fit(c, room), len = option_len(n);
     if (n == 0)
         return 0;
+    const struct dk_tcp_reasm *a = c->reasm;
     uint8_t *at = header + header_len;
     dk_put_be32(at, SACK_PREFIX | (2 + BLOCK_LEN * n));
     at += PREFIX_LEN;
     for (uint32_t i = 0; i < n; i++, at += BLOCK_LEN) {
-        bool dsack = i == 0 && c->has_dsack;
-        const struct dk_tcp_sack *b = dsack ? &c->dsack : &c->blocks[i - c->has_dsack];
+        bool dsack = i == 0 && a->has_dsack;
+        const struct dk_tcp_sack *b = dsack ? &a->dsack : &a->blocks[i - a->has_dsack];
         dk_put_be32(at, b->start);
         dk_put_be32(at + 4, b->end);
     }
@@ -132,7 +138,8 @@ uint32_t dk_tcp_blocks_put(const struct dk_tcp_conn *c, uint32_t payload, uint8_
 
 void dk_tcp_blocks_told(struct dk_tcp_conn *c)
 {
-    if (c->has_dsack)
+    if (c->reasm->has_dsack)
         DK_TCP_COUNT(c->tcp, dsacks_sent);
-    c->has_dsack = false;
+    c->reasm->has_dsack = false;
+    dk_tcp_reasm_tidy(c);
 }

@@ -4,7 +4,7 @@
  *
  * `blocks` are runs of bytes that lie beyond rcv_nxt, the one that grew last first, none touching
  * another. Where there are more runs than places the eldest are not told again. `dsack` is what
- * came twice; it goes before the others, once.
+ * came twice; it goes before the others, once. Without memory for them nothing is told.
  */
 #ifndef DK_NET_TCP_BLOCK_H
 #define DK_NET_TCP_BLOCK_H
@@ -13,7 +13,7 @@
 
 static inline bool dk_tcp_blocks_any(const struct dk_tcp_conn *c)
 {
-    return c->num_blocks | c->has_dsack;
+    return c->reasm && (c->reasm->num_blocks | c->reasm->has_dsack);
 }
 
 /* [start, end) is there now, out of order; the FIN has a number as well. */
@@ -22,7 +22,7 @@ void dk_tcp_blocks_add(struct dk_tcp_conn *c, uint64_t start, uint64_t end);
 /* [start, end) came again. */
 void dk_tcp_blocks_twice(struct dk_tcp_conn *c, uint64_t start, uint64_t end);
 
-/* rcv_nxt has moved. */
+/* rcv_nxt has moved; something was out of order. */
 void dk_tcp_blocks_advance(struct dk_tcp_conn *c);
 
 /* Payload that a new segment leaves for the option: 0 where segments are too small for it. */

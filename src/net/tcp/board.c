@@ -58,7 +58,7 @@ void dk_tcp_board_acked_part(struct dk_tcp_conn *c, uint64_t una)
     if (!(s->flags & (DK_TCP_SEG_LOST | DK_TCP_SEG_SACKED)))
         c->flight_bytes -= (uint32_t)(una - s->seq);
     else if (s->flags & DK_TCP_SEG_SACKED)
-        c->loss.sacked_bytes -= (uint32_t)(una - s->seq);
+        c->loss->sacked_bytes -= (uint32_t)(una - s->seq);
     s->seq = una;
     s->piece = piece_at(s->piece, una);
 }
@@ -148,7 +148,7 @@ struct dk_tcp_segment *dk_tcp_board_sacked(struct dk_tcp_conn *c, struct dk_tcp_
     s->flags |= DK_TCP_SEG_SACKED;
     s->tx_time = -1; /* its round trip is over: the acknowledgement of it measures nothing */
     s->transmits = 1;
-    c->loss.sacked_bytes += bytes;
+    c->loss->sacked_bytes += bytes;
     c->troubled = true;
     if (s->next && s->next->flags & DK_TCP_SEG_SACKED)
         join_next(c, s);

@@ -11,6 +11,7 @@
 #include "net/tcp/event.h"
 #include "net/tcp/listen.h"
 #include "net/tcp/reasm.h"
+#include "net/tcp/record.h"
 #include "net/tcp/rto.h"
 #include "net/tcp/rcvq.h"
 #include "net/tcp/sendq.h"
@@ -49,6 +50,7 @@ struct dk_tcp_conn *dk_tcp_conn_create(struct dk_tcp *tcp, const struct dk_endpo
     c->ports = dk_tcp_ports(local->port, remote->port);
     c->pseudo_sum = dk_ip_pseudo_sum(&c->local_ip, &c->remote_ip, DK_IP_TCP, 0);
     c->rcv_fin = c->room_una = DK_TCP_NONE;
+    c->loss = &tcp->no_recovery;
     dk_tcp_options_take(c, option);
     dk_list_init(&c->event_link);
     dk_list_init(&c->pending_link);
@@ -87,6 +89,7 @@ void dk_tcp_conn_end(struct dk_tcp_conn *c, int err)
     dk_list_del_init(&c->pending_link);
     dk_tcp_sendq_fail(c, err ? err : -ECANCELED);
     dk_tcp_reasm_clear(c);
+    dk_tcp_record_put(c);
     c->state = DK_TCP_CLOSED;
     c->err = err;
     c->ack_now = false;

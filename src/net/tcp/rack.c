@@ -35,7 +35,7 @@ static bool is_ambiguous(const struct dk_tcp_conn *c, const struct dk_tcp_segmen
 void dk_tcp_rack_delivered(struct dk_tcp_conn *c, const struct dk_tcp_segment *s,
                            const struct dk_tcp_rx *rx, const struct dk_tcp_heard *h)
 {
-    struct dk_tcp_recovery *r = &c->loss;
+    struct dk_tcp_recovery *r = c->loss;
     if (s->end > r->rack_fack)
         r->rack_fack = s->end;
     else if (s->end < h->prior_fack && s->transmits == 1)
@@ -51,7 +51,7 @@ void dk_tcp_rack_delivered(struct dk_tcp_conn *c, const struct dk_tcp_segment *s
 
 void dk_tcp_rack_dsack(struct dk_tcp_conn *c)
 {
-    struct dk_tcp_recovery *r = &c->loss;
+    struct dk_tcp_recovery *r = c->loss;
     if (c->snd_una < r->rack_dsack_round)
         return;
     r->rack_dsack_round = c->snd_nxt;
@@ -62,7 +62,7 @@ void dk_tcp_rack_dsack(struct dk_tcp_conn *c)
 
 void dk_tcp_rack_recovered(struct dk_tcp_conn *c)
 {
-    struct dk_tcp_recovery *r = &c->loss;
+    struct dk_tcp_recovery *r = c->loss;
     if (r->reo_wnd_persist > 0 && --r->reo_wnd_persist == 0)
         r->reo_wnd_steps = 0;
 }
@@ -71,13 +71,13 @@ void dk_tcp_rack_recovered(struct dk_tcp_conn *c)
 static bool are_many_sacked(const struct dk_tcp_conn *c)
 {
     return c->dup_acks >= DK_TCP_DUP_THRESH ||
-           c->loss.sacked_bytes > (uint64_t)(DK_TCP_DUP_THRESH - 1) * c->snd_mss;
+           c->loss->sacked_bytes > (uint64_t)(DK_TCP_DUP_THRESH - 1) * c->snd_mss;
 }
 
 /* RACK.reo_wnd. */
 static int64_t reordering_window(const struct dk_tcp_conn *c)
 {
-    const struct dk_tcp_recovery *r = &c->loss;
+    const struct dk_tcp_recovery *r = c->loss;
     if (!r->reordering_seen && (c->in_recovery || c->in_loss || are_many_sacked(c)))
         return 0;
     int64_t window = (1 + (int64_t)r->reo_wnd_steps) * (c->min_rtt_ns / 4);
@@ -88,7 +88,7 @@ static int64_t reordering_window(const struct dk_tcp_conn *c)
 
 bool dk_tcp_rack_detect(struct dk_tcp_conn *c, int64_t now)
 {
-    struct dk_tcp_recovery *r = &c->loss;
+    struct dk_tcp_recovery *r = c->loss;
     int64_t wait = r->rack_rtt + reordering_window(c) - now, timeout = 0;
     uint32_t walk = DK_TCP_WALK_MAX;
     bool found = false;

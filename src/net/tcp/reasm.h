@@ -13,7 +13,13 @@
 /* Keeps a segment's bytes as far as they are new; what finds no room is dropped and counted. */
 void dk_tcp_reasm_insert(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx);
 
-/* Moves what is in order now to the receive queue; advances rcv_nxt. */
+/* The record of what is out of order, made where there is none: NULL without memory. */
+struct dk_tcp_reasm *dk_tcp_reasm_need(struct dk_tcp_conn *c);
+
+/* Gives it back when nothing is in it. */
+void dk_tcp_reasm_tidy(struct dk_tcp_conn *c);
+
+/* Moves what is in order now to the receive queue; advances rcv_nxt. There is a record. */
 void dk_tcp_reasm_drain(struct dk_tcp_conn *c);
 
 /* The number behind the last byte that was received, in order or not. */

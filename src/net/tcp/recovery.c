@@ -20,7 +20,7 @@
 
 void dk_tcp_recovery_enter(struct dk_tcp_conn *c, uint32_t flight, int64_t now)
 {
-    struct dk_tcp_recovery *r = &c->loss;
+    struct dk_tcp_recovery *r = c->loss;
     DK_TCP_COUNT(c->tcp, fast_retransmits);
     dk_tcp_undo_begin(c);
     c->cc.ops->on_loss(&c->cc, flight, now);
@@ -39,7 +39,7 @@ void dk_tcp_recovery_enter(struct dk_tcp_conn *c, uint32_t flight, int64_t now)
 void dk_tcp_recovery_leave(struct dk_tcp_conn *c, int64_t now)
 {
     uint32_t flight = (uint32_t)(c->snd_nxt - c->snd_una);
-    if (c->sack_on)
+    if (dk_tcp_uses_sack(c))
         flight = dk_tcp_min32(c->cc.ssthresh, UINT32_MAX / 2);
     c->in_recovery = false;
     c->inflation = 0;
@@ -50,7 +50,7 @@ void dk_tcp_recovery_leave(struct dk_tcp_conn *c, int64_t now)
 static void leave_loss(struct dk_tcp_conn *c)
 {
     c->in_loss = false;
-    c->loss.frto = DK_TCP_FRTO_OFF;
+    c->loss->frto = DK_TCP_FRTO_OFF;
     dk_tcp_rack_recovered(c);
 }
 
@@ -80,7 +80,7 @@ static bool detect(struct dk_tcp_conn *c, int64_t now)
  * loss (PRR-SSRB), otherwise as much as was delivered (PRR-CRB). */
 static void prr(struct dk_tcp_conn *c, uint32_t delivered, bool progress)
 {
-    struct dk_tcp_recovery *r = &c->loss;
+    struct dk_tcp_recovery *r = c->loss;
     uint64_t ssthresh = c->cc.ssthresh, pipe = c->flight_bytes, quota;
     r->prr_delivered += delivered;
     if (pipe > ssthresh) {
@@ -106,7 +106,7 @@ static void end_of_episode(struct dk_tcp_conn *c, int64_t now)
 
 static void calm(struct dk_tcp_conn *c)
 {
-    c->troubled = c->in_recovery || c->in_loss || c->loss.sacked_bytes || c->loss.tlp_end ||
+    c->troubled = c->in_recovery || c->in_loss || c->loss->sacked_bytes || c->loss->tlp_end ||
                   c->dup_acks || dk_tcp_board_first_lost(c);
 }
 
@@ -121,7 +121,7 @@ static void tell_sacked(struct dk_tcp_conn *c, uint64_t before, int64_t now)
 
 static void with_sack(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx, struct dk_tcp_heard *h)
 {
-    if (h->dsack && h->dsack_end != c->loss.tlp_end)
+    if (h->dsack && h->dsack_end != c->loss->tlp_end)
         dk_tcp_rack_dsack(c);
     dk_tcp_tlp_ack(c, rx, h);
     dk_tcp_undo_ack(c, rx, h);
@@ -149,7 +149,7 @@ static void without_sack(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx,
  */
 static void grow(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx, struct dk_tcp_heard *h)
 {
-    bool counts = c->loss.reordering_seen;
+    bool counts = c->loss->reordering_seen;
     if (rx->ack > c->snd_una)
         h->rtt_ns = dk_tcp_rx_new(c, rx, counts ? h->delivered : rx->ack - c->snd_una);
     else if (counts && h->sacked)
@@ -159,30 +159,33 @@ static void grow(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx, struct dk_tc
 
 void dk_tcp_recovery_ack(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
 {
+    dk_tcp_record_need(c);
     struct dk_tcp_heard h = {.prior_una = c->snd_una,
-                             .prior_fack = dk_tcp_max64(c->loss.rack_fack, c->snd_una),
+                             .prior_fack = dk_tcp_max64(c->loss->rack_fack, c->snd_una),
                              .walk = DK_TCP_WALK_MAX,
                              .duplicate = dk_tcp_rx_is_duplicate(c, rx),
                              .rtt_ns = -1};
-    c->loss.rack_fack = h.prior_fack;
+    c->loss->rack_fack = h.prior_fack;
     if (rx->ack > c->snd_una)
         dk_tcp_sack_cumulative(c, rx, &h);
     uint64_t before = dk_tcp_rate_total(c);
-    if (c->sack_on)
+    if (dk_tcp_uses_sack(c))
         dk_tcp_sack_blocks(c, rx, &h);
     tell_sacked(c, before, rx->now);
     grow(c, rx, &h);
-    if (c->sack_on)
+    if (dk_tcp_uses_sack(c))
         with_sack(c, rx, &h);
     else
         without_sack(c, rx, &h);
     calm(c);
+    dk_tcp_record_done(c);
 }
 
 void dk_tcp_recovery_timeout(struct dk_tcp_conn *c, bool first, int64_t now)
 {
-    struct dk_tcp_recovery *r = &c->loss;
-    bool frto = c->sack_on && !c->in_loss && !c->in_recovery;
+    dk_tcp_record_need(c);
+    struct dk_tcp_recovery *r = c->loss;
+    bool frto = dk_tcp_uses_sack(c) && !c->in_loss && !c->in_recovery;
     if (c->cc.cwnd && first && !c->in_loss && !c->in_recovery)
         dk_tcp_undo_begin(c);
     else
@@ -194,7 +197,7 @@ void dk_tcp_recovery_timeout(struct dk_tcp_conn *c, bool first, int64_t now)
         DK_TCP_COUNT(c->tcp, sack_reneged);
         dk_tcp_sack_forget(c);
     }
-    if (c->sack_on)
+    if (dk_tcp_uses_sack(c))
         dk_tcp_rack_timeout(c, now);
     else
         dk_tcp_board_all_lost(c);
@@ -205,15 +208,16 @@ void dk_tcp_recovery_timeout(struct dk_tcp_conn *c, bool first, int64_t now)
     c->recover = c->snd_nxt;
     r->tlp_end = 0;
     r->frto = frto ? DK_TCP_FRTO_FIRST : DK_TCP_FRTO_OFF;
+    dk_tcp_record_done(c);
 }
 
 void dk_tcp_recovery_timer(struct dk_tcp_conn *c, int64_t now)
 {
     if (c->snd_una == c->snd_nxt)
         return;
-    if (c->loss.sacked_bytes == 0 && !c->in_recovery && !c->in_loss) {
+    if (c->loss->sacked_bytes == 0 && !c->in_recovery && !c->in_loss) {
         dk_tcp_tlp_timer(c, now);
-    } else if (detect(c, now)) {
+    } else if (dk_tcp_uses_sack(c) && detect(c, now)) {
         DK_TCP_COUNT(c->tcp, rack_reorder_timeouts);
         dk_tcp_output(c, now);
     }

@@ -4,6 +4,7 @@
  * probed, or doubted. A connection of which nothing of that is true is not `troubled`, and never
  * comes here.
  *
+ *      record.c    what a connection needs for all this, and has only then
  *      recovery.c  the order of things; beginning and end of an episode; PRR (RFC 6937)
  *      sack.c      SACK blocks that arrive (RFC 2018, 2883), on the scoreboard (RFC 6675)
  *      rack.c      what is lost, by time (RFC 8985 section 6)
@@ -14,7 +15,7 @@
 #ifndef DK_NET_TCP_RECOVERY_H
 #define DK_NET_TCP_RECOVERY_H
 
-#include "net/tcp/tcb.h"
+#include "net/tcp/record.h"
 
 /* RFC 5681 section 3.2, RFC 6675 section 2, RFC 8985 section 6.2. */
 #define DK_TCP_DUP_THRESH 3
@@ -52,8 +53,8 @@ void dk_tcp_recovery_timer(struct dk_tcp_conn *c, int64_t now);
 /* Bytes were sent during recovery, for the first time or again. */
 static inline void dk_tcp_recovery_sent(struct dk_tcp_conn *c, uint32_t bytes)
 {
-    if (dk_unlikely(c->in_recovery))
-        c->loss.prr_out += bytes;
+    if (dk_unlikely(c->in_recovery) && dk_tcp_record_is_there(c))
+        c->loss->prr_out += bytes;
 }
 
 #endif /* DK_NET_TCP_RECOVERY_H */

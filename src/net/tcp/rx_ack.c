@@ -104,7 +104,7 @@ static inline void congestion(struct dk_tcp_conn *c, uint64_t bytes, uint32_t fl
                               struct dk_tcp_told told, int64_t now)
 {
     dk_tcp_tell_cc(c, (uint32_t)bytes, flight, rtt, told, now);
-    if (dk_unlikely(c->in_recovery) && !c->sack_on)
+    if (dk_unlikely(c->in_recovery) && !dk_tcp_uses_sack(c))
         recovery(c, bytes, now);
 }
 
@@ -113,7 +113,7 @@ static inline void congestion(struct dk_tcp_conn *c, uint64_t bytes, uint32_t fl
  * "impatient"). */
 static void restart_timer(struct dk_tcp_conn *c, int64_t now)
 {
-    if (!c->in_recovery || c->sack_on || !c->partial_acked || c->snd_una == c->snd_nxt)
+    if (!c->in_recovery || dk_tcp_uses_sack(c) || !c->partial_acked || c->snd_una == c->snd_nxt)
         dk_tcp_rto_restart(c, now);
     c->partial_acked = c->in_recovery;
 }

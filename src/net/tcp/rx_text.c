@@ -59,7 +59,8 @@ bool dk_tcp_rx_text(struct dk_tcp_conn *c, struct dk_tcp_rx *rx)
 static void fin_arrived(struct dk_tcp_conn *c, int64_t now)
 {
     c->rcv_nxt++;
-    dk_tcp_blocks_advance(c);
+    if (c->reasm)
+        dk_tcp_blocks_advance(c);
     c->ack_now = true;
     dk_tcp_event(c, DK_TCP_EV_READABLE | DK_TCP_EV_PEER_CLOSED);
     switch (c->state) {

@@ -43,12 +43,11 @@ static inline void dk_tcp_rx_in_order(struct dk_tcp_conn *c, struct dk_buf *buf,
     dk_tcp_rcvq_append(c, view, len);
     c->rcv_nxt += len;
     dk_count(&c->tcp->stats.rx_bytes, len);
-    if (dk_unlikely(c->ranges != NULL)) {
+    if (dk_unlikely(c->reasm != NULL)) {
+        c->ack_now |= c->reasm->ranges != NULL; /* RFC 5681 section 4.2: it filled a gap */
         dk_tcp_reasm_drain(c);
-        c->ack_now = true; /* RFC 5681 section 4.2: it filled a gap */
-    } else {
-        dk_tcp_owe_ack(c, len, now);
     }
+    dk_tcp_owe_ack(c, len, now);
     dk_tcp_event(c, DK_TCP_EV_READABLE);
 }
 

@@ -131,5 +131,5 @@ void dk_tcp_sack_forget(struct dk_tcp_conn *c)
         c->flight_bytes += (uint32_t)(s->end - s->seq);
         dk_tcp_board_lost(c, s, 0);
     }
-    c->loss.sacked_bytes = 0;
+    c->loss->sacked_bytes = 0;
 }

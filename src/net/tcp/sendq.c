@@ -243,7 +243,7 @@ void dk_tcp_sendq_fail(struct dk_tcp_conn *c, int err)
         dk_tcp_pool_put(&c->tcp->segments, s);
     }
     c->board_tail = c->lost_hint = NULL;
-    c->flight_bytes = c->loss.sacked_bytes = 0;
+    c->flight_bytes = c->loss->sacked_bytes = 0;
 }
 
 uint32_t dk_tcp_sendq_gather(const struct dk_tcp_piece *p, uint64_t seq, uint32_t len,

@@ -152,7 +152,7 @@ static inline void dk_tcp_board_acked_first(struct dk_tcp_conn *c, struct dk_tcp
     if (dk_likely(!(s->flags & (DK_TCP_SEG_LOST | DK_TCP_SEG_SACKED))))
         c->flight_bytes -= bytes;
     else if (s->flags & DK_TCP_SEG_SACKED)
-        c->loss.sacked_bytes -= bytes;
+        c->loss->sacked_bytes -= bytes;
     if (dk_likely(!(s->flags & DK_TCP_SEG_SACKED)))
         acked->newest |= dk_tcp_rate_delivered(c, s, bytes);
     if (dk_unlikely(s->transmits > 1))

@@ -122,9 +122,12 @@ struct dk_way;
 
 /*
  * Loss recovery with selective acknowledgements (recovery.h says who keeps what). Nothing in here
- * is read or written while the connection is not `troubled`, but for the undo of the last episode.
+ * is read or written while the connection is not `troubled`, but for the undo of the last episode:
+ * so only connections that were in trouble lately have one (record.h).
  */
 struct dk_tcp_recovery {
+    struct dk_list link;                    /* in dk_tcp.recoveries_used */
+    struct dk_tcp_conn *conn;               /* whose it is */
     uint32_t sacked_bytes;                  /* of the scoreboard */
     uint8_t reo_wnd_steps, reo_wnd_persist; /* of RACK; steps: RACK.reo_wnd_mult - 1 */
     uint8_t frto;                           /* enum dk_tcp_frto (undo.h) */
@@ -156,6 +159,19 @@ struct dk_tcp_rated {
     bool newest_limited;
     bool pace_waits; /* the timer is for the pace */
     int64_t pace_at;
+};
+
+/*
+ * What a connection has while something arrived out of order, or twice and the peer was not told:
+ * never empty (reasm.h, block.h).
+ */
+struct dk_tcp_reasm {
+    struct dk_tcp_range *ranges, *ranges_tail;
+    uint32_t num_ranges;
+    uint8_t num_blocks; /* to be told of what is there */
+    bool has_dsack;     /* to be told of what came twice */
+    bool blocks_left;   /* some found no place since the last time that ranges was empty */
+    struct dk_tcp_sack dsack, blocks[DK_TCP_BLOCKS];
 };
 
 struct dk_tcp_conn {
@@ -225,7 +241,7 @@ struct dk_tcp_conn {
     struct dk_tcp_element *elements, *elements_tail;
     struct dk_tcp_element *done, *done_tail;
     struct dk_tcp_cc cc;
-    struct dk_tcp_recovery loss;
+    struct dk_tcp_recovery *loss; /* never NULL */
 
     /* Receiving. */
     uint64_t irs, rcv_nxt, rcv_adv, rcv_fin;
@@ -240,12 +256,7 @@ struct dk_tcp_conn {
     uint32_t rx_tail_room;       /* bytes that may be added to rx_tail, which is ours */
     uint32_t tune_at, tune_from; /* of tune.c: when the round began, and what was read until then */
     uint32_t tune_bytes;         /* read in the round before */
-    struct dk_tcp_range *ranges, *ranges_tail;
-    uint32_t num_ranges;
-    uint8_t num_blocks; /* to be told of what is there (block.h) */
-    bool has_dsack;     /* to be told of what came twice */
-    bool blocks_left;   /* some found no place since the last time that ranges was empty */
-    struct dk_tcp_sack dsack, blocks[DK_TCP_BLOCKS];
+    struct dk_tcp_reasm *reasm;  /* NULL: nothing was out of order */
 
     /* Time. */
     int64_t due[DK_TCP_TIMERS];
@@ -317,9 +328,11 @@ struct dk_tcp {
     uint32_t num_half_open;
     uint32_t num_listeners;
     uint32_t port_counters[DK_TCP_PORT_COUNTERS]; /* RFC 6056 section 3.3.4 */
-    struct dk_tcp_pool conns, segments, pieces, elements, ranges, cc_states;
-    struct dk_list all;       /* connections */
-    struct dk_list listeners; /* those of one address before those of all */
+    struct dk_tcp_pool conns, segments, pieces, elements, ranges, reasms, recoveries, cc_states;
+    struct dk_list recoveries_used;     /* the one that was needed last is the last */
+    struct dk_tcp_recovery no_recovery; /* of connections that have none: remembers nothing */
+    struct dk_list all;                 /* connections */
+    struct dk_list listeners;           /* those of one address before those of all */
     struct dk_list bindings;
     struct dk_list events; /* connections, by event_link */
     struct dk_list listener_events;

@@ -76,8 +76,9 @@ struct dk_tcp_config {
     uint32_t elements_max; /* pushed and not complete, of all connections */
     uint32_t reasm_max;    /* segments that arrived out of order, of all connections */
     uint32_t conn_reasm_max;
-    uint32_t rcv_buf_bytes;      /* what a receive buffer begins with whose size is left to us */
-    uint32_t rcv_buf_max;        /* and to how much it grows */
+    uint32_t recoveries_max; /* connections that recover with SACK at a time; others do without */
+    uint32_t rcv_buf_bytes;  /* what a receive buffer begins with whose size is left to us */
+    uint32_t rcv_buf_max;    /* and to how much it grows */
     uint64_t rcv_pressure_bytes; /* received and not read, of all connections: beyond, none grows */
     uint32_t rcv_bufs_max; /* buffers that one connection holds unread before small ones are put
                               together */
@@ -130,15 +131,16 @@ void dk_tcp_config_init(struct dk_tcp_config *config);
     X(undo_timestamp, "tcp.undo_timestamp") /* recoveries found spurious, by what */               \
     X(undo_dsack, "tcp.undo_dsack")                                                                \
     X(undo_frto, "tcp.undo_frto")                                                                  \
-    X(sack_reneged, "tcp.sack_reneged")       /* the peer dropped what it had selected */          \
-    X(sack_invalid, "tcp.sack_invalid")       /* blocks: empty, or at odds with the ACK */         \
-    X(sack_never_sent, "tcp.sack_never_sent") /* blocks */                                         \
-    X(sack_limited, "tcp.sack_limited")       /* ACKs that would cost too much */                  \
-    X(option_ignored, "tcp.option_ignored")   /* a length that is not its own */                   \
-    X(ecn_agreed, "tcp.ecn_agreed")           /* connections */                                    \
-    X(ecn_marked, "tcp.ecn_marked")           /* segments received that met congestion */          \
-    X(ecn_echoes, "tcp.ecn_echoes")           /* acknowledgements that tell of it */               \
-    X(ecn_reductions, "tcp.ecn_reductions")   /* of the window, by them */                         \
+    X(recovery_no_record, "tcp.recovery_no_record") /* of recoveries_max: without SACK then */     \
+    X(sack_reneged, "tcp.sack_reneged")             /* the peer dropped what it had selected */    \
+    X(sack_invalid, "tcp.sack_invalid")             /* blocks: empty, or at odds with the ACK */   \
+    X(sack_never_sent, "tcp.sack_never_sent")       /* blocks */                                   \
+    X(sack_limited, "tcp.sack_limited")             /* ACKs that would cost too much */            \
+    X(option_ignored, "tcp.option_ignored")         /* a length that is not its own */             \
+    X(ecn_agreed, "tcp.ecn_agreed")                 /* connections */                              \
+    X(ecn_marked, "tcp.ecn_marked")                 /* segments received that met congestion */    \
+    X(ecn_echoes, "tcp.ecn_echoes")                 /* acknowledgements that tell of it */         \
+    X(ecn_reductions, "tcp.ecn_reductions")         /* of the window, by them */                   \
     X(urgent_ignored, "tcp.urgent_ignored")                                                        \
     X(push_hold_copies, "tcp.push_hold_copies") /* elements copied when push_hold_ns had passed */ \
     X(push_hold_copied_bytes, "tcp.push_hold_copied_bytes")                                        \

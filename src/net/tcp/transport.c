@@ -27,6 +27,7 @@ void dk_tcp_config_init(struct dk_tcp_config *config)
         .pieces_max = 1u << 20,
         .elements_max = 1u << 20,
         .reasm_max = 1u << 16,
+        .recoveries_max = 1u << 14,
         .conn_reasm_max = 1024,
         .rcv_buf_bytes = 256u << 10,
         .rcv_buf_max = 16u << 20,
@@ -55,6 +56,8 @@ static void pools_init(struct dk_tcp *tcp)
     dk_tcp_pool_init(&tcp->elements, sizeof(struct dk_tcp_element), config->elements_max);
     dk_tcp_pool_init(&tcp->ranges, sizeof(struct dk_tcp_range), config->reasm_max);
     dk_tcp_pool_init(&tcp->cc_states, dk_tcp_congestion_object_bytes(), config->conns_max);
+    dk_tcp_pool_init(&tcp->reasms, sizeof(struct dk_tcp_reasm), config->reasm_max);
+    dk_tcp_pool_init(&tcp->recoveries, sizeof(struct dk_tcp_recovery), config->recoveries_max);
 }
 
 static void pools_fini(struct dk_tcp *tcp)
@@ -65,6 +68,8 @@ static void pools_fini(struct dk_tcp *tcp)
     dk_tcp_pool_fini(&tcp->elements);
     dk_tcp_pool_fini(&tcp->ranges);
     dk_tcp_pool_fini(&tcp->cc_states);
+    dk_tcp_pool_fini(&tcp->reasms);
+    dk_tcp_pool_fini(&tcp->recoveries);
 }
 
 static void lists_init(struct dk_tcp *tcp)
@@ -77,6 +82,7 @@ static void lists_init(struct dk_tcp *tcp)
     dk_list_init(&tcp->pending);
     dk_list_init(&tcp->unresolved);
     dk_list_init(&tcp->holds);
+    dk_list_init(&tcp->recoveries_used);
 }
 
 /* Keys of their own are derived from the secret for each use. */

@@ -110,8 +110,8 @@ static int send_again(struct dk_tcp_conn *c, struct dk_tcp_segment *s, int64_t n
  * each of them makes room by itself. */
 static uint64_t troubled_window(const struct dk_tcp_conn *c, bool fresh)
 {
-    if (c->sack_on)
-        return c->in_recovery && !(c->cc.ops->flags & DK_TCP_CC_OWN_RECOVERY) ? c->loss.prr_cwnd
+    if (dk_tcp_uses_sack(c))
+        return c->in_recovery && !(c->cc.ops->flags & DK_TCP_CC_OWN_RECOVERY) ? c->loss->prr_cwnd
                                                                               : c->cc.cwnd;
     uint64_t allowed = (uint64_t)c->cc.cwnd + c->inflation;
     if (fresh && !c->in_recovery && c->dup_acks)
@@ -289,7 +289,7 @@ static void persist(struct dk_tcp_conn *c, int64_t now)
 
 static int send_data(struct dk_tcp_conn *c, int64_t now)
 {
-    bool held = c->loss.frto == DK_TCP_FRTO_SECOND; /* RFC 5682 section 3.1, (2b) */
+    bool held = c->loss->frto == DK_TCP_FRTO_SECOND; /* RFC 5682 section 3.1, (2b) */
     int err = c->board && !held ? send_lost(c, now) : 0;
     if (err || !may_send_data(c) || !has_unsent(c))
         return err;

@@ -10,7 +10,7 @@
 
 void dk_tcp_undo_begin(struct dk_tcp_conn *c)
 {
-    struct dk_tcp_recovery *r = &c->loss;
+    struct dk_tcp_recovery *r = c->loss;
     r->undo_from = c->snd_una;
     r->undo_retrans = 0;
     r->undo_first = 0;
@@ -18,7 +18,7 @@ void dk_tcp_undo_begin(struct dk_tcp_conn *c)
 
 void dk_tcp_undo_retransmitted(struct dk_tcp_conn *c, uint64_t end, int64_t now)
 {
-    struct dk_tcp_recovery *r = &c->loss;
+    struct dk_tcp_recovery *r = c->loss;
     if (r->undo_from == 0)
         return;
     if (r->undo_first == 0) {
@@ -33,16 +33,16 @@ static bool is_by_timestamp(const struct dk_tcp_conn *c, const struct dk_tcp_rx 
                             const struct dk_tcp_heard *h)
 {
     const struct dk_tcp_options *opt = &rx->h.options;
-    const uint64_t first = c->loss.undo_first;
+    const uint64_t first = c->loss->undo_first;
     return first > h->prior_una && first <= c->snd_una && (c->in_recovery || c->in_loss) &&
            c->ts_on && opt->has & DK_TCP_HAS_TIMESTAMPS && opt->ts_ecr != 0 &&
-           (int32_t)(opt->ts_ecr - c->loss.undo_ts) < 0;
+           (int32_t)(opt->ts_ecr - c->loss->undo_ts) < 0;
 }
 
 /* RFC 3708 section 2. */
 static bool is_by_dsack(struct dk_tcp_conn *c, const struct dk_tcp_heard *h)
 {
-    struct dk_tcp_recovery *r = &c->loss;
+    struct dk_tcp_recovery *r = c->loss;
     if (!h->dsack || h->dsack_end <= r->undo_from || h->dsack_start < r->undo_from)
         return false;
     return r->undo_retrans > 0 && --r->undo_retrans == 0;
@@ -58,12 +58,12 @@ static bool has_new_data(const struct dk_tcp_conn *c)
 /* RFC 5682 section 3.1. */
 static bool is_by_frto(struct dk_tcp_conn *c, const struct dk_tcp_heard *h)
 {
-    uint8_t step = c->loss.frto;
-    c->loss.frto = DK_TCP_FRTO_OFF;
+    uint8_t step = c->loss->frto;
+    c->loss->frto = DK_TCP_FRTO_OFF;
     switch (step) {
     case DK_TCP_FRTO_FIRST: /* (2) */
         if (c->snd_una > h->prior_una && c->snd_una < c->recover && has_new_data(c))
-            c->loss.frto = DK_TCP_FRTO_SECOND;
+            c->loss->frto = DK_TCP_FRTO_SECOND;
         return false;
     case DK_TCP_FRTO_SECOND: /* (3) */
         return h->original;
@@ -87,7 +87,7 @@ static void adapt_timeout(struct dk_tcp_conn *c, int64_t rtt)
 
 static void undo(struct dk_tcp_conn *c, int64_t now)
 {
-    struct dk_tcp_recovery *r = &c->loss;
+    struct dk_tcp_recovery *r = c->loss;
     dk_tcp_board_none_lost(c);
     c->cc.ops->on_spurious(&c->cc, now);
     /* RFC 4015 section 3.2, (DONE): no burst beyond an initial window. */
@@ -118,11 +118,11 @@ static bool is_spurious(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx,
 void dk_tcp_undo_ack(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx,
                      const struct dk_tcp_heard *h)
 {
-    if (c->loss.undo_from == 0 || !is_spurious(c, rx, h))
+    if (c->loss->undo_from == 0 || !is_spurious(c, rx, h))
         return;
     if (c->in_loss)
         adapt_timeout(c, h->rtt_ns);
     else
-        c->loss.reordering_seen = true; /* what seemed lost came late */
+        c->loss->reordering_seen = true; /* what seemed lost came late */
     undo(c, rx->now);
 }

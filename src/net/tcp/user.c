@@ -175,8 +175,8 @@ static uint64_t received_bytes(const struct dk_tcp_conn *c)
 
 static void get_more(const struct dk_tcp_conn *c, struct dk_tcp_info *info)
 {
-    info->sacked_bytes = c->loss.sacked_bytes;
-    info->lost_bytes = c->snd_nxt - c->snd_una - c->flight_bytes - c->loss.sacked_bytes;
+    info->sacked_bytes = c->loss->sacked_bytes;
+    info->lost_bytes = c->snd_nxt - c->snd_una - c->flight_bytes - c->loss->sacked_bytes;
     info->acked_bytes = acked_bytes(c);
     info->received_bytes = received_bytes(c);
     info->min_rtt_ns = c->min_rtt_ns;

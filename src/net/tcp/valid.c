@@ -3,6 +3,7 @@
  * The invariants of tcb.h, checked.
  */
 #include "net/tcp/pcb.h"
+#include "net/tcp/record.h"
 #include "net/tcp/time_wait.h"
 #include "net/tcp/tune.h"
 #include "net/tcp/timer.h"
@@ -36,7 +37,7 @@ static bool is_board_valid(const struct dk_tcp_conn *c)
     }
     if (!c->troubled && (sacked || lost || c->in_recovery || c->in_loss))
         return false;
-    return at == c->snd_nxt && flight == c->flight_bytes && sacked == c->loss.sacked_bytes &&
+    return at == c->snd_nxt && flight == c->flight_bytes && sacked == c->loss->sacked_bytes &&
            (!last || last == c->board_tail);
 }
 
@@ -90,24 +91,29 @@ static bool are_ranges_valid(const struct dk_tcp_conn *c)
 {
     uint64_t at = c->rcv_nxt;
     uint32_t n = 0;
-    for (const struct dk_tcp_range *r = c->ranges; r; r = r->next, n++) {
-        if (!r->next && r != c->ranges_tail)
+    const struct dk_tcp_reasm *a = c->reasm;
+    if (!a)
+        return true;
+    for (const struct dk_tcp_range *r = a->ranges; r; r = r->next, n++) {
+        if (!r->next && r != a->ranges_tail)
             return false;
         if (r->seq < at || (n == 0 && r->seq == at) || r->end <= r->seq ||
             dk_buf_bytes(r->buf) != r->end - r->seq || r->end > c->rcv_fin)
             return false;
         at = r->end;
     }
-    return n == c->num_ranges && at <= dk_tcp_max64(c->rcv_adv, c->rcv_nxt);
+    return (n > 0 || a->num_blocks || a->has_dsack) && n == a->num_ranges &&
+           at <= dk_tcp_max64(c->rcv_adv, c->rcv_nxt);
 }
 
 /* What we tell the peer lies within what we have. */
 static bool are_blocks_valid(const struct dk_tcp_conn *c)
 {
-    for (uint8_t i = 0; i < c->num_blocks; i++) {
-        uint64_t at = dk_tcp_extend(c->rcv_nxt, c->blocks[i].start);
-        uint64_t end = dk_tcp_extend(c->rcv_nxt, c->blocks[i].end);
-        for (const struct dk_tcp_range *r = c->ranges; r && r->seq <= at; r = r->next)
+    const struct dk_tcp_reasm *a = c->reasm;
+    for (uint8_t i = 0; a && i < a->num_blocks; i++) {
+        uint64_t at = dk_tcp_extend(c->rcv_nxt, a->blocks[i].start);
+        uint64_t end = dk_tcp_extend(c->rcv_nxt, a->blocks[i].end);
+        for (const struct dk_tcp_range *r = a->ranges; r && r->seq <= at; r = r->next)
             if (r->end > at)
                 at = r->end;
         if (at == c->rcv_fin)
@@ -116,6 +122,14 @@ static bool are_blocks_valid(const struct dk_tcp_conn *c)
             return false;
     }
     return true;
+}
+
+/* A record is one connection's, and the place of those that have none is as it was. */
+static bool is_record_valid(const struct dk_tcp_conn *c)
+{
+    static const struct dk_tcp_recovery none;
+    return dk_tcp_record_is_there(c) ? c->loss->conn == c
+                                     : memcmp(c->loss, &none, sizeof(none)) == 0;
 }
 
 static bool is_rcvq_valid(const struct dk_tcp_conn *c)
@@ -149,8 +163,9 @@ static bool are_timers_valid(const struct dk_tcp_conn *c)
 
 static bool is_closed_valid(const struct dk_tcp_conn *c)
 {
-    return !c->hashed && !c->board && !c->pieces && !c->elements && !c->ranges && !c->listener &&
-           c->armed_at == DK_TCP_NEVER && dk_list_empty(&c->pending_link) && is_rcvq_valid(c);
+    return !c->hashed && !dk_tcp_record_is_there(c) && !c->board && !c->pieces && !c->elements &&
+           !c->reasm && !c->listener && c->armed_at == DK_TCP_NEVER &&
+           dk_list_empty(&c->pending_link) && is_rcvq_valid(c);
 }
 
 static bool are_states_valid(const struct dk_tcp_conn *c)
@@ -187,7 +202,7 @@ bool dk_tcp_is_valid(const struct dk_tcp_conn *c)
         return false;
     return is_board_valid(c) && are_pieces_valid(c) && is_send_piece_valid(c) &&
            are_elements_valid(c) && are_ranges_valid(c) && are_blocks_valid(c) &&
-           is_rcvq_valid(c) && are_timers_valid(c) && are_states_valid(c);
+           is_rcvq_valid(c) && are_timers_valid(c) && are_states_valid(c) && is_record_valid(c);
 }
 
 static bool is_found(struct dk_tcp *tcp, const struct dk_tcp_conn *c)
