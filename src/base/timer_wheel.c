@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <stddef.h>
 
+#define LINE      64
 #define SORT_BINS 48 /* 2^48 timers */
 
 static inline uint64_t tick_of(int64_t time)
@@ -39,8 +40,15 @@ static void put(struct dk_wheel *wheel, struct dk_timer *timer)
     unsigned level = (63u - (unsigned)__builtin_clzll(differs)) / DK_WHEEL_SLOT_BITS;
     unsigned index = (tick >> level * DK_WHEEL_SLOT_BITS) & (DK_WHEEL_SLOTS - 1);
     struct dk_wheel_slot *slot = &wheel->slots[level][index];
-    if (dk_list_empty(&slot->timers) || timer->due < slot->not_before)
+    if (dk_list_empty(&slot->timers)) {
+        slot->not_before = slot->last = timer->due;
+        slot->in_order = true;
+    }
+    slot->in_order &= timer->due >= slot->last;
+    if (timer->due < slot->not_before)
         slot->not_before = timer->due;
+    if (timer->due > slot->last)
+        slot->last = timer->due;
     if (timer->due < wheel->idle_until)
         wheel->idle_until = timer->due;
     dk_list_add_tail(&slot->timers, &timer->link);
@@ -73,6 +81,7 @@ void dk_timer_stop(struct dk_wheel *wheel, struct dk_timer *timer)
     struct dk_list *next = timer->link.next;
     bool alone = next == timer->link.prev; /* then it is the head of a slot, or of another list */
     dk_list_del_init(&timer->link);
+    timer->due = INT64_MAX;
     uintptr_t offset = (uintptr_t)next - (uintptr_t)wheel->slots;
     if (alone && offset < sizeof(wheel->slots))
         mark_empty(wheel, offset / sizeof(struct dk_wheel_slot));
@@ -148,29 +157,25 @@ static void sort(struct dk_list *head)
     }
 }
 
-/* Takes what is due out of a slot, in order; what remains decides how early the slot is due. */
+/* Takes what is due out of a slot, in order; what remains decides how early the slot is due. The
+ * timers are in memory that nobody has touched for a while: what stands before each, and is
+ * probably what its function looks at first, is asked for early. */
 static void take_due(struct dk_wheel *wheel, size_t number)
 {
     struct dk_wheel_slot *slot = slot_at(wheel, number);
-    struct dk_list *link, *tmp;
-    int64_t not_before = INT64_MAX, last = INT64_MIN;
-    bool in_order = true;
-    dk_list_for_each_safe (link, tmp, &slot->timers) {
-        int64_t due = timer_of(link)->due;
-        if (due <= wheel->now) {
-            dk_list_del(link);
-            dk_list_add_tail(&wheel->firing, link);
-            in_order = in_order && last <= due;
-            last = due;
-        } else if (due < not_before) {
-            not_before = due;
-        }
+    struct dk_list *link;
+    if (!slot->in_order)
+        sort(&slot->timers);
+    slot->in_order = true;
+    while ((link = dk_list_first(&slot->timers)) != NULL && timer_of(link)->due <= wheel->now) {
+        __builtin_prefetch((const char *)link - LINE);
+        dk_list_del(link);
+        dk_list_add_tail(&wheel->firing, link);
     }
-    slot->not_before = not_before;
-    if (dk_list_empty(&slot->timers))
+    if (link != NULL)
+        slot->not_before = timer_of(link)->due;
+    else
         mark_empty(wheel, number);
-    if (!in_order)
-        sort(&wheel->firing);
 }
 
 static void fire_taken(struct dk_wheel *wheel)

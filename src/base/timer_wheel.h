@@ -15,6 +15,10 @@
  *
  * A slot knows a time that none of its timers is due before. It is exact unless a timer was
  * stopped: then dk_wheel_next_due may be early, once, and dk_wheel_advance puts it right.
+ *
+ * A slot's timers stand in the order of their start until some of it fire: then they are put in the
+ * order of due, and stay so unless one that is started does not fit. So however often the wheel is
+ * advanced within a tick, what is not due yet is not looked at.
  */
 #ifndef DK_BASE_TIMER_WHEEL_H
 #define DK_BASE_TIMER_WHEEL_H
@@ -31,7 +35,7 @@
 
 struct dk_timer {
     struct dk_list link;
-    int64_t due;
+    int64_t due; /* INT64_MAX: it was not started, or stopped; fire may set it so, too */
     /* Called once, when due has come: the timer is stopped then, and may be started again, or its
      * memory freed. Any timer may be started and stopped in here. */
     void (*fire)(struct dk_timer *timer, int64_t now);
@@ -40,6 +44,8 @@ struct dk_timer {
 struct dk_wheel_slot {
     struct dk_list timers;
     int64_t not_before; /* no timer in here is due before */
+    int64_t last;       /* or after */
+    bool in_order;      /* of due, then of start */
 };
 
 struct dk_wheel {
