@@ -8,6 +8,7 @@
 
 #include "net/tcp/pcb.h"
 #include "net/tcp/time_wait.h"
+#include "net/tcp/timer.h"
 
 static void tell_sent(struct dk_tcp_conn *c)
 {
@@ -70,6 +71,7 @@ void dk_tcp_events_tell(struct dk_tcp *tcp)
             c->ops->readable(c, c->owner);
         else if (c->owned)
             tell(c, events);
+        dk_tcp_timer_owed_ack(c);
         if (dk_unlikely(!c->owned))
             tidy_up(c);
     }

@@ -50,7 +50,7 @@ void dk_tcp_open_begin(struct dk_tcp_conn *c, enum dk_tcp_state state, uint64_t 
     /* Of the addresses only: it grows from one connection of two hosts to the next (RFC 6191). */
     c->ts_offset = (uint32_t)hash_ends(c, false, 3);
     c->last_rx = c->last_tx_data = now;
-    c->challenge_from = now - DK_NS_PER_S;
+    c->challenge_from = (uint32_t)((now - DK_NS_PER_S) / DK_NS_PER_MS);
     dk_tcp_set_state(c, state, now);
     dk_tcp_board_add(c, c->iss + 1, DK_TCP_SEG_SYN | DK_TCP_SEG_LOST, now);
 }

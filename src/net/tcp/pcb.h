@@ -49,7 +49,7 @@ static inline bool dk_tcp_is_between(const struct dk_tcp_conn *c, const struct d
                                      const struct dk_ip *remote, uint32_t ports)
 {
     return c->ports == ports && c->remote_ip.words[0] == remote->words[0] &&
-           c->local_ip.words[0] == local->words[0] && c->local_ip.version == local->version &&
+           c->local_ip.words[0] == local->words[0] && c->remote_ip.version == remote->version &&
            (local->version == 4 ||
             (c->remote_ip.words[1] == remote->words[1] && c->local_ip.words[1] == local->words[1]));
 }

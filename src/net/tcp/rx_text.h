@@ -27,7 +27,7 @@ static inline void dk_tcp_owe_ack(struct dk_tcp_conn *c, uint32_t len, int64_t n
     if (c->ack_bytes >= 2 * c->rcv_mss || c->option[DK_TCP_QUICK_ACK])
         c->ack_now = true;
     else if (!dk_tcp_timer_is_set(c, DK_TCP_TIMER_ACK))
-        dk_tcp_timer_set(c, DK_TCP_TIMER_ACK, now + c->tcp->config.delayed_ack_ns);
+        dk_tcp_timer_owe_ack(c, now + c->tcp->config.delayed_ack_ns);
 }
 
 /* Takes len bytes of a buffer, which begin at rcv_nxt and are within the window, in a state that

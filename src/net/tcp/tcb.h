@@ -174,15 +174,21 @@ struct dk_tcp_reasm {
     struct dk_tcp_sack dsack, blocks[DK_TCP_BLOCKS];
 };
 
+/*
+ * In the order of use: what a connection on which all goes well reads and writes, then what is
+ * changed seldom, then what most never need. With many connections nothing else costs so much as
+ * the lines of memory that a packet touches (expect.c). Each part is one line of 64 bytes, where no
+ * other is named.
+ */
 struct dk_tcp_conn {
-    struct dk_tcp_node node; /* first: in dk_tcp.table */
-    struct dk_tcp *tcp;
-    struct dk_ip local_ip, remote_ip;
-    uint16_t local_port, remote_port;
-    uint32_t ports;      /* both, as dk_tcp_find is given them */
-    struct dk_way *way;  /* where remote_ip's was found lately, or NULL (tx_short.c) */
-    uint32_t pseudo_sum; /* of the pseudo header, without the length */
+    /* Who it is. */
+    struct dk_tcp_node node;          /* first: in dk_tcp.table */
+    uint32_t ports;                   /* both, as dk_tcp_find is given them */
+    uint32_t pseudo_sum;              /* of the pseudo header, without the length */
+    struct dk_ip remote_ip, local_ip; /* to the beginning of the next line */
 
+    /* What is going on. */
+    struct dk_way *way; /* where remote_ip's was found lately, or NULL (tx_short.c) */
     union {
         struct {
             uint8_t state; /* enum dk_tcp_state */
@@ -200,87 +206,62 @@ struct dk_tcp_conn {
         };
         uint8_t mood_and_troubles[8]; /* dk_tcp_is_untroubled */
     };
-    bool fin_queued; /* dk_tcp_shutdown or close */
     bool ack_now;
-    bool hashed;        /* dk_tcp_lookup finds it */
-    bool passive;       /* a listener made it */
+    bool fin_queued; /* dk_tcp_shutdown or close */
+    uint8_t events;
+    uint8_t probes;     /* unanswered, of window or liveness */
     bool owned;         /* the owner may call it: from connect or accept to `closed` */
     bool in_recovery;   /* after a loss that acknowledgements told of, until snd_una >= recover */
     bool in_loss;       /* after a timeout, until then */
     bool partial_acked; /* in this recovery: RFC 6582 restarts the timer for the first only */
-    bool wscale_on, sack_on;
-    bool rcv_tuned;  /* the receive buffer grows by itself (tune.c) */
-    bool unresolved; /* pending for a neighbour's sake: in dk_tcp.unresolved */
     uint8_t snd_wscale, rcv_wscale;
-    uint8_t rcv_wscale_offer; /* what our SYN says */
-    uint8_t events;
-    uint8_t probes;     /* unanswered, of window or liveness */
-    uint8_t challenges; /* sent since challenge_from */
-    bool rate_on;       /* its algorithm measures: dk_tcp_rated */
-    bool tx_special;    /* ECN was agreed on, or it is paced: no short way out */
-    uint8_t ecn;        /* ecn.h */
-    uint8_t ece;        /* DK_TCP_ECE while our acknowledgements have it, or 0 */
+    bool wscale_on, sack_on;
+    bool hashed;     /* dk_tcp_lookup finds it */
+    bool passive;    /* a listener made it */
+    bool unresolved; /* pending for a neighbour's sake: in dk_tcp.unresolved */
+    bool rcv_tuned;  /* the receive buffer grows by itself (tune.c) */
+    bool rate_on;    /* its algorithm measures: dk_tcp_rated */
+    bool tx_special; /* ECN was agreed on, or it is paced: no short way out */
+    uint8_t ecn;     /* ecn.h */
+    uint8_t ece;     /* DK_TCP_ECE while our acknowledgements have it, or 0 */
+    uint16_t local_port, remote_port;
+    struct dk_tcp *tcp;
 
     /* Sending. */
-    uint64_t iss, snd_una, snd_nxt, snd_end;
+    uint64_t snd_una, snd_nxt, snd_end;
     uint64_t snd_right;        /* right edge of the peer's window */
     uint64_t snd_wl1, snd_wl2; /* of the segment that it came with */
     uint64_t snd_small;        /* end of the last segment sent that was not full (Minshall) */
-    uint32_t snd_wnd, max_wnd;
-    uint32_t snd_mss;  /* payload of a full segment, options subtracted */
-    uint32_t peer_mss; /* what the peer's SYN said */
-    uint32_t flight_bytes;
-    uint32_t inflation; /* of cwnd, by duplicate acknowledgements in recovery */
-    uint64_t recover;   /* RFC 6582; exclusive */
-    uint64_t dup_from;  /* snd_nxt at the first duplicate acknowledgement */
-    uint64_t room_una;  /* the owner is told of snd_una from there on; DK_TCP_NONE: it is not */
-    struct dk_tcp_segment *board, *board_tail, *lost_hint;
-    struct dk_tcp_piece *pieces, *pieces_tail;
-    struct dk_tcp_piece *send_piece; /* that has the byte at snd_nxt; NULL: all was sent */
-    struct dk_tcp_piece *hold_piece;
-    struct dk_tcp_element *elements, *elements_tail;
-    struct dk_tcp_element *done, *done_tail;
-    struct dk_tcp_cc cc;
-    struct dk_tcp_recovery *loss; /* never NULL */
+    uint64_t room_una; /* the owner is told of snd_una from there on; DK_TCP_NONE: it is not */
 
     /* Receiving. */
-    uint64_t irs, rcv_nxt, rcv_adv, rcv_fin;
+    uint64_t rcv_nxt, rcv_adv, rcv_fin;
     uint64_t last_ack_sent;
     uint32_t rcv_mss;   /* the largest segment seen, within reason */
     uint32_t ack_bytes; /* received since the last acknowledgement */
     uint32_t ts_recent, ts_offset;
     int64_t ts_recent_at;
-    struct dk_buf *rx_head, *rx_tail; /* in order, not read: linked by more */
     uint64_t rx_bytes;
+
+    /* Queues, in two lines. */
+    struct dk_buf *rx_head, *rx_tail; /* in order, not read: linked by more */
     uint32_t rx_bufs;
-    uint32_t rx_tail_room;       /* bytes that may be added to rx_tail, which is ours */
-    uint32_t tune_at, tune_from; /* of tune.c: when the round began, and what was read until then */
-    uint32_t tune_bytes;         /* read in the round before */
-    struct dk_tcp_reasm *reasm;  /* NULL: nothing was out of order */
-
-    /* Time. */
-    int64_t due[DK_TCP_TIMERS];
-    int64_t armed_at; /* when the timer fires, NEVER: it is not running */
-    struct dk_timer timer;
-    int64_t srtt_ns, rttvar_ns, min_rtt_ns; /* -1: no sample */
-    int64_t rto_ns;                         /* backed off */
-    int64_t stalled_since; /* nothing was acknowledged since, while something was in flight */
-    int64_t last_rx, last_tx_data;
-    int64_t entered_at; /* the state */
-    int64_t confirmed_at;
-    int64_t challenge_from;
-
-    /* Path MTU (RFC 1191, 8201, 5927 section 7.2). */
-    uint32_t path_mtu;
-    uint32_t pmtu_claimed;
+    uint32_t rx_tail_room;      /* bytes that may be added to rx_tail, which is ours */
+    struct dk_tcp_reasm *reasm; /* NULL: nothing was out of order */
+    struct dk_tcp_segment *board, *board_tail;
+    struct dk_tcp_piece *pieces, *pieces_tail;
+    struct dk_tcp_piece *send_piece; /* that has the byte at snd_nxt; NULL: all was sent */
+    struct dk_tcp_piece *hold_piece;
+    uint32_t snd_wnd, max_wnd;
+    uint32_t snd_mss; /* payload of a full segment, options subtracted */
+    uint32_t flight_bytes;
     uint32_t max_acked; /* largest payload that arrived */
-
-    int err;
-    int soft_err; /* told if the connection times out */
-    int ip_err;   /* of the last segment sent: what dk_ip_send said */
     uint32_t retransmits;
-    uint32_t ecn_reduced;             /* low half of snd_nxt when the window was reduced */
-    struct dk_tcp_listener *listener; /* in one of its queues, or NULL */
+    int16_t err;
+    int16_t soft_err;         /* told if the connection times out */
+    int16_t ip_err;           /* of the last segment sent: what dk_ip_send said */
+    uint8_t rcv_wscale_offer; /* what our SYN says */
+    uint8_t challenges;       /* sent since challenge_from */
     union {
         struct dk_list queue_link; /* with a listener: half_open, accept queue */
         struct {                   /* with an owner */
@@ -288,11 +269,46 @@ struct dk_tcp_conn {
             void *owner;
         };
     };
+
+    /* Time, in two lines and a half. */
+    int64_t due[DK_TCP_TIMERS];
     struct dk_list event_link;
+    struct dk_timer timer;
+    int64_t srtt_ns, rttvar_ns, min_rtt_ns; /* -1: no sample */
+    int64_t rto_ns;                         /* backed off */
+    int64_t stalled_since; /* nothing was acknowledged since, while something was in flight */
+    int64_t last_rx, last_tx_data;
+    int64_t confirmed_at;
+
+    struct dk_tcp_cc cc; /* what every algorithm needs first */
+
+    int32_t option[DK_TCP_OPTIONS]; /* times in milliseconds: dk_tcp_option_ns */
+    uint32_t challenge_from;        /* milliseconds */
+    /* Path MTU (RFC 1191, 8201, 5927 section 7.2). */
+    uint32_t path_mtu;
+    uint32_t pmtu_claimed;
+    uint32_t peer_mss; /* what the peer's SYN said */
+
+    /* Seldom. */
+    uint32_t inflation;          /* of cwnd, by duplicate acknowledgements in recovery */
+    uint32_t ecn_reduced;        /* low half of snd_nxt when the window was reduced */
+    uint32_t tune_at, tune_from; /* of tune.c: when the round began, and what was read until then */
+    uint32_t tune_bytes;         /* read in the round before */
+    uint64_t recover;            /* RFC 6582; exclusive */
+    uint64_t dup_from;           /* snd_nxt at the first duplicate acknowledgement */
+    uint64_t iss, irs;
+    struct dk_tcp_segment *lost_hint;
+    struct dk_tcp_element *elements, *elements_tail;
+    struct dk_tcp_element *done, *done_tail;
+    struct dk_tcp_recovery *loss;     /* never NULL */
+    struct dk_tcp_listener *listener; /* in one of its queues, or NULL */
+    int64_t entered_at;               /* the state */
     struct dk_list pending_link;
     struct dk_list all_link;
-    int32_t option[DK_TCP_OPTIONS]; /* times in milliseconds: dk_tcp_option_ns */
-};
+} __attribute__((aligned(64)));
+
+/* What a connection on which all goes well has to do with. */
+#define DK_TCP_HOT_BYTES offsetof(struct dk_tcp_conn, challenge_from)
 
 struct dk_tcp_listener {
     struct dk_tcp *tcp;

@@ -132,16 +132,14 @@ static void rearm(struct dk_tcp_conn *c)
     for (int i = 0; i < DK_TCP_TIMERS; i++)
         if (c->due[i] < first)
             first = c->due[i];
-    if (first < c->armed_at) {
-        c->armed_at = first;
+    if (first < c->timer.due)
         dk_timer_start(&c->tcp->wheel, &c->timer, first);
-    }
 }
 
 static void fire(struct dk_timer *timer, int64_t now)
 {
     struct dk_tcp_conn *c = dk_container_of(timer, struct dk_tcp_conn, timer);
-    c->armed_at = DK_TCP_NEVER;
+    timer->due = DK_TCP_NEVER;
     for (int i = 0; i < DK_TCP_TIMERS; i++) {
         if (c->due[i] > now)
             continue;
@@ -155,7 +153,6 @@ void dk_tcp_timers_init(struct dk_tcp_conn *c)
 {
     for (int i = 0; i < DK_TCP_TIMERS; i++)
         c->due[i] = DK_TCP_NEVER;
-    c->armed_at = DK_TCP_NEVER;
     dk_timer_init(&c->timer, fire);
 }
 
@@ -163,6 +160,5 @@ void dk_tcp_timers_stop(struct dk_tcp_conn *c)
 {
     for (int i = 0; i < DK_TCP_TIMERS; i++)
         c->due[i] = DK_TCP_NEVER;
-    c->armed_at = DK_TCP_NEVER;
     dk_timer_stop(&c->tcp->wheel, &c->timer);
 }

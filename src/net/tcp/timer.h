@@ -19,10 +19,22 @@ void dk_tcp_timers_stop(struct dk_tcp_conn *c);
 static inline void dk_tcp_timer_set(struct dk_tcp_conn *c, enum dk_tcp_timer which, int64_t at)
 {
     c->due[which] = at;
-    if (at < c->armed_at) {
-        c->armed_at = at;
+    if (at < c->timer.due)
         dk_timer_start(&c->tcp->wheel, &c->timer, at);
-    }
+}
+
+/* Sets that of a delayed acknowledgement. The owner will be told of what is to be acknowledged, and
+ * mostly answers, which acknowledges it: the wheel hears of the deadline only afterwards. */
+static inline void dk_tcp_timer_owe_ack(struct dk_tcp_conn *c, int64_t at)
+{
+    c->due[DK_TCP_TIMER_ACK] = at;
+}
+
+/* The owner was told. */
+static inline void dk_tcp_timer_owed_ack(struct dk_tcp_conn *c)
+{
+    if (c->due[DK_TCP_TIMER_ACK] < c->timer.due)
+        dk_tcp_timer_set(c, DK_TCP_TIMER_ACK, c->due[DK_TCP_TIMER_ACK]);
 }
 
 static inline void dk_tcp_timer_clear(struct dk_tcp_conn *c, enum dk_tcp_timer which)

@@ -379,8 +379,9 @@ bool dk_tcp_send_probe(struct dk_tcp_conn *c, int64_t now)
 
 void dk_tcp_challenge_ack(struct dk_tcp_conn *c, int64_t now)
 {
-    if (now - c->challenge_from >= DK_NS_PER_S) {
-        c->challenge_from = now;
+    const uint32_t now_ms = (uint32_t)(now / DK_NS_PER_MS);
+    if (now_ms - c->challenge_from >= 1000) {
+        c->challenge_from = now_ms;
         c->challenges = 0;
     }
     if (c->challenges >= CHALLENGES_MAX) {

@@ -148,8 +148,9 @@ static bool is_rcvq_valid(const struct dk_tcp_conn *c)
 static bool are_timers_valid(const struct dk_tcp_conn *c)
 {
     bool pending = !dk_list_empty(&c->pending_link);
+    const bool to_be_told = !dk_list_empty(&c->event_link);
     for (int i = 0; i < DK_TCP_TIMERS; i++)
-        if (c->due[i] < c->armed_at)
+        if (c->due[i] < c->timer.due && !(i == DK_TCP_TIMER_ACK && to_be_told))
             return false;
     if (c->snd_una != c->snd_nxt)
         return pending || dk_tcp_timer_is_set(c, DK_TCP_TIMER_RTO);
@@ -164,7 +165,7 @@ static bool are_timers_valid(const struct dk_tcp_conn *c)
 static bool is_closed_valid(const struct dk_tcp_conn *c)
 {
     return !c->hashed && !dk_tcp_record_is_there(c) && !c->board && !c->pieces && !c->elements &&
-           !c->reasm && !c->listener && c->armed_at == DK_TCP_NEVER &&
+           !c->reasm && !c->listener && c->timer.due == DK_TCP_NEVER &&
            dk_list_empty(&c->pending_link) && is_rcvq_valid(c);
 }
 
