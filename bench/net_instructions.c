@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * net-instructions WHAT PACKETS [BURST]: two stacks over the loop device, of which the second, the
- * server, is counted: what it does is inside server_works(), and includes the device's part. Counts
- * nothing itself: net_instructions.py runs it under callgrind, and the difference of two runs is
- * the steady state. There is no clock and no chance in it, so that it repeats to the instruction.
+ * net-instructions WHAT PACKETS [BURST [CONNECTIONS]]: two stacks over the loop device, of which
+ * the second, the server, is counted: what it does is inside server_works(), and includes the
+ * device's part. Counts nothing itself: net_instructions.py runs it under callgrind, and the
+ * difference of two runs is the steady state. There is no clock and no chance in it, so that it
+ * repeats to the instruction.
  *
  *     udp   a datagram of 64 bytes is received and one of 64 bytes sent
  *     tcp   64 bytes are received, with the acknowledgement of the reply before, and a reply of 64
@@ -14,7 +15,9 @@
  *     bulk  64 KiB go from client to server as large packets (TSO), the checksums left to the
  *           device; what both do is counted, inside both_work()
  *
- * BURST packets (first 1) arrive between two polls.
+ * BURST packets (first 1) arrive between two polls. Of TCP's CONNECTIONS (first 1) each has its
+ * turn with a packet, in an order that no cache foresees. Where CONNECTIONS are given,
+ * the nanoseconds of processor time that a packet took the server are printed.
  */
 #include "base/compiler.h"
 #include "drv/loop.h"
@@ -25,11 +28,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define BYTES     64u
 #define PORT      7
 #define SEGMENT   1448u        /* of a full one, with timestamps */
 #define PUSH      (64u * 1024) /* of bulk */
+#define PORTS     16u          /* from there on; one has ephemeral ports of a client for 28,232 */
+#define STRIDE    611953u      /* prime: from one connection's turn to the next's */
 #define BURST_MAX 32u
 #define RX_MAX    64u   /* frames in a poll: acknowledgements come too */
 #define STEP_NS   10000 /* of time between two polls */
@@ -41,8 +47,11 @@ struct host {
 
 static struct host client, server;
 static struct dk_udp_sock *client_udp, *server_udp;
-static struct dk_tcp_listener *listener;
-static struct dk_tcp_conn *client_tcp, *server_tcp;
+static struct dk_tcp_listener *listeners[PORTS];
+static struct dk_tcp_conn **client_tcp, **server_tcp;
+static uint32_t num_conns = 1, num_accepted, turn;
+static int64_t server_ns;
+static bool is_timed;
 static int64_t now = 1;
 static uint64_t received; /* bytes that came as they should: replies, or data */
 static const uint8_t payload[BYTES];
@@ -67,11 +76,7 @@ static inline uint32_t poll_host(struct host *host)
 {
     struct dk_rx_frame frames[RX_MAX];
     const uint32_t n = host->dev->ops->rx_burst(host->dev, frames, RX_MAX, now);
-    for (uint32_t i = 0; i < n;) {
-        const uint32_t taken = dk_net_input_some(host->net, &frames[i], n - i, now);
-        for (const uint32_t end = i + taken; i < end; i++)
-            dk_buf_put(frames[i].buf);
-    }
+    dk_net_input_burst(host->net, frames, n, now);
     if (n > 0 || dk_net_next_due(host->net) <= now)
         dk_net_advance(host->net, now);
     return n;
@@ -82,10 +87,29 @@ __attribute__((noipa)) static uint32_t server_works(void)
     return poll_host(&server);
 }
 
-static uint32_t step(void)
+static int64_t processor_ns(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+    return ts.tv_sec * INT64_C(1000000000) + ts.tv_nsec;
+}
+
+static void step(void)
 {
     now += STEP_NS;
-    return poll_host(&client) + server_works();
+    poll_host(&client);
+    const int64_t start = is_timed ? processor_ns() : 0;
+    server_works();
+    if (is_timed)
+        server_ns += processor_ns() - start;
+}
+
+/* The same where nothing is counted. */
+static void prepare(void)
+{
+    now += STEP_NS;
+    poll_host(&client);
+    poll_host(&server);
 }
 
 static struct dk_ip address(uint8_t last)
@@ -98,6 +122,7 @@ static void open_host(struct host *host, uint8_t last, bool gro)
     const char *why = "";
     struct dk_tcp_config tcp;
     dk_tcp_config_init(&tcp);
+    tcp.conns_max = num_conns > tcp.conns_max ? num_conns : tcp.conns_max;
     const struct dk_net_config config = {
         .mac = host->dev->caps.mac,
         .mtu = host->dev->caps.mtu,
@@ -117,7 +142,8 @@ static void open_hosts(uint32_t offloads, bool gro)
 {
     const char *why;
     struct dk_netdev *devs[2];
-    const struct dk_loop_options options = {.offloads = offloads};
+    const struct dk_loop_options options = {.offloads = offloads,
+                                            .ring_frames = num_conns > 1 ? 1024 : 0};
     must(dk_loop_open_pair(devs, &options, &why) == 0, "cannot make a link");
     client.dev = devs[0];
     server.dev = devs[1];
@@ -274,38 +300,62 @@ static const struct dk_tcp_ops bulk_ops = {
 static void on_acceptable(struct dk_tcp_listener *l, void *owner)
 {
     const struct dk_tcp_ops *ops = long_payload ? &bulk_ops : &tcp_ops;
-    must(dk_tcp_accept(l, &server_tcp, ops, owner) == 0, "cannot accept");
+    while (dk_tcp_accept(l, &server_tcp[num_accepted], ops, owner) == 0)
+        num_accepted++;
 }
 
 static const struct dk_tcp_listener_ops listener_ops = {.acceptable = on_acceptable};
 
+static void connect_one(uint32_t i)
+{
+    const struct dk_endpoint any = {.ip = address(1)};
+    const struct dk_endpoint at = {.ip = address(2), .port = (uint16_t)(PORT + i % PORTS)};
+    must(dk_tcp_connect(dk_net_tcp(client.net), &client_tcp[i], &any, &at, NULL, &tcp_ops, &client,
+                        now) == 0,
+         "cannot open a connection");
+    for (int n = 0; n < 100 && num_accepted <= i; n++)
+        prepare();
+    must(num_accepted == i + 1, "no connection");
+    dk_tcp_set_option(client_tcp[i], DK_TCP_NODELAY, 1, now);
+    dk_tcp_set_option(server_tcp[i], DK_TCP_NODELAY, 1, now);
+}
+
 static void open_tcp(void)
 {
-    const struct dk_endpoint any = {.ip = address(1)}, at = {.ip = address(2), .port = PORT};
-    must(dk_tcp_listen(dk_net_tcp(server.net), &listener, &at, 1, &listener_ops, &server) == 0 &&
-             dk_tcp_connect(dk_net_tcp(client.net), &client_tcp, &any, &at, NULL, &tcp_ops, &client,
-                            now) == 0,
-         "cannot open a connection");
-    for (int i = 0; i < 100 && !server_tcp; i++)
-        step();
-    must(server_tcp != NULL, "no connection");
-    dk_tcp_set_option(client_tcp, DK_TCP_NODELAY, 1, now);
-    dk_tcp_set_option(server_tcp, DK_TCP_NODELAY, 1, now);
+    client_tcp = calloc(num_conns, sizeof(struct dk_tcp_conn *));
+    server_tcp = calloc(num_conns, sizeof(struct dk_tcp_conn *));
+    must(client_tcp && server_tcp, "no memory");
+    for (uint16_t i = 0; i < PORTS; i++) {
+        const struct dk_endpoint at = {.ip = address(2), .port = (uint16_t)(PORT + i)};
+        must(dk_tcp_listen(dk_net_tcp(server.net), &listeners[i], &at, 1, &listener_ops, &server) ==
+                 0,
+             "cannot listen");
+    }
+    for (uint32_t i = 0; i < num_conns; i++)
+        connect_one(i);
 }
 
 static void close_tcp(void)
 {
-    dk_tcp_listen_close(listener, now);
-    dk_tcp_abort(client_tcp, now);
-    dk_tcp_abort(server_tcp, now);
-    step();
+    for (uint16_t i = 0; i < PORTS; i++)
+        dk_tcp_listen_close(listeners[i], now);
+    for (uint32_t i = 0; i < num_conns; i++) {
+        dk_tcp_abort(client_tcp[i], now);
+        dk_tcp_abort(server_tcp[i], now);
+    }
+    for (int i = 0; i < 10; i++)
+        prepare();
+    free(client_tcp);
+    free(server_tcp);
 }
 
-static void send_tcp(struct dk_tcp_conn *conn, uint32_t burst)
+static void send_tcp(struct dk_tcp_conn *conns[], uint32_t burst)
 {
     const struct dk_tx_piece data = piece();
-    for (uint32_t i = 0; i < burst; i++)
+    for (uint32_t i = 0; i < burst; i++) {
+        struct dk_tcp_conn *conn = conns[(uint64_t)turn++ * STRIDE % num_conns];
         must(dk_tcp_send(conn, &data, 1, DK_TCP_SEND_COPY, NULL, now) == 1, "cannot send");
+    }
 }
 
 static void tcp(uint32_t burst)
@@ -317,7 +367,8 @@ static void tcp(uint32_t burst)
 static void open_ack(void)
 {
     open_tcp();
-    dk_tcp_set_option(client_tcp, DK_TCP_QUICK_ACK, 1, now);
+    for (uint32_t i = 0; i < num_conns; i++)
+        dk_tcp_set_option(client_tcp[i], DK_TCP_QUICK_ACK, 1, now);
 }
 
 static void ack(uint32_t burst)
@@ -343,7 +394,7 @@ static void close_bulk(void)
 static void push(uint32_t bytes)
 {
     const struct dk_tx_piece data = {.data = long_payload->data, .len = bytes, .buf = long_payload};
-    must(dk_tcp_send(client_tcp, &data, 1, DK_TCP_SEND_UNREFERENCED, NULL, now) == 1,
+    must(dk_tcp_send(client_tcp[0], &data, 1, DK_TCP_SEND_UNREFERENCED, NULL, now) == 1,
          "cannot send");
 }
 
@@ -395,15 +446,21 @@ static const struct what *find(const char *name)
 
 int main(int argc, char **argv)
 {
-    must(argc == 3 || argc == 4, "usage: net-instructions WHAT PACKETS [BURST]");
+    must(argc >= 3 && argc <= 5, "usage: net-instructions WHAT PACKETS [BURST [CONNECTIONS]]");
     const struct what *what = find(argv[1]);
     const uint32_t packets = (uint32_t)atoi(argv[2]);
-    const uint32_t burst = argc == 4 ? (uint32_t)atoi(argv[3]) : 1;
-    must(burst > 0 && burst <= BURST_MAX, "BURST is 1 to 32");
+    const uint32_t burst = argc > 3 ? (uint32_t)atoi(argv[3]) : 1;
+    num_conns = argc > 4 ? (uint32_t)atoi(argv[4]) : 1;
+    is_timed = argc > 4;
+    must(burst > 0 && burst <= BURST_MAX && num_conns > 0,
+         "BURST is 1 to 32, CONNECTIONS more than 0");
     open_hosts(what->offloads, what->gro);
     what->open();
+    server_ns = 0;
     for (uint32_t i = 0; i < packets; i += burst)
         what->round(burst);
+    if (is_timed)
+        printf("%.1f ns\n", (double)server_ns / packets);
     for (int i = 0; i < 10; i++)
         step();
     must(received >= (uint64_t)packets * what->bytes, "not all packets came, or were answered");

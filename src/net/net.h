@@ -102,6 +102,11 @@ static inline uint32_t dk_net_input_some(struct dk_net *net, const struct dk_rx_
     return 1;
 }
 
+/* Takes n frames that came in this order, as dk_net_input_some does, and the caller's holds on
+ * them. What their connections have in memory is asked for first. */
+void dk_net_input_burst(struct dk_net *net, const struct dk_rx_frame frames[], uint32_t n,
+                        int64_t now);
+
 /* Takes one IP packet as if it had come in a frame that was for us: for suites that know no link.
  */
 void dk_net_input_ip(struct dk_net *net, struct dk_buf *buf, uint8_t *data, uint32_t len,

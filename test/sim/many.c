@@ -70,10 +70,7 @@ static void poll_host(struct host *h)
 {
     struct dk_rx_frame frames[BURST];
     const uint32_t n = h->dev->ops->rx_burst(h->dev, frames, BURST, now);
-    for (uint32_t i = 0; i < n; i++) {
-        dk_net_input(h->net, &frames[i], now);
-        dk_buf_put(frames[i].buf);
-    }
+    dk_net_input_burst(h->net, frames, n, now);
     if (h->no_room) {
         h->no_room = false;
         dk_net_tx_room(h->net, now);

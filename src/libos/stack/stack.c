@@ -86,11 +86,7 @@ static uint32_t receive(struct dk_stack *st)
 {
     struct dk_rx_frame frames[BURST];
     uint32_t n = st->dev->ops->rx_burst(st->dev, frames, BURST, st->now);
-    for (uint32_t i = 0; i < n;) {
-        const uint32_t taken = dk_net_input_some(st->net, &frames[i], n - i, st->now);
-        for (const uint32_t end = i + taken; i < end; i++)
-            dk_buf_put(frames[i].buf);
-    }
+    dk_net_input_burst(st->net, frames, n, st->now);
     return n;
 }
 

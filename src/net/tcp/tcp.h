@@ -203,6 +203,9 @@ struct dk_transport;
 extern const struct dk_transport dk_tcp_transport;
 
 void dk_tcp_input(struct dk_net *net, const struct dk_ip_rx *p, int64_t now);
+/* These frames will be input: asks for the memory of their connections. */
+void dk_tcp_expect(const struct dk_tcp *tcp, const struct dk_rx_frame frames[], uint32_t n);
+
 void dk_tcp_icmp_error(struct dk_net *net, const struct dk_icmp_error *e, int64_t now);
 
 /* Runs timers and then calls back what has happened. */
