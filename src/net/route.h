@@ -19,7 +19,8 @@ struct dk_path {
 /* The headers of link and IP that a way keeps, and what they are kept in: copied as a whole. */
 #define DK_WAY_HEAD_MAX  58u /* Ethernet with a tag, IPv6 */
 #define DK_WAY_HEAD_ROOM 64u
-_Static_assert(DK_WAY_HEAD_ROOM <= DK_IP_HEADROOM, "it is copied into that");
+_Static_assert(DK_WAY_HEAD_MAX <= DK_WAY_HEAD_ROOM && DK_WAY_HEAD_ROOM <= DK_IP_HEADROOM,
+               "they are copied into that");
 
 /*
  * A way to a destination. While `generation` is that of the stack and ready_until has not come, a

@@ -24,9 +24,8 @@ struct dk_net;
 struct dk_udp_sock;
 
 #define DK_UDP_SOCKETS_MAX 65536
-#define DK_UDP_PIECES_MAX  8     /* of one datagram sent */
-#define DK_UDP_GROUPS_MAX  8     /* that one socket is in */
-#define DK_UDP_MAX_BYTES   65507 /* of payload: IPv4's limit, IPv6 takes 20 more */
+#define DK_UDP_PIECES_MAX  8 /* of one datagram sent */
+#define DK_UDP_GROUPS_MAX  8 /* that one socket is in */
 
 /* Bits of an event. */
 #define DK_UDP_READABLE (1u << 0) /* a datagram came */

@@ -13,7 +13,6 @@
 
 #define DK_ETH_HEADER_LEN 14
 #define DK_ETH_HEADER_MAX 18 /* with a tag */
-#define DK_ETH_FRAME_MIN  60 /* shorter ones are padded, without frame check sequence */
 
 #define DK_ETHERTYPE_IP4  0x0800
 #define DK_ETHERTYPE_ARP  0x0806
