@@ -100,12 +100,12 @@ static int64_t cubic_bytes(int64_t d, uint32_t mss)
     return d < 0 ? -bytes : bytes;
 }
 
-/* Figure 1. */
+/* Figure 1. The epoch is moved on by whole ticks, so it may lie a little ahead. */
 static int64_t w_cubic(const struct cubic *c, uint32_t mss, int64_t t_ns)
 {
     if (t_ns > 2 * 128 * NS_PER_S)
         t_ns = 2 * 128 * NS_PER_S;
-    int64_t t = (t_ns << UNIT_SHIFT) / NS_PER_S;
+    int64_t t = t_ns * (INT64_C(1) << UNIT_SHIFT) / NS_PER_S;
     return (int64_t)c->w_max + cubic_bytes(t - c->k, mss);
 }
 
