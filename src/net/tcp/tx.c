@@ -279,8 +279,11 @@ static int64_t persist_delay(const struct dk_tcp_conn *c)
 
 static void persist(struct dk_tcp_conn *c, int64_t now)
 {
-    if (dk_tcp_pace_waits(c))
-        return;
+    if (dk_tcp_pace_waits(c)) {
+        if (dk_tcp_timer_is_set(c, DK_TCP_TIMER_PERSIST))
+            return;
+        dk_tcp_rated(c)->pace_waits = false; /* a wider window has stopped it */
+    }
     if (c->snd_una != c->snd_nxt || !has_unsent(c))
         dk_tcp_timer_clear(c, DK_TCP_TIMER_PERSIST);
     else if (!dk_tcp_timer_is_set(c, DK_TCP_TIMER_PERSIST))
