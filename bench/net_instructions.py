@@ -150,7 +150,8 @@ def bulk(program, most):
     if most:
         print_functions("bulk", costs, most, 4)
     print("a byte of a stream in packets of 64 KiB, sent and received: "
-          + ", ".join(f"{name} {groups[name]:.3f}" for name, _ in GROUPS[1:] if groups[name] > 5e-4))
+          + ", ".join(f"{name} {groups[name]:.3f}"
+                      for name, _ in GROUPS[1:] if groups[name] > 5e-4))
     figure = counted(groups)
     print(f"{'PASS' if figure < BULK_TARGET else 'FAIL'} TCP: a byte of a stream in large packets: "
           f"{figure:.3f} instructions, target < {BULK_TARGET}")

@@ -102,10 +102,22 @@ static inline uint32_t dk_net_input_some(struct dk_net *net, const struct dk_rx_
     return 1;
 }
 
+/* These frames will be input: asks for the memory of their connections. */
+void dk_net_expect(const struct dk_net *net, const struct dk_rx_frame frames[], uint32_t n);
+
 /* Takes n frames that came in this order, as dk_net_input_some does, and the caller's holds on
  * them. What their connections have in memory is asked for first. */
-void dk_net_input_burst(struct dk_net *net, const struct dk_rx_frame frames[], uint32_t n,
-                        int64_t now);
+static inline void dk_net_input_burst(struct dk_net *net, const struct dk_rx_frame frames[],
+                                      uint32_t n, int64_t now)
+{
+    if (n > 1)
+        dk_net_expect(net, frames, n);
+    for (uint32_t i = 0; i < n;) {
+        const uint32_t taken = dk_net_input_some(net, &frames[i], n - i, now);
+        for (const uint32_t end = i + taken; i < end; i++)
+            dk_buf_put(frames[i].buf);
+    }
+}
 
 /* Takes one IP packet as if it had come in a frame that was for us: for suites that know no link.
  */

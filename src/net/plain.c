@@ -108,16 +108,10 @@ void dk_net_input(struct dk_net *net, const struct dk_rx_frame *frame, int64_t n
         dk_ip4_no_protocol(net, &packet);
 }
 
-void dk_net_input_burst(struct dk_net *net, const struct dk_rx_frame frames[], uint32_t n,
-                        int64_t now)
+void dk_net_expect(const struct dk_net *net, const struct dk_rx_frame frames[], uint32_t n)
 {
     if (net->tcp)
         dk_tcp_expect(net->tcp, frames, n);
-    for (uint32_t i = 0; i < n;) {
-        const uint32_t taken = dk_net_input_some(net, &frames[i], n - i, now);
-        for (const uint32_t end = i + taken; i < end; i++)
-            dk_buf_put(frames[i].buf);
-    }
 }
 
 void dk_net_input_ip(struct dk_net *net, struct dk_buf *buf, uint8_t *data, uint32_t len,
