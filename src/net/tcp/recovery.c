@@ -94,12 +94,23 @@ static void prr(struct dk_tcp_conn *c, uint32_t delivered, bool progress)
     r->prr_cwnd = (uint32_t)dk_tcp_min64(pipe + quota, UINT32_MAX);
 }
 
-static void end_of_episode(struct dk_tcp_conn *c, int64_t now)
+/* What the acknowledgement that ends a recovery delivers lets the window grow like that of the next
+ * one: where few acknowledgements come, it is much of a round trip's. An algorithm with a recovery
+ * of its own has been told. */
+static void end_of_recovery(struct dk_tcp_conn *c, const struct dk_tcp_heard *h, int64_t now)
+{
+    dk_tcp_recovery_leave(c, now);
+    if (!(c->cc.ops->flags & DK_TCP_CC_OWN_RECOVERY))
+        dk_tcp_tell_cc(c, h->delivered, (uint32_t)(c->snd_nxt - h->prior_una), -1,
+                       (struct dk_tcp_told){false, dk_tcp_rate_total(c)}, now);
+}
+
+static void end_of_episode(struct dk_tcp_conn *c, const struct dk_tcp_heard *h, int64_t now)
 {
     if (c->snd_una < c->recover)
         return;
     if (c->in_recovery)
-        dk_tcp_recovery_leave(c, now);
+        end_of_recovery(c, h, now);
     if (c->in_loss)
         leave_loss(c);
 }
@@ -125,7 +136,7 @@ static void with_sack(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx, struct 
         dk_tcp_rack_dsack(c);
     dk_tcp_tlp_ack(c, rx, h);
     dk_tcp_undo_ack(c, rx, h);
-    end_of_episode(c, rx->now);
+    end_of_episode(c, h, rx->now);
     bool lost = detect(c, rx->now);
     if (c->in_recovery)
         prr(c, h->delivered, c->snd_una > h->prior_una && !lost);
