@@ -431,7 +431,8 @@ static const struct what {
     {"ack", open_ack, ack, close_tcp, BYTES, 0, false},
     {"full", open_bulk, full, close_bulk, SEGMENT, 0, false},
     {"gro", open_bulk, full, close_bulk, SEGMENT, 0, true},
-    {"bulk", open_bulk, both_work, close_bulk, PUSH, DK_NETDEV_TX_CHECKSUM | DK_NETDEV_TSO, true},
+    {"bulk", open_bulk, both_work, close_bulk, PUSH,
+     DK_NETDEV_TX_CHECKSUM | DK_NETDEV_RX_CHECKSUM | DK_NETDEV_TSO, true},
 };
 
 static const struct what *find(const char *name)

@@ -16,6 +16,8 @@
  */
 #include "drv/loop.h"
 
+#include "base/bytes.h"
+#include "base/checksum.h"
 #include "drv/frame.h"
 #include "drv/why.h"
 #include "mem/buf_now.h"
@@ -147,10 +149,27 @@ static uint32_t rx_burst(struct dk_netdev *dev, struct dk_rx_frame frames_out[],
     return dk_unlikely(is_set(&end->peer->wants_room)) ? tell_room(end->peer, n) : n;
 }
 
-/* What nobody finished a checksum of was never on a wire. */
-static inline uint8_t checksum_of(const struct dk_tx_frame *frame)
+/* Writes the checksum that was left to the device. Zero, which UDP has a meaning for, is the same
+ * sum as all ones. */
+__attribute__((noinline)) static uint8_t finish_checksum(const struct dk_tx_frame *frame,
+                                                         uint8_t *copy, uint32_t bytes)
 {
-    return frame->checksum_start != 0 ? DK_RX_CHECKSUM_GOOD : DK_RX_CHECKSUM_UNKNOWN;
+    uint8_t *from = copy + frame->checksum_start;
+    const uint32_t sum = dk_checksum_add(0, from, bytes - frame->checksum_start);
+    const uint16_t checksum = dk_checksum_finish(sum);
+    dk_put_be16(from + frame->checksum_offset, checksum ? checksum : 0xffff);
+    return DK_RX_CHECKSUM_UNKNOWN;
+}
+
+/* What nobody finished a checksum of was never on a wire. Where the receiver is to verify it is
+ * finished, in the copy. */
+static inline uint8_t checksum_of(const struct end *end, const struct dk_tx_frame *frame,
+                                  uint8_t *copy, uint32_t bytes)
+{
+    if (frame->checksum_start == 0)
+        return DK_RX_CHECKSUM_UNKNOWN;
+    return end->dev.caps.flags & DK_NETDEV_RX_CHECKSUM ? DK_RX_CHECKSUM_GOOD
+                                                       : finish_checksum(frame, copy, bytes);
 }
 
 /* Returns the next spare buffer with a hold for the receiver; NULL: somebody has it still. */
@@ -194,8 +213,10 @@ static inline uint32_t fill(struct end *end, const struct dk_tx_frame *frame, st
         dk_frame_gather(frame, buf->data + DK_FRAME_PAD);
     else
         buf = take_from_slab(end, frame, bytes);
-    *slot = (struct slot){buf, bytes, checksum_of(frame)};
-    return buf ? bytes : 0;
+    if (dk_unlikely(!buf))
+        return 0;
+    *slot = (struct slot){buf, bytes, checksum_of(end, frame, buf->data + DK_FRAME_PAD, bytes)};
+    return bytes;
 }
 
 /* Shows the receiver what was sent since its ring's head was written last. */
@@ -251,7 +272,8 @@ static inline bool send_one(struct end *end, const struct dk_tx_frame *frame)
     uint8_t *to = dk_frame_copy(buf->data + DK_FRAME_PAD, frame->head, frame->head_len);
     if (payload > 0)
         dk_frame_copy(to, frame->pieces[0].data, payload);
-    peer->rx.slots[head & (end->ring_frames - 1)] = (struct slot){buf, bytes, checksum_of(frame)};
+    const uint8_t checksum = checksum_of(end, frame, buf->data + DK_FRAME_PAD, bytes);
+    peer->rx.slots[head & (end->ring_frames - 1)] = (struct slot){buf, bytes, checksum};
     __atomic_store_n(&peer->rx.head, head + 1, __ATOMIC_RELEASE);
     fence();
     if (dk_unlikely(is_set(&peer->armed)))

@@ -19,7 +19,7 @@ struct dk_loop_options {
     uint32_t mtu;         /* 68 to 65535; default 1500 */
     uint32_t ring_frames; /* per direction, made a power of two; default 1024, at most 65536 */
     size_t rx_pool_bytes; /* receive memory per direction; default 8 MiB */
-    uint32_t offloads;    /* DK_NETDEV_TX_CHECKSUM, DK_NETDEV_TSO: that it has; default none */
+    uint32_t offloads;    /* DK_NETDEV_TX_CHECKSUM, RX_CHECKSUM, TSO: that it has; default none */
     struct dk_mac mac;    /* of the (first) end; default 02:00:00:00:00:01 */
     struct dk_mac peer;   /* of the second; default 02:00:00:00:00:02 */
 };

@@ -36,9 +36,9 @@
 
 /* What a specification does not say. Zero: the defaults of each driver. */
 struct dk_spec_context {
-    size_t rx_pool_bytes;   /* of the device at the end */
-    uint32_t mtu;           /* likewise */
-    uint32_t offloads;      /* DK_NETDEV_TX_CHECKSUM, DK_NETDEV_TSO: what it may have, if it can */
+    size_t rx_pool_bytes; /* of the device at the end */
+    uint32_t mtu;         /* likewise */
+    uint32_t offloads;    /* DK_NETDEV_TX_CHECKSUM, RX_CHECKSUM, TSO: what it may have, if it can */
     int64_t wall_offset_ns; /* the time of day minus `now`: of captures */
 };
 

@@ -84,7 +84,8 @@ static ssize_t read_frame(struct tap *t, uint8_t *room, uint8_t *checksum)
     do
         n = readv(t->fd, iovs + first, 2 - first);
     while (n < 0 && errno == EINTR);
-    const bool good = header.flags & (VIRTIO_NET_HDR_F_NEEDS_CSUM | VIRTIO_NET_HDR_F_DATA_VALID);
+    const bool good = t->dev.caps.flags & DK_NETDEV_RX_CHECKSUM &&
+                      header.flags & (VIRTIO_NET_HDR_F_NEEDS_CSUM | VIRTIO_NET_HDR_F_DATA_VALID);
     *checksum = good ? DK_RX_CHECKSUM_GOOD : DK_RX_CHECKSUM_UNKNOWN;
     return n < 0 || !t->headers ? n : n - (ssize_t)sizeof(header);
 }
@@ -303,14 +304,13 @@ static int attach(int fd, const char *name, short flags)
  * take unfinished is said in any case: an interface that stays has it of who had it before. */
 static int attach_with_offloads(struct tap *t, uint32_t wanted)
 {
-    const uint32_t all = DK_NETDEV_TX_CHECKSUM | DK_NETDEV_TSO;
-    t->headers = (wanted & all) == all;
+    const uint32_t all = DK_NETDEV_TX_CHECKSUM | DK_NETDEV_RX_CHECKSUM | DK_NETDEV_TSO;
+    t->headers = (wanted & all) != 0;
     const int r = attach(t->fd, t->name, t->headers ? IFF_VNET_HDR : 0);
     if (r < 0)
         return r;
-    if (t->headers)
-        t->dev.caps.flags |= all;
-    ioctl(t->fd, TUNSETOFFLOAD, t->headers ? TUN_F_CSUM : 0);
+    t->dev.caps.flags |= wanted & all;
+    ioctl(t->fd, TUNSETOFFLOAD, wanted & DK_NETDEV_RX_CHECKSUM ? TUN_F_CSUM : 0);
     return 0;
 }
 

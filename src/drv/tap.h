@@ -18,7 +18,7 @@ struct dk_tap_options {
     const char *name;     /* of the interface, as the kernel has it */
     uint32_t mtu;         /* default: the interface's; one that is made gets it */
     size_t rx_pool_bytes; /* receive memory; default 8 MiB */
-    uint32_t offloads;    /* DK_NETDEV_TX_CHECKSUM, DK_NETDEV_TSO: what it may have; default none */
+    uint32_t offloads; /* DK_NETDEV_TX_CHECKSUM, RX_CHECKSUM, TSO: what it may have; default none */
     struct dk_mac mac; /* of our end; default: made from the interface's, which it differs from */
 };
 

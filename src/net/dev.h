@@ -23,6 +23,7 @@ struct dk_netdev;
 #define DK_NETDEV_LAST_WORDS                                                                       \
     (1u << 3) /* tx_burst keeps nothing between frames: a process that ends                        \
                  may call it over an interrupted call of any of its ops */
+#define DK_NETDEV_RX_CHECKSUM (1u << 4) /* says of frames that their transport checksum is good */
 
 struct dk_netdev_caps {
     struct dk_mac mac;

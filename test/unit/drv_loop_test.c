@@ -2,6 +2,9 @@
 /* The link inside the process. */
 #include "drv_kit.h"
 
+#include "base/bytes.h"
+#include "base/checksum.h"
+
 #include "drv/loop.h"
 
 #include <pthread.h>
@@ -52,6 +55,33 @@ static void test_loop_burst_larger_than_room_is_taken_partly(void **state)
     assert_true(link.dev[0]->stats->tx_frames == 11 && link.dev[0]->stats->tx_dropped == 0);
     drv_frame_free(&f);
     drv_close(&link);
+}
+
+/* A checksum that was left to the device: not needed where it vouches for it, else finished. */
+static void test_loop_checksum_is_believed_or_finished(void **state)
+{
+    (void)state;
+    for (uint32_t rx = 0; rx <= DK_NETDEV_RX_CHECKSUM; rx += DK_NETDEV_RX_CHECKSUM) {
+        for (uint32_t bytes = 100; bytes < 4000; bytes += 3001) { /* short and long ones */
+            struct drv_link link;
+            struct drv_frame f;
+            struct dk_rx_frame got;
+            open_pair(&link, &(struct dk_loop_options){.mtu = 9000,
+                                                       .offloads = DK_NETDEV_TX_CHECKSUM | rx});
+            drv_frame_make(&f, bytes, DRV_HEADER, 1, 1);
+            f.tx.checksum_start = 34;
+            f.tx.checksum_offset = 16;
+            drv_send(link.dev[0], &f);
+            drv_receive(link.dev[1], &got, 1);
+            const uint32_t pseudo = dk_get_be16(f.bytes + 34 + 16);
+            const bool good = dk_checksum_is_good(pseudo, got.data + 34, got.len - 34);
+            assert_int_equal(got.checksum, rx ? DK_RX_CHECKSUM_GOOD : DK_RX_CHECKSUM_UNKNOWN);
+            assert_int_equal(good, rx == 0);
+            dk_buf_put(got.buf);
+            drv_frame_free(&f);
+            drv_close(&link);
+        }
+    }
 }
 
 /* Short frames share a few buffers: one that is kept for long is not written to again. */
@@ -220,6 +250,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         DRV_CONTRACT(loop),
         cmocka_unit_test(test_loop_burst_larger_than_room_is_taken_partly),
+        cmocka_unit_test(test_loop_checksum_is_believed_or_finished),
         cmocka_unit_test(test_loop_frame_kept_is_not_overwritten_by_later_ones),
         cmocka_unit_test(test_loop_sender_without_room_is_woken_by_room),
         cmocka_unit_test(test_loop_of_one_end_receives_what_it_sends),

@@ -133,8 +133,9 @@ static int read_offloads(const char *text, uint32_t *flags, char why[DK_STACK_WH
         const char *name;
         uint32_t flags;
     } names[] = {
-        {"all", DK_NETDEV_TX_CHECKSUM | DK_NETDEV_TSO | DK_STACK_GRO},
+        {"all", DK_NETDEV_TX_CHECKSUM | DK_NETDEV_RX_CHECKSUM | DK_NETDEV_TSO | DK_STACK_GRO},
         {"checksum", DK_NETDEV_TX_CHECKSUM},
+        {"rx-checksum", DK_NETDEV_RX_CHECKSUM},
         {"tso", DK_NETDEV_TSO},
         {"gro", DK_STACK_GRO},
     };
@@ -145,7 +146,7 @@ static int read_offloads(const char *text, uint32_t *flags, char why[DK_STACK_WH
         while (i < sizeof(names) / sizeof(names[0]) && strcmp(names[i].name, item) != 0)
             i++;
         if (i == sizeof(names) / sizeof(names[0]))
-            return fail(why, item, "is no offload: checksum, tso or gro");
+            return fail(why, item, "is no offload: checksum, rx-checksum, tso or gro");
         *flags |= names[i].flags;
     }
     return 0;

@@ -240,8 +240,8 @@ void dk_stack_set_drains(struct dk_stack_sock *s, bool drains);
 int dk_stack_config_net(const struct dk_stack_options *options, struct dk_net_config *config,
                         const char **why_out);
 
-/* What a text of offloads, which was checked, names: DK_NETDEV_TX_CHECKSUM, DK_NETDEV_TSO, and what
- * the stack does itself: */
+/* What a text of offloads, which was checked, names: DK_NETDEV_TX_CHECKSUM, RX_CHECKSUM, TSO, and
+ * what the stack does itself: */
 #define DK_STACK_GRO (1u << 31) /* dk_net_config.gro */
 uint32_t dk_stack_offloads(const char *text);
 

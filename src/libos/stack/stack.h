@@ -78,7 +78,7 @@ const char *dk_stack_probe_packet(const char **why_out);
  *
  *     device     tap:demi0                        drv/spec.h
  *     addresses  192.0.2.2/24, 2001:db8::2/64     at most 8; and "dhcp", "auto" (learn.c)
- *     offloads   checksum, tso, gro               or all; the device's are done in software instead
+ *     offloads   checksum, rx-checksum, tso, gro  or all; the device's are done in software instead
  *     gateways   192.0.2.1, fe80::1               one of each version
  *     routes     198.51.100.0/24>192.0.2.9        network > gateway, at most 14
  */
