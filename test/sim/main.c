@@ -102,6 +102,7 @@ static void make_host(struct sim *sim, int index)
     c.tcp = &tcp;
     h->sim = sim;
     wire_plug(h, below(sim, 3) == 0);
+    c.gro = (sim->seed / 2 + (uint64_t)index) % 2;
     c.device_caps = h->dev->caps.flags | (below(sim, 3) == 0 ? DK_NETDEV_TX_CHECKSUM : 0);
     h->index = index;
     h->mac = (struct dk_mac){{2, 0, 0, 0, 0, (uint8_t)(index + 1)}};

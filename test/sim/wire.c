@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #define FRAMES_MAX 4096 /* in flight: beyond, frames are lost as in a full router */
+#define BURST_MAX  32u
 
 static uint32_t pick(struct sim *sim, const uint32_t *choices, uint32_t n)
 {
@@ -315,16 +316,31 @@ int64_t wire_next(const struct sim *sim)
     return next;
 }
 
-static void arrive(struct sim *sim, struct frame *f)
+/* Frames that arrive at one moment, as a device gives them. */
+struct burst {
+    uint32_t n;
+    struct dk_rx_frame frames[BURST_MAX];
+};
+
+static void burst_ends(struct sim *sim, int to, struct burst *burst)
+{
+    for (uint32_t i = 0; i < burst->n;)
+        i += dk_net_input_some(sim->hosts[to].net, &burst->frames[i], burst->n - i, sim->now);
+    for (uint32_t i = 0; i < burst->n; i++)
+        dk_buf_put(burst->frames[i].buf);
+    burst->n = 0;
+}
+
+static void arrive(struct sim *sim, struct frame *f, struct burst *burst)
 {
     trace_frame(sim, "", f->to, f);
     struct dk_buf *buf = dk_buf_alloc(f->len, 0);
     if (buf == NULL)
         sim_fail(sim, "no memory for a frame");
     memcpy(buf->data, f->bytes, f->len);
-    struct dk_rx_frame rx = {.buf = buf, .data = buf->data, .len = f->len};
-    dk_net_input(sim->hosts[f->to].net, &rx, sim->now);
-    dk_buf_put(buf);
+    burst->frames[burst->n++] = (struct dk_rx_frame){.buf = buf, .data = buf->data, .len = f->len};
+    if (burst->n == BURST_MAX)
+        burst_ends(sim, f->to, burst);
     free(f);
 }
 
@@ -335,11 +351,14 @@ void wire_deliver(struct sim *sim)
         if (host->no_room && host->room_at <= sim->now)
             have_room(host);
     }
+    struct burst bursts[2] = {{.n = 0}, {.n = 0}};
     while (sim->num_frames > 0 && sim->frames[0]->due <= sim->now) {
         struct frame *f = heap_take(sim);
-        arrive(sim, f);
+        arrive(sim, f, &bursts[f->to]);
         sim->events++;
     }
+    for (int i = 0; i < 2; i++)
+        burst_ends(sim, i, &bursts[i]);
 }
 
 void wire_drop_all(struct sim *sim)
