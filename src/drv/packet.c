@@ -12,6 +12,7 @@
 #include "drv/packet.h"
 
 #include "drv/frame.h"
+#include "drv/virtio.h"
 #include "drv/wake.h"
 #include "drv/why.h"
 #include "mem/heap.h"
@@ -45,6 +46,7 @@ struct packet {
     uint32_t next;
     uint32_t frame_max; /* of the interface, whatever ours is lowered to */
     int fd;
+    bool headers; /* of virtio-net, before each frame that is sent */
     bool warned;
     char name[IFNAMSIZ];
 };
@@ -193,8 +195,30 @@ static bool refused(struct packet *p, int error)
 
 struct batch {
     struct mmsghdr messages[MAX_BURST];
-    struct iovec iovs[MAX_BURST][DK_FRAME_IOVS];
+    struct virtio_net_hdr headers[MAX_BURST];
+    struct iovec iovs[MAX_BURST][1 + DK_FRAME_IOVS];
 };
+
+/* The longest that this one may be. */
+static inline uint32_t longest(const struct packet *p, const struct dk_tx_frame *frame)
+{
+    return frame->segment_bytes != 0 ? DK_VIRTIO_FRAME_MAX : p->frame_max;
+}
+
+static void describe_one(const struct packet *p, const struct dk_tx_frame *frame,
+                         struct batch *batch, uint32_t i)
+{
+    struct iovec *iovs = batch->iovs[i];
+    const uint32_t first = p->headers ? 0 : 1;
+    const uint32_t parts = dk_frame_iovs(frame, iovs + 1) + 1;
+    if (p->headers) {
+        batch->headers[i] = dk_virtio_header(frame);
+        iovs[0] = (struct iovec){&batch->headers[i], sizeof(batch->headers[i])};
+    }
+    batch->messages[i] = (struct mmsghdr){
+        .msg_hdr = {.msg_iov = iovs + first, .msg_iovlen = parts - first},
+    };
+}
 
 /* Describes frames until one does not fit the link, or the batch is full; returns how many. */
 static uint32_t describe(struct packet *p, const struct dk_tx_frame frames[], uint32_t n,
@@ -203,12 +227,9 @@ static uint32_t describe(struct packet *p, const struct dk_tx_frame frames[], ui
     uint32_t i;
     for (i = 0; i < n && i < MAX_BURST; i++) {
         uint32_t bytes = dk_tx_frame_bytes(&frames[i]);
-        if (bytes < DK_FRAME_HEADER || bytes > p->frame_max)
+        if (bytes < DK_FRAME_HEADER || bytes > longest(p, &frames[i]))
             break;
-        uint32_t parts = dk_frame_iovs(&frames[i], batch->iovs[i]);
-        batch->messages[i] = (struct mmsghdr){
-            .msg_hdr = {.msg_iov = batch->iovs[i], .msg_iovlen = parts},
-        };
+        describe_one(p, &frames[i], batch, i);
     }
     return i;
 }
@@ -217,7 +238,7 @@ static void count_sent(struct packet *p, const struct batch *batch, uint32_t n)
 {
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < n; i++)
-        bytes += batch->messages[i].msg_len;
+        bytes += batch->messages[i].msg_len - (p->headers ? sizeof(batch->headers[i]) : 0);
     dk_frame_count_tx(&p->dev, n, bytes);
 }
 
@@ -244,7 +265,8 @@ static uint32_t tx_burst(struct dk_netdev *dev, const struct dk_tx_frame frames[
     while (taken < n) {
         uint32_t fit = describe(p, frames + taken, n - taken, &batch);
         if (fit == 0) {
-            dk_frame_misfit(dev, dk_tx_frame_bytes(&frames[taken]), p->frame_max);
+            const struct dk_tx_frame *misfit = &frames[taken];
+            dk_frame_misfit(dev, dk_tx_frame_bytes(misfit), longest(p, misfit));
             taken++;
             continue;
         }
@@ -359,6 +381,7 @@ static int option(int fd, int name, int value)
 static uint32_t slot_bytes_of(uint32_t frame_max)
 {
     uint32_t need = TPACKET2_HDRLEN + 2 * TPACKET_ALIGNMENT + frame_max, bytes = 2048;
+    need += sizeof(struct virtio_net_hdr);
     while (bytes < need)
         bytes *= 2;
     return bytes;
@@ -381,6 +404,17 @@ static int map_ring(struct packet *p, uint32_t frames)
         return -errno;
     p->ring = map;
     return 0;
+}
+
+/* Asks for the headers of offloads that are wanted; kernels that have none send frames as they are.
+ * Before the ring is made. */
+static void take_offloads(struct packet *p, uint32_t wanted)
+{
+    wanted &= DK_NETDEV_TX_CHECKSUM | DK_NETDEV_TSO;
+    if (wanted == 0 || option(p->fd, PACKET_VNET_HDR, 1) < 0)
+        return;
+    p->headers = true;
+    p->dev.caps.flags |= wanted;
 }
 
 static int open_ring(struct packet *p, uint32_t frames, size_t pool_bytes, const char **why_out)
@@ -439,6 +473,7 @@ static int set_up(struct packet *p, const struct dk_packet_options *o, const cha
     p->frame_max = dk_frame_max(netif.mtu);
     p->slot_bytes = slot_bytes_of(p->frame_max);
     p->dev.caps.mtu = o->mtu ? o->mtu : netif.mtu;
+    take_offloads(p, o->offloads);
     bool foreign = set_address(p, &netif, &o->mac);
     r = open_ring(p, frames < MIN_FRAMES ? MIN_FRAMES : frames, o->rx_pool_bytes, why_out);
     if (r < 0)

@@ -10,6 +10,9 @@
  * a frame to a veth is marked as sent as soon as the peer has it queued, while it still points into
  * the ring, and would be overwritten there.
  *
+ * With offloads each frame that is sent has the header of virtio-net before it (PACKET_VNET_HDR):
+ * checksums are finished and segments cut by the interface, or by the kernel for it.
+ *
  * The interface must not hand up frames longer than its MTU, which offloads put together (GRO), or
  * which a sender on the same host left whole (TSO on a veth). They are dropped, counted as
  * dev.rx_too_long, and the log says once what to turn off.
@@ -25,6 +28,7 @@ struct dk_packet_options {
     uint32_t mtu;         /* default: the interface's, and at most that */
     uint32_t ring_frames; /* default 1024, at most 65536 */
     size_t rx_pool_bytes; /* receive memory; default 8 MiB */
+    uint32_t offloads;    /* DK_NETDEV_TX_CHECKSUM, TSO: what it may have; default none */
     struct dk_mac mac;    /* default: the interface's; another one needs promiscuous mode */
     bool promiscuous;     /* all frames of the link */
 };

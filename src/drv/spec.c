@@ -78,6 +78,12 @@ static void complete_interface(union options *o, const struct dk_spec_context *c
     o->tap.offloads = context->offloads;
 }
 
+static void complete_socket(union options *o, const struct dk_spec_context *context)
+{
+    complete_packet(o, context);
+    o->packet.offloads = context->offloads;
+}
+
 static void complete_pcap(union options *o, const struct dk_spec_context *context)
 {
     o->pcap.wall_offset_ns = context->wall_offset_ns;
@@ -198,7 +204,7 @@ static const struct driver drivers[] = {
     {"tap", false, INTERFACE, offsetof(struct dk_tap_options, name), tap_keys, complete_interface,
      open_tap},
     {"packet", false, INTERFACE, offsetof(struct dk_packet_options, name), packet_keys,
-     complete_packet, open_packet},
+     complete_socket, open_packet},
     {"pcap", true, "a file", offsetof(struct dk_pcap_options, path), pcap_keys, complete_pcap,
      open_pcap},
     {"fault", true, NULL, 0, fault_keys, complete_fault, open_fault},

@@ -14,6 +14,7 @@
 #include "drv/tap.h"
 
 #include "drv/frame.h"
+#include "drv/virtio.h"
 #include "drv/wake.h"
 #include "drv/why.h"
 #include "mem/heap.h"
@@ -23,7 +24,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
-#include <linux/virtio_net.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
 #include <sys/uio.h>
@@ -31,7 +31,6 @@
 
 #define DEVICE    "/dev/net/tun"
 #define MAX_BURST 64u
-#define WHOLE_MAX dk_frame_max(65535) /* of a frame that is to be cut */
 
 struct tap {
     struct dk_netdev dev;
@@ -150,32 +149,15 @@ static bool refused(struct tap *t, int error)
     }
 }
 
-/* What the kernel is to do with a frame. */
-static struct virtio_net_hdr header_of(const struct dk_tx_frame *frame)
-{
-    struct virtio_net_hdr header = {.gso_type = VIRTIO_NET_HDR_GSO_NONE};
-    if (frame->checksum_start == 0)
-        return header;
-    header.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
-    header.csum_start = frame->checksum_start;
-    header.csum_offset = frame->checksum_offset;
-    if (frame->segment_bytes == 0)
-        return header;
-    const bool v4 = frame->head[DK_FRAME_HEADER] >> 4 == 4;
-    header.gso_type = v4 ? VIRTIO_NET_HDR_GSO_TCPV4 : VIRTIO_NET_HDR_GSO_TCPV6;
-    header.hdr_len = (uint16_t)frame->head_len;
-    header.gso_size = frame->segment_bytes;
-    return header;
-}
-
 /* Sends or drops one frame: false when there is no room. */
 static bool send_one(struct tap *t, const struct dk_tx_frame *frame)
 {
-    struct virtio_net_hdr header = header_of(frame);
+    struct virtio_net_hdr header = dk_virtio_header(frame);
     struct iovec iovs[1 + DK_FRAME_IOVS] = {{&header, sizeof(header)}};
     const uint32_t bytes = dk_tx_frame_bytes(frame), parts = dk_frame_iovs(frame, iovs + 1);
     const uint32_t first = t->headers ? 0 : 1;
-    if (!dk_frame_fits(&t->dev, bytes, frame->segment_bytes != 0 ? WHOLE_MAX : t->frame_max))
+    if (!dk_frame_fits(&t->dev, bytes,
+                       frame->segment_bytes != 0 ? DK_VIRTIO_FRAME_MAX : t->frame_max))
         return true;
     ssize_t n;
     do

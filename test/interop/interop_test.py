@@ -255,9 +255,8 @@ def bulk_with_offloads(kind, offloads, version):
         happened = counters(s)
         if happened:
             cuts = "tso" in offloads
-            assert (happened["offload.cut"] > 0) == (cuts and kind == "packet"), happened
-            whole = cuts and kind == "tap"
-            assert (happened["dev.tx_bytes"] / happened["dev.tx_frames"] > 1514) == whole, happened
+            assert happened["offload.cut"] == 0, happened
+            assert (happened["dev.tx_bytes"] / happened["dev.tx_frames"] > 1514) == cuts, happened
         code, said = s.stop()
         assert code == 0, said
 
