@@ -144,6 +144,7 @@ static void fill(struct dk_config *out, const struct dk_config_entry entries[])
         .net_send_max = entries[DK_CONFIG_NET_SEND_MAX].value,
         .net_receive_max = entries[DK_CONFIG_NET_RECEIVE_MAX].value,
         .net_pressure_bytes = entries[DK_CONFIG_NET_PRESSURE_BYTES].value,
+        .net_mtu_probing = (enum dk_config_mtu_probing)entries[DK_CONFIG_NET_MTU_PROBING].value,
         .net_sack = entries[DK_CONFIG_NET_SACK].value != 0,
         .net_timestamps = entries[DK_CONFIG_NET_TIMESTAMPS].value != 0,
         .net_window_scale = entries[DK_CONFIG_NET_WINDOW_SCALE].value != 0,

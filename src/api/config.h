@@ -70,6 +70,12 @@ enum dk_config_ecn {
     DK_CONFIG_ECN_YES,    /* ask as well */
 };
 
+enum dk_config_mtu_probing {
+    DK_CONFIG_MTU_PROBING_OFF,
+    DK_CONFIG_MTU_PROBING_BLACKHOLE,
+    DK_CONFIG_MTU_PROBING_ALWAYS,
+};
+
 struct dk_config {
     const char *net; /* "kernel", "memory", or a device (drv/spec.h) */
     /* Of the TCP/IP stack; texts are as libos/stack/stack.h has them, never NULL. */
@@ -90,7 +96,8 @@ struct dk_config {
     uint32_t net_send_max;
     uint32_t net_receive_max;
     uint32_t net_pressure_bytes; /* unread, of all streams; and by which send buffers grow */
-    bool net_sack;               /* offered and accepted, as these */
+    enum dk_config_mtu_probing net_mtu_probing;
+    bool net_sack; /* offered and accepted, as these */
     bool net_timestamps, net_window_scale;
     uint32_t push_hold_us; /* 0 to 1000000 */
     enum dk_config_engine engine;

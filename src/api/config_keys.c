@@ -20,6 +20,10 @@ static const char *const engine_words[] = {"auto", "io_uring", "epoll", NULL};
 static const char *const poll_words[] = {"adaptive", "always", "never", NULL};
 static const char *const switch_words[] = {"no", "yes", NULL};
 static const char *const probe_words[] = {"no", "background", "wait", NULL};
+static const char *const probing_words[] = {[DK_CONFIG_MTU_PROBING_OFF] = "off",
+                                            [DK_CONFIG_MTU_PROBING_BLACKHOLE] = "blackhole",
+                                            [DK_CONFIG_MTU_PROBING_ALWAYS] = "always",
+                                            NULL};
 static const char *const congestion_words[] = {"cubic", "reno", "dctcp", "bbr", NULL};
 static const char *const ecn_words[] = {"no", "accept", "yes", NULL};
 static const char *const cookie_words[] = {"auto", "never", "always", NULL};
@@ -137,6 +141,11 @@ const struct dk_config_key dk_config_keys[DK_CONFIG_COUNT] = {
                                       .min = 1048576,
                                       .max = UINT32_MAX,
                                       .initial = 268435456},
+    [DK_CONFIG_NET_MTU_PROBING] = {.name = "net_mtu_probing",
+                                   .env = "DEMI_NET_MTU_PROBING",
+                                   .summary = "when the path MTU is found without ICMP",
+                                   .words = probing_words,
+                                   .initial = DK_CONFIG_MTU_PROBING_BLACKHOLE},
     [DK_CONFIG_NET_SACK] = {.name = "net_sack",
                             .env = "DEMI_NET_SACK",
                             .summary = "offer and accept selective acknowledgements (RFC 2018)",

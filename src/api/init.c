@@ -172,6 +172,11 @@ static struct dk_libos_options libos_options(const struct dk_config *c)
         [DK_CONFIG_ECN_ACCEPT] = DK_STACK_ECN_ACCEPT,
         [DK_CONFIG_ECN_YES] = DK_STACK_ECN_ASK,
     };
+    static const enum dk_stack_mtu_probing probings[] = {
+        [DK_CONFIG_MTU_PROBING_OFF] = DK_STACK_MTU_PROBING_OFF,
+        [DK_CONFIG_MTU_PROBING_BLACKHOLE] = DK_STACK_MTU_PROBING_BLACKHOLE,
+        [DK_CONFIG_MTU_PROBING_ALWAYS] = DK_STACK_MTU_PROBING_ALWAYS,
+    };
     static const enum dk_stack_syn_cookies cookies[] = {
         [DK_CONFIG_SYN_COOKIES_AUTO] = DK_STACK_SYN_COOKIES_AUTO,
         [DK_CONFIG_SYN_COOKIES_NEVER] = DK_STACK_SYN_COOKIES_NEVER,
@@ -201,6 +206,7 @@ static struct dk_libos_options libos_options(const struct dk_config *c)
                                                .rx_buffer_max = c->net_receive_max,
                                                .tx_buffer_max = c->net_send_max,
                                                .pressure_bytes = c->net_pressure_bytes,
+                                               .mtu_probing = probings[c->net_mtu_probing],
                                                .no_sack = !c->net_sack,
                                                .no_timestamps = !c->net_timestamps,
                                                .no_window_scale = !c->net_window_scale,

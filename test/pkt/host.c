@@ -160,6 +160,7 @@ static void set_config(struct test *t)
     t->tcp_config.congestion = t->congestion;
     t->tcp_config.ecn = t->ecn;
     t->tcp_config.syn_cookies = t->syn_cookies;
+    t->tcp_config.mtu_probing = t->probing;
     if (t->pressure)
         t->tcp_config.rcv_pressure_bytes = t->pressure;
     t->tcp_config.no_sack = t->no_sack;

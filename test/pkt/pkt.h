@@ -170,6 +170,7 @@ struct test {
     uint8_t ecn;        /* enum dk_tcp_ecn */
     enum dk_tcp_syn_cookies syn_cookies;
     uint64_t pressure; /* 0: as ever */
+    enum dk_tcp_mtu_probing probing;
     struct dk_net *net;
     int64_t now, start;
     bool link; /* packets come in frames */

@@ -146,6 +146,20 @@ static void run_pressure(struct test *t)
     t->pressure = (uint64_t)eval(t, word_at(t, 1, "a number"));
 }
 
+/* When the path MTU is searched for without ICMP. */
+static void run_probing(struct test *t)
+{
+    static const char *const words[] = {
+        [DK_TCP_MTU_PROBING_OFF] = "off",
+        [DK_TCP_MTU_PROBING_BLACKHOLE] = "blackhole",
+        [DK_TCP_MTU_PROBING_ALWAYS] = "always",
+    };
+    const char *word = word_at(t, 1, "off, blackhole or always");
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        if (strcmp(words[i], word) == 0)
+            t->probing = (enum dk_tcp_mtu_probing)i;
+}
+
 static void run_cookies(struct test *t)
 {
     static const char *const words[] = {
@@ -393,6 +407,7 @@ static bool run_command(struct test *t, const char *name)
         {"ecn", run_ecn, true},
         {"cookies", run_cookies, true},
         {"pressure", run_pressure, true},
+        {"probing", run_probing, true},
         {"wrap", run_wrap, true},
         {"without", run_without, true},
         {"flow", run_flow, true},

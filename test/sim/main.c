@@ -89,6 +89,10 @@ static void choose_tcp_config(struct sim *sim, struct dk_tcp_config *c)
         c->syn_cookies = DK_TCP_SYN_COOKIES_ALWAYS;
     c->no_sack = below(sim, 4) == 0;
     c->recoveries_max = below(sim, 4) == 0 ? below(sim, 4) : 1024;
+    if (sim->ways[0].silent || sim->ways[1].silent)
+        c->mtu_probing = below(sim, 2) ? DK_TCP_MTU_PROBING_BLACKHOLE : DK_TCP_MTU_PROBING_ALWAYS;
+    else
+        c->mtu_probing = (enum dk_tcp_mtu_probing)below(sim, 3);
 }
 
 static void make_host(struct sim *sim, int index)

@@ -38,6 +38,7 @@ struct way {
     int64_t latency, jitter; /* jitter makes frames overtake each other */
     uint32_t path_mtu;       /* of a narrow part of the way, which begins at path_at */
     int64_t path_at;
+    bool silent; /* it says nothing of what is too big */
 };
 
 struct frame {

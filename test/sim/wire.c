@@ -38,6 +38,7 @@ void wire_choose(struct sim *sim)
         if (below(sim, 3) == 0) {
             w->path_mtu = sim->version == 4 ? 600 + below(sim, 2000) : 1280 + below(sim, 2000);
             w->path_at = dk_random_between(&sim->random, 0, 5 * S);
+            w->silent = below(sim, 2) == 0;
         }
     }
 }
@@ -187,14 +188,15 @@ static uint32_t write_error(uint8_t *ip, const struct frame *f, uint32_t mtu)
     return 48 + quote;
 }
 
-/* Whether a frame does not fit the path; its sender is told, sooner or later. */
+/* Whether a frame does not fit the path; its sender is told, sooner or later, or has to find it out
+ * itself. */
 static bool too_big(struct sim *sim, struct host *host, const struct frame *f)
 {
     const struct way *w = &sim->ways[f->to];
     if (sim->now < w->path_at || f->len - 14 <= w->path_mtu)
         return false;
     trace_frame(sim, "too big", f->to, f);
-    if (!healed(sim) && chance(sim, 3000))
+    if (w->silent || (!healed(sim) && chance(sim, 3000)))
         return true;
     struct frame *error = calloc(1, sizeof(*error) + 14 + 1280);
     memcpy(error->bytes, &host->mac, 6);

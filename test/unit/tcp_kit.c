@@ -291,6 +291,7 @@ void kit_init(struct kit *k)
     k->bufs_before = dk_buf_in_use();
     dk_tcp_config_init(&k->config);
     k->config.rcv_buf_max = 0; /* a test of it says how much */
+    k->config.mtu_probing = DK_TCP_MTU_PROBING_OFF;
     k->config.no_timestamps = true;
     k->config.congestion = (uint8_t)dk_tcp_cc_find("reno"); /* numbers by RFC 5681 */
     k->host->ip = kit_ip4(1);

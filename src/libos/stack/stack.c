@@ -332,6 +332,11 @@ static void configure_tcp(const struct dk_stack_options *o, struct dk_tcp_config
         [DK_STACK_SYN_COOKIES_NEVER] = DK_TCP_SYN_COOKIES_NEVER,
         [DK_STACK_SYN_COOKIES_ALWAYS] = DK_TCP_SYN_COOKIES_ALWAYS,
     };
+    static const enum dk_tcp_mtu_probing probings[] = {
+        [DK_STACK_MTU_PROBING_OFF] = DK_TCP_MTU_PROBING_OFF,
+        [DK_STACK_MTU_PROBING_BLACKHOLE] = DK_TCP_MTU_PROBING_BLACKHOLE,
+        [DK_STACK_MTU_PROBING_ALWAYS] = DK_TCP_MTU_PROBING_ALWAYS,
+    };
     dk_tcp_config_init(tcp);
     fill_secret(tcp->secret);
     tcp->no_sack = o->no_sack;
@@ -341,6 +346,7 @@ static void configure_tcp(const struct dk_stack_options *o, struct dk_tcp_config
     tcp->conns_max = tcp->time_wait_max = o->max_connections;
     tcp->syn_cookies = cookies[o->syn_cookies];
     tcp->congestion = (uint8_t)dk_tcp_cc_find(o->congestion);
+    tcp->mtu_probing = probings[o->mtu_probing];
     tcp->rcv_buf_bytes = DK_STACK_BUFFER_BYTES;
     tcp->rcv_buf_max = o->rx_buffer_max;
     tcp->rcv_pressure_bytes = o->pressure_bytes;

@@ -34,6 +34,13 @@ enum dk_stack_syn_cookies {
     DK_STACK_SYN_COOKIES_ALWAYS,
 };
 
+/* When the path MTU is searched for by what arrives. */
+enum dk_stack_mtu_probing {
+    DK_STACK_MTU_PROBING_OFF,
+    DK_STACK_MTU_PROBING_BLACKHOLE, /* when full-size segments do not */
+    DK_STACK_MTU_PROBING_ALWAYS,
+};
+
 /* What the configuration says. Texts live as long as the process. */
 struct dk_stack_options {
     const char *device;    /* drv/spec.h */
@@ -55,6 +62,7 @@ struct dk_stack_options {
     uint32_t rx_buffer_bytes; /* of a stream: the window that it offers; 0: it grows to the most */
     uint32_t tx_buffer_bytes; /* of a stream: what it accepts before it is acknowledged; likewise */
     uint32_t rx_buffer_max, tx_buffer_max;
+    enum dk_stack_mtu_probing mtu_probing;
     uint32_t pressure_bytes; /* unread, of all streams, or by which send buffers have grown */
     uint32_t copy_threshold;
     uint32_t workers;

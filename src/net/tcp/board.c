@@ -7,6 +7,7 @@
  * acknowledgements, marks entries; tx.c sends what is marked. lost_hint is not behind the first
  * lost entry; NULL: none is lost.
  */
+#include "net/tcp/search.h"
 #include "net/tcp/sendq.h"
 
 /* The piece, from p on, that has the byte at seq; NULL: none has. */
@@ -100,6 +101,8 @@ void dk_tcp_board_lost(struct dk_tcp_conn *c, struct dk_tcp_segment *s, uint32_t
         c->flight_bytes -= (uint32_t)(s->end - s->seq);
         dk_tcp_rate_lost(c, s);
     }
+    if (dk_unlikely(c->probe_mtu))
+        dk_tcp_search_lost(c, s);
     s->flags |= (uint8_t)(DK_TCP_SEG_LOST | flags);
     c->troubled = true;
     if (!c->lost_hint || s->seq < c->lost_hint->seq)

@@ -135,12 +135,12 @@ static int outcome(struct dk_tcp_conn *c, int err)
         return err;
     if (dk_unlikely(c->unresolved))
         return -EAGAIN;
-    c->ip_err = err;
+    c->ip_err = (int16_t)err;
     if (dk_likely(err == 0))
         return 0;
     DK_TCP_COUNT(c->tcp, tx_failed);
     if (err != -ENOBUFS)
-        c->soft_err = err;
+        c->soft_err = (int16_t)err;
     return 0;
 }
 

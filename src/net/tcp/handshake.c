@@ -16,6 +16,7 @@
 #include "net/tcp/pmtu.h"
 #include "net/tcp/rto.h"
 #include "net/tcp/rx_ack.h"
+#include "net/tcp/search.h"
 #include "net/tcp/sendq.h"
 #include "net/tcp/tune.h"
 #include "net/tcp/tx.h"
@@ -74,6 +75,7 @@ static void established(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx, uint6
     bool again = c->board->transmits > 1;
     dk_tcp_open_done(c, rx->now);
     dk_tcp_rx_ack_syn(c, rx, ack);
+    dk_tcp_search_begin(c);
     dk_tcp_congestion_begin(c, rx->now);
     if (again) {
         dk_tcp_rto_after_syn(c);

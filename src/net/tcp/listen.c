@@ -176,7 +176,7 @@ static struct dk_tcp_conn *passive_create(struct dk_tcp_listener *l, const struc
         DK_TCP_COUNT(tcp, drop_no_memory);
         return NULL;
     }
-    c->path_mtu = mtu;
+    c->path_mtu = (uint16_t)dk_tcp_min32(mtu, UINT16_MAX);
     c->passive = true;
     return c;
 }

@@ -150,7 +150,7 @@ int dk_tcp_connect(struct dk_tcp *tcp, struct dk_tcp_conn **conn_out,
     struct dk_tcp_conn *c = dk_tcp_conn_create(tcp, &from, remote, options ? options : defaults);
     if (!c)
         return -ENOBUFS;
-    c->path_mtu = mtu;
+    c->path_mtu = (uint16_t)dk_tcp_min32(mtu, UINT16_MAX);
     c->owned = true;
     c->ops = ops;
     c->owner = owner;

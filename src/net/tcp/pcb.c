@@ -91,7 +91,7 @@ void dk_tcp_conn_end(struct dk_tcp_conn *c, int err)
     dk_tcp_reasm_clear(c);
     dk_tcp_record_put(c);
     c->state = DK_TCP_CLOSED;
-    c->err = err;
+    c->err = (int16_t)err;
     c->ack_now = false;
     if (!c->owned || c->closing)
         dk_tcp_rcvq_clear(c);

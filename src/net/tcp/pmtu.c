@@ -11,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "net/tcp/pcb.h"
+#include "net/tcp/search.h"
 #include "net/tcp/sendq.h"
 #include "net/tcp/tx.h"
 
@@ -18,27 +19,35 @@
 #define MTU_MIN_IP4 552u
 #define MTU_MIN_IP6 1280u
 
-static uint32_t headers_of(const struct dk_tcp_conn *c)
+uint32_t dk_tcp_pmtu_headers(const struct dk_tcp_conn *c)
 {
     return c->local_ip.version == 4 ? 40 : 60;
 }
 
-/* A packet with so much payload. */
-static uint32_t packet_bytes(const struct dk_tcp_conn *c, uint32_t payload)
+uint32_t dk_tcp_pmtu_packet(const struct dk_tcp_conn *c, uint32_t payload)
 {
-    return payload ? headers_of(c) + (c->ts_on ? DK_TCP_TS_LEN : 0) + payload : 0;
+    return dk_tcp_pmtu_headers(c) + (c->ts_on ? DK_TCP_TS_LEN : 0) + payload;
+}
+
+uint32_t dk_tcp_pmtu_least(const struct dk_tcp_conn *c)
+{
+    return c->local_ip.version == 4 ? MTU_MIN_IP4 : MTU_MIN_IP6;
+}
+
+uint32_t dk_tcp_pmtu_peer_mss(const struct dk_tcp_conn *c)
+{
+    const uint32_t limit = (uint32_t)c->option[DK_TCP_MAX_SEGMENT];
+    return limit > 0 ? dk_tcp_min32(c->peer_mss, limit) : c->peer_mss;
 }
 
 void dk_tcp_pmtu_set_mss(struct dk_tcp_conn *c)
 {
-    uint32_t former = c->cc.mss, mss = c->path_mtu - headers_of(c);
-    mss = dk_tcp_min32(mss, c->peer_mss);
-    if (c->option[DK_TCP_MAX_SEGMENT] > 0)
-        mss = dk_tcp_min32(mss, (uint32_t)c->option[DK_TCP_MAX_SEGMENT]);
+    uint32_t former = c->cc.mss, mss = c->path_mtu - dk_tcp_pmtu_headers(c);
+    mss = dk_tcp_min32(mss, dk_tcp_pmtu_peer_mss(c));
     uint32_t options = c->ts_on ? DK_TCP_TS_LEN : 0;
     c->snd_mss = mss - options; /* RFC 6691: the MSS counts options */
     c->cc.mss = c->snd_mss;
-    if (former && former != c->snd_mss)
+    if (c->cc.cwnd && former != c->snd_mss) /* it has begun */
         c->cc.ops->on_mss(&c->cc, former);
 }
 
@@ -49,9 +58,19 @@ bool dk_tcp_pmtu_refresh(struct dk_tcp_conn *c)
     if (dk_ip_route(c->tcp->net, &c->remote_ip, &src, &mtu) != 0 || mtu >= c->path_mtu)
         return false;
     DK_TCP_COUNT(c->tcp, path_mtu_lowered);
-    c->path_mtu = mtu;
+    c->path_mtu = (uint16_t)mtu;
     dk_tcp_pmtu_set_mss(c);
     return c->snd_mss < former;
+}
+
+void dk_tcp_pmtu_shorten(struct dk_tcp_conn *c, uint32_t mtu)
+{
+    c->path_mtu = (uint16_t)mtu;
+    c->max_acked = 0;
+    dk_tcp_pmtu_set_mss(c);
+    for (struct dk_tcp_segment *s = c->board; s; s = s->next)
+        if (s->end - s->seq > c->snd_mss)
+            dk_tcp_board_lost(c, s, 0);
 }
 
 void dk_tcp_pmtu_apply(struct dk_tcp_conn *c, uint32_t mtu, int64_t now)
@@ -61,12 +80,8 @@ void dk_tcp_pmtu_apply(struct dk_tcp_conn *c, uint32_t mtu, int64_t now)
         return;
     DK_TCP_COUNT(c->tcp, path_mtu_lowered);
     dk_ip_set_path_mtu(c->tcp->net, &c->remote_ip, mtu, now);
-    c->path_mtu = mtu;
-    c->max_acked = 0;
-    dk_tcp_pmtu_set_mss(c);
-    for (struct dk_tcp_segment *s = c->board; s; s = s->next)
-        if (s->end - s->seq > c->snd_mss)
-            dk_tcp_board_lost(c, s, 0);
+    dk_tcp_pmtu_shorten(c, mtu);
+    dk_tcp_search_lowered(c, mtu, now);
     /* No congestion (RFC 1191 section 6.5): the first of them goes at once. */
     struct dk_tcp_segment *first = dk_tcp_board_first_lost(c);
     if (first)
@@ -85,16 +100,17 @@ static uint32_t next_plateau(uint32_t below)
 
 static void too_big(struct dk_tcp_conn *c, uint32_t mtu, int64_t now)
 {
-    uint32_t least = c->local_ip.version == 4 ? MTU_MIN_IP4 : MTU_MIN_IP6;
+    uint32_t least = dk_tcp_pmtu_least(c);
     if (mtu == 0 && c->local_ip.version == 4)
         mtu = next_plateau(c->path_mtu);
     if (mtu < least)
         mtu = least;
     if (mtu >= c->path_mtu) {
-        DK_TCP_COUNT(c->tcp, drop_icmp);
-    } else if (mtu < packet_bytes(c, c->max_acked)) {
+        if (!dk_tcp_search_told(c, mtu))
+            DK_TCP_COUNT(c->tcp, drop_icmp);
+    } else if (c->max_acked && mtu < dk_tcp_pmtu_packet(c, c->max_acked)) {
         c->pmtu_waits = true;
-        c->pmtu_claimed = mtu;
+        c->pmtu_claimed = (uint16_t)mtu;
     } else {
         dk_tcp_pmtu_apply(c, mtu, now);
         dk_tcp_output(c, now);

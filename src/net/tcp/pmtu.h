@@ -10,6 +10,16 @@
 /* Sets snd_mss from the path MTU, the peer's MSS, the option, and what options take. */
 void dk_tcp_pmtu_set_mss(struct dk_tcp_conn *c);
 
+/* Headers of IP and TCP without options; a packet with so much payload; the least that a path may
+ * have; the MSS that the peer and the owner allow. */
+uint32_t dk_tcp_pmtu_headers(const struct dk_tcp_conn *c);
+uint32_t dk_tcp_pmtu_packet(const struct dk_tcp_conn *c, uint32_t payload);
+uint32_t dk_tcp_pmtu_least(const struct dk_tcp_conn *c);
+uint32_t dk_tcp_pmtu_peer_mss(const struct dk_tcp_conn *c);
+
+/* Segments are shorter from now on, and what is longer is lost. */
+void dk_tcp_pmtu_shorten(struct dk_tcp_conn *c, uint32_t mtu);
+
 /* Asks the route again after -EMSGSIZE; true: segments are shorter now. */
 bool dk_tcp_pmtu_refresh(struct dk_tcp_conn *c);
 

@@ -13,6 +13,7 @@
 #include "net/tcp/rto.h"
 #include "net/tcp/rx_ack.h"
 #include "net/tcp/sack.h"
+#include "net/tcp/search.h"
 #include "net/tcp/sendq.h"
 #include "net/tcp/tlp.h"
 #include "net/tcp/tx.h"
@@ -70,7 +71,7 @@ static bool detect(struct dk_tcp_conn *c, int64_t now)
 {
     if (!dk_tcp_rack_detect(c, now))
         return false;
-    if (!c->in_recovery && !c->in_loss)
+    if (!c->in_recovery && !c->in_loss && !dk_tcp_search_only_probe_lost(c))
         enter_by_rack(c, now);
     return true;
 }

@@ -6,6 +6,7 @@
 #define DK_NET_TCP_RX_ACK_H
 
 #include "net/tcp/ecn.h"
+#include "net/tcp/search.h"
 #include "net/tcp/timer.h"
 
 #define DK_TCP_CONFIRM_NS DK_NS_PER_S /* neighbours are not told more often */
@@ -62,8 +63,8 @@ static inline void dk_tcp_tell_cc(struct dk_tcp_conn *c, uint32_t bytes, uint32_
 
 static inline void dk_tcp_note_packet_size(struct dk_tcp_conn *c, uint32_t longest)
 {
-    if (dk_unlikely(longest > c->max_acked) && longest <= c->snd_mss)
-        c->max_acked = longest;
+    if (dk_unlikely(longest > c->max_acked))
+        dk_tcp_search_arrived(c, longest);
 }
 
 /* The neighbour on the way is reachable (RFC 4861 section 7.3.1). */

@@ -285,15 +285,18 @@ struct dk_tcp_conn {
     int32_t option[DK_TCP_OPTIONS]; /* times in milliseconds: dk_tcp_option_ns */
     uint32_t challenge_from;        /* milliseconds */
     /* Path MTU (RFC 1191, 8201, 5927 section 7.2). */
-    uint32_t path_mtu;
-    uint32_t pmtu_claimed;
-    uint32_t peer_mss; /* what the peer's SYN said */
+    uint16_t path_mtu;
+    uint16_t pmtu_claimed;
+    uint16_t search_high, probe_mtu; /* of search.c, as the next */
+    uint32_t search_at, probe_end;
 
     /* Seldom. */
+    uint32_t peer_mss;           /* what the peer's SYN said */
     uint32_t inflation;          /* of cwnd, by duplicate acknowledgements in recovery */
     uint32_t ecn_reduced;        /* low half of snd_nxt when the window was reduced */
     uint32_t tune_at, tune_from; /* of tune.c: when the round began, and what was read until then */
     uint32_t tune_bytes;         /* read in the round before */
+    uint8_t probe_fails;         /* of search.c */
     uint64_t recover;            /* RFC 6582; exclusive */
     uint64_t dup_from;           /* snd_nxt at the first duplicate acknowledgement */
     uint64_t iss, irs;

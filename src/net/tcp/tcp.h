@@ -64,6 +64,13 @@ enum dk_tcp_ecn {
     DK_TCP_ECN_ASK, /* and agree */
 };
 
+/* When the path MTU is searched for by what arrives (RFC 4821). */
+enum dk_tcp_mtu_probing {
+    DK_TCP_MTU_PROBING_BLACKHOLE, /* when full-size segments do not */
+    DK_TCP_MTU_PROBING_OFF,
+    DK_TCP_MTU_PROBING_ALWAYS,
+};
+
 struct dk_tcp_config {
     uint8_t secret[16];   /* keys sequence numbers, ports, timestamps */
     uint32_t device_caps; /* DK_NETDEV_TX_CHECKSUM, DK_NETDEV_TSO */
@@ -93,6 +100,7 @@ struct dk_tcp_config {
     uint8_t congestion; /* number of the algorithm (net/tcp/cc.h): default of the option */
     bool no_timestamps, no_window_scale, no_sack;
     enum dk_tcp_syn_cookies syn_cookies;
+    enum dk_tcp_mtu_probing mtu_probing;
 };
 
 /* Fills in the defaults; the secret is left zero for the caller to set. */
@@ -150,6 +158,9 @@ void dk_tcp_config_init(struct dk_tcp_config *config);
     X(rcv_buf_pressed, "tcp.rcv_buf_pressed")       /* times not, for the bytes of all */          \
     X(rcv_window_pressed, "tcp.rcv_window_pressed") /* windows kept small for that */              \
     X(path_mtu_lowered, "tcp.path_mtu_lowered")                                                    \
+    X(path_mtu_black_holes, "tcp.path_mtu_black_holes") /* full-size segments do not arrive */     \
+    X(path_mtu_probes, "tcp.path_mtu_probes")                                                      \
+    X(path_mtu_raised, "tcp.path_mtu_raised") /* a probe arrived */                                \
     X(time_wait_reused, "tcp.time_wait_reused")                                                    \
     X(time_wait_recycled, "tcp.time_wait_recycled") /* ended early: there are too many */          \
     X(half_open_replaced, "tcp.half_open_replaced") /* the oldest, by a newer SYN */               \

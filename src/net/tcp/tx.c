@@ -22,6 +22,7 @@
 #include "net/tcp/rate.h"
 #include "net/tcp/recovery.h"
 #include "net/tcp/rto.h"
+#include "net/tcp/search.h"
 #include "net/tcp/sendq.h"
 #include "net/tcp/timer.h"
 #include "net/tcp/undo.h"
@@ -75,6 +76,7 @@ static bool cut_to_segment(struct dk_tcp_conn *c, struct dk_tcp_segment *s)
 
 static int send_again(struct dk_tcp_conn *c, struct dk_tcp_segment *s, int64_t now)
 {
+    dk_tcp_search_suspect(c, s, now);
     if (!cut_to_segment(c, s))
         return STOPPED;
     struct dk_tcp_out out = {.seq = s->seq, .piece = s->piece};
@@ -230,6 +232,24 @@ static inline uint32_t full_segment(const struct dk_tcp_conn *c)
     return dk_unlikely(dk_tcp_blocks_any(c)) ? c->snd_mss - dk_tcp_blocks_reserve(c) : c->snd_mss;
 }
 
+/* A probe of the path MTU, where one is due and there is enough data and window for it and for what
+ * has to follow it. */
+static int send_search(struct dk_tcp_conn *c, int64_t now)
+{
+    uint32_t behind;
+    const uint32_t len = dk_tcp_search_due(c, &behind, now);
+    const uint64_t before = c->snd_nxt, need = (uint64_t)len + behind;
+    if (len == 0 || c->snd_end - c->snd_nxt < need || usable_window(c) < need ||
+        c->cc.cwnd < need || congestion_room(c, true) < len || dk_tcp_blocks_any(c))
+        return 0;
+    int err = send_fresh(c, len, len, false, now);
+    if (c->snd_nxt == before + len)
+        dk_tcp_search_sent(c, len);
+    else if (err != -EAGAIN)
+        dk_tcp_search_refused(c);
+    return err == -EAGAIN ? err : 0;
+}
+
 static int send_new(struct dk_tcp_conn *c, int64_t now)
 {
     while (has_unsent(c)) {
@@ -298,7 +318,9 @@ static int send_data(struct dk_tcp_conn *c, int64_t now)
         return err;
     if (!c->board && now - c->last_tx_data > c->rto_ns)
         c->cc.ops->on_idle(&c->cc, now - c->last_tx_data, now);
-    return send_new(c, now);
+    if (dk_unlikely(c->search_high))
+        err = send_search(c, now);
+    return err ? err : send_new(c, now);
 }
 
 void dk_tcp_output(struct dk_tcp_conn *c, int64_t now)
