@@ -178,7 +178,8 @@ static void on_failed(struct dk_tcp_conn *conn, void *owner, int err)
 static void on_closed(struct dk_tcp_conn *conn, void *owner)
 {
     struct end *e = owner;
-    (void)conn;
+    if (conn != e->conn) /* another one, of an old acknowledgement that was taken for a cookie */
+        return;
     sim_trace(e->sim, "%s: closed", name_of(e));
     if (e->oldest != e->newest)
         sim_note(e->sim, "%s: closed with %" PRIu64 " pushes outstanding", name_of(e),
