@@ -64,7 +64,8 @@ void dk_tcp_open_renumber(struct dk_tcp_conn *c, uint32_t isn)
 
 bool dk_tcp_open_may_replace(const struct dk_tcp_conn *c, int64_t now)
 {
-    return c->state == DK_TCP_TIME_WAIT && c->ts_on && now - c->entered_at > DK_NS_PER_S;
+    return c->state == DK_TCP_TIME_WAIT && c->ts_on &&
+           (uint32_t)(now / DK_NS_PER_MS) - c->entered_at > 1000;
 }
 
 void dk_tcp_open_done(struct dk_tcp_conn *c, int64_t now)

@@ -64,7 +64,7 @@ struct dk_tcp_conn *dk_tcp_conn_create(struct dk_tcp *tcp, const struct dk_endpo
 void dk_tcp_set_state(struct dk_tcp_conn *c, enum dk_tcp_state state, int64_t now)
 {
     c->state = (uint8_t)state;
-    c->entered_at = now;
+    c->entered_at = (uint32_t)(now / DK_NS_PER_MS);
 }
 
 void dk_tcp_enter_time_wait(struct dk_tcp_conn *c, int64_t now)

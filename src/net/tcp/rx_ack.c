@@ -149,7 +149,7 @@ bool dk_tcp_rx_is_duplicate(const struct dk_tcp_conn *c, const struct dk_tcp_rx 
 static void enter_recovery(struct dk_tcp_conn *c, int64_t now)
 {
     /* What limited transmit sent does not count (RFC 5681 section 3.2). */
-    dk_tcp_recovery_enter(c, (uint32_t)(c->dup_from - c->snd_una), now);
+    dk_tcp_recovery_enter(c, c->dup_from - (uint32_t)c->snd_una, now);
     c->inflation = DK_TCP_DUP_THRESH * c->snd_mss;
     dk_tcp_board_lost(c, c->board, DK_TCP_SEG_FORCED);
 }
@@ -159,7 +159,7 @@ void dk_tcp_rx_duplicate(struct dk_tcp_conn *c, int64_t now)
     DK_TCP_COUNT(c->tcp, dup_acks);
     c->troubled = true;
     if (c->dup_acks == 0)
-        c->dup_from = c->snd_nxt;
+        c->dup_from = (uint32_t)c->snd_nxt;
     if (c->dup_acks < UINT8_MAX)
         c->dup_acks++;
     if (c->in_recovery)

@@ -215,15 +215,18 @@ struct dk_tcp_conn {
     bool in_loss;       /* after a timeout, until then */
     bool partial_acked; /* in this recovery: RFC 6582 restarts the timer for the first only */
     uint8_t snd_wscale, rcv_wscale;
-    bool wscale_on, sack_on;
-    bool hashed;     /* dk_tcp_lookup finds it */
-    bool passive;    /* a listener made it */
-    bool unresolved; /* pending for a neighbour's sake: in dk_tcp.unresolved */
-    bool rcv_tuned;  /* the receive buffer grows by itself (tune.c) */
-    bool rate_on;    /* its algorithm measures: dk_tcp_rated */
-    bool tx_special; /* ECN was agreed on, or it is paced: no short way out */
-    uint8_t ecn;     /* ecn.h */
-    uint8_t ece;     /* DK_TCP_ECE while our acknowledgements have it, or 0 */
+    bool sack_on;
+    bool hashed : 1;     /* dk_tcp_lookup finds it */
+    bool passive : 1;    /* a listener made it */
+    bool unresolved : 1; /* pending for a neighbour's sake: in dk_tcp.unresolved */
+    bool wscale_on : 1;
+    bool rcv_tuned : 1;  /* the receive buffer grows by itself (tune.c) */
+    bool rate_on;        /* its algorithm measures: dk_tcp_rated */
+    bool tx_special;     /* ECN was agreed on, or it is paced: no short way out */
+    uint8_t probe_fails; /* of search.c */
+    uint8_t ecn;         /* ecn.h */
+    uint8_t ece;         /* DK_TCP_ECE while our acknowledgements have it, or 0 */
+    uint16_t peer_mss;   /* what the peer's SYN said */
     uint16_t local_port, remote_port;
     struct dk_tcp *tcp;
 
@@ -284,6 +287,7 @@ struct dk_tcp_conn {
 
     int32_t option[DK_TCP_OPTIONS]; /* times in milliseconds: dk_tcp_option_ns */
     uint32_t challenge_from;        /* milliseconds */
+    uint32_t entered_at;            /* the state; likewise */
     /* Path MTU (RFC 1191, 8201, 5927 section 7.2). */
     uint16_t path_mtu;
     uint16_t pmtu_claimed;
@@ -291,24 +295,23 @@ struct dk_tcp_conn {
     uint32_t search_at, probe_end;
 
     /* Seldom. */
-    uint32_t peer_mss;           /* what the peer's SYN said */
     uint32_t inflation;          /* of cwnd, by duplicate acknowledgements in recovery */
     uint32_t ecn_reduced;        /* low half of snd_nxt when the window was reduced */
     uint32_t tune_at, tune_from; /* of tune.c: when the round began, and what was read until then */
     uint32_t tune_bytes;         /* read in the round before */
-    uint8_t probe_fails;         /* of search.c */
+    uint32_t dup_from;           /* low half of snd_nxt at the first duplicate acknowledgement */
     uint64_t recover;            /* RFC 6582; exclusive */
-    uint64_t dup_from;           /* snd_nxt at the first duplicate acknowledgement */
     uint64_t iss, irs;
     struct dk_tcp_segment *lost_hint;
     struct dk_tcp_element *elements, *elements_tail;
     struct dk_tcp_element *done, *done_tail;
     struct dk_tcp_recovery *loss;     /* never NULL */
     struct dk_tcp_listener *listener; /* in one of its queues, or NULL */
-    int64_t entered_at;               /* the state */
     struct dk_list pending_link;
     struct dk_list all_link;
 } __attribute__((aligned(64)));
+
+_Static_assert(sizeof(struct dk_tcp_conn) <= 832, "one more line of memory for each connection");
 
 /* What a connection on which all goes well has to do with. */
 #define DK_TCP_HOT_BYTES offsetof(struct dk_tcp_conn, challenge_from)

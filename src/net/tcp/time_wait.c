@@ -243,5 +243,5 @@ bool dk_tcp_is_new_incarnation(const struct dk_tcp_former *former, const struct 
 
 bool dk_tcp_time_wait_may_replace(const struct dk_tcp_time_wait *tw, int64_t now)
 {
-    return tw->ts_on && now - tw->entered_at > DK_NS_PER_S;
+    return tw->ts_on && (uint32_t)(now / DK_NS_PER_MS) - tw->entered_at > 1000;
 }

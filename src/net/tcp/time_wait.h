@@ -21,7 +21,8 @@ struct dk_tcp_time_wait {
     uint16_t window; /* what the peer was told last */
     uint16_t window_field;
     bool ts_on;
-    int64_t entered_at, until;
+    int64_t until;
+    uint32_t entered_at; /* milliseconds */
     int64_t challenged_at;
 };
 
