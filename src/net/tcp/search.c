@@ -10,9 +10,10 @@
  * time-out; so it needs SACK, a window, and data. One is outstanding at a time: the entry of the
  * scoreboard that ends at probe_end.
  *
- * A black hole is a path on which a full-size segment is lost LOSSES times in a row. Segments get
- * the base size of RFC 8899, or where that does not help the smallest of all (RFC 4821
- * section 7.7). A path that carries nothing at all looks the same at first; when it is there again
+ * A black hole is a path on which a segment longer than the base size of RFC 8899 is lost LOSSES
+ * times, by time-outs in a row at last: segments get that size. Where one of no more than that is
+ * lost LOSSES_OF_BASE times they get the smallest of all (RFC 4821 section 7.7, RFC 8899
+ * section 5.2). A path that carries nothing at all looks the same at first; when it is there again
  * the search finds the old size.
  */
 #include "net/tcp/search.h"
@@ -20,6 +21,11 @@
 #include "net/tcp/pmtu.h"
 #include "net/tcp/sendq.h"
 #include "net/tcp/tune.h"
+
+/* A path that only loses much lets something through between time-outs. Without SACK they are more
+ * frequent, and no probe finds the old size again. */
+#define TIME_OUTS         2
+#define TIME_OUTS_NO_SACK 3
 
 #define LOSSES         3
 #define LOSSES_OF_BASE 6
@@ -71,8 +77,9 @@ void dk_tcp_search_suspect(struct dk_tcp_conn *c, const struct dk_tcp_segment *s
     const uint32_t packet = dk_tcp_pmtu_packet(c, (uint32_t)(s->end - s->seq));
     const bool is_long = packet > base_of(c);
     const uint32_t to = is_long ? base_of(c) : dk_tcp_pmtu_least(c);
-    if (s->transmits == 0 || s->transmits % (is_long ? LOSSES : LOSSES_OF_BASE) != 0 ||
-        packet <= to || to >= c->path_mtu || c->tcp->config.mtu_probing == DK_TCP_MTU_PROBING_OFF)
+    if (s->transmits < (is_long ? LOSSES : LOSSES_OF_BASE) ||
+        c->retries < (c->sack_on ? TIME_OUTS : TIME_OUTS_NO_SACK) || packet <= to ||
+        to >= c->path_mtu || c->tcp->config.mtu_probing == DK_TCP_MTU_PROBING_OFF)
         return;
     DK_TCP_COUNT(c->tcp, path_mtu_black_holes);
     dk_tcp_pmtu_shorten(c, to);
