@@ -37,7 +37,7 @@ LONG = os.environ.get("INTEROP") == "long"
 CAPTURE = os.environ.get("INTEROP_CAPTURE")
 SEED = int(os.environ.get("TEST_SEED", "0"), 0) or random.SystemRandom().getrandbits(31)
 CASE_S = 300 if LONG else 30  # the longest that one case may take
-TOTAL_S = 3600 if LONG else 170
+TOTAL_S = 3600 if LONG else 360
 PORT = 7000
 MB = 1000000
 
