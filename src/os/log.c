@@ -23,7 +23,7 @@ void dk_log(enum dk_log_level level, const char *fmt, ...)
     if (level > max_level)
         return;
     int saved = errno;
-    char line[512];
+    char line[1024];
     int len = snprintf(line, sizeof(line), "demikernel: %s: ", names[level]);
     va_list ap;
     va_start(ap, fmt);

@@ -334,7 +334,7 @@ FAULTS = {
         for j, (kind, server, version) in enumerate(EVERYWHERE)
         if LONG or name == "all" and j % 3 == 0 or j in (i % 8, (i + 5) % 8)])
 def bulk_over(name, kind, server, version):
-    size = fewer(20 * MB if LONG else 2 * MB)
+    size = 20 * MB if LONG else 2 * MB  # what faults do must show
     with Net(kind) as net:
         exchange(net, server, version, f"up={size}", f"down={size}", fault=FAULTS[name])
 
@@ -395,7 +395,7 @@ def watch(client, marks_of):
 def agree(bad, kind, version, server, ours_on, linux_on):
     """Bulk both ways, with options on and off on either side."""
     need("ss", "iproute2")
-    size = fewer(20 * MB if LONG else 2 * MB)
+    size = 20 * MB if LONG else 2 * MB  # what faults do must show
     ours_on, linux_on = (set(on.split("+")) & set(agreed.OPTIONS) for on in (ours_on, linux_on))
     fault = f"{BAD[bad]},delay={DELAY_MS}ms,mark=5%"
     with Net(kind) as net:
