@@ -101,6 +101,8 @@ static void await(uint32_t elements, uint64_t threads, struct counters *c)
         sched_yield();
         read_counters(c);
     } while (c->asleep != threads || __atomic_load_n(&popped, __ATOMIC_ACQUIRE) != elements);
+    /* They were read one after the other, some of them perhaps before the element came. */
+    read_counters(c);
 }
 
 static void connect_socket(void)
