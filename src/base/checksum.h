@@ -11,7 +11,8 @@
  *     dk_put_be16(header + 16, dk_checksum_finish(sum));
  *
  * Where each packet counts, "words" are added: 64 bits as they lie in memory, carries included.
- * They are folded, and made a number, once at the end.
+ * They are folded, and made a number, once at the end; or not even that, where a sum is only judged
+ * or written: folding is to take the remainder by 0xffff, and that number divides 2^64 - 1.
  */
 #ifndef DK_BASE_CHECKSUM_H
 #define DK_BASE_CHECKSUM_H
@@ -52,6 +53,70 @@ static inline uint64_t dk_checksum_words_32(uint64_t words, const void *bytes)
     return words;
 }
 
+/* The same of 20 bytes: a header of IPv4 without options, which is not all zero. */
+static inline uint64_t dk_checksum_words_20(const void *bytes)
+{
+    const uint8_t *at = bytes;
+    uint64_t words, second;
+    uint32_t last;
+    memcpy(&words, at, 8);
+    memcpy(&second, at + 8, 8);
+    memcpy(&last, at + 16, 4);
+#if defined(__x86_64__)
+    __asm__("addq %1, %0\n\tadcq %2, %0\n\tadcq $0, %0"
+            : "+r"(words)
+            : "rm"(second), "r"((uint64_t)last)
+            : "cc");
+    return words;
+#else
+    return dk_checksum_add_word(dk_checksum_add_word(words, second), last);
+#endif
+}
+
+/* (2^64 - 1) / 0xffff. Hidden from the compiler, which would make five instructions of a
+ * multiplication by it. */
+static inline uint64_t dk_checksum_ones(void)
+{
+    uint64_t ones = UINT64_C(0x0001000100010001);
+    __asm__("" : "+r"(ones));
+    return ones;
+}
+
+/* Whether words, which are not 0, fold to 0xffff: whether 0xffff divides them. Then the product is
+ * -words / 0xffff, from -ones to -1, and for nothing else (Granlund and Montgomery, 1994, section
+ * 9). */
+static inline bool dk_checksum_words_good(uint64_t words)
+{
+    const uint64_t ones = dk_checksum_ones();
+    return words * ones + ones < ones;
+}
+
+/*
+ * words % 0xffff, but 0xffff where that is 0, less one; words are not 0. With words = 0xffff * q +
+ * r and r from 1 to 0xffff the lower half of the product is r * ones - q, and 0xffff times that is
+ * r * 2^64 - words.
+ */
+static inline uint32_t dk_checksum_rest(uint64_t words)
+{
+    __extension__ typedef unsigned __int128 wide;
+    return (uint32_t)((wide)(words * dk_checksum_ones()) * 0xffff >> 64);
+}
+
+/* Writes the checksum of words, which are not 0. */
+static inline void dk_checksum_put(uint8_t *at, uint64_t words)
+{
+    const uint16_t checksum = (uint16_t)(0xfffe - dk_checksum_rest(words));
+    memcpy(at, &checksum, sizeof(checksum));
+}
+
+/* As dk_checksum_put, where 0 means that there is none, and 0xffff is written for it (UDP): any
+ * words. */
+static inline void dk_checksum_put_not_0(uint8_t *at, uint64_t words)
+{
+    const uint16_t checksum = (uint16_t)(0xffff - dk_checksum_rest(words + 1));
+    memcpy(at, &checksum, sizeof(checksum));
+}
+
 /* Folds a sum of words as they lie in memory, of any width: adding it to itself with the halves
  * exchanged brings the carry into the upper half. Returns the sum as a number. */
 static inline uint16_t dk_checksum_fold64(uint64_t sum)
@@ -77,25 +142,6 @@ static inline uint64_t dk_checksum_words_at(uint64_t words, size_t offset, const
         return dk_checksum_words(words, bytes, len);
     const uint64_t piece = dk_checksum_words(0, bytes, len);
     return dk_checksum_add_word(words, piece << 8 | piece >> 56);
-}
-
-/* Adds n words of 32 bits: for few of them, a number known to the compiler. */
-static inline uint32_t dk_checksum_add_words(uint32_t sum, const void *bytes, size_t n)
-{
-    const uint8_t *at = bytes;
-    uint64_t words = 0;
-#pragma GCC unroll 4
-    for (size_t i = 0; i < n / 2; i++, at += 8) {
-        uint64_t word;
-        memcpy(&word, at, sizeof(word));
-        words = dk_checksum_add_word(words, word);
-    }
-    if (n % 2 != 0) {
-        uint32_t word;
-        memcpy(&word, at, sizeof(word));
-        words = dk_checksum_add_word(words, word);
-    }
-    return sum + dk_checksum_fold64(words);
 }
 
 /* Adds len bytes that begin at any offset: at an odd one their bytes change places (RFC 1071,
@@ -125,7 +171,8 @@ static inline uint16_t dk_checksum_finish(uint32_t sum)
 /* Whether len bytes that contain their checksum are whole; sum is that of a pseudo header, or 0. */
 static inline bool dk_checksum_is_good(uint32_t sum, const void *bytes, size_t len)
 {
-    return dk_checksum_fold64(dk_checksum_words(htobe32(sum), bytes, len)) == 0xffff;
+    const uint64_t words = dk_checksum_words(htobe32(sum), bytes, len);
+    return words != 0 && dk_checksum_words_good(words);
 }
 
 /* Returns the checksum after one word of what it covers changed (RFC 1624, equation 3). */

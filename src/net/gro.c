@@ -157,8 +157,7 @@ static inline const struct form *begins(const struct dk_net *net, const struct d
 /* The sum of IPv4's header. */
 static inline bool is_header_good(const struct form *form, const uint8_t *ip)
 {
-    return form != &ip4_form ||
-           dk_checksum_fold(dk_checksum_add_words(0, ip, DK_IP4_HEADER_LEN / 4)) == 0xffff;
+    return form != &ip4_form || dk_checksum_words_good(dk_checksum_words_20(ip));
 }
 
 /* Whether a frame is the next of the group; for a form that the compiler knows. */

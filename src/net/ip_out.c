@@ -220,7 +220,7 @@ static inline void complete4(const struct dk_way *way, const struct dk_ip_tx *tx
     const uint32_t first = first_word(tx, DK_IP4_HEADER_LEN + bytes), third = third_word(tx);
     memcpy(at, &first, 4);
     memcpy(at + 8, &third, 4);
-    dk_put_be16(at + 10, (uint16_t)~dk_checksum_fold64(way->sum + first + third + tx->src.v4));
+    dk_checksum_put(at + 10, way->sum + first + third + tx->src.v4);
     memcpy(at + 12, &tx->src.v4, 4);
 }
 
@@ -257,7 +257,7 @@ static inline void put_length(const struct dk_ip_tx *tx, uint32_t bytes)
     uint8_t *at = tx->header - DK_IP4_HEADER_LEN;
     const uint16_t total = htobe16((uint16_t)(DK_IP4_HEADER_LEN + bytes));
     memcpy(at + 2, &total, 2);
-    dk_put_be16(at + 10, (uint16_t)~dk_checksum_fold64(tx->kept->words + total));
+    dk_checksum_put(at + 10, tx->kept->words + total);
 }
 
 __attribute__((noinline)) static void put_head_to_keep(const struct dk_way *way,

@@ -70,8 +70,7 @@ static inline bool is_plain(struct dk_net *net, const uint8_t *frame, uint32_t l
     const uint32_t total_len = dk_get_be16(ip + 2);
     const uint64_t pair = word_at(ip + 12);
     return total_len >= DK_IP4_HEADER_LEN && total_len <= len - DK_ETH_HEADER_LEN &&
-           *pair_at(net, pair) == pair &&
-           dk_checksum_fold(dk_checksum_add_words(0, ip, DK_IP4_HEADER_LEN / 4)) == 0xffff;
+           *pair_at(net, pair) == pair && dk_checksum_words_good(dk_checksum_words_20(ip));
 }
 
 /* Reads a packet that is plain. */

@@ -20,9 +20,8 @@ static inline enum dk_wire check(const struct dk_ip_rx *rx, uint32_t len)
     const uint64_t words = dk_likely(rx->src.version == 4)
                                ? dk_ip4_pseudo_words(&rx->src, &rx->dst, DK_IP_UDP, len)
                                : htobe32(dk_ip_pseudo_sum(&rx->src, &rx->dst, DK_IP_UDP, len));
-    return dk_checksum_fold64(dk_checksum_words(words, rx->data, len)) == 0xffff
-               ? DK_WIRE_OK
-               : DK_WIRE_UDP_CHECKSUM;
+    return dk_checksum_words_good(dk_checksum_words(words, rx->data, len)) ? DK_WIRE_OK
+                                                                           : DK_WIRE_UDP_CHECKSUM;
 }
 
 /* What would wait with another datagram of len bytes, against DK_UDP_RCVBUF. */

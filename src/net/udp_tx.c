@@ -166,13 +166,11 @@ static inline uint64_t take_pieces(struct dk_udp_path *path, const struct dk_tx_
  * else the length is in it twice. */
 static inline void complete_header(const struct dk_ip_tx *tx, uint32_t bytes, uint64_t words)
 {
-    uint16_t checksum;
+    dk_put_be16(tx->header + 4, (uint16_t)bytes);
     if (dk_unlikely(tx->partial_checksum))
-        checksum = dk_checksum_fold64(words + htobe32(bytes));
+        dk_put_be16(tx->header + 6, dk_checksum_fold64(words + htobe32(bytes)));
     else
-        checksum = dk_udp_checksum_finish(
-            (uint16_t)~dk_checksum_fold64(dk_checksum_add_word(words, htobe32(2 * bytes))));
-    dk_put_be32(tx->header + 4, bytes << 16 | checksum);
+        dk_checksum_put_not_0(tx->header + 6, dk_checksum_add_word(words, htobe32(2 * bytes)));
 }
 
 static inline __attribute__((always_inline)) int send_datagram(struct dk_udp_sock *sock,

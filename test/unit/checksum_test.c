@@ -62,16 +62,37 @@ static void test_checksum_of_any_length_and_alignment_is_the_plain_one(void **st
         }
 }
 
-static void test_checksum_of_words_is_the_plain_one(void **state)
+static void test_checksum_of_an_ip_header_is_the_plain_one(void **state)
 {
     (void)state;
-    uint8_t bytes[61];
-    fill(bytes, sizeof(bytes), 5);
-    for (size_t n = 0; n <= 15; n++)
-        assert_int_equal(dk_checksum_fold(dk_checksum_add_words(0, bytes + 1, n)),
-                         plain_sum(bytes + 1, 4 * n));
+    uint8_t bytes[21];
+    for (uint64_t seed = 0; seed < 2000; seed++) {
+        fill(bytes, sizeof(bytes), seed);
+        const uint64_t words = dk_checksum_words_20(bytes + 1);
+        assert_int_equal(dk_checksum_fold64(words), plain_sum(bytes + 1, 20));
+    }
     memset(bytes, 0xff, sizeof(bytes));
-    assert_int_equal(dk_checksum_fold(dk_checksum_add_words(7, bytes, 5)), 7);
+    assert_int_equal(dk_checksum_fold64(dk_checksum_words_20(bytes)), 0xffff);
+}
+
+/* Sums about each multiple of 0xffff that there is at the ends of the range, and some between. */
+static void test_checksum_of_words_is_judged_and_written_as_what_they_fold_to(void **state)
+{
+    (void)state;
+    const uint64_t last = UINT64_MAX / 0xffff;
+    for (uint64_t i = 0; i < 40000; i++) {
+        uint8_t at[2], not_0[2];
+        const uint64_t factor = i % 3 == 0 ? i : i % 3 == 1 ? last - i : i * (last / 40000);
+        const uint64_t words = factor * 0xffff + (i % 7) * 0x1111 - 2;
+        const uint16_t fold = dk_checksum_fold64(words);
+        dk_checksum_put_not_0(not_0, words);
+        assert_int_equal(dk_get_be16(not_0), fold == 0xffff ? 0xffff : (uint16_t)~fold);
+        if (words == 0)
+            continue;
+        dk_checksum_put(at, words);
+        assert_int_equal(dk_get_be16(at), (uint16_t)~fold);
+        assert_int_equal(dk_checksum_words_good(words), fold == 0xffff);
+    }
 }
 
 static void test_checksum_of_all_ones_keeps_every_carry(void **state)
@@ -213,7 +234,8 @@ int main(void)
         cmocka_unit_test(test_checksum_of_rfc1071_example_is_its_sum),
         cmocka_unit_test(test_checksum_of_nothing_or_zeros_is_zero),
         cmocka_unit_test(test_checksum_of_any_length_and_alignment_is_the_plain_one),
-        cmocka_unit_test(test_checksum_of_words_is_the_plain_one),
+        cmocka_unit_test(test_checksum_of_an_ip_header_is_the_plain_one),
+        cmocka_unit_test(test_checksum_of_words_is_judged_and_written_as_what_they_fold_to),
         cmocka_unit_test(test_checksum_of_all_ones_keeps_every_carry),
         cmocka_unit_test(test_checksum_over_pieces_at_odd_offsets_is_that_of_the_whole),
         cmocka_unit_test(test_checksum_is_good_until_a_bit_changes),

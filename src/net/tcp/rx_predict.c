@@ -50,7 +50,7 @@ static inline bool is_whole(const struct dk_tcp_conn *c, const struct dk_ip_rx *
     uint64_t words = dk_checksum_words_32(htobe32(c->pseudo_sum + p->len), p->data);
     if (p->len > DK_TCP_USUAL_LEN)
         words = dk_checksum_words(words, p->data + DK_TCP_USUAL_LEN, p->len - DK_TCP_USUAL_LEN);
-    return dk_checksum_fold64(words) == 0xffff;
+    return dk_checksum_words_good(words);
 }
 
 /* What is read of a segment that is usual. */

@@ -68,16 +68,14 @@ __attribute__((always_inline)) static inline void make(struct dk_tcp *tcp,
     const uint32_t pseudo = c->pseudo_sum + DK_TCP_USUAL_LEN + len;
     uint64_t words = dk_tcp_put_usual(c, c->snd_nxt, piece ? DK_TCP_ACK | DK_TCP_PSH : DK_TCP_ACK,
                                       window, header, now);
-    uint16_t sum;
     if (dk_unlikely(tx->partial_checksum)) {
-        sum = dk_checksum_fold(pseudo);
+        dk_put_be16(header + DK_TCP_CHECKSUM_OFFSET, dk_checksum_fold(pseudo));
     } else {
         words += htobe32(pseudo);
         if (piece)
             words = dk_checksum_words(words, piece->data, len);
-        sum = (uint16_t)~dk_checksum_fold64(words);
+        dk_checksum_put(header + DK_TCP_CHECKSUM_OFFSET, words);
     }
-    dk_put_be16(header + DK_TCP_CHECKSUM_OFFSET, sum);
 }
 
 /* Sends a piece, which begins at snd_nxt and ends what was pushed, or an acknowledgement. False:

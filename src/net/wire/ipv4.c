@@ -14,11 +14,11 @@
 #define OPTION_LOOSE_SOURCE_ROUTE  131
 #define OPTION_STRICT_SOURCE_ROUTE 137
 
-static inline uint32_t sum_header(const uint8_t *bytes, size_t header_len)
+/* The words of a header, with or without options. */
+static inline uint64_t header_words(const uint8_t *bytes, size_t header_len)
 {
-    if (dk_likely(header_len == DK_IP4_HEADER_LEN))
-        return dk_checksum_add_words(0, bytes, DK_IP4_HEADER_LEN / 4);
-    return dk_checksum_add(0, bytes, header_len);
+    return dk_likely(header_len == DK_IP4_HEADER_LEN) ? dk_checksum_words_20(bytes)
+                                                      : dk_checksum_words(0, bytes, header_len);
 }
 
 static enum dk_wire check_options(const uint8_t *at, size_t len)
@@ -86,7 +86,7 @@ enum dk_wire dk_ip4_header_parse(const uint8_t *bytes, size_t len, struct dk_ip4
     size_t header_len = (bytes[0] & 0xfu) * 4, total_len = dk_get_be16(bytes + 2);
     if (dk_unlikely(total_len < header_len || total_len > len))
         return DK_WIRE_IP4_TOTAL_LENGTH;
-    if (dk_unlikely(dk_checksum_fold(sum_header(bytes, header_len)) != 0xffff))
+    if (dk_unlikely(!dk_checksum_words_good(header_words(bytes, header_len))))
         return DK_WIRE_IP4_CHECKSUM;
     uint16_t place = dk_get_be16(bytes + 6);
     if (dk_unlikely((place & (FLAG_MORE | OFFSET_MASK)) != 0))
@@ -125,7 +125,7 @@ size_t dk_ip4_header_emit(const struct dk_ip4_header *header, uint8_t *bytes)
     memcpy(bytes + 16, header->dst.bytes, 4);
     if (dk_unlikely(header->header_len > DK_IP4_HEADER_LEN))
         memcpy(bytes + 20, header->options, header->header_len - DK_IP4_HEADER_LEN);
-    dk_put_be16(bytes + 10, dk_checksum_finish(sum_header(bytes, header->header_len)));
+    dk_checksum_put(bytes + 10, header_words(bytes, header->header_len));
     return header->header_len;
 }
 
