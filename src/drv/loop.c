@@ -5,11 +5,12 @@
  * A ring belongs to the end that receives from it: `tail` is that end's, `head` is the sender's.
  * Who is about to sleep sets `armed`, then looks once more; who changes something looks at `armed`
  * afterwards, so that one of the two sees the other (full fences in arm and notify). The same holds
- * for `wants_room`, which a sender sets that found the ring full.
+ * for STOP_FULL, which a sender sets that found the ring full.
  *
- * A short frame is copied into one of a few spare buffers, taken in turn, when its receivers have
- * let go of what was in it; else into the slab. Making and freeing a view of a slab costs more, and
- * a link with one frame on its way stays in the same cache lines.
+ * A short frame is copied into one of a few spare buffers, when its receivers have let go of what
+ * was in it; else into the slab: making and freeing a view of that costs more. The first few are
+ * taken in turn, so that a link with one frame on its way stays in the same cache lines; the others
+ * when it has more.
  *
  * Invariant: head - tail <= frames of the ring; slots in between hold a buffer. The link is freed
  * by the end that is closed last.
@@ -34,20 +35,21 @@
 #define DEFAULT_FRAMES 1024u
 #define MAX_FRAMES     65536u
 #define MAX_BURST      64u
-#define SPARES         8u
+#define SPARES         64u
+#define SPARES_FIRST   8u    /* those taken in turn */
 #define SPARE_BYTES    2048u /* of a frame that finds room in a spare buffer */
-
-struct slot {
-    struct dk_buf *buf;
-    uint32_t len;
-    uint8_t checksum; /* enum dk_rx_checksum */
-};
 
 struct ring {
     alignas(64) uint32_t head; /* written by the sender */
+    uint32_t full_at;          /* the sender's: a head for which there may be no room */
+    uint32_t stop;             /* STOP_... */
     alignas(64) uint32_t tail; /* written by the receiver */
-    struct slot *slots;
+    struct dk_rx_frame *slots;
 };
+
+/* What a sender has to look at before it sends. */
+#define STOP_CLOSED (1u << 0) /* the receiver is gone */
+#define STOP_FULL   (1u << 1) /* the sender waits for room */
 
 struct link;
 
@@ -58,12 +60,9 @@ struct end {
     struct ring rx;        /* what it receives; sent by the peer */
     struct dk_rxslab slab; /* where it copies what it sends */
     struct dk_buf *spares[SPARES];
-    uint32_t next_spare;
     int event_fd;
     uint32_t armed;
-    uint32_t wants_room; /* in the peer's ring */
-    uint32_t open;
-    uint32_t ring_frames; /* of both rings: a power of two */
+    uint32_t mask; /* of places in both rings; one more of them, a power of two, there are */
     uint32_t frame_max;
     uint32_t whole_max; /* of a frame that is to be cut */
     uint32_t short_max; /* of a frame that finds room in a spare buffer */
@@ -105,6 +104,21 @@ __attribute__((noinline)) static void notify(struct end *end)
     while (n < 0 && errno == EINTR);
 }
 
+static bool is_stopped(const struct ring *ring, uint32_t why)
+{
+    return (__atomic_load_n(&ring->stop, __ATOMIC_RELAXED) & why) != 0;
+}
+
+static void stop(struct ring *ring, uint32_t why)
+{
+    __atomic_fetch_or(&ring->stop, why, __ATOMIC_RELEASE);
+}
+
+static void go_on(struct ring *ring, uint32_t why)
+{
+    __atomic_fetch_and(&ring->stop, ~why, __ATOMIC_RELAXED);
+}
+
 static uint32_t filled(const struct ring *ring)
 {
     return __atomic_load_n(&ring->head, __ATOMIC_ACQUIRE) -
@@ -113,13 +127,13 @@ static uint32_t filled(const struct ring *ring)
 
 static bool has_room(const struct end *end)
 {
-    return filled(&end->peer->rx) < end->ring_frames;
+    return filled(&end->peer->rx) <= end->mask;
 }
 
-/* The sender waits for room: it has some. Returns n, so that rx_burst ends with this. */
-__attribute__((noinline)) static uint32_t tell_room(struct end *sender, uint32_t n)
+/* Wakes an end at the end of a function that returns n. */
+__attribute__((noinline)) static uint32_t tell(struct end *end, uint32_t n)
 {
-    notify(sender);
+    notify(end);
     return n;
 }
 
@@ -129,24 +143,20 @@ static uint32_t rx_burst(struct dk_netdev *dev, struct dk_rx_frame frames_out[],
     (void)now;
     struct end *end = end_of(dev);
     struct ring *ring = &end->rx;
-    uint32_t mask = end->ring_frames - 1, tail = ring->tail;
+    const uint32_t mask = end->mask, tail = ring->tail;
     uint32_t n = __atomic_load_n(&ring->head, __ATOMIC_ACQUIRE) - tail;
     uint64_t bytes = 0;
     n = n < max ? n : max;
     if (n == 0)
         return 0;
     for (uint32_t i = 0; i < n; i++) {
-        const struct slot *slot = &ring->slots[(tail + i) & mask];
-        frames_out[i].buf = slot->buf;
-        frames_out[i].data = slot->buf->data + DK_FRAME_PAD;
-        frames_out[i].len = slot->len;
-        frames_out[i].checksum = slot->checksum;
-        bytes += slot->len;
+        frames_out[i] = ring->slots[(tail + i) & mask];
+        bytes += frames_out[i].len;
     }
     dk_frame_count_rx(dev, n, bytes);
     __atomic_store_n(&ring->tail, tail + n, __ATOMIC_RELEASE);
     fence();
-    return dk_unlikely(is_set(&end->peer->wants_room)) ? tell_room(end->peer, n) : n;
+    return dk_unlikely(is_stopped(ring, STOP_FULL)) ? tell(end->peer, n) : n;
 }
 
 /* Writes the checksum that was left to the device. Zero, which UDP has a meaning for, is the same
@@ -172,25 +182,49 @@ static inline uint8_t checksum_of(const struct end *end, const struct dk_tx_fram
                                                        : finish_checksum(frame, copy, bytes);
 }
 
-/* Returns the next spare buffer with a hold for the receiver; NULL: somebody has it still. */
-static inline struct dk_buf *take_spare(struct end *end, uint32_t bytes)
+/* Of the spare buffers that are not taken in turn; NULL: somebody has this one too. */
+__attribute__((noinline)) static struct dk_buf *take_other_spare(struct end *end, uint32_t head,
+                                                                 uint32_t bytes)
 {
-    struct dk_buf *buf = end->spares[end->next_spare++ % SPARES];
-    return dk_buf_give_out(buf, DK_FRAME_PAD + bytes) ? buf : NULL;
+    struct dk_buf *buf = end->spares[SPARES_FIRST + head % (SPARES - SPARES_FIRST)];
+    return dk_buf_give_out(buf, DK_FRAME_PAD, bytes) ? buf : NULL;
 }
 
-__attribute__((noinline)) static struct dk_buf *
-take_from_slab(struct end *end, const struct dk_tx_frame *frame, uint32_t bytes)
+/* Returns the spare buffer whose turn it is, for what goes to that place in the ring, with a hold
+ * for the receiver; NULL: somebody has it still. */
+static inline struct dk_buf *take_spare(struct end *end, uint32_t head, uint32_t bytes)
 {
-    struct dk_rx_frame copy;
+    struct dk_buf *buf = end->spares[head % SPARES_FIRST];
+    return dk_buf_give_out(buf, DK_FRAME_PAD, bytes) ? buf : NULL;
+}
+
+__attribute__((noinline)) static bool copy_to_slab(struct end *end, const struct dk_tx_frame *frame,
+                                                   uint32_t bytes, struct dk_rx_frame *out)
+{
     uint8_t *room = dk_frame_room(&end->slab, bytes);
     if (dk_unlikely(!room)) {
         dk_frame_drop_tx(&end->dev, tx_no_memory);
-        return NULL;
+        return false;
     }
     dk_frame_gather(frame, room);
-    dk_frame_take(&end->slab, bytes, &copy);
-    return copy.buf;
+    dk_frame_take(&end->slab, bytes, out);
+    return true;
+}
+
+/* Copies a frame for a place in the ring. */
+static inline bool copy(struct end *end, const struct dk_tx_frame *frame, uint32_t head,
+                        uint32_t bytes, struct dk_rx_frame *out)
+{
+    struct dk_buf *buf = NULL;
+    if (bytes <= end->short_max) {
+        buf = take_spare(end, head, bytes);
+        buf = dk_likely(buf) ? buf : take_other_spare(end, head, bytes);
+    }
+    if (dk_unlikely(!buf))
+        return copy_to_slab(end, frame, bytes, out);
+    dk_frame_gather(frame, buf->data);
+    *out = (struct dk_rx_frame){.buf = buf, .data = buf->data, .len = bytes};
+    return true;
 }
 
 /* The longest that this one may be: one that is to be cut reaches the other end as a whole, as a
@@ -200,36 +234,29 @@ static inline uint32_t longest(const struct end *end, const struct dk_tx_frame *
     return dk_unlikely(frame->segment_bytes != 0) ? end->whole_max : end->frame_max;
 }
 
-/* Copies a frame into a slot; returns its bytes, 0 when it was dropped. */
-static inline uint32_t fill(struct end *end, const struct dk_tx_frame *frame, struct slot *slot)
+/* Copies a frame to a place in the ring; returns its bytes, 0 when it was dropped. */
+static inline uint32_t fill(struct end *end, const struct dk_tx_frame *frame, uint32_t head)
 {
-    uint32_t bytes = dk_tx_frame_bytes(frame);
+    const uint32_t bytes = dk_tx_frame_bytes(frame);
     if (dk_unlikely(bytes < DK_FRAME_HEADER || bytes > longest(end, frame))) {
         dk_frame_misfit(&end->dev, bytes, longest(end, frame));
         return 0;
     }
-    struct dk_buf *buf = bytes <= SPARE_BYTES ? take_spare(end, bytes) : NULL;
-    if (dk_likely(buf))
-        dk_frame_gather(frame, buf->data + DK_FRAME_PAD);
-    else
-        buf = take_from_slab(end, frame, bytes);
-    if (dk_unlikely(!buf))
+    struct dk_rx_frame *slot = &end->peer->rx.slots[head & end->mask];
+    if (dk_unlikely(!copy(end, frame, head, bytes, slot)))
         return 0;
-    *slot = (struct slot){buf, bytes, checksum_of(end, frame, buf->data + DK_FRAME_PAD, bytes)};
+    slot->checksum = checksum_of(end, frame, slot->data, bytes);
     return bytes;
 }
 
 /* Shows the receiver what was sent since its ring's head was written last. */
-static void publish(struct end *end, uint32_t head, uint64_t bytes)
+static inline void publish(struct end *end, uint32_t head, uint32_t sent, uint64_t bytes)
 {
-    struct ring *ring = &end->peer->rx;
-    uint32_t sent = head - ring->head;
-    if (sent == 0)
-        return;
-    __atomic_store_n(&ring->head, head, __ATOMIC_RELEASE);
+    struct end *peer = end->peer;
+    __atomic_store_n(&peer->rx.head, head, __ATOMIC_RELEASE);
     fence();
-    if (is_set(&end->peer->armed))
-        notify(end->peer);
+    if (dk_unlikely(is_set(&peer->armed)))
+        notify(peer);
     dk_frame_count_tx(&end->dev, sent, bytes);
 }
 
@@ -237,15 +264,16 @@ static void publish(struct end *end, uint32_t head, uint64_t bytes)
 static uint32_t send_some(struct end *end, const struct dk_tx_frame frames[], uint32_t n)
 {
     struct ring *ring = &end->peer->rx;
-    uint32_t mask = end->ring_frames - 1, head = ring->head, i;
-    uint32_t full_at = __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE) + end->ring_frames;
+    uint32_t head = ring->head, i;
     uint64_t bytes = 0;
-    for (i = 0; i < n && head != full_at; i++) {
-        uint32_t len = fill(end, &frames[i], &ring->slots[head & mask]);
+    ring->full_at = __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE) + end->mask + 1;
+    for (i = 0; i < n && head != ring->full_at; i++) {
+        uint32_t len = fill(end, &frames[i], head);
         head += len > 0;
         bytes += len;
     }
-    publish(end, head, bytes);
+    if (head != ring->head)
+        publish(end, head, head - ring->head, bytes);
     return i;
 }
 
@@ -256,58 +284,62 @@ static uint32_t drop_all(struct dk_netdev *dev, uint32_t n)
     return n;
 }
 
-/* Sends one frame, of a head and at most one piece, where nothing is in the way: as send_some, at
- * half of its cost. */
-static inline bool send_one(struct end *end, const struct dk_tx_frame *frame)
-{
-    struct end *peer = end->peer;
-    const uint32_t head = peer->rx.head, payload = frame->num_pieces ? frame->pieces[0].len : 0;
-    const uint32_t bytes = frame->head_len + payload;
-    if (head == __atomic_load_n(&peer->rx.tail, __ATOMIC_ACQUIRE) + end->ring_frames ||
-        bytes < DK_FRAME_HEADER || bytes > end->short_max)
-        return false;
-    struct dk_buf *buf = take_spare(end, bytes);
-    if (dk_unlikely(!buf))
-        return false;
-    uint8_t *to = dk_frame_copy(buf->data + DK_FRAME_PAD, frame->head, frame->head_len);
-    if (payload > 0)
-        dk_frame_copy(to, frame->pieces[0].data, payload);
-    const uint8_t checksum = checksum_of(end, frame, buf->data + DK_FRAME_PAD, bytes);
-    peer->rx.slots[head & (end->ring_frames - 1)] = (struct slot){buf, bytes, checksum};
-    __atomic_store_n(&peer->rx.head, head + 1, __ATOMIC_RELEASE);
-    fence();
-    if (dk_unlikely(is_set(&peer->armed)))
-        notify(peer);
-    dk_frame_count_tx(&end->dev, 1, bytes);
-    return true;
-}
-
 __attribute__((noinline)) static uint32_t send_any(struct end *end,
                                                    const struct dk_tx_frame frames[], uint32_t n)
 {
     struct dk_netdev *dev = &end->dev;
-    if (dk_unlikely(!is_set(&end->peer->open)))
+    struct ring *ring = &end->peer->rx;
+    if (dk_unlikely(is_stopped(ring, STOP_CLOSED)))
         return drop_all(dev, n);
-    if (dk_unlikely(is_set(&end->wants_room)))
-        __atomic_store_n(&end->wants_room, 0, __ATOMIC_RELAXED);
+    if (dk_unlikely(is_stopped(ring, STOP_FULL)))
+        go_on(ring, STOP_FULL);
     uint32_t taken = send_some(end, frames, n);
     if (dk_likely(taken == n))
         return n;
     /* The receiver looks at this after it made room: what came before that is seen here. */
-    __atomic_store_n(&end->wants_room, 1, __ATOMIC_RELAXED);
+    stop(ring, STOP_FULL);
     fence();
     return taken + send_some(end, frames + taken, n - taken);
 }
 
+/* Whether a frame is of a head and at most one piece, which are easy to copy, with nothing left to
+ * do for the device. */
+static inline bool is_easy(const struct end *end, const struct dk_tx_frame *frame, uint32_t payload)
+{
+    return frame->num_pieces <= 1 && dk_frame_is_easy(frame->head_len) &&
+           (dk_frame_is_easy(payload) || payload == 0) &&
+           frame->head_len + payload <= end->short_max &&
+           (frame->checksum_start == 0 || end->dev.caps.flags & DK_NETDEV_RX_CHECKSUM);
+}
+
+/* Sends one frame that is easy where nothing is in the way: as send_any, at a third of its cost.
+ * Whoever is called from here is called last, so that no register has to be kept. */
 static uint32_t tx_burst(struct dk_netdev *dev, const struct dk_tx_frame frames[], uint32_t n,
                          int64_t now)
 {
     (void)now;
-    struct end *end = end_of(dev);
-    if (n == 1 && frames->num_pieces <= 1 && is_set(&end->peer->open) &&
-        !is_set(&end->wants_room) && send_one(end, frames))
-        return 1;
-    return send_any(end, frames, n);
+    struct end *end = end_of(dev), *peer = end->peer;
+    struct ring *ring = &peer->rx;
+    if (dk_unlikely(n != 1))
+        return send_any(end, frames, n);
+    const uint32_t head = ring->head, payload = frames->num_pieces ? frames->pieces[0].len : 0;
+    const uint32_t bytes = frames->head_len + payload;
+    if (is_stopped(ring, STOP_CLOSED | STOP_FULL) || head == ring->full_at ||
+        !is_easy(end, frames, payload))
+        return send_any(end, frames, 1);
+    struct dk_buf *buf = take_spare(end, head, bytes);
+    if (dk_unlikely(!buf))
+        return send_any(end, frames, 1);
+    uint8_t *data = buf->data;
+    ring->slots[head & end->mask] =
+        (struct dk_rx_frame){buf, data, bytes, frames->checksum_start != 0};
+    dk_frame_count_tx(&end->dev, 1, bytes);
+    data = dk_frame_copy_easy(data, frames->head, frames->head_len);
+    if (dk_likely(payload != 0))
+        dk_frame_copy_easy(data, frames->pieces[0].data, payload);
+    __atomic_store_n(&ring->head, head + 1, __ATOMIC_RELEASE);
+    fence();
+    return dk_unlikely(is_set(&peer->armed)) ? tell(peer, 1) : 1;
 }
 
 /* Whether there is something to do right now. Room is reported once, as an event is. */
@@ -315,9 +347,10 @@ static bool is_ready(struct end *end)
 {
     if (filled(&end->rx) > 0)
         return true;
-    if (!is_set(&end->wants_room) || (!has_room(end) && is_set(&end->peer->open)))
+    struct ring *ring = &end->peer->rx;
+    if (!is_stopped(ring, STOP_FULL) || (!has_room(end) && !is_stopped(ring, STOP_CLOSED)))
         return false;
-    __atomic_store_n(&end->wants_room, 0, __ATOMIC_RELAXED);
+    go_on(ring, STOP_FULL);
     return true;
 }
 
@@ -334,14 +367,14 @@ static int arm(struct dk_netdev *dev)
 
 static enum dk_link link_state(struct dk_netdev *dev)
 {
-    return is_set(&end_of(dev)->peer->open) ? DK_LINK_UP : DK_LINK_DOWN;
+    return is_stopped(&end_of(dev)->peer->rx, STOP_CLOSED) ? DK_LINK_DOWN : DK_LINK_UP;
 }
 
 static void free_end(struct end *end)
 {
     struct ring *ring = &end->rx;
     for (uint32_t i = ring->tail; ring->slots && i != ring->head; i++)
-        dk_buf_put(ring->slots[i & (end->ring_frames - 1)].buf);
+        dk_buf_put(ring->slots[i & end->mask].buf);
     if (ring->slots)
         dk_heap_free(ring->slots);
     for (uint32_t i = 0; i < SPARES && end->spares[i]; i++)
@@ -361,7 +394,7 @@ static void free_link(struct link *link)
 static void close_end(struct dk_netdev *dev)
 {
     struct end *end = end_of(dev);
-    __atomic_store_n(&end->open, 0, __ATOMIC_RELEASE);
+    stop(&end->rx, STOP_CLOSED);
     fence();
     notify(end->peer); /* the link is down */
     if (dk_sub_u32(&end->link->refs, 1) == 0)
@@ -397,7 +430,7 @@ static bool open_spares(struct end *end)
 static bool open_end(struct end *end, const struct dk_loop_options *options)
 {
     end->slab = (struct dk_rxslab){0};
-    end->rx.slots = dk_heap_zalloc(end->ring_frames * sizeof(struct slot));
+    end->rx.slots = dk_heap_zalloc((end->mask + (size_t)1) * sizeof(*end->rx.slots));
     end->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     return end->rx.slots && end->event_fd >= 0 && open_spares(end) &&
            dk_frame_slab_open(&end->slab, options->rx_pool_bytes, end->whole_max);
@@ -416,7 +449,7 @@ static void init_end(struct end *end, const struct dk_loop_options *options, uin
     static const struct dk_mac defaults[2] = {{{2, 0, 0, 0, 0, 1}}, {{2, 0, 0, 0, 0, 2}}};
     static const struct dk_mac none;
     const struct dk_mac *mac = index == 0 ? &options->mac : &options->peer;
-    end->ring_frames = power_of_two(options->ring_frames ? options->ring_frames : DEFAULT_FRAMES);
+    end->mask = power_of_two(options->ring_frames ? options->ring_frames : DEFAULT_FRAMES) - 1;
     end->frame_max = dk_frame_max(options->mtu ? options->mtu : DEFAULT_MTU);
     end->whole_max = options->offloads & DK_NETDEV_TSO ? dk_frame_max(MAX_MTU) : end->frame_max;
     end->dev.caps.flags = options->offloads;
@@ -427,7 +460,8 @@ static void init_end(struct end *end, const struct dk_loop_options *options, uin
     end->dev.caps.mtu = end->frame_max - dk_frame_max(0);
     end->dev.caps.max_burst = MAX_BURST;
     end->event_fd = -1;
-    end->open = 1;
+    end->rx.stop = 0;
+    end->rx.full_at = end->mask + 1;
 }
 
 static int check(const struct dk_loop_options *o, const char **why_out)

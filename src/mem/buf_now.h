@@ -44,19 +44,19 @@ static inline struct dk_buf *dk_buf_alloc_now(uint32_t size, uint32_t behind)
     return buf;
 }
 
-/* Gives a buffer of a device out, for that many bytes from its start on and with one hold. false:
- * it is not back, or something is in flight that was pushed out of its memory. */
-static inline bool dk_buf_give_out(struct dk_buf *buf, size_t bytes)
+/* Gives a buffer of a device out, for that many bytes, pad bytes behind its start, and with one
+ * hold. false: it is not back, or something is in flight that was pushed out of its memory. */
+static inline bool dk_buf_give_out(struct dk_buf *buf, size_t pad, size_t bytes)
 {
     if (dk_unlikely(__atomic_load_n(&buf->place, __ATOMIC_ACQUIRE) != DK_BUF_BACK ||
                     __atomic_load_n(buf->ref, __ATOMIC_ACQUIRE) != DK_REF_ONE))
         return false;
-    buf->place = DK_BUF_OUT;
     buf->refs = 1;
-    buf->data = buf->memory;
-    buf->end = buf->memory + bytes;
+    buf->data = buf->memory + pad;
+    buf->end = buf->data + bytes;
     buf->more = NULL;
-    buf->peer_len = buf->shared = 0;
+    buf->peer_len = buf->shared = buf->depth = 0; /* with place, one word */
+    buf->place = DK_BUF_OUT;
     return true;
 }
 

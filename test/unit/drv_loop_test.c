@@ -84,6 +84,42 @@ static void test_loop_checksum_is_believed_or_finished(void **state)
     }
 }
 
+/* Sends and receives a frame of a head and at most one piece; returns whether it was too long. */
+static bool exchange_parts(const struct drv_link *link, uint32_t head, uint32_t payload,
+                           uint32_t max)
+{
+    struct drv_frame f;
+    struct dk_rx_frame got;
+    drv_frame_make(&f, head + payload, head, payload != 0, head + payload);
+    f.tx.head_len = head;
+    drv_send(link->dev[0], &f);
+    if (head + payload <= max) {
+        drv_receive(link->dev[1], &got, 1);
+        drv_check(&got, &f);
+    }
+    drv_frame_free(&f);
+    return head + payload > max;
+}
+
+/* Of lengths about each at which copying goes another way, on a link that takes all of them and on
+ * one that does not. */
+static void test_loop_frame_of_any_parts_arrives_whole(void **state)
+{
+    (void)state;
+    static const uint32_t lens[] = {0, 1, 31, 32, 33, 63, 64, 65, 95, 96, 97, 128, 1000};
+    for (uint32_t mtu = 100; mtu <= 1500; mtu += 1400) {
+        struct drv_link link;
+        uint64_t too_long = 0;
+        open_pair(&link, &(struct dk_loop_options){.mtu = mtu});
+        for (uint32_t head = DRV_HEADER; head < 130; head++)
+            for (size_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++)
+                too_long += exchange_parts(&link, head, lens[i], mtu + DRV_HEADER + 4);
+        assert_true(link.dev[0]->stats->tx_too_long == too_long);
+        assert_true((too_long != 0) == (mtu == 100));
+        drv_close(&link);
+    }
+}
+
 /* Short frames share a few buffers: one that is kept for long is not written to again. */
 static void test_loop_frame_kept_is_not_overwritten_by_later_ones(void **state)
 {
@@ -251,6 +287,7 @@ int main(void)
         DRV_CONTRACT(loop),
         cmocka_unit_test(test_loop_burst_larger_than_room_is_taken_partly),
         cmocka_unit_test(test_loop_checksum_is_believed_or_finished),
+        cmocka_unit_test(test_loop_frame_of_any_parts_arrives_whole),
         cmocka_unit_test(test_loop_frame_kept_is_not_overwritten_by_later_ones),
         cmocka_unit_test(test_loop_sender_without_room_is_woken_by_room),
         cmocka_unit_test(test_loop_of_one_end_receives_what_it_sends),

@@ -129,14 +129,14 @@ static void test_buf_of_a_device_comes_back_with_its_last_hold(void **state)
     const uint32_t before = dk_buf_in_use();
     struct dk_buf *buf = dk_buf_alloc_device(1000, 0);
     uint8_t *memory = buf->data;
-    assert_true(dk_buf_give_out(buf, 100));
-    assert_false(dk_buf_give_out(buf, 100));
+    assert_true(dk_buf_give_out(buf, 0, 100));
+    assert_false(dk_buf_give_out(buf, 0, 100));
     void *handle = dk_buf_lend(buf);
     struct dk_buf *inside = dk_buf_reference(memory + 50, 10);
     assert_int_equal(dk_buf_app_put(handle), 0);
-    assert_false(dk_buf_give_out(buf, 100)); /* something of it is in flight */
+    assert_false(dk_buf_give_out(buf, 0, 100)); /* something of it is in flight */
     dk_buf_put(inside);
-    assert_true(dk_buf_give_out(buf, 200));
+    assert_true(dk_buf_give_out(buf, 0, 200));
     assert_null(dk_buf_from_handle(handle));
     assert_ptr_equal(buf->data, memory);
     assert_int_equal(dk_buf_bytes(buf), 200);
@@ -157,7 +157,7 @@ static void test_buf_kept_first_is_the_buffer_itself(void **state)
     const uint32_t before = dk_buf_in_use();
     struct dk_buf *buf = dk_buf_alloc_device(1000, 0), *own = dk_buf_alloc(100, 0);
     uint8_t *memory = buf->data;
-    assert_true(dk_buf_give_out(buf, 100));
+    assert_true(dk_buf_give_out(buf, 0, 100));
     assert_ptr_equal(dk_buf_keep(buf, memory + 40, 60), buf);
     assert_ptr_equal(buf->data, memory + 40);
     assert_int_equal(dk_buf_bytes(buf), 60);
@@ -171,9 +171,9 @@ static void test_buf_kept_first_is_the_buffer_itself(void **state)
     dk_buf_put(own);
     dk_buf_put(second);
     dk_buf_put(buf);
-    assert_false(dk_buf_give_out(buf, 100));
+    assert_false(dk_buf_give_out(buf, 0, 100));
     dk_buf_put(buf);
-    assert_true(dk_buf_give_out(buf, 100));
+    assert_true(dk_buf_give_out(buf, 0, 100));
     dk_buf_put(buf);
     dk_buf_give_up(buf);
     assert_int_equal(dk_buf_in_use(), before);

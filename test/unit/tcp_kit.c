@@ -365,7 +365,7 @@ void kit_inject(struct kit *k, uint32_t flags, uint32_t seq, uint32_t ack, const
     struct kit_packet packet = {.src = k->peer_ip, .dst = k->host->ip, .len = head_len + len};
     packet.buf = k->device_buf ? k->device_buf : dk_buf_alloc(packet.len, 0);
     if (k->device_buf)
-        assert_true(dk_buf_give_out(packet.buf, packet.len));
+        assert_true(dk_buf_give_out(packet.buf, 0, packet.len));
     memcpy(packet.buf->data, head, head_len);
     if (len)
         memcpy(packet.buf->data + head_len, data, len);

@@ -422,11 +422,11 @@ static void test_parts_of_a_segment_hold_its_buffer_apart(void **state)
     bufs[0]->more = bufs[1];
     bufs[1]->more = bufs[2];
     dk_buf_put(bufs[0]);
-    assert_false(dk_buf_give_out(device, 100));
+    assert_false(dk_buf_give_out(device, 0, 100));
     for (uint32_t i = 0; i < 10; i++)
         assert_int_equal(bufs[3]->data[i], kit_byte(21 + i));
     dk_buf_put(bufs[3]);
-    assert_true(dk_buf_give_out(device, 100));
+    assert_true(dk_buf_give_out(device, 0, 100));
     dk_buf_put(device);
     dk_buf_give_up(device);
 }
