@@ -20,7 +20,6 @@ uint32_t dk_tcp_congestion_object_bytes(void)
 void dk_tcp_congestion_begin(struct dk_tcp_conn *c, int64_t now)
 {
     c->cc.ops->init(&c->cc, c->srtt_ns, now);
-    c->tx_special = c->ecn & DK_TCP_ECN_ON || c->rate_on;
 }
 
 void dk_tcp_congestion_end(struct dk_tcp_conn *c)

@@ -16,7 +16,6 @@ static bool is_exact(const struct dk_tcp_conn *c)
 static void agree(struct dk_tcp_conn *c)
 {
     c->ecn |= DK_TCP_ECN_ON;
-    c->tx_special = true;
     DK_TCP_COUNT(c->tcp, ecn_agreed);
 }
 
@@ -41,6 +40,8 @@ void dk_tcp_ecn_syn(struct dk_tcp_conn *c, uint8_t flags)
     if (flags & DK_TCP_ACK) {
         if (c->ecn & DK_TCP_ECN_ASKED && told == DK_TCP_ECE)
             agree(c);
+        else
+            c->ecn = 0;
     } else if (told == (DK_TCP_ECE | DK_TCP_CWR) &&
                (c->tcp->config.ecn != DK_TCP_ECN_REFUSE || is_exact(c))) {
         agree(c);

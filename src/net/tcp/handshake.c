@@ -48,10 +48,8 @@ void dk_tcp_handshake_syn(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
         c->rcv_wscale = c->rcv_wscale_offer;
     }
     c->ts_on = opt->has & DK_TCP_HAS_TIMESTAMPS && !config->no_timestamps;
-    if (c->ts_on) {
+    if (c->ts_on)
         c->ts_recent = opt->ts_val;
-        c->ts_recent_at = rx->now;
-    }
     c->sack_on = opt->has & DK_TCP_HAS_SACK_PERMITTED && !config->no_sack;
     dk_tcp_ecn_syn(c, rx->h.flags);
     take_mss(c, opt);
@@ -66,7 +64,6 @@ static void first_window(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx, uint
     c->snd_right = ack + c->snd_wnd;
     c->max_wnd = c->snd_wnd;
     c->snd_wl1 = rx->seq;
-    c->snd_wl2 = ack;
 }
 
 /* Our SYN is acknowledged. */

@@ -46,6 +46,7 @@ void dk_tcp_options_take(struct dk_tcp_conn *c, const int64_t option[DK_TCP_OPTI
 {
     for (int i = 0; i < DK_TCP_OPTIONS; i++)
         c->option[i] = pack((enum dk_tcp_option)i, option[i]);
+    dk_tcp_concern(c, DK_TCP_CONCERN_TIMEOUT, c->option[DK_TCP_USER_TIMEOUT] > 0);
     dk_tcp_tune_init(c);
 }
 
@@ -112,6 +113,7 @@ int dk_tcp_set_option(struct dk_tcp_conn *c, enum dk_tcp_option option, int64_t 
         dk_tcp_congestion_choose(c, (uint32_t)value, now) != 0)
         return -ENOBUFS;
     c->option[option] = pack(option, value);
+    dk_tcp_concern(c, DK_TCP_CONCERN_TIMEOUT, c->option[DK_TCP_USER_TIMEOUT] > 0);
     if (c->state != DK_TCP_CLOSED)
         apply(c, option, now);
     return 0;

@@ -20,8 +20,10 @@ struct dk_tcp_reasm *dk_tcp_reasm_need(struct dk_tcp_conn *c)
     if (c->reasm)
         return c->reasm;
     c->reasm = dk_tcp_pool_get(&c->tcp->reasms);
-    if (c->reasm)
-        memset(c->reasm, 0, sizeof(*c->reasm));
+    if (!c->reasm)
+        return NULL;
+    memset(c->reasm, 0, sizeof(*c->reasm));
+    c->gap = true;
     return c->reasm;
 }
 
@@ -32,6 +34,7 @@ void dk_tcp_reasm_tidy(struct dk_tcp_conn *c)
         return;
     dk_tcp_pool_put(&c->tcp->reasms, c->reasm);
     c->reasm = NULL;
+    c->gap = c->rcv_fin != DK_TCP_NONE;
 }
 
 /* A buffer of [seq, end) of a segment. What comes in several parts is in views only: the buffer

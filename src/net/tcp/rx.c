@@ -34,7 +34,7 @@ static bool check_timestamps(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
         return false;
     }
     bool older = (int32_t)(opt->ts_val - c->ts_recent) < 0;
-    if (older && rx->now - c->ts_recent_at < TS_RECENT_NS) {
+    if (older && rx->now - c->last_rx < TS_RECENT_NS) {
         DK_TCP_COUNT(c->tcp, drop_paws);
         dk_tcp_challenge_ack(c, rx->now);
         return false;
@@ -50,7 +50,6 @@ static void take_timestamp(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
     if (!(rx->h.options.has & DK_TCP_HAS_TIMESTAMPS))
         return;
     c->ts_recent = rx->h.options.ts_val;
-    c->ts_recent_at = rx->now;
 }
 
 /* What is not acceptable is answered, unless it is a reset. What takes no numbers is so at a

@@ -90,14 +90,24 @@ __attribute__((noinline)) static void recovery(struct dk_tcp_conn *c, uint64_t b
         partial_ack(c, bytes);
 }
 
-__attribute__((noinline)) void dk_tcp_tell_rate(struct dk_tcp_conn *c, struct dk_tcp_cc_ack *ack,
-                                                struct dk_tcp_told told, int64_t now)
+void dk_tcp_tell_cc_all(struct dk_tcp_conn *c, uint32_t bytes, uint32_t flight, int64_t rtt,
+                        struct dk_tcp_told told, int64_t now)
 {
     struct dk_tcp_rate rate;
-    dk_tcp_rated(c)->delivered_at = now;
-    dk_tcp_rate_sample(c, told.newest, told.before, &rate);
-    ack->rate = &rate;
-    c->cc.ops->on_ack(&c->cc, ack, now);
+    struct dk_tcp_cc_ack ack = {.bytes = bytes,
+                                .flight = flight,
+                                .rtt_ns = rtt,
+                                .srtt_ns = c->srtt_ns,
+                                .snd_una = c->snd_una,
+                                .snd_nxt = c->snd_nxt,
+                                .in_recovery = c->in_recovery,
+                                .ece = dk_tcp_ecn_is_echoed(c)};
+    if (dk_unlikely(c->rate_on)) {
+        dk_tcp_rated(c)->delivered_at = now;
+        dk_tcp_rate_sample(c, told.newest, told.before, &rate);
+        ack.rate = &rate;
+    }
+    c->cc.ops->on_ack(&c->cc, &ack, now);
 }
 
 static inline void congestion(struct dk_tcp_conn *c, uint64_t bytes, uint32_t flight, int64_t rtt,
@@ -127,7 +137,6 @@ static inline int64_t new_ack(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx,
     dk_tcp_note_packet_size(c, acked.longest);
     congestion(c, bytes, flight, rtt, (struct dk_tcp_told){acked.newest, before}, rx->now);
     memset(c->troubles, 0, sizeof(c->troubles));
-    c->soft_err = 0;
     c->stalled_since = rx->now;
     restart_timer(c, rx->now);
     dk_tcp_confirm(c, rx->now);

@@ -37,28 +37,16 @@ struct dk_tcp_told {
     uint64_t before; /* dk_tcp_rate_total */
 };
 
-/* As the following, for an algorithm that wants a sample. */
-void dk_tcp_tell_rate(struct dk_tcp_conn *c, struct dk_tcp_cc_ack *ack, struct dk_tcp_told told,
-                      int64_t now);
+/* As the following, where it makes a difference. */
+void dk_tcp_tell_cc_all(struct dk_tcp_conn *c, uint32_t bytes, uint32_t flight, int64_t rtt,
+                        struct dk_tcp_told told, int64_t now);
 
 /* Congestion control is told of bytes that are acknowledged; snd_una is behind them already. */
 static inline void dk_tcp_tell_cc(struct dk_tcp_conn *c, uint32_t bytes, uint32_t flight,
                                   int64_t rtt, struct dk_tcp_told told, int64_t now)
 {
-    if (dk_likely(c->cc.skips_unused && 2 * (uint64_t)flight + c->cc.mss < c->cc.cwnd))
-        return;
-    struct dk_tcp_cc_ack ack = {.bytes = bytes,
-                                .flight = flight,
-                                .rtt_ns = rtt,
-                                .srtt_ns = c->srtt_ns,
-                                .snd_una = c->snd_una,
-                                .snd_nxt = c->snd_nxt,
-                                .in_recovery = c->in_recovery,
-                                .ece = dk_tcp_ecn_is_echoed(c)};
-    if (dk_unlikely(c->rate_on))
-        dk_tcp_tell_rate(c, &ack, told, now);
-    else
-        c->cc.ops->on_ack(&c->cc, &ack, now);
+    if (dk_unlikely(!c->cc.skips_unused || 2 * (uint64_t)flight + c->cc.mss >= c->cc.cwnd))
+        dk_tcp_tell_cc_all(c, bytes, flight, rtt, told, now);
 }
 
 static inline void dk_tcp_note_packet_size(struct dk_tcp_conn *c, uint32_t longest)
@@ -70,9 +58,9 @@ static inline void dk_tcp_note_packet_size(struct dk_tcp_conn *c, uint32_t longe
 /* The neighbour on the way is reachable (RFC 4861 section 7.3.1). */
 static inline void dk_tcp_confirm(struct dk_tcp_conn *c, int64_t now)
 {
-    if (dk_likely(now - c->confirmed_at < DK_TCP_CONFIRM_NS))
+    if (dk_likely(now < c->confirm_due))
         return;
-    c->confirmed_at = now;
+    c->confirm_due = now + DK_TCP_CONFIRM_NS;
     dk_ip_confirm(c->tcp->net, &c->remote_ip, now);
 }
 
@@ -89,14 +77,14 @@ static inline void dk_tcp_set_window(struct dk_tcp_conn *c, uint64_t seq, uint64
     c->snd_wnd = (uint32_t)wnd;
     c->snd_right = ack + wnd;
     c->snd_wl1 = seq;
-    c->snd_wl2 = ack;
 }
 
-/* RFC 9293: SND.WL1 and SND.WL2 keep old segments from changing the window. */
+/* RFC 9293: SND.WL1 and SND.WL2 keep old segments from changing the window. What SND.WL2 is was
+ * acknowledged, so what acknowledges no less than snd_una is not before it. */
 static inline void dk_tcp_take_window(struct dk_tcp_conn *c, uint64_t seq, uint64_t ack,
                                       uint64_t wnd)
 {
-    if (ack >= c->snd_una && (seq > c->snd_wl1 || (seq == c->snd_wl1 && ack >= c->snd_wl2)))
+    if (ack >= c->snd_una && seq >= c->snd_wl1)
         dk_tcp_set_window(c, seq, ack, wnd);
 }
 

@@ -36,10 +36,20 @@ static inline uint32_t ports_of(const struct dk_ip_rx *p)
     return ports;
 }
 
-/* Whether congestion has to be told of, or is told of still. */
-static inline bool tells_congestion(const struct dk_tcp_conn *c, const struct dk_ip_rx *p)
+/* As dk_tcp_is_quiet, of one that agreed on ECN, where congestion has not to be told of, and is not
+ * told of still; or that misses something, which this may be. */
+__attribute__((noinline)) static bool is_nearly_quiet(const struct dk_tcp_conn *c,
+                                                      const struct dk_ip_rx *p)
 {
-    return dk_unlikely(c->ecn) && (c->ece || (p->tos & DK_IP_ECN_MASK) == DK_IP_ECN_CE);
+    if (c->ecn && (c->ece || (p->tos & DK_IP_ECN_MASK) == DK_IP_ECN_CE))
+        return false;
+    return c->state == DK_TCP_ESTABLISHED && !c->closing && !c->troubled && c->ts_on &&
+           c->rcv_fin == DK_TCP_NONE && c->probes == 0;
+}
+
+static inline bool is_quiet(const struct dk_tcp_conn *c, const struct dk_ip_rx *p)
+{
+    return dk_likely(dk_tcp_is_quiet(c)) || is_nearly_quiet(c, p);
 }
 
 /* The connection has the sum of the pseudo header, which has no order. */
@@ -85,36 +95,42 @@ static inline bool is_expected(const struct dk_tcp_conn *c, const struct segment
             (s->ack == c->snd_una && (s->len != 0 || c->snd_una == c->snd_nxt)));
 }
 
-/* Whether exactly the first entry of the scoreboard is acknowledged, which was sent once, there is
- * no trouble that this would end, and no owner waits for room. */
+/* Whether exactly the first entry of the scoreboard is acknowledged, which was sent once, and that
+ * is all there is to it. */
 static inline bool acks_first(const struct dk_tcp_conn *c, uint64_t ack)
 {
     const struct dk_tcp_segment *first = c->board;
-    return first->end == ack && first->transmits == 1 && first->flags == 0 && ack < c->room_una &&
-           dk_tcp_is_untroubled(c);
+    return first->end == ack && first->transmits == 1 && first->flags == 0 && dk_tcp_is_calm(c);
+}
+
+/* The pieces up to there are let go: mostly one. */
+static inline void pieces_acked(struct dk_tcp *tcp, struct dk_tcp_conn *c, uint64_t ack)
+{
+    struct dk_tcp_piece *p = c->pieces;
+    if (dk_unlikely(p->seq + p->len != ack)) {
+        dk_tcp_sendq_pieces_acked(tcp, c, ack);
+        return;
+    }
+    c->pieces = p->next;
+    dk_tcp_piece_free(tcp, p);
 }
 
 /* As dk_tcp_rx_ack_good does of that. */
 static inline void ack_first(struct dk_tcp *tcp, struct dk_tcp_conn *c, uint64_t ack, int64_t now)
 {
+    static const struct dk_tcp_told unrated;
     struct dk_tcp_segment *first = c->board;
     const uint32_t bytes = (uint32_t)(ack - c->snd_una);
     const uint32_t flight = (uint32_t)(c->snd_nxt - c->snd_una);
     const int64_t rtt = now - first->tx_time;
-    struct dk_tcp_told told = {false, 0};
-    if (dk_unlikely(c->rate_on)) {
-        told.before = dk_tcp_rate_total(c);
-        told.newest = dk_tcp_rate_delivered(c, first, bytes);
-    }
     c->snd_una = ack;
-    c->flight_bytes -= bytes;
+    c->flight_bytes = flight - bytes;
     c->board = first->next;
     dk_tcp_pool_put(&tcp->segments, first);
-    dk_tcp_sendq_pieces_acked(tcp, c, ack);
+    pieces_acked(tcp, c, ack);
     dk_tcp_rto_sample(c, rtt);
     dk_tcp_note_packet_size(c, bytes);
-    dk_tcp_tell_cc(c, bytes, flight, rtt, told, now);
-    c->soft_err = 0;
+    dk_tcp_tell_cc(c, bytes, flight, rtt, unrated, now);
     c->stalled_since = now;
     dk_tcp_rto_restart(c, now);
     dk_tcp_confirm(c, now);
@@ -122,16 +138,17 @@ static inline void ack_first(struct dk_tcp *tcp, struct dk_tcp_conn *c, uint64_t
 
 /* One that acknowledges more, or less, or what was sent again. */
 __attribute__((noinline)) static void ack_other(struct dk_tcp_conn *c, const struct dk_ip_rx *p,
-                                                const struct segment *s, int64_t now)
+                                                int64_t now)
 {
     struct dk_tcp_rx rx; /* of which only what is read is filled in */
+    const struct segment s = read_segment(c, p);
     rx.h.options.has = DK_TCP_HAS_TIMESTAMPS;
-    rx.h.options.ts_val = s->ts_val;
+    rx.h.options.ts_val = s.ts_val;
     rx.h.options.ts_ecr = dk_get_be32(p->data + 28);
     rx.seq = c->rcv_nxt;
-    rx.ack = s->ack;
-    rx.wnd = s->wnd;
-    rx.len = s->len;
+    rx.ack = s.ack;
+    rx.wnd = s.wnd;
+    rx.len = s.len;
     rx.now = now;
     dk_tcp_rx_ack_good(c, &rx);
 }
@@ -141,7 +158,7 @@ static inline void rx_ack(struct dk_tcp *tcp, struct dk_tcp_conn *c, const struc
 {
     if (s->ack > c->snd_una) {
         if (dk_unlikely(!acks_first(c, s->ack))) {
-            ack_other(c, p, s, now);
+            ack_other(c, p, now);
             return;
         }
         ack_first(tcp, c, s->ack, now);
@@ -169,12 +186,11 @@ static inline void take_text(struct dk_tcp_conn *c, const struct dk_ip_rx *p, ui
 }
 
 /* RFC 7323 section 4.3. */
-static inline void take_timestamp(struct dk_tcp_conn *c, uint32_t ts_val, int64_t now)
+static inline void take_timestamp(struct dk_tcp_conn *c, uint32_t ts_val)
 {
     if (c->rcv_nxt > c->last_ack_sent)
         return;
     c->ts_recent = ts_val;
-    c->ts_recent_at = now;
 }
 
 /* One that differs from the last only in its bytes and timestamp (net/gro.h). Acknowledges nothing
@@ -185,10 +201,10 @@ static inline bool rx_next(struct dk_tcp *tcp, struct dk_tcp_conn *c, const stru
     s->seq = dk_get_be32(p->data + 4);
     s->ts_val = dk_get_be32(p->data + 24);
     s->len = p->len - DK_TCP_USUAL_LEN;
-    if (!dk_tcp_is_quiet(c) || c->ece || !is_whole(c, p) || !is_expected(c, s))
+    if (!is_quiet(c, p) || !is_whole(c, p) || !is_expected(c, s))
         return false;
     DK_TCP_COUNT(tcp, rx_segments);
-    take_timestamp(c, s->ts_val, now);
+    take_timestamp(c, s->ts_val);
     rx_ack(tcp, c, p, s, now);
     take_text(c, p, s->len, now);
     return true;
@@ -196,12 +212,11 @@ static inline bool rx_next(struct dk_tcp *tcp, struct dk_tcp_conn *c, const stru
 
 /* Takes what follows a segment that was as expected, while it is so too. */
 __attribute__((noinline)) static void rx_group(struct dk_tcp *tcp, struct dk_tcp_conn *c,
-                                               const struct dk_ip_rx *first,
-                                               const struct segment *first_segment, int64_t now)
+                                               const struct dk_ip_rx *first, int64_t now)
 {
     struct dk_gro *gro = &tcp->net->gro;
     struct dk_ip_rx p = *first;
-    struct segment s = *first_segment;
+    struct segment s = read_segment(c, first);
     for (; gro->taken < gro->num; gro->taken++) {
         const struct dk_gro_segment *next = &gro->segments[gro->taken];
         p.buf = next->buf;
@@ -220,16 +235,16 @@ static inline bool rx_predicted(struct dk_tcp *tcp, const struct dk_ip_rx *p, in
     if (dk_unlikely(!is_usual(p)))
         return false;
     struct dk_tcp_conn *c = dk_tcp_find(tcp, &p->dst, &p->src, ports_of(p));
-    if (dk_unlikely(!c || !dk_tcp_is_quiet(c) || tells_congestion(c, p) || !is_whole(c, p)))
+    if (dk_unlikely(!c || !is_quiet(c, p) || !is_whole(c, p)))
         return false;
     const struct segment s = read_segment(c, p);
     if (dk_unlikely(!is_expected(c, &s)))
         return false;
-    take_timestamp(c, s.ts_val, now);
+    take_timestamp(c, s.ts_val);
     rx_ack(tcp, c, p, &s, now);
     take_text(c, p, s.len, now);
     if (s.len != 0 && dk_unlikely(tcp->net->gro.num != 0))
-        rx_group(tcp, c, p, &s, now);
+        rx_group(tcp, c, p, now);
     return true;
 }
 

@@ -84,6 +84,7 @@ void dk_tcp_rx_fin(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
         return;
     if (rx->fin && c->rcv_fin == DK_TCP_NONE && dk_tcp_reasm_end(c) <= rx->seq + rx->len) {
         c->rcv_fin = rx->seq + rx->len;
+        c->gap = true;
         if (c->rcv_fin > c->rcv_nxt)
             dk_tcp_blocks_add(c, c->rcv_fin, c->rcv_fin + 1);
         c->ack_now = true;

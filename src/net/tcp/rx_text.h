@@ -43,7 +43,7 @@ static inline void dk_tcp_rx_in_order(struct dk_tcp_conn *c, struct dk_buf *buf,
     dk_tcp_rcvq_append(c, view, len);
     c->rcv_nxt += len;
     dk_count(&c->tcp->stats.rx_bytes, len);
-    if (dk_unlikely(c->reasm != NULL)) {
+    if (dk_unlikely(c->gap) && c->reasm) {
         c->ack_now |= c->reasm->ranges != NULL; /* RFC 5681 section 4.2: it filled a gap */
         dk_tcp_reasm_drain(c);
     }

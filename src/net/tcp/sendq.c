@@ -105,6 +105,12 @@ static bool join_tail(struct dk_tcp_conn *c, struct dk_tcp_piece *p)
     return true;
 }
 
+static void hold_from(struct dk_tcp_conn *c, struct dk_tcp_piece *first)
+{
+    c->hold_piece = first;
+    dk_tcp_concern(c, DK_TCP_CONCERN_LENT, first != NULL);
+}
+
 static void join(struct dk_tcp_conn *c, struct chain *chain)
 {
     struct dk_tcp_piece *first = chain->head;
@@ -122,7 +128,7 @@ static void join(struct dk_tcp_conn *c, struct chain *chain)
     if (!c->send_piece)
         c->send_piece = first;
     if (chain->lent && !c->hold_piece)
-        c->hold_piece = first;
+        hold_from(c, first);
 }
 
 static void element_add(struct dk_tcp_conn *c, struct dk_tcp_element *e, void *cookie, int64_t now)
@@ -165,8 +171,10 @@ static void element_done(struct dk_tcp_conn *c, int err)
     struct dk_tcp_element *e = c->elements;
     c->elements = e->next;
     dk_list_del(&e->hold_link);
-    while (c->hold_piece && (c->hold_piece->seq < e->end || c->hold_piece->own))
-        c->hold_piece = c->hold_piece->next;
+    struct dk_tcp_piece *p = c->hold_piece;
+    while (p && (p->seq < e->end || p->own))
+        p = p->next;
+    hold_from(c, p);
     e->err = err;
     e->next = NULL;
     *(c->done ? &c->done_tail->next : &c->done) = e;
@@ -207,8 +215,10 @@ void dk_tcp_sendq_elements_acked(struct dk_tcp_conn *c, uint64_t una)
 {
     while (c->elements && c->elements->end <= una)
         element_done(c, 0);
-    while (c->hold_piece && c->hold_piece->seq + c->hold_piece->len <= una)
-        c->hold_piece = c->hold_piece->next;
+    struct dk_tcp_piece *p = c->hold_piece;
+    while (p && p->seq + p->len <= una)
+        p = p->next;
+    hold_from(c, p);
 }
 
 void dk_tcp_sendq_release(struct dk_tcp *tcp, int64_t now)
@@ -236,7 +246,8 @@ void dk_tcp_sendq_fail(struct dk_tcp_conn *c, int err)
     while (c->elements)
         element_done(c, err);
     chain_free(c->tcp, c->pieces);
-    c->pieces = c->pieces_tail = c->send_piece = c->hold_piece = NULL;
+    c->pieces = c->pieces_tail = c->send_piece = NULL;
+    hold_from(c, NULL);
     while (c->board) {
         struct dk_tcp_segment *s = c->board;
         c->board = s->next;

@@ -213,6 +213,7 @@ dk_tcp_sendq_acked(struct dk_tcp_conn *c, uint64_t una)
     c->snd_una = una;
     if (dk_unlikely(una >= c->room_una)) {
         c->room_una = DK_TCP_NONE;
+        dk_tcp_concern(c, DK_TCP_CONCERN_ROOM, false);
         dk_tcp_event(c, DK_TCP_EV_ROOM);
     }
     dk_tcp_board_acked_plain(c, una, &acked);

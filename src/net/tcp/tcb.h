@@ -118,6 +118,11 @@ enum dk_tcp_timer {
 #define DK_TCP_EV_FAILED      (1u << 5)
 #define DK_TCP_EV_CLOSED      (1u << 6)
 
+/* What an acknowledgement of new data is to be looked at for besides (dk_tcp_concern). */
+#define DK_TCP_CONCERN_LENT    (1u << 0) /* hold_piece is not NULL */
+#define DK_TCP_CONCERN_ROOM    (1u << 1) /* room_una is not DK_TCP_NONE */
+#define DK_TCP_CONCERN_TIMEOUT (1u << 2) /* option[DK_TCP_USER_TIMEOUT] is not 0 */
+
 struct dk_way;
 
 /*
@@ -195,21 +200,29 @@ struct dk_tcp_conn {
             bool closing;  /* the owner called dk_tcp_close or abort */
             bool troubled; /* something is lost, sacked, probed or doubted (recovery.h) */
             bool ts_on;
+            bool gap;       /* reasm is not NULL, or rcv_fin is known */
+            uint8_t ecn;    /* ecn.h */
+            uint8_t ece;    /* DK_TCP_ECE while our acknowledgements have it, or 0 */
+            uint8_t probes; /* unanswered, of window or liveness */
             uint8_t dup_acks;
             uint8_t retries; /* timeouts in a row */
             uint8_t probe_backoff;
-            bool pmtu_waits; /* an ICMP error that is believed after a timeout: pmtu_claimed */
+            bool pmtu_waits;  /* an ICMP error that is believed after a timeout: pmtu_claimed */
+            int16_t soft_err; /* told if the connection times out */
+            bool rate_on;     /* its algorithm measures: dk_tcp_rated */
+            uint8_t concerns; /* DK_TCP_CONCERN_... */
         };
         struct {
-            uint8_t mood[4];     /* dk_tcp_is_quiet */
-            uint8_t troubles[4]; /* which an acknowledgement of new data ends */
+            uint8_t mood[8]; /* dk_tcp_is_quiet */
+            union {
+                uint8_t calm[8];     /* dk_tcp_is_calm */
+                uint8_t troubles[6]; /* which an acknowledgement of new data ends */
+            };
         };
-        uint8_t mood_and_troubles[8]; /* dk_tcp_is_untroubled */
     };
     bool ack_now;
     bool fin_queued; /* dk_tcp_shutdown or close */
     uint8_t events;
-    uint8_t probes;     /* unanswered, of window or liveness */
     bool owned;         /* the owner may call it: from connect or accept to `closed` */
     bool in_recovery;   /* after a loss that acknowledgements told of, until snd_una >= recover */
     bool in_loss;       /* after a timeout, until then */
@@ -221,21 +234,17 @@ struct dk_tcp_conn {
     bool unresolved : 1; /* pending for a neighbour's sake: in dk_tcp.unresolved */
     bool wscale_on : 1;
     bool rcv_tuned : 1;  /* the receive buffer grows by itself (tune.c) */
-    bool rate_on;        /* its algorithm measures: dk_tcp_rated */
-    bool tx_special;     /* ECN was agreed on, or it is paced: no short way out */
     uint8_t probe_fails; /* of search.c */
-    uint8_t ecn;         /* ecn.h */
-    uint8_t ece;         /* DK_TCP_ECE while our acknowledgements have it, or 0 */
     uint16_t peer_mss;   /* what the peer's SYN said */
     uint16_t local_port, remote_port;
     struct dk_tcp *tcp;
 
     /* Sending. */
     uint64_t snd_una, snd_nxt, snd_end;
-    uint64_t snd_right;        /* right edge of the peer's window */
-    uint64_t snd_wl1, snd_wl2; /* of the segment that it came with */
-    uint64_t snd_small;        /* end of the last segment sent that was not full (Minshall) */
-    uint64_t room_una; /* the owner is told of snd_una from there on; DK_TCP_NONE: it is not */
+    uint64_t snd_right; /* right edge of the peer's window */
+    uint64_t snd_wl1;   /* of the segment that it came with */
+    uint64_t snd_small; /* end of the last segment sent that was not full (Minshall) */
+    uint64_t room_una;  /* the owner is told of snd_una from there on; DK_TCP_NONE: it is not */
 
     /* Receiving. */
     uint64_t rcv_nxt, rcv_adv, rcv_fin;
@@ -243,7 +252,6 @@ struct dk_tcp_conn {
     uint32_t rcv_mss;   /* the largest segment seen, within reason */
     uint32_t ack_bytes; /* received since the last acknowledgement */
     uint32_t ts_recent, ts_offset;
-    int64_t ts_recent_at;
     uint64_t rx_bytes;
 
     /* Queues, in two lines. */
@@ -261,7 +269,6 @@ struct dk_tcp_conn {
     uint32_t max_acked; /* largest payload that arrived */
     uint32_t retransmits;
     int16_t err;
-    int16_t soft_err;         /* told if the connection times out */
     int16_t ip_err;           /* of the last segment sent: what dk_ip_send said */
     uint8_t rcv_wscale_offer; /* what our SYN says */
     uint8_t challenges;       /* sent since challenge_from */
@@ -281,7 +288,7 @@ struct dk_tcp_conn {
     int64_t rto_ns;                         /* backed off */
     int64_t stalled_since; /* nothing was acknowledged since, while something was in flight */
     int64_t last_rx, last_tx_data;
-    int64_t confirmed_at;
+    int64_t confirm_due; /* when the neighbour is to hear again that it answers */
 
     struct dk_tcp_cc cc; /* what every algorithm needs first */
 
@@ -414,20 +421,25 @@ static inline uint32_t dk_tcp_min32(uint32_t a, uint32_t b)
     return a < b ? a : b;
 }
 
-/* Whether the next segment that arrives is expected to be nothing but the next one. */
+/* Whether the next segment that arrives is expected to be nothing but the next one. FIN is not
+ * queued in that state. */
 static inline bool dk_tcp_is_quiet(const struct dk_tcp_conn *c)
 {
     static const uint8_t quiet[sizeof(c->mood)] = {DK_TCP_ESTABLISHED, false, false, true};
-    return memcmp(c->mood, quiet, sizeof(quiet)) == 0 && c->rcv_fin == DK_TCP_NONE;
+    return memcmp(c->mood, quiet, sizeof(quiet)) == 0;
 }
 
-/* Whether what is sent next is expected to be nothing but what is pushed next: no retransmission,
- * probe, or duplicate acknowledgement is being dealt with, and FIN is not queued in that state. */
-static inline bool dk_tcp_is_untroubled(const struct dk_tcp_conn *c)
+/* Whether there is nothing that an acknowledgement would end or is to be looked at for, but what it
+ * acknowledges: no retransmission, probe, or duplicate acknowledgement is being dealt with. */
+static inline bool dk_tcp_is_calm(const struct dk_tcp_conn *c)
 {
-    static const uint8_t calm[sizeof(c->mood_and_troubles)] = {DK_TCP_ESTABLISHED, false, false,
-                                                               true};
-    return memcmp(c->mood_and_troubles, calm, sizeof(calm)) == 0;
+    static const uint8_t calm[sizeof(c->calm)] = {0};
+    return memcmp(c->calm, calm, sizeof(calm)) == 0;
+}
+
+static inline void dk_tcp_concern(struct dk_tcp_conn *c, uint32_t concern, bool is_one)
+{
+    c->concerns = (uint8_t)(is_one ? c->concerns | concern : c->concerns & ~concern);
 }
 
 static inline bool dk_tcp_fin_sent(const struct dk_tcp_conn *c)

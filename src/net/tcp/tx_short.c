@@ -10,7 +10,6 @@
 #include "base/bytes.h"
 #include "net/ip_out.h"
 #include "net/route.h"
-#include "net/tcp/block.h"
 #include "net/tcp/header.h"
 #include "net/tcp/rcvq.h"
 #include "net/tcp/rto.h"
@@ -33,7 +32,7 @@ static inline bool may_be_small(const struct dk_tcp_conn *c, uint32_t len)
 /* Whether a segment says nothing but what each of them says, and there is no other to be sent. */
 static inline bool is_plain(const struct dk_tcp_conn *c)
 {
-    return dk_tcp_is_untroubled(c) && !c->tx_special && !dk_tcp_blocks_any(c);
+    return dk_tcp_is_quiet(c) && dk_tcp_is_calm(c);
 }
 
 static inline bool may_leave(struct dk_tcp_conn *c, uint32_t len, int64_t now)
@@ -92,7 +91,6 @@ leave(struct dk_tcp *tcp, struct dk_tcp_conn *c, const struct dk_tx_piece *piece
     tcp->net->now = now;
     if (dk_unlikely(dk_ip_send_way(tcp->net, way, &tcp->tx, bytes, now) != 0))
         return false;
-    c->ip_err = 0;
     DK_TCP_COUNT(tcp, tx_segments);
     dk_tcp_ack_sent(c, edge);
     return true;
@@ -116,7 +114,6 @@ static inline void left(struct dk_tcp *tcp, struct dk_tcp_conn *c, struct dk_tcp
     dk_count(&tcp->stats.tx_bytes, len);
     if (len < c->snd_mss)
         c->snd_small = c->snd_nxt;
-    dk_tcp_rate_check_limited(c);
     dk_tcp_sent_something(c, now);
 }
 

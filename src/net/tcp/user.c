@@ -38,6 +38,7 @@ uint64_t dk_tcp_send_goal(const struct dk_tcp_conn *c)
 void dk_tcp_want_room(struct dk_tcp_conn *c, uint64_t queued_bytes)
 {
     c->room_una = c->snd_end - dk_tcp_min64(queued_bytes, c->snd_end);
+    dk_tcp_concern(c, DK_TCP_CONCERN_ROOM, true);
 }
 
 static bool may_still_receive(const struct dk_tcp_conn *c)

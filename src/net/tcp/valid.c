@@ -144,6 +144,15 @@ static bool is_rcvq_valid(const struct dk_tcp_conn *c)
     return bytes == c->rx_bytes && n == c->rx_bufs && (!last || last == c->rx_tail);
 }
 
+/* What is said in short of what is elsewhere. */
+static bool are_marks_valid(const struct dk_tcp_conn *c)
+{
+    const uint32_t concerns = (c->hold_piece ? DK_TCP_CONCERN_LENT : 0) |
+                              (c->room_una != DK_TCP_NONE ? DK_TCP_CONCERN_ROOM : 0) |
+                              (c->option[DK_TCP_USER_TIMEOUT] ? DK_TCP_CONCERN_TIMEOUT : 0);
+    return c->concerns == concerns && c->gap == (c->reasm || c->rcv_fin != DK_TCP_NONE);
+}
+
 /* What waits must be waited for: each state has a timer that ends it, or the owner does. */
 static bool are_timers_valid(const struct dk_tcp_conn *c)
 {
@@ -198,12 +207,12 @@ bool dk_tcp_is_valid(const struct dk_tcp_conn *c)
 {
     if (c->state == DK_TCP_CLOSED)
         return is_closed_valid(c);
-    if (!c->hashed || c->snd_una > c->snd_nxt || c->snd_nxt > c->snd_end + 1 ||
-        c->snd_wl2 > c->snd_una)
+    if (!c->hashed || c->snd_una > c->snd_nxt || c->snd_nxt > c->snd_end + 1)
         return false;
     return is_board_valid(c) && are_pieces_valid(c) && is_send_piece_valid(c) &&
            are_elements_valid(c) && are_ranges_valid(c) && are_blocks_valid(c) &&
-           is_rcvq_valid(c) && are_timers_valid(c) && are_states_valid(c) && is_record_valid(c);
+           is_rcvq_valid(c) && are_timers_valid(c) && are_states_valid(c) && is_record_valid(c) &&
+           are_marks_valid(c);
 }
 
 static bool is_found(struct dk_tcp *tcp, const struct dk_tcp_conn *c)
