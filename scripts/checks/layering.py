@@ -29,8 +29,9 @@ DEVICE = re.compile(r"^(liburing|rte_|infiniband/|rdma/|xdp/|bpf/)")
 DEVICE_LAYERS = ("drv", "libos")
 # What makes drivers of a specification, and what drivers have in common.
 DRIVER_TABLE = "src/drv/spec.c"
-DRIVER_PARTS = ("drv/blk_io.h", "drv/bottleneck.h", "drv/frame.h", "drv/inner.h", "drv/virtio.h",
-                "drv/wake.h", "drv/why.h")
+DRIVER_PARTS = ("drv/blk_file.h", "drv/blk_io.h", "drv/blk_ring.h", "drv/blk_target.h",
+                "drv/bottleneck.h", "drv/frame.h", "drv/inner.h", "drv/virtio.h", "drv/wake.h",
+                "drv/why.h")
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 

@@ -72,6 +72,21 @@ int dk_blk_check(const struct dk_blkdev *dev, const struct dk_blk_io *io)
     return changes && (caps->flags & DK_BLKDEV_READ_ONLY) ? -EROFS : 0;
 }
 
+int dk_blk_error(int result)
+{
+    switch (result) {
+    case 0:
+    case -ENOSPC:
+    case -EROFS:
+    case -ENODEV:
+        return result;
+    case -EDQUOT:
+        return -ENOSPC;
+    default:
+        return result < 0 ? -EIO : 0;
+    }
+}
+
 static void count(struct dk_blkdev_stats *stats, const struct dk_blk_io *io)
 {
     switch (io->op) {

@@ -21,6 +21,10 @@ void dk_blkdev_init(struct dk_blkdev *dev, const struct dk_blkdev_ops *ops);
 /* Whether the device can do this I/O: 0, -EINVAL or -EROFS. */
 int dk_blk_check(const struct dk_blkdev *dev, const struct dk_blk_io *io);
 
+/* What the kernel says of an I/O, in the words of the contract: 0, -ENOSPC, -EROFS, -ENODEV, -EIO.
+ */
+int dk_blk_error(int result);
+
 /* Ends an I/O: counts what it did, or that it failed, and calls `done`. */
 void dk_blk_complete(struct dk_blkdev *dev, struct dk_blk_io *io, int result);
 
