@@ -344,7 +344,8 @@ void dk_instance_tell(struct dk_instance *inst)
 
 void dk_instance_tell_backlog(struct dk_instance *inst)
 {
-    if (!inst->poller || !inst->poller->ops->backlog(inst->poller))
+    struct dk_poller *p = dk_instance_poller(inst);
+    if (!p || !p->ops->backlog(p))
         return;
     dk_lock(&inst->tokens);
     dk_instance_tell(inst);
@@ -354,6 +355,8 @@ void dk_instance_tell_backlog(struct dk_instance *inst)
 void dk_instance_eventfd_add(struct dk_instance *inst, int fd)
 {
     struct epoll_event ev = {.events = EPOLLIN};
-    if (inst->eventfd >= 0 && epoll_ctl(inst->eventfd, EPOLL_CTL_ADD, fd, &ev) < 0)
-        dk_log(DK_LOG_ERROR, "cannot watch the new engine for demi_eventfd: %s", strerror(errno));
+    inst->poller->ops->kick(inst->poller);
+    if (inst->eventfd >= 0 && epoll_ctl(inst->eventfd, EPOLL_CTL_ADD, fd, &ev) < 0 &&
+        errno != EEXIST)
+        dk_log(DK_LOG_ERROR, "cannot watch a new device for demi_eventfd: %s", strerror(errno));
 }

@@ -82,7 +82,8 @@ struct dk_poller_ops {
 
 struct dk_poller {
     const struct dk_poller_ops *ops;
-    uint32_t queues; /* that it serves; changed under the lead, see dk_poller_add_queues */
+    uint32_t queues;        /* that it serves; changed under the lead, see dk_poller_add_queues */
+    struct dk_poller *over; /* which polls it with others (pollers.h), or NULL */
 };
 
 struct dk_sched_options {
@@ -145,7 +146,7 @@ struct dk_instance {
     uint32_t lead_wanted;
     uint32_t leader; /* thread whose wait drives the instance, 0: none */
 
-    struct dk_poller *poller; /* NULL: memory queues only */
+    struct dk_poller *poller; /* NULL: memory queues only; replaced when one joins (pollers.h) */
     const struct dk_clock *clock;
     struct dk_sched_options sched;
     uint32_t spin_budget_ns; /* adapts between 0 and spin_us */
@@ -155,6 +156,8 @@ struct dk_instance {
     uint8_t eventfd_armed;
     uint8_t is_first;
     uint32_t users;                  /* threads that called demi_init on it */
+    struct dk_poller *sockets;       /* which sockets come from, or NULL */
+    struct dk_poller *logs;          /* likewise logs */
     struct dk_instance_stats *stats; /* in the statistics file, else own_stats */
     struct dk_instance_stats own_stats;
 };
@@ -201,11 +204,18 @@ static inline void dk_lead_drop(struct dk_instance *inst)
         inst->lead.word = 0;
 }
 
+/* Its poller, for who does not hold the lead. */
+static inline struct dk_poller *dk_instance_poller(const struct dk_instance *inst)
+{
+    return __atomic_load_n(&inst->poller, __ATOMIC_ACQUIRE);
+}
+
 /* Whether there is a device that somebody should look at while threads wait, or a taker that gave
  * way. */
 static inline bool dk_instance_needs_lead(const struct dk_instance *inst)
 {
-    return (inst->poller && __atomic_load_n(&inst->poller->queues, __ATOMIC_RELAXED) != 0) ||
+    const struct dk_poller *p = dk_instance_poller(inst);
+    return (p && __atomic_load_n(&p->queues, __ATOMIC_RELAXED) != 0) ||
            __atomic_load_n(&inst->num_yielded, __ATOMIC_RELAXED) != 0;
 }
 
@@ -214,6 +224,8 @@ static inline bool dk_instance_needs_lead(const struct dk_instance *inst)
 static inline void dk_poller_add_queues(struct dk_poller *p, int n)
 {
     __atomic_store_n(&p->queues, p->queues + (uint32_t)n, __ATOMIC_RELAXED);
+    if (p->over)
+        dk_poller_add_queues(p->over, n);
 }
 
 /*
@@ -264,7 +276,8 @@ void dk_instance_tell(struct dk_instance *inst);
 /* Does so when a poll left events behind: the device will not report them again. */
 void dk_instance_tell_backlog(struct dk_instance *inst);
 
-/* A poller's descriptor changed: the event descriptor watches fd too. */
+/* A poller's descriptor changed: the event descriptor watches fd too, and who sleeps over the old
+ * one wakes up. The lead is held. */
 void dk_instance_eventfd_add(struct dk_instance *inst, int fd);
 
 #endif /* DK_CORE_INSTANCE_H */

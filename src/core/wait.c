@@ -310,13 +310,11 @@ static int64_t remaining(int64_t deadline, int64_t now)
     return deadline > now ? deadline - now : 0;
 }
 
-static void block_in_device(struct dk_waiter *w, int64_t timeout_ns)
+static void block_in_device(struct dk_waiter *w, struct dk_poller *p, int64_t timeout_ns)
 {
-    struct dk_instance *inst = w->inst;
-    dk_count(&inst->stats->sleeps, 1);
-    if (__atomic_load_n(&w->futex, __ATOMIC_ACQUIRE) != DK_WAITER_SLEEPS)
-        return;
-    inst->poller->ops->block(inst->poller, timeout_ns);
+    bool sleeps = __atomic_load_n(&w->futex, __ATOMIC_ACQUIRE) == DK_WAITER_SLEEPS;
+    dk_count(&w->inst->stats->sleeps, 1);
+    p->ops->block(p, sleeps ? timeout_ns : 0); /* in any case: it takes back what arm set */
 }
 
 /* Shows which thread drives the instance. */
@@ -332,6 +330,7 @@ static void set_leader(const struct dk_waiter *w)
 static int lead_sleep(struct dk_waiter *w, int64_t timeout_ns)
 {
     struct dk_instance *inst = w->inst;
+    struct dk_poller *p = inst->poller; /* a second one may join before it blocks */
     dk_lock(&inst->tokens);
     int r = prepare_sleep(w);
     if (r == 0 && (inst->sleeper || !dk_instance_needs_lead(inst)))
@@ -340,12 +339,12 @@ static int lead_sleep(struct dk_waiter *w, int64_t timeout_ns)
         enlist(w, DK_WAITER_IN_DEVICE);
     dk_unlock(&inst->tokens);
     if (r == 0)
-        inst->poller->ops->arm(inst->poller);
+        p->ops->arm(p);
     dk_lead_drop(inst);
     if (r != 0)
         return r;
 
-    block_in_device(w, timeout_ns);
+    block_in_device(w, p, timeout_ns);
 
     dk_lock(&inst->tokens);
     delist(w);
@@ -547,12 +546,13 @@ static int wait_slow(struct dk_waiter *w, int64_t timeout_ns)
 static void poll_sometimes(struct dk_instance *inst)
 {
     uint32_t left = __atomic_load_n(&inst->until_poll, __ATOMIC_RELAXED) - 1;
-    uint32_t every = inst->poller ? DK_WAIT_POLL_EVERY : DK_WAIT_NO_POLLER;
+    bool polls = dk_instance_poller(inst) != NULL;
+    uint32_t every = polls ? DK_WAIT_POLL_EVERY : DK_WAIT_NO_POLLER;
     bool due = left == 0 || left > every;
     __atomic_store_n(&inst->until_poll, due ? every : left, __ATOMIC_RELAXED);
     if (dk_likely(!due))
         return;
-    if (inst->poller && dk_lead_try(inst)) {
+    if (polls && dk_lead_try(inst)) {
         poll_once(inst, dk_instance_now(inst), false);
         dk_lead_drop(inst);
         dk_instance_tell_backlog(inst);

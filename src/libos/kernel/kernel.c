@@ -363,7 +363,7 @@ int dk_kernel_open(struct dk_instance *inst, const struct dk_kernel_options *opt
     if (r < 0)
         goto fail_engine;
     place_stats(k);
-    inst->poller = &k->poller;
+    inst->poller = inst->sockets = &k->poller;
     return 0;
 fail_engine:
     close_engine(&k->engine);

@@ -184,7 +184,7 @@ static int check_kind(int domain, int type, int protocol)
 
 int dk_kernel_socket(struct dk_instance *inst, int domain, int type, int protocol, int *qd_out)
 {
-    struct dk_kernel *k = (struct dk_kernel *)inst->poller;
+    struct dk_kernel *k = (struct dk_kernel *)inst->sockets;
     struct dk_sock *s;
     int r = check_kind(domain, type, protocol);
     if (r == 0)

@@ -96,7 +96,7 @@ static int check_kind(int domain, int type, int protocol)
 
 int dk_stack_socket(struct dk_instance *inst, int domain, int type, int protocol, int *qd_out)
 {
-    struct dk_stack *st = (struct dk_stack *)inst->poller;
+    struct dk_stack *st = (struct dk_stack *)inst->sockets;
     struct dk_stack_sock *s = NULL;
     struct dk_stack_tcp *t = NULL;
     int r = check_kind(domain, type, protocol);

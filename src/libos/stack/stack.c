@@ -436,7 +436,7 @@ int dk_stack_open(struct dk_instance *inst, const struct dk_stack_options *optio
     if (r < 0)
         goto fail;
     dk_stack_counters_open(st);
-    inst->poller = &st->poller;
+    inst->poller = inst->sockets = &st->poller;
     return 0;
 fail:
     close_stack(st);
