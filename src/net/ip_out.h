@@ -83,9 +83,5 @@ int dk_loop_send(struct dk_net *net, const struct dk_ip_tx *tx);
 int dk_loop_init(struct dk_net *net);
 void dk_loop_fini(struct dk_net *net);
 void dk_loop_advance(struct dk_net *net, int64_t now);
-static inline bool dk_loop_is_due(const struct dk_net *net)
-{
-    return net->loop_due;
-}
 
 #endif /* DK_NET_IP_OUT_H */

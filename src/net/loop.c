@@ -68,7 +68,7 @@ int dk_loop_send(struct dk_net *net, const struct dk_ip_tx *tx)
     gather(tx, buf->data + header);
     loop->packets[loop->tail++ % PACKETS_MAX] =
         (struct looped){.buf = buf, .checksum_good = tx->partial_checksum};
-    net->loop_due = true;
+    net->due |= DK_NET_DUE_LOOP;
     dk_net_count(&net->stats.loop_packets);
     return 0;
 }
@@ -89,9 +89,10 @@ void dk_loop_advance(struct dk_net *net, int64_t now)
         dk_ip_input(net, &rx, now);
         dk_buf_put(looped.buf);
     }
-    net->loop_due = loop->head != loop->tail;
+    if (loop->head == loop->tail)
+        net->due &= ~DK_NET_DUE_LOOP;
     if (loop->refused && loop->tail - loop->head < PACKETS_MAX) {
         loop->refused = false;
-        net->tx_room_due = true;
+        net->due |= DK_NET_DUE_TX_ROOM;
     }
 }

@@ -252,7 +252,8 @@ static void flush(struct dk_neigh *neigh)
         dk_waiting_put(table->pool, waiting);
     }
     dk_list_del_init(&neigh->blocked);
-    net->resolved_due = net->patient_wait;
+    if (net->patient_wait)
+        net->due |= DK_NET_DUE_RESOLVED;
 }
 
 uint32_t dk_neigh_waiting(const struct dk_net *net)
@@ -321,7 +322,8 @@ static void fail(struct dk_neigh *neigh, int64_t now)
     dk_net_count(&net->stats.neigh_failed);
     if (neigh->is_router)
         dk_route_avoid(net, &neigh->ip);
-    net->resolved_due = net->patient_wait;
+    if (net->patient_wait)
+        net->due |= DK_NET_DUE_RESOLVED;
     take_waiting(neigh, &waiting_list);
     while ((link = dk_list_first(&waiting_list)) != NULL) {
         struct dk_waiting *waiting = dk_container_of(link, struct dk_waiting, link);

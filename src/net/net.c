@@ -202,34 +202,47 @@ void dk_net_tx_room(struct dk_net *net, int64_t now)
 
 static void resolved(struct dk_net *net, int64_t now)
 {
-    net->resolved_due = net->patient_wait = false;
+    net->due &= ~DK_NET_DUE_RESOLVED;
+    net->patient_wait = false;
     for (size_t i = 0; i < TRANSPORTS; i++) {
         if (transports[i]->resolved)
             transports[i]->resolved(net, now);
     }
 }
 
+/* Whatever else is due than what most bursts cause. */
+__attribute__((noinline)) static void advance_all(struct dk_net *net, int64_t now)
+{
+    if (dk_wheel_is_due(&net->wheel, now))
+        dk_wheel_advance(&net->wheel, now);
+    if (net->due & DK_NET_DUE_LOOP)
+        dk_loop_advance(net, now);
+    if (net->due & DK_NET_DUE_UDP)
+        dk_udp_advance(net, now);
+    dk_tcp_advance(net, now);
+    if (net->due & DK_NET_DUE_TX_ROOM) {
+        net->due &= ~DK_NET_DUE_TX_ROOM;
+        tx_room(net, now);
+    }
+    if (net->due & DK_NET_DUE_RESOLVED)
+        resolved(net, now);
+}
+
 void dk_net_advance(struct dk_net *net, int64_t now)
 {
     net->now = now;
-    if (dk_unlikely(dk_wheel_is_due(&net->wheel, now)))
-        dk_wheel_advance(&net->wheel, now);
-    if (dk_unlikely(dk_loop_is_due(net)))
-        dk_loop_advance(net, now);
-    if (net->udp_due)
+    if (dk_unlikely(dk_wheel_is_due(&net->wheel, now) || net->due & ~DK_NET_DUE_UDP)) {
+        advance_all(net, now);
+        return;
+    }
+    if (net->due)
         dk_udp_advance(net, now);
     dk_tcp_advance(net, now);
-    if (dk_unlikely(net->tx_room_due)) {
-        net->tx_room_due = false;
-        tx_room(net, now);
-    }
-    if (dk_unlikely(net->resolved_due))
-        resolved(net, now);
 }
 
 int64_t dk_net_next_due(const struct dk_net *net)
 {
-    if (dk_loop_is_due(net) || net->resolved_due)
+    if (net->due)
         return net->now;
     int64_t due = dk_wheel_next_due(&net->wheel);
     for (size_t i = 0; i < TRANSPORTS; i++) {

@@ -180,6 +180,12 @@ void dk_udp_advance(struct dk_net *net, int64_t now);
 
 #define DK_NET_IP4_PAIRS 64
 
+/* What dk_net_advance has to do, beside timers and TCP. */
+#define DK_NET_DUE_LOOP     (1u << 0) /* loop.c has packets */
+#define DK_NET_DUE_UDP      (1u << 1) /* udp.c has events to tell */
+#define DK_NET_DUE_TX_ROOM  (1u << 2) /* loop.c has room again */
+#define DK_NET_DUE_RESOLVED (1u << 3) /* patient senders may try again (neigh.c) */
+
 struct dk_net {
     int64_t now; /* of the latest call */
     struct dk_net_config config;
@@ -201,11 +207,8 @@ struct dk_net {
     uint8_t hop_limit;               /* of IPv6 packets whose sender names none */
     uint64_t plain_word, plain_mask; /* of plain.c, as the next */
     uint64_t ip4_pairs[DK_NET_IP4_PAIRS];
-    bool loop_due;            /* loop.c has packets */
-    bool udp_due;             /* udp.c has events to tell */
-    bool tx_room_due;         /* loop.c has room again */
+    uint32_t due;             /* DK_NET_DUE_... */
     bool patient_wait;        /* of neigh.c: senders were told -EBUSY */
-    bool resolved_due;        /* likewise: they may try again */
     bool pmtu_known;          /* something was learned of a path */
     uint64_t ways_made;       /* so far: of route.c */
     uint64_t ways_generation; /* of what is known for sending at once (route.h) */

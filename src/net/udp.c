@@ -86,11 +86,6 @@ static const uint64_t *stats(const struct dk_net *net)
     return (const uint64_t *)&net->udp->stats;
 }
 
-static int64_t next_due(const struct dk_net *net)
-{
-    return net->udp_due ? net->now : INT64_MAX;
-}
-
 const struct dk_transport dk_udp_transport = {
     .name = "udp",
     .protocol = DK_IP_UDP,
@@ -99,7 +94,6 @@ const struct dk_transport dk_udp_transport = {
     .fini = fini,
     .input = dk_udp_input,
     .icmp_error = dk_udp_icmp_error,
-    .next_due = next_due,
     .tx_room = tx_room,
     .stats = stats,
     .stat_names = stat_names,
@@ -124,7 +118,7 @@ void dk_udp_advance(struct dk_net *net, int64_t now)
         sock->on_event(sock->arg, sock, events);
     }
     udp->telling = false;
-    net->udp_due = false;
+    net->due &= ~DK_NET_DUE_UDP;
 }
 
 int dk_udp_open(struct dk_net *net, dk_udp_event_fn on_event, void *arg,

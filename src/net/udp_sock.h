@@ -104,7 +104,7 @@ static inline void dk_udp_note(struct dk_udp *udp, struct dk_udp_sock *sock, uin
         sock->next_eventful = NULL;
         *udp->eventful_end = sock;
         udp->eventful_end = &sock->next_eventful;
-        sock->net->udp_due = true;
+        sock->net->due |= DK_NET_DUE_UDP;
     }
     sock->events |= events;
 }
