@@ -10,12 +10,30 @@
 
 static inline void dk_tcp_event(struct dk_tcp_conn *c, uint32_t events)
 {
-    c->events |= (uint8_t)events;
-    if (dk_list_empty(&c->event_link))
-        dk_list_add_tail(&c->tcp->events, &c->event_link);
+    struct dk_tcp *tcp = c->tcp;
+    if (dk_unlikely(c->events != 0)) {
+        c->events |= (uint8_t)events;
+        return;
+    }
+    c->events = (uint8_t)(events | DK_TCP_EV_QUEUED);
+    c->event_next = NULL;
+    *tcp->events_end = c;
+    tcp->events_end = &c->event_next;
 }
 
-/* Calls back all that was noted, and frees connections that have ended and have no owner. */
-void dk_tcp_events_tell(struct dk_tcp *tcp);
+/* Nothing that was noted is told; it is looked at still. */
+static inline void dk_tcp_events_forget(struct dk_tcp_conn *c)
+{
+    c->events &= DK_TCP_EV_QUEUED;
+}
+
+/* It is not looked at either. */
+void dk_tcp_events_leave(struct dk_tcp_conn *c);
+
+/* Whether dk_tcp_advance has something to tell. */
+static inline bool dk_tcp_events_any(const struct dk_tcp *tcp)
+{
+    return tcp->events || !dk_list_empty(&tcp->listener_events);
+}
 
 #endif /* DK_NET_TCP_EVENT_H */

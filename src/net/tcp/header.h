@@ -59,9 +59,8 @@ static inline void dk_tcp_ack_sent(struct dk_tcp_conn *c, uint64_t edge)
 {
     c->last_ack_sent = c->rcv_nxt;
     c->rcv_adv = dk_tcp_max64(c->rcv_adv, edge);
-    c->ack_now = false;
+    c->ack_now = c->ack_timed = false;
     c->ack_bytes = 0;
-    dk_tcp_timer_clear(c, DK_TCP_TIMER_ACK);
 }
 
 #endif /* DK_NET_TCP_HEADER_H */

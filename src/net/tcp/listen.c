@@ -296,7 +296,7 @@ int dk_tcp_accept(struct dk_tcp_listener *l, struct dk_tcp_conn **conn_out,
     c->ops = ops;
     c->owner = owner;
     DK_TCP_COUNT(c->tcp, accepts);
-    c->events = 0;
+    dk_tcp_events_forget(c);
     if (dk_tcp_fin_received(c))
         dk_tcp_event(c, DK_TCP_EV_READABLE | DK_TCP_EV_PEER_CLOSED);
     else if (c->rx_bytes)

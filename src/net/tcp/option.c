@@ -91,7 +91,7 @@ static void apply(struct dk_tcp_conn *c, enum dk_tcp_option option, int64_t now)
         dk_tcp_rto_bound(c);
         break;
     case DK_TCP_QUICK_ACK:
-        if (dk_tcp_timer_is_set(c, DK_TCP_TIMER_ACK))
+        if (c->ack_bytes)
             c->ack_now = true;
         dk_tcp_output(c, now);
         break;

@@ -52,7 +52,6 @@ struct dk_tcp_conn *dk_tcp_conn_create(struct dk_tcp *tcp, const struct dk_endpo
     c->rcv_fin = c->room_una = DK_TCP_NONE;
     c->loss = &tcp->no_recovery;
     dk_tcp_options_take(c, option);
-    dk_list_init(&c->event_link);
     dk_list_init(&c->pending_link);
     dk_list_add_tail(&tcp->all, &c->all_link);
     dk_tcp_timers_init(c);
@@ -105,7 +104,7 @@ void dk_tcp_conn_end(struct dk_tcp_conn *c, int err)
 void dk_tcp_conn_disown(struct dk_tcp_conn *c)
 {
     c->owned = false;
-    c->events = 0;
+    dk_tcp_events_forget(c);
     if (c->state == DK_TCP_CLOSED || c->state == DK_TCP_TIME_WAIT)
         dk_tcp_event(c, 0); /* to be freed, or to become a record */
 }
@@ -115,7 +114,7 @@ void dk_tcp_conn_free(struct dk_tcp_conn *c)
     dk_tcp_rcvq_clear(c);
     if (c->tcp->tx_conn == c)
         c->tcp->tx_conn = NULL;
-    dk_list_del(&c->event_link);
+    dk_tcp_events_leave(c);
     dk_list_del(&c->all_link);
     dk_tcp_congestion_end(c);
     dk_tcp_pool_put(&c->tcp->conns, c);

@@ -87,7 +87,7 @@ void dk_tcp_enter_time_wait(struct dk_tcp_conn *c, int64_t now);
 /*
  * Ends a connection: CLOSED, with an error to tell, or 0. Elements complete with the error (0:
  * -ECANCELED). Bytes that were received stay for an owner that may read them. Twice is once. A
- * connection without owner is freed by the next dk_tcp_events_tell.
+ * connection without owner is freed by the next dk_tcp_advance.
  */
 void dk_tcp_conn_end(struct dk_tcp_conn *c, int err);
 

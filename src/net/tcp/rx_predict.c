@@ -116,7 +116,8 @@ static inline void pieces_acked(struct dk_tcp *tcp, struct dk_tcp_conn *c, uint6
 }
 
 /* As dk_tcp_rx_ack_good does of that. */
-static inline void ack_first(struct dk_tcp *tcp, struct dk_tcp_conn *c, uint64_t ack, int64_t now)
+__attribute__((always_inline)) static inline void
+ack_first(struct dk_tcp *tcp, struct dk_tcp_conn *c, uint64_t ack, int64_t now)
 {
     static const struct dk_tcp_told unrated;
     struct dk_tcp_segment *first = c->board;
@@ -153,44 +154,47 @@ __attribute__((noinline)) static void ack_other(struct dk_tcp_conn *c, const str
     dk_tcp_rx_ack_good(c, &rx);
 }
 
-static inline void rx_ack(struct dk_tcp *tcp, struct dk_tcp_conn *c, const struct dk_ip_rx *p,
-                          const struct segment *s, int64_t now)
+/* What is left of the fifth check for a segment that begins at rcv_nxt. */
+static inline void take_window(struct dk_tcp_conn *c, uint64_t ack, uint64_t wnd, int64_t now)
 {
-    if (s->ack > c->snd_una) {
-        if (dk_unlikely(!acks_first(c, s->ack))) {
-            ack_other(c, p, now);
-            return;
-        }
-        ack_first(tcp, c, s->ack, now);
-    }
-    /* SND.WL2 was an acknowledgement, so it is not behind snd_una. */
     if (c->rcv_nxt >= c->snd_wl1)
-        dk_tcp_set_window(c, c->rcv_nxt, s->ack, s->wnd);
+        dk_tcp_set_window(c, c->rcv_nxt, ack, wnd);
     dk_tcp_note_alive(c, now);
 }
 
-/* Whether anything is to be sent, or what waits to be is to be looked at. */
-static inline bool has_output(const struct dk_tcp_conn *c)
+__attribute__((always_inline)) static inline void rx_ack(struct dk_tcp *tcp, struct dk_tcp_conn *c,
+                                                         const struct dk_ip_rx *p, uint64_t ack,
+                                                         uint64_t wnd, int64_t now)
 {
-    return c->ack_now || c->fin_queued || c->snd_nxt < c->snd_end;
+    if (ack > c->snd_una) {
+        if (dk_unlikely(!acks_first(c, ack))) {
+            ack_other(c, p, now);
+            return;
+        }
+        ack_first(tcp, c, ack, now);
+    }
+    take_window(c, ack, wnd, now);
 }
 
-/* What is left to do for a segment whose acknowledgement was taken. */
-static inline void take_text(struct dk_tcp_conn *c, const struct dk_ip_rx *p, uint32_t len,
-                             int64_t now)
+/* Takes the text of a segment whose acknowledgement was taken. */
+__attribute__((always_inline)) static inline void take_text(struct dk_tcp_conn *c,
+                                                            const struct dk_ip_rx *p, uint32_t len)
 {
-    if (len != 0)
-        dk_tcp_rx_in_order(c, p->buf, p->data + DK_TCP_USUAL_LEN, len, now);
-    if (has_output(c))
+    dk_tcp_rx_in_order(c, p->buf, p->data + DK_TCP_USUAL_LEN, len);
+}
+
+/* Sends what is to be sent, or to be looked at as it waits to be. */
+static inline void send_any(struct dk_tcp_conn *c, int64_t now)
+{
+    if (c->ack_now || c->snd_nxt < c->snd_end)
         dk_tcp_output(c, now);
 }
 
 /* RFC 7323 section 4.3. */
 static inline void take_timestamp(struct dk_tcp_conn *c, uint32_t ts_val)
 {
-    if (c->rcv_nxt > c->last_ack_sent)
-        return;
-    c->ts_recent = ts_val;
+    if (c->rcv_nxt <= c->last_ack_sent)
+        c->ts_recent = ts_val;
 }
 
 /* One that differs from the last only in its bytes and timestamp (net/gro.h). Acknowledges nothing
@@ -205,8 +209,9 @@ static inline bool rx_next(struct dk_tcp *tcp, struct dk_tcp_conn *c, const stru
         return false;
     DK_TCP_COUNT(tcp, rx_segments);
     take_timestamp(c, s->ts_val);
-    rx_ack(tcp, c, p, s, now);
-    take_text(c, p, s->len, now);
+    take_window(c, s->ack, s->wnd, now);
+    take_text(c, p, s->len);
+    send_any(c, now);
     return true;
 }
 
@@ -241,8 +246,10 @@ static inline bool rx_predicted(struct dk_tcp *tcp, const struct dk_ip_rx *p, in
     if (dk_unlikely(!is_expected(c, &s)))
         return false;
     take_timestamp(c, s.ts_val);
-    rx_ack(tcp, c, p, &s, now);
-    take_text(c, p, s.len, now);
+    rx_ack(tcp, c, p, s.ack, s.wnd, now);
+    if (s.len != 0)
+        take_text(c, p, s.len);
+    send_any(c, now);
     if (s.len != 0 && dk_unlikely(tcp->net->gro.num != 0))
         rx_group(tcp, c, p, now);
     return true;

@@ -8,7 +8,6 @@
 #include "net/tcp/event.h"
 #include "net/tcp/rcvq.h"
 #include "net/tcp/reasm.h"
-#include "net/tcp/timer.h"
 
 /* Urgent data is data like any other, and the pointer says nothing (RFC 6093 section 6). */
 void dk_tcp_rx_urgent(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx);
@@ -19,21 +18,19 @@ bool dk_tcp_rx_text(struct dk_tcp_conn *c, struct dk_tcp_rx *rx);
 /* Takes FIN, once everything before it has come. */
 void dk_tcp_rx_fin(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx);
 
-static inline void dk_tcp_owe_ack(struct dk_tcp_conn *c, uint32_t len, int64_t now)
+static inline void dk_tcp_owe_ack(struct dk_tcp_conn *c, uint32_t len)
 {
     if (dk_unlikely(len > c->rcv_mss)) /* several that came as one count as what they are */
         c->rcv_mss = dk_tcp_min32(len, c->path_mtu - (c->local_ip.version == 4 ? 40 : 60));
     c->ack_bytes += len;
     if (c->ack_bytes >= 2 * c->rcv_mss || c->option[DK_TCP_QUICK_ACK])
         c->ack_now = true;
-    else if (!dk_tcp_timer_is_set(c, DK_TCP_TIMER_ACK))
-        dk_tcp_timer_owe_ack(c, now + c->tcp->config.delayed_ack_ns);
 }
 
 /* Takes len bytes of a buffer, which begin at rcv_nxt and are within the window, in a state that
  * takes text. */
-static inline void dk_tcp_rx_in_order(struct dk_tcp_conn *c, struct dk_buf *buf, uint8_t *data,
-                                      uint32_t len, int64_t now)
+__attribute__((always_inline)) static inline void
+dk_tcp_rx_in_order(struct dk_tcp_conn *c, struct dk_buf *buf, uint8_t *data, uint32_t len)
 {
     struct dk_buf *view = dk_buf_keep(buf, data, len);
     if (dk_unlikely(!view)) {
@@ -47,7 +44,7 @@ static inline void dk_tcp_rx_in_order(struct dk_tcp_conn *c, struct dk_buf *buf,
         c->ack_now |= c->reasm->ranges != NULL; /* RFC 5681 section 4.2: it filled a gap */
         dk_tcp_reasm_drain(c);
     }
-    dk_tcp_owe_ack(c, len, now);
+    dk_tcp_owe_ack(c, len);
     dk_tcp_event(c, DK_TCP_EV_READABLE);
 }
 

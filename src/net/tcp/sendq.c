@@ -131,6 +131,13 @@ static void join(struct dk_tcp_conn *c, struct chain *chain)
         hold_from(c, first);
 }
 
+/* Another element is the first that is held now, or none is. */
+static void holds_changed(struct dk_tcp *tcp)
+{
+    const struct dk_tcp_element *first = dk_tcp_sendq_first_hold(tcp);
+    tcp->hold_due = first ? first->hold_due : DK_TCP_NEVER;
+}
+
 static void element_add(struct dk_tcp_conn *c, struct dk_tcp_element *e, void *cookie, int64_t now)
 {
     int64_t due = now + c->tcp->config.push_hold_ns;
@@ -138,6 +145,7 @@ static void element_add(struct dk_tcp_conn *c, struct dk_tcp_element *e, void *c
     *(c->elements ? &c->elements_tail->next : &c->elements) = e;
     c->elements_tail = e;
     dk_list_add_tail(&c->tcp->holds, &e->hold_link);
+    holds_changed(c->tcp);
 }
 
 int dk_tcp_sendq_push(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[], uint32_t n,
@@ -171,6 +179,7 @@ static void element_done(struct dk_tcp_conn *c, int err)
     struct dk_tcp_element *e = c->elements;
     c->elements = e->next;
     dk_list_del(&e->hold_link);
+    holds_changed(c->tcp);
     struct dk_tcp_piece *p = c->hold_piece;
     while (p && (p->seq < e->end || p->own))
         p = p->next;
@@ -232,6 +241,7 @@ void dk_tcp_sendq_release(struct dk_tcp *tcp, int64_t now)
             e->hold_due = now + tcp->config.push_hold_ns;
             dk_list_del(&e->hold_link);
             dk_list_add_tail(&tcp->holds, &e->hold_link);
+            holds_changed(tcp);
             return;
         }
         while (c->elements && c->elements->end <= end) {

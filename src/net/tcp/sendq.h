@@ -49,12 +49,6 @@ static inline struct dk_tcp_element *dk_tcp_sendq_first_hold(const struct dk_tcp
 /* Elements whose hold has lasted long enough: what is unacknowledged is copied. */
 void dk_tcp_sendq_release(struct dk_tcp *tcp, int64_t now);
 
-/* When that has something to do. */
-static inline int64_t dk_tcp_sendq_next_due(const struct dk_tcp *tcp)
-{
-    return dk_list_empty(&tcp->holds) ? DK_TCP_NEVER : dk_tcp_sendq_first_hold(tcp)->hold_due;
-}
-
 /* The connection ended: every element completes with err; nothing is left to send. */
 void dk_tcp_sendq_fail(struct dk_tcp_conn *c, int err);
 

@@ -117,6 +117,7 @@ enum dk_tcp_timer {
 #define DK_TCP_EV_PEER_CLOSED (1u << 4)
 #define DK_TCP_EV_FAILED      (1u << 5)
 #define DK_TCP_EV_CLOSED      (1u << 6)
+#define DK_TCP_EV_QUEUED      (1u << 7) /* it is in dk_tcp.events, perhaps only to be looked at */
 
 /* What an acknowledgement of new data is to be looked at for besides (dk_tcp_concern). */
 #define DK_TCP_CONCERN_LENT    (1u << 0) /* hold_piece is not NULL */
@@ -221,6 +222,7 @@ struct dk_tcp_conn {
         };
     };
     bool ack_now;
+    bool ack_timed;  /* the timer is for what is owed now */
     bool fin_queued; /* dk_tcp_shutdown or close */
     uint8_t events;
     bool owned;         /* the owner may call it: from connect or accept to `closed` */
@@ -233,9 +235,7 @@ struct dk_tcp_conn {
     bool passive : 1;    /* a listener made it */
     bool unresolved : 1; /* pending for a neighbour's sake: in dk_tcp.unresolved */
     bool wscale_on : 1;
-    bool rcv_tuned : 1;  /* the receive buffer grows by itself (tune.c) */
-    uint8_t probe_fails; /* of search.c */
-    uint16_t peer_mss;   /* what the peer's SYN said */
+    bool rcv_tuned : 1; /* the receive buffer grows by itself (tune.c) */
     uint16_t local_port, remote_port;
     struct dk_tcp *tcp;
 
@@ -245,12 +245,14 @@ struct dk_tcp_conn {
     uint64_t snd_wl1;   /* of the segment that it came with */
     uint64_t snd_small; /* end of the last segment sent that was not full (Minshall) */
     uint64_t room_una;  /* the owner is told of snd_una from there on; DK_TCP_NONE: it is not */
+    uint32_t snd_mss;   /* payload of a full segment, options subtracted */
+    uint32_t flight_bytes;
 
     /* Receiving. */
     uint64_t rcv_nxt, rcv_adv, rcv_fin;
     uint64_t last_ack_sent;
     uint32_t rcv_mss;   /* the largest segment seen, within reason */
-    uint32_t ack_bytes; /* received since the last acknowledgement */
+    uint32_t ack_bytes; /* received since the last acknowledgement, which they are owed */
     uint32_t ts_recent, ts_offset;
     uint64_t rx_bytes;
 
@@ -264,8 +266,6 @@ struct dk_tcp_conn {
     struct dk_tcp_piece *send_piece; /* that has the byte at snd_nxt; NULL: all was sent */
     struct dk_tcp_piece *hold_piece;
     uint32_t snd_wnd, max_wnd;
-    uint32_t snd_mss; /* payload of a full segment, options subtracted */
-    uint32_t flight_bytes;
     uint32_t max_acked; /* largest payload that arrived */
     uint32_t retransmits;
     int16_t err;
@@ -282,7 +282,7 @@ struct dk_tcp_conn {
 
     /* Time, in two lines and a half. */
     int64_t due[DK_TCP_TIMERS];
-    struct dk_list event_link;
+    struct dk_tcp_conn *event_next; /* in dk_tcp.events */
     struct dk_timer timer;
     int64_t srtt_ns, rttvar_ns, min_rtt_ns; /* -1: no sample */
     int64_t rto_ns;                         /* backed off */
@@ -300,6 +300,8 @@ struct dk_tcp_conn {
     uint16_t pmtu_claimed;
     uint16_t search_high, probe_mtu; /* of search.c, as the next */
     uint32_t search_at, probe_end;
+    uint8_t probe_fails;
+    uint16_t peer_mss; /* what the peer's SYN said */
 
     /* Seldom. */
     uint32_t inflation;          /* of cwnd, by duplicate acknowledgements in recovery */
@@ -363,11 +365,13 @@ struct dk_tcp {
     struct dk_list all;                 /* connections */
     struct dk_list listeners;           /* those of one address before those of all */
     struct dk_list bindings;
-    struct dk_list events; /* connections, by event_link */
+    struct dk_tcp_conn *events; /* by event_next */
+    struct dk_tcp_conn **events_end;
     struct dk_list listener_events;
     struct dk_list pending;    /* connections that found no room in the device */
     struct dk_list unresolved; /* likewise, while a neighbour is asked for; both by pending_link */
     struct dk_list holds;      /* elements that are not complete; hold_due grows along it */
+    int64_t hold_due;          /* of the first, or DK_TCP_NEVER */
     struct dk_list time_wait;  /* struct dk_tcp_time_wait, oldest first */
     struct dk_tcp_table time_waits; /* the same */
     struct dk_tcp_pool time_wait_pool;

@@ -61,6 +61,7 @@ static void persist_fired(struct dk_tcp_conn *c, int64_t now)
 
 static void ack_fired(struct dk_tcp_conn *c, int64_t now)
 {
+    c->ack_timed = false;
     DK_TCP_COUNT(c->tcp, delayed_acks);
     c->ack_now = true;
     dk_tcp_output(c, now);
@@ -140,6 +141,8 @@ static void fire(struct dk_timer *timer, int64_t now)
 {
     struct dk_tcp_conn *c = dk_container_of(timer, struct dk_tcp_conn, timer);
     timer->due = DK_TCP_NEVER;
+    if (!c->ack_timed) /* that was for what is acknowledged since */
+        dk_tcp_timer_clear(c, DK_TCP_TIMER_ACK);
     for (int i = 0; i < DK_TCP_TIMERS; i++) {
         if (c->due[i] > now)
             continue;
@@ -160,5 +163,7 @@ void dk_tcp_timers_stop(struct dk_tcp_conn *c)
 {
     for (int i = 0; i < DK_TCP_TIMERS; i++)
         c->due[i] = DK_TCP_NEVER;
+    c->ack_timed = false;
+    c->ack_bytes = 0; /* nothing is owed either */
     dk_timer_stop(&c->tcp->wheel, &c->timer);
 }

@@ -23,18 +23,14 @@ static inline void dk_tcp_timer_set(struct dk_tcp_conn *c, enum dk_tcp_timer whi
         dk_timer_start(&c->tcp->wheel, &c->timer, at);
 }
 
-/* Sets that of a delayed acknowledgement. The owner will be told of what is to be acknowledged, and
- * mostly answers, which acknowledges it: the wheel hears of the deadline only afterwards. */
-static inline void dk_tcp_timer_owe_ack(struct dk_tcp_conn *c, int64_t at)
+/* The owner was told of what arrived, and has mostly answered, which acknowledged it. If not there
+ * is a deadline, from when the first of it came. */
+static inline void dk_tcp_timer_owed_ack(struct dk_tcp_conn *c, int64_t now)
 {
-    c->due[DK_TCP_TIMER_ACK] = at;
-}
-
-/* The owner was told. */
-static inline void dk_tcp_timer_owed_ack(struct dk_tcp_conn *c)
-{
-    if (c->due[DK_TCP_TIMER_ACK] < c->timer.due)
-        dk_tcp_timer_set(c, DK_TCP_TIMER_ACK, c->due[DK_TCP_TIMER_ACK]);
+    if (dk_likely(c->ack_bytes == 0) || c->ack_timed || c->ack_now)
+        return;
+    c->ack_timed = true;
+    dk_tcp_timer_set(c, DK_TCP_TIMER_ACK, now + c->tcp->config.delayed_ack_ns);
 }
 
 static inline void dk_tcp_timer_clear(struct dk_tcp_conn *c, enum dk_tcp_timer which)

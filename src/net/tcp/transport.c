@@ -77,11 +77,12 @@ static void lists_init(struct dk_tcp *tcp)
     dk_list_init(&tcp->all);
     dk_list_init(&tcp->listeners);
     dk_list_init(&tcp->bindings);
-    dk_list_init(&tcp->events);
     dk_list_init(&tcp->listener_events);
     dk_list_init(&tcp->pending);
     dk_list_init(&tcp->unresolved);
     dk_list_init(&tcp->holds);
+    tcp->hold_due = DK_TCP_NEVER;
+    tcp->events_end = &tcp->events;
     dk_list_init(&tcp->recoveries_used);
 }
 
@@ -174,30 +175,13 @@ void dk_tcp_icmp_error(struct dk_net *net, const struct dk_icmp_error *e, int64_
     dk_tcp_icmp(net->tcp, e, now);
 }
 
-__attribute__((noinline)) static void run_due(struct dk_tcp *tcp, int64_t now)
-{
-    if (dk_wheel_is_due(&tcp->wheel, now))
-        dk_wheel_advance(&tcp->wheel, now);
-    dk_tcp_sendq_release(tcp, now);
-    dk_tcp_events_tell(tcp);
-}
-
-void dk_tcp_advance(struct dk_net *net, int64_t now)
-{
-    struct dk_tcp *tcp = net->tcp;
-    if (dk_unlikely(dk_wheel_is_due(&tcp->wheel, now) || dk_tcp_sendq_next_due(tcp) <= now))
-        run_due(tcp, now);
-    else if (!dk_list_empty(&tcp->events) || !dk_list_empty(&tcp->listener_events))
-        dk_tcp_events_tell(tcp);
-}
-
 int64_t dk_tcp_next_due(const struct dk_net *net)
 {
     const struct dk_tcp *tcp = net->tcp;
-    if (!dk_list_empty(&tcp->events) || !dk_list_empty(&tcp->listener_events))
+    if (dk_tcp_events_any(tcp))
         return 0;
-    int64_t timer = dk_wheel_next_due(&tcp->wheel), hold = dk_tcp_sendq_next_due(tcp);
-    return timer < hold ? timer : hold;
+    int64_t timer = dk_wheel_next_due(&tcp->wheel);
+    return timer < tcp->hold_due ? timer : tcp->hold_due;
 }
 
 void dk_tcp_tx_room(struct dk_net *net, int64_t now)

@@ -4,6 +4,7 @@
  */
 #include "net/tcp/pcb.h"
 #include "net/tcp/record.h"
+#include "net/tcp/sendq.h"
 #include "net/tcp/time_wait.h"
 #include "net/tcp/tune.h"
 #include "net/tcp/timer.h"
@@ -157,9 +158,8 @@ static bool are_marks_valid(const struct dk_tcp_conn *c)
 static bool are_timers_valid(const struct dk_tcp_conn *c)
 {
     bool pending = !dk_list_empty(&c->pending_link);
-    const bool to_be_told = !dk_list_empty(&c->event_link);
     for (int i = 0; i < DK_TCP_TIMERS; i++)
-        if (c->due[i] < c->timer.due && !(i == DK_TCP_TIMER_ACK && to_be_told))
+        if (c->due[i] < c->timer.due)
             return false;
     if (c->snd_una != c->snd_nxt)
         return pending || dk_tcp_timer_is_set(c, DK_TCP_TIMER_RTO);
@@ -246,6 +246,9 @@ static bool are_holds_valid(const struct dk_tcp *tcp)
 {
     int64_t due = INT64_MIN;
     struct dk_list *at;
+    if (tcp->hold_due !=
+        (dk_list_empty(&tcp->holds) ? DK_TCP_NEVER : dk_tcp_sendq_first_hold(tcp)->hold_due))
+        return false;
     dk_list_for_each (at, &tcp->holds) {
         const struct dk_tcp_element *e = dk_container_of(at, struct dk_tcp_element, hold_link);
         if (e->hold_due < due || !e->conn->elements || e->end <= e->conn->snd_una)
@@ -274,6 +277,15 @@ static bool are_time_waits_valid(const struct dk_tcp *tcp)
            (n == 0 || dk_timer_is_running(&tcp->time_wait_timer));
 }
 
+static bool are_events_valid(const struct dk_tcp *tcp)
+{
+    struct dk_tcp_conn *const *at = &tcp->events;
+    for (; *at; at = &(*at)->event_next)
+        if (!((*at)->events & DK_TCP_EV_QUEUED))
+            return false;
+    return at == tcp->events_end;
+}
+
 bool dk_tcp_all_valid(const struct dk_tcp *tcp)
 {
     uint32_t n = 0;
@@ -286,6 +298,6 @@ bool dk_tcp_all_valid(const struct dk_tcp *tcp)
             return false;
         n++;
     }
-    return n == tcp->conns.used && unread == dk_tcp_unread_bytes(tcp) &&
+    return n == tcp->conns.used && are_events_valid(tcp) && unread == dk_tcp_unread_bytes(tcp) &&
            are_time_waits_valid(tcp) && are_listeners_valid(tcp) && are_holds_valid(tcp);
 }
