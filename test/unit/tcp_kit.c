@@ -194,6 +194,9 @@ bool kit_host_take(struct kit_host *host, struct kit_packet *packet)
 
 void kit_host_give(struct kit_host *host, const struct kit_packet *packet, int64_t now)
 {
+    uint8_t header[20] = {0x45}; /* of IPv4, as far as it is read again */
+    memcpy(header + 12, &packet->src.v4, 4);
+    memcpy(header + 16, &packet->dst.v4, 4);
     struct dk_ip_rx rx = {.src = packet->src,
                           .dst = packet->dst,
                           .protocol = DK_IP_TCP,
@@ -201,7 +204,8 @@ void kit_host_give(struct kit_host *host, const struct kit_packet *packet, int64
                           .to_host = kit_predicts,
                           .buf = packet->buf,
                           .data = packet->buf->data,
-                          .len = packet->len};
+                          .len = packet->len,
+                          .header = header};
     dk_tcp_input(&host->net, &rx, now);
     assert_true(dk_tcp_all_valid(host->net.tcp));
 }

@@ -309,7 +309,7 @@ static void test_random_segments_are_told_as_they_are(void **state)
     bool there[STREAM + 1] = {false}, before[STREAM + 1];
     uint32_t at = 1, done = 0;
     dk_random_init(&seeded, 2);
-    k.app.conn->option[DK_TCP_QUICK_ACK] = 1;
+    dk_tcp_set_option(k.app.conn, DK_TCP_QUICK_ACK, 1, k.now);
     while (done < STREAM) {
         uint32_t from = below(STREAM), to = from + 1 + below(40);
         to = to > STREAM ? STREAM : to;

@@ -73,6 +73,7 @@ void dk_tcp_open_done(struct dk_tcp_conn *c, int64_t now)
     uint64_t window = dk_tcp_min64((uint64_t)c->option[DK_TCP_RCV_BUF], UINT16_MAX);
     c->rcv_adv = c->rcv_nxt + window; /* what our SYN said */
     c->rcv_mss = dk_tcp_min32(536, c->path_mtu - 40);
+    dk_tcp_rcvq_sized(c);
     c->last_tx_data = now;
     c->retries = 0;
     c->soft_err = 0;

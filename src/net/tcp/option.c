@@ -48,6 +48,7 @@ void dk_tcp_options_take(struct dk_tcp_conn *c, const int64_t option[DK_TCP_OPTI
         c->option[i] = pack((enum dk_tcp_option)i, option[i]);
     dk_tcp_concern(c, DK_TCP_CONCERN_TIMEOUT, c->option[DK_TCP_USER_TIMEOUT] > 0);
     dk_tcp_tune_init(c);
+    dk_tcp_rcvq_sized(c);
 }
 
 #define MAX_SEGMENT_MIN 48 /* timestamps leave 36 */
@@ -114,6 +115,7 @@ int dk_tcp_set_option(struct dk_tcp_conn *c, enum dk_tcp_option option, int64_t 
         return -ENOBUFS;
     c->option[option] = pack(option, value);
     dk_tcp_concern(c, DK_TCP_CONCERN_TIMEOUT, c->option[DK_TCP_USER_TIMEOUT] > 0);
+    dk_tcp_rcvq_sized(c);
     if (c->state != DK_TCP_CLOSED)
         apply(c, option, now);
     return 0;

@@ -26,16 +26,30 @@ static inline uint32_t dk_tcp_ports(uint16_t local_port, uint16_t remote_port)
     return ports;
 }
 
+/* Both addresses as they stand in the header of an IPv4 packet that arrives, in one word; 0 for
+ * IPv6, which no packet has. */
+static inline uint64_t dk_tcp_pair4(const struct dk_ip *local, const struct dk_ip *remote)
+{
+    const uint32_t in_order[2] = {remote->v4, local->v4};
+    uint64_t pair;
+    memcpy(&pair, in_order, sizeof(pair));
+    return local->version == 4 ? pair : 0;
+}
+
 /* Keyed, so that a peer cannot fill one bucket; a 64 by 64 bit multiplication, twice for IPv6,
  * because each segment pays it. */
+static inline uint64_t dk_tcp_hash4(const struct dk_tcp *tcp, uint64_t pair, uint32_t ports)
+{
+    return dk_tcp_mix(pair ^ tcp->hash_key[0], ports ^ tcp->hash_key[1]);
+}
+
 static inline uint64_t dk_tcp_hash(const struct dk_tcp *tcp, const struct dk_ip *local,
                                    const struct dk_ip *remote, uint32_t ports)
 {
     const uint64_t *key = tcp->hash_key;
-    uint64_t h = (uint64_t)remote->v4 << 32 | ports;
     if (dk_likely(local->version == 4))
-        return dk_tcp_mix(h ^ key[0], local->v4 ^ key[1]);
-    h ^= dk_tcp_mix(local->words[0] ^ key[0], remote->words[0] ^ key[1]);
+        return dk_tcp_hash4(tcp, dk_tcp_pair4(local, remote), ports);
+    const uint64_t h = dk_tcp_mix(local->words[0] ^ key[0], remote->words[0] ^ key[1]) ^ ports;
     return dk_tcp_mix(h ^ local->words[1] ^ key[1], remote->words[1] ^ key[0]);
 }
 

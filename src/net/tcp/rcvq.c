@@ -26,6 +26,25 @@ uint8_t dk_tcp_rcv_scale(int64_t rcv_buf)
     return scale;
 }
 
+/* The window is moved by a segment, or half of the buffer (RFC 9293 section 3.8.6.2.2), no less.
+ * Every second segment is acknowledged at once (RFC 5681 section 4.2). */
+void dk_tcp_rcvq_sized(struct dk_tcp_conn *c)
+{
+    const uint32_t limit = (uint32_t)c->option[DK_TCP_RCV_BUF];
+    c->window_span = dk_tcp_min32(limit / 2, c->rcv_mss);
+    c->window_low = limit - c->window_span + 1;
+    c->ack_limit = c->option[DK_TCP_QUICK_ACK] ? 1 : 2 * c->rcv_mss;
+}
+
+static void link_last(struct dk_tcp_conn *c, struct dk_buf *buf)
+{
+    buf->more = NULL;
+    *(c->rx_head ? &c->rx_tail->more : &c->rx_head) = buf;
+    c->rx_tail = buf;
+    c->rx_bufs++;
+    c->rx_tail_room = 0;
+}
+
 /* Copies the bytes of buf behind those of others: false, without memory for it. */
 static bool put_together(struct dk_tcp_conn *c, struct dk_buf *buf)
 {
@@ -36,7 +55,7 @@ static bool put_together(struct dk_tcp_conn *c, struct dk_buf *buf)
         if (!room)
             return false;
         room->end = room->data;
-        dk_tcp_rcvq_link(c, room);
+        link_last(c, room);
         c->rx_tail_room = size;
     }
     memcpy(c->rx_tail->end, buf->data, len);
@@ -46,12 +65,13 @@ static bool put_together(struct dk_tcp_conn *c, struct dk_buf *buf)
     return true;
 }
 
-void dk_tcp_rcvq_append_many(struct dk_tcp_conn *c, struct dk_buf *buf)
+void dk_tcp_rcvq_append_more(struct dk_tcp_conn *c, struct dk_buf *buf, uint32_t len)
 {
-    if (put_together(c, buf))
+    c->rx_bytes += len;
+    if (dk_unlikely(c->rx_bufs >= c->tcp->config.rcv_bufs_max) && put_together(c, buf))
         dk_buf_put(buf);
     else
-        dk_tcp_rcvq_link(c, buf);
+        link_last(c, buf);
 }
 
 void dk_tcp_rcvq_clear(struct dk_tcp_conn *c)

@@ -12,17 +12,8 @@
 /* The scale that the receive buffer needs (RFC 7323 section 2.3). */
 uint8_t dk_tcp_rcv_scale(int64_t rcv_buf);
 
-static inline void dk_tcp_rcvq_link(struct dk_tcp_conn *c, struct dk_buf *buf)
-{
-    buf->more = NULL;
-    *(c->rx_head ? &c->rx_tail->more : &c->rx_head) = buf;
-    c->rx_tail = buf;
-    c->rx_bufs++;
-    c->rx_tail_room = 0;
-}
-
-/* As dk_tcp_rcvq_append, which counted the bytes, where many buffers are held. */
-void dk_tcp_rcvq_append_many(struct dk_tcp_conn *c, struct dk_buf *buf);
+/* As dk_tcp_rcvq_append, where some are there. */
+void dk_tcp_rcvq_append_more(struct dk_tcp_conn *c, struct dk_buf *buf, uint32_t len);
 
 /*
  * Appends a buffer of exactly the len bytes that come next; its hold is taken over. Where too many
@@ -30,27 +21,32 @@ void dk_tcp_rcvq_append_many(struct dk_tcp_conn *c, struct dk_buf *buf);
  */
 static inline void dk_tcp_rcvq_append(struct dk_tcp_conn *c, struct dk_buf *buf, uint32_t len)
 {
-    c->rx_bytes += len;
-    if (dk_likely(c->rx_bufs < c->tcp->config.rcv_bufs_max))
-        dk_tcp_rcvq_link(c, buf);
-    else
-        dk_tcp_rcvq_append_many(c, buf);
+    if (dk_unlikely(c->rx_head != NULL)) {
+        dk_tcp_rcvq_append_more(c, buf, len);
+        return;
+    }
+    buf->more = NULL;
+    c->rx_head = c->rx_tail = buf;
+    c->rx_bytes = len;
+    c->rx_bufs = 1;
+    c->rx_tail_room = 0;
 }
 
 void dk_tcp_rcvq_clear(struct dk_tcp_conn *c);
 
-/* Takes all that is there, where it is one buffer of no more than max_bytes; else NULL. */
-static inline struct dk_buf *dk_tcp_rcvq_take_only(struct dk_tcp_conn *c, size_t max_bytes)
+/* Takes all that is there, where it is one buffer of no more than max_bytes; else false. */
+static inline bool dk_tcp_rcvq_take_only(struct dk_tcp_conn *c, struct dk_buf **buf_out,
+                                         size_t max_bytes)
 {
-    struct dk_buf *buf = c->rx_head;
     if (c->rx_bufs != 1 || c->rx_bytes > max_bytes)
-        return NULL;
-    c->rx_head = NULL;
+        return false;
+    *buf_out = c->rx_head;
     c->tcp->read_bytes += c->rx_bytes;
+    c->rx_head = NULL;
     c->rx_bytes = 0;
     c->rx_bufs = 0;
     c->rx_tail_room = 0;
-    return buf;
+    return true;
 }
 
 /* As dk_tcp_recv; only takes what is there: how many buffers. */
@@ -60,28 +56,36 @@ uint32_t dk_tcp_rcvq_take(struct dk_tcp_conn *c, struct dk_buf *bufs_out[], uint
 /* As dk_tcp_window_edge, when there may be enough room to move it, or less than there was. */
 uint64_t dk_tcp_window_edge_other(struct dk_tcp_conn *c, int64_t now);
 
+/* Whether the window is not to be moved but for what its scale makes of it: what the peer knows of
+ * it, and what is unread, is all of the buffer but for less than a segment. */
+static inline bool dk_tcp_window_stays(const struct dk_tcp_conn *c)
+{
+    const uint32_t used = (uint32_t)(c->rcv_adv - c->rcv_nxt + c->rx_bytes);
+    return used - c->window_low < c->window_span;
+}
+
 /*
  * The right edge that the next segment sent will tell. It is not before rcv_adv; it moves right
  * only by what avoids silly windows (RFC 9293 section 3.8.6.2.2).
  */
 static inline uint64_t dk_tcp_window_edge(struct dk_tcp_conn *c, int64_t now)
 {
-    const uint64_t limit = (uint64_t)c->option[DK_TCP_RCV_BUF];
-    const uint64_t unit = (UINT64_C(1) << c->rcv_wscale) - 1;
-    const uint64_t known = c->rcv_adv - c->rcv_nxt;
-    if (dk_unlikely((int64_t)known < 0 ||
-                    known + dk_tcp_min64(limit / 2, c->rcv_mss) <= limit - c->rx_bytes))
+    const int64_t known = (int64_t)(c->rcv_adv - c->rcv_nxt);
+    if (dk_unlikely(!dk_tcp_window_stays(c)))
         return dk_tcp_window_edge_other(c, now);
-    return c->rcv_nxt + ((known + unit) & ~unit);
+    return c->rcv_nxt - (uint64_t)((-known >> c->rcv_wscale) * ((int64_t)1 << c->rcv_wscale));
 }
 
 /* Whether the window that the peer knows is half of the buffer or less: what is read may have to be
- * told. */
+ * told. No window is so large that two of them do not fit in 31 bits. */
 static inline bool dk_tcp_window_is_low(const struct dk_tcp_conn *c)
 {
-    const int64_t known = (int64_t)(c->rcv_adv - c->rcv_nxt);
+    const int32_t known = (int32_t)((uint32_t)c->rcv_adv - (uint32_t)c->rcv_nxt);
     return 2 * known <= c->option[DK_TCP_RCV_BUF];
 }
+
+/* The receive buffer, rcv_mss, or DK_TCP_QUICK_ACK changed: so does what follows of them. */
+void dk_tcp_rcvq_sized(struct dk_tcp_conn *c);
 
 /* Whether the reader has made so much room that the peer is to be told at once. */
 bool dk_tcp_window_update_due(struct dk_tcp_conn *c, int64_t now);

@@ -30,6 +30,13 @@ void dk_tcp_rto_backoff(struct dk_tcp_conn *c)
     c->rto_ns = dk_tcp_rto_backed_off(c, c->rto_ns, 1);
 }
 
+void dk_tcp_rto_first(struct dk_tcp_conn *c, int64_t rtt_ns)
+{
+    c->srtt_ns = rtt_ns;
+    c->rttvar_ns = rtt_ns / 2;
+    dk_tcp_rto_compute(c);
+}
+
 void dk_tcp_rto_after_syn(struct dk_tcp_conn *c)
 {
     if (c->srtt_ns < 0)

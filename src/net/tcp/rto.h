@@ -23,26 +23,41 @@ static inline int64_t dk_tcp_rto_bounded(const struct dk_tcp_conn *c, int64_t rt
     return rto > config->rto_max_ns ? config->rto_max_ns : rto;
 }
 
+/* (2.2) */
+void dk_tcp_rto_first(struct dk_tcp_conn *c, int64_t rtt_ns);
+
+static inline int64_t dk_tcp_rto_unbounded(const struct dk_tcp_conn *c)
+{
+    const int64_t k = 4 * c->rttvar_ns;
+    return c->srtt_ns + (k > DK_TCP_GRANULARITY_NS ? k : DK_TCP_GRANULARITY_NS);
+}
+
+/* The time-out of what was measured: mostly the least that there is. */
+static inline void dk_tcp_rto_compute(struct dk_tcp_conn *c)
+{
+    const int64_t least = c->tcp->config.rto_min_ns;
+    if (dk_likely(c->srtt_ns + 4 * c->rttvar_ns + DK_TCP_GRANULARITY_NS <= least))
+        c->rto_ns = least;
+    else
+        c->rto_ns = dk_tcp_rto_bounded(c, dk_tcp_rto_unbounded(c));
+}
+
 /* Takes a measured round trip of something that was sent once, or found by timestamps. Ends the
  * backoff. */
 static inline void dk_tcp_rto_sample(struct dk_tcp_conn *c, int64_t rtt_ns)
 {
-    int64_t rtt = rtt_ns < 1 ? 1 : rtt_ns, srtt = c->srtt_ns, rttvar = c->rttvar_ns;
-    if (rtt < c->min_rtt_ns || c->min_rtt_ns < 0)
+    const int64_t rtt = rtt_ns + (rtt_ns == 0), srtt = c->srtt_ns;
+    if (dk_unlikely((uint64_t)rtt < (uint64_t)c->min_rtt_ns)) /* or that is -1 */
         c->min_rtt_ns = rtt;
     if (dk_unlikely(srtt < 0)) { /* (2.2) */
-        srtt = rtt;
-        rttvar = rtt / 2;
-    } else { /* (2.3), where a shift rounds towards less */
-        int64_t off = srtt > rtt ? srtt - rtt : rtt - srtt;
-        rttvar += (off - rttvar) >> 2;
-        srtt += (rtt - srtt) >> 3;
+        dk_tcp_rto_first(c, rtt);
+        return;
     }
-    int64_t k = 4 * rttvar;
-    c->srtt_ns = srtt;
-    c->rttvar_ns = rttvar;
-    c->rto_ns =
-        dk_tcp_rto_bounded(c, srtt + (k > DK_TCP_GRANULARITY_NS ? k : DK_TCP_GRANULARITY_NS));
+    /* (2.3), where a shift rounds towards less */
+    const int64_t off = rtt - srtt, distance = off < 0 ? -off : off;
+    c->rttvar_ns += (distance - c->rttvar_ns) >> 2;
+    c->srtt_ns = srtt + (off >> 3);
+    dk_tcp_rto_compute(c);
 }
 
 /* Doubles it (5.5). */
@@ -62,6 +77,14 @@ static inline int64_t dk_tcp_probe_timeout(const struct dk_tcp_conn *c)
     return 2 * c->srtt_ns > DK_TCP_PROBE_MIN_NS ? 2 * c->srtt_ns : DK_TCP_PROBE_MIN_NS;
 }
 
+/* Starts the timer for what is in flight, on a connection without user timeout. */
+static inline void dk_tcp_rto_start(struct dk_tcp_conn *c, int64_t now)
+{
+    dk_tcp_timer_set(c, DK_TCP_TIMER_RTO, now + c->rto_ns);
+    if (dk_unlikely(!dk_tcp_timer_is_set(c, DK_TCP_TIMER_LOSS)) && c->sack_on)
+        dk_tcp_timer_set(c, DK_TCP_TIMER_LOSS, now + dk_tcp_probe_timeout(c)); /* tlp.c */
+}
+
 /* Starts the timer for what is in flight, or stops it when nothing is (5.1 to 5.3). */
 static inline void dk_tcp_rto_restart(struct dk_tcp_conn *c, int64_t now)
 {
@@ -69,9 +92,7 @@ static inline void dk_tcp_rto_restart(struct dk_tcp_conn *c, int64_t now)
         dk_tcp_timer_clear(c, DK_TCP_TIMER_RTO);
         return;
     }
-    dk_tcp_timer_set(c, DK_TCP_TIMER_RTO, now + c->rto_ns);
-    if (dk_unlikely(!dk_tcp_timer_is_set(c, DK_TCP_TIMER_LOSS)) && c->sack_on)
-        dk_tcp_timer_set(c, DK_TCP_TIMER_LOSS, now + dk_tcp_probe_timeout(c)); /* tlp.c */
+    dk_tcp_rto_start(c, now);
     if (dk_unlikely(c->option[DK_TCP_USER_TIMEOUT] > 0))
         dk_tcp_rto_bound(c);
 }

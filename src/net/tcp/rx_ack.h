@@ -64,16 +64,21 @@ static inline void dk_tcp_confirm(struct dk_tcp_conn *c, int64_t now)
     dk_ip_confirm(c->tcp->net, &c->remote_ip, now);
 }
 
+/* The window is larger than it was: the persist timer begins anew, if it is needed still. */
+static inline void dk_tcp_window_grows(struct dk_tcp_conn *c, uint32_t wnd)
+{
+    c->probe_backoff = 0;
+    dk_tcp_timer_clear(c, DK_TCP_TIMER_PERSIST);
+    if (wnd > c->max_wnd)
+        c->max_wnd = wnd;
+}
+
 /* Takes the window of a segment that no later one has told already. */
 static inline void dk_tcp_set_window(struct dk_tcp_conn *c, uint64_t seq, uint64_t ack,
                                      uint64_t wnd)
 {
-    if (wnd > c->snd_wnd) { /* the persist timer begins anew, if it is needed still */
-        c->probe_backoff = 0;
-        dk_tcp_timer_clear(c, DK_TCP_TIMER_PERSIST);
-        if (wnd > c->max_wnd)
-            c->max_wnd = (uint32_t)wnd;
-    }
+    if (wnd > c->snd_wnd)
+        dk_tcp_window_grows(c, (uint32_t)wnd);
     c->snd_wnd = (uint32_t)wnd;
     c->snd_right = ack + wnd;
     c->snd_wl1 = seq;

@@ -36,6 +36,22 @@ static inline uint32_t ports_of(const struct dk_ip_rx *p)
     return ports;
 }
 
+/* The connection of a packet: for IPv4 by both addresses in one word, as they stand in its header.
+ */
+static inline struct dk_tcp_conn *find(const struct dk_tcp *tcp, const struct dk_ip_rx *p)
+{
+    const uint32_t ports = ports_of(p);
+    uint64_t pair;
+    if (dk_unlikely(p->dst.version != 4))
+        return dk_tcp_find(tcp, &p->dst, &p->src, ports);
+    memcpy(&pair, p->header + 12, sizeof(pair));
+    const uint64_t hash = dk_tcp_hash4(tcp, pair, ports);
+    struct dk_tcp_conn *c = dk_tcp_conn_of(dk_tcp_table_first(&tcp->table, hash));
+    while (c && dk_unlikely(c->ports != ports || c->pair4 != pair))
+        c = dk_tcp_conn_of(dk_tcp_table_next(&tcp->table, &c->node));
+    return c;
+}
+
 /* As dk_tcp_is_quiet, of one that agreed on ECN, where congestion has not to be told of, and is not
  * told of still; or that misses something, which this may be. */
 __attribute__((noinline)) static bool is_nearly_quiet(const struct dk_tcp_conn *c,
@@ -67,7 +83,7 @@ static inline bool is_whole(const struct dk_tcp_conn *c, const struct dk_ip_rx *
 struct segment {
     uint64_t ack; /* extended */
     uint64_t wnd; /* scaled */
-    uint32_t seq, ts_val, len;
+    uint32_t ts_val, len;
 };
 
 static inline struct segment read_segment(const struct dk_tcp_conn *c, const struct dk_ip_rx *p)
@@ -76,18 +92,25 @@ static inline struct segment read_segment(const struct dk_tcp_conn *c, const str
     return (struct segment){
         .ack = dk_tcp_extend(c->snd_una, dk_get_be32(at + 8)),
         .wnd = (uint64_t)dk_get_be16(at + 14) << c->snd_wscale,
-        .seq = dk_get_be32(at + 4),
         .ts_val = dk_get_be32(at + 24),
         .len = p->len - DK_TCP_USUAL_LEN,
     };
 }
 
-/* The checks, in order: timestamps, sequence number, acknowledgement. */
-static inline bool is_expected(const struct dk_tcp_conn *c, const struct segment *s)
+/* The checks of timestamps and sequence number. */
+static inline bool is_in_order(const struct dk_tcp_conn *c, const struct dk_ip_rx *p,
+                               uint32_t ts_val)
 {
-    if ((int32_t)(s->ts_val - c->ts_recent) < 0)
-        return false;
-    if (s->seq != (uint32_t)c->rcv_nxt || c->rcv_nxt + s->len > c->rcv_adv)
+    return (int32_t)(ts_val - c->ts_recent) >= 0 &&
+           dk_get_be32(p->data + 4) == (uint32_t)c->rcv_nxt &&
+           c->rcv_nxt + (p->len - DK_TCP_USUAL_LEN) <= c->rcv_adv;
+}
+
+/* As that, and the acknowledgement. */
+static inline bool is_expected(const struct dk_tcp_conn *c, const struct dk_ip_rx *p,
+                               const struct segment *s)
+{
+    if (!is_in_order(c, p, s->ts_val))
         return false;
     /* One that acknowledges nothing new is a duplicate, unless it has data or nothing is out. */
     return s->ack <= c->snd_nxt &&
@@ -97,30 +120,33 @@ static inline bool is_expected(const struct dk_tcp_conn *c, const struct segment
 
 /* Whether exactly the first entry of the scoreboard is acknowledged, which was sent once, and that
  * is all there is to it. */
-static inline bool acks_first(const struct dk_tcp_conn *c, uint64_t ack)
+static inline bool acks_first(const struct dk_tcp_conn *c, uint32_t ack)
 {
     const struct dk_tcp_segment *first = c->board;
-    return first->end == ack && first->transmits == 1 && first->flags == 0 && dk_tcp_is_calm(c);
+    return first && (uint32_t)first->end == ack && dk_tcp_segment_is_plain(first) &&
+           dk_tcp_is_calm(c);
 }
 
-/* The pieces up to there are let go: mostly one. */
-static inline void pieces_acked(struct dk_tcp *tcp, struct dk_tcp_conn *c, uint64_t ack)
+/* The pieces up to there are let go: mostly one, which is returned and is not free yet. */
+static inline struct dk_tcp_piece *pieces_acked(struct dk_tcp *tcp, struct dk_tcp_conn *c,
+                                                uint64_t ack)
 {
     struct dk_tcp_piece *p = c->pieces;
     if (dk_unlikely(p->seq + p->len != ack)) {
         dk_tcp_sendq_pieces_acked(tcp, c, ack);
-        return;
+        return NULL;
     }
     c->pieces = p->next;
-    dk_tcp_piece_free(tcp, p);
+    return p;
 }
 
-/* As dk_tcp_rx_ack_good does of that. */
-__attribute__((always_inline)) static inline void
-ack_first(struct dk_tcp *tcp, struct dk_tcp_conn *c, uint64_t ack, int64_t now)
+/* As dk_tcp_rx_ack_good does of that; returns what is to be freed. */
+__attribute__((always_inline)) static inline struct dk_tcp_piece *
+ack_first(struct dk_tcp *tcp, struct dk_tcp_conn *c, int64_t now)
 {
     static const struct dk_tcp_told unrated;
     struct dk_tcp_segment *first = c->board;
+    const uint64_t ack = first->end;
     const uint32_t bytes = (uint32_t)(ack - c->snd_una);
     const uint32_t flight = (uint32_t)(c->snd_nxt - c->snd_una);
     const int64_t rtt = now - first->tx_time;
@@ -128,13 +154,33 @@ ack_first(struct dk_tcp *tcp, struct dk_tcp_conn *c, uint64_t ack, int64_t now)
     c->flight_bytes = flight - bytes;
     c->board = first->next;
     dk_tcp_pool_put(&tcp->segments, first);
-    pieces_acked(tcp, c, ack);
+    struct dk_tcp_piece *done = pieces_acked(tcp, c, ack);
     dk_tcp_rto_sample(c, rtt);
     dk_tcp_note_packet_size(c, bytes);
     dk_tcp_tell_cc(c, bytes, flight, rtt, unrated, now);
     c->stalled_since = now;
-    dk_tcp_rto_restart(c, now);
+    if (flight == bytes)
+        dk_tcp_timer_clear(c, DK_TCP_TIMER_RTO);
+    else
+        dk_tcp_rto_start(c, now);
     dk_tcp_confirm(c, now);
+    return done;
+}
+
+/* What is left of the fifth check for a segment that begins at rcv_nxt. */
+static inline void take_window(struct dk_tcp_conn *c, const struct dk_ip_rx *p, int64_t now)
+{
+    const uint32_t wnd = (uint32_t)dk_get_be16(p->data + 14) << c->snd_wscale;
+    c->last_rx = now;
+    if (dk_unlikely(c->rcv_nxt < c->snd_wl1))
+        return;
+    if (dk_unlikely(wnd - 1 >= c->snd_wnd)) { /* larger, or 0 */
+        dk_tcp_set_window(c, c->rcv_nxt, c->snd_una, wnd);
+        dk_tcp_note_alive(c, now);
+    }
+    c->snd_wnd = wnd;
+    c->snd_right = c->snd_una + wnd;
+    c->snd_wl1 = c->rcv_nxt;
 }
 
 /* One that acknowledges more, or less, or what was sent again. */
@@ -152,28 +198,6 @@ __attribute__((noinline)) static void ack_other(struct dk_tcp_conn *c, const str
     rx.len = s.len;
     rx.now = now;
     dk_tcp_rx_ack_good(c, &rx);
-}
-
-/* What is left of the fifth check for a segment that begins at rcv_nxt. */
-static inline void take_window(struct dk_tcp_conn *c, uint64_t ack, uint64_t wnd, int64_t now)
-{
-    if (c->rcv_nxt >= c->snd_wl1)
-        dk_tcp_set_window(c, c->rcv_nxt, ack, wnd);
-    dk_tcp_note_alive(c, now);
-}
-
-__attribute__((always_inline)) static inline void rx_ack(struct dk_tcp *tcp, struct dk_tcp_conn *c,
-                                                         const struct dk_ip_rx *p, uint64_t ack,
-                                                         uint64_t wnd, int64_t now)
-{
-    if (ack > c->snd_una) {
-        if (dk_unlikely(!acks_first(c, ack))) {
-            ack_other(c, p, now);
-            return;
-        }
-        ack_first(tcp, c, ack, now);
-    }
-    take_window(c, ack, wnd, now);
 }
 
 /* Takes the text of a segment whose acknowledgement was taken. */
@@ -200,17 +224,15 @@ static inline void take_timestamp(struct dk_tcp_conn *c, uint32_t ts_val)
 /* One that differs from the last only in its bytes and timestamp (net/gro.h). Acknowledges nothing
  * new, and has data: the checks left are those of what is its own. */
 static inline bool rx_next(struct dk_tcp *tcp, struct dk_tcp_conn *c, const struct dk_ip_rx *p,
-                           struct segment *s, int64_t now)
+                           int64_t now)
 {
-    s->seq = dk_get_be32(p->data + 4);
-    s->ts_val = dk_get_be32(p->data + 24);
-    s->len = p->len - DK_TCP_USUAL_LEN;
-    if (!is_quiet(c, p) || !is_whole(c, p) || !is_expected(c, s))
+    const struct segment s = read_segment(c, p);
+    if (!is_quiet(c, p) || !is_whole(c, p) || !is_expected(c, p, &s) || s.ack != c->snd_una)
         return false;
     DK_TCP_COUNT(tcp, rx_segments);
-    take_timestamp(c, s->ts_val);
-    take_window(c, s->ack, s->wnd, now);
-    take_text(c, p, s->len);
+    take_timestamp(c, s.ts_val);
+    take_window(c, p, now);
+    take_text(c, p, s.len);
     send_any(c, now);
     return true;
 }
@@ -221,16 +243,40 @@ __attribute__((noinline)) static void rx_group(struct dk_tcp *tcp, struct dk_tcp
 {
     struct dk_gro *gro = &tcp->net->gro;
     struct dk_ip_rx p = *first;
-    struct segment s = read_segment(c, first);
     for (; gro->taken < gro->num; gro->taken++) {
         const struct dk_gro_segment *next = &gro->segments[gro->taken];
         p.buf = next->buf;
         p.data = next->data;
         p.len = next->len;
         p.checksum = next->checksum;
-        if (!rx_next(tcp, c, &p, &s, now))
+        if (!rx_next(tcp, c, &p, now))
             return;
     }
+}
+
+/* What is left when the acknowledgement was taken. */
+__attribute__((always_inline)) static inline void rx_text(struct dk_tcp *tcp, struct dk_tcp_conn *c,
+                                                          const struct dk_ip_rx *p, int64_t now)
+{
+    const uint32_t len = p->len - DK_TCP_USUAL_LEN;
+    if (len != 0)
+        take_text(c, p, len);
+    send_any(c, now);
+    if (len != 0 && dk_unlikely(tcp->net->gro.num != 0))
+        rx_group(tcp, c, p, now);
+}
+
+/* As rx_predicted, of one that acknowledges more, or less, or what was sent again. */
+__attribute__((noinline)) static bool rx_acks_other(struct dk_tcp *tcp, struct dk_tcp_conn *c,
+                                                    const struct dk_ip_rx *p, int64_t now)
+{
+    const struct segment s = read_segment(c, p);
+    if (!is_expected(c, p, &s))
+        return false;
+    take_timestamp(c, s.ts_val);
+    ack_other(c, p, now);
+    rx_text(tcp, c, p, now);
+    return true;
 }
 
 /* False: the segment is not what its connection expects next, or not known to be, and nothing
@@ -239,19 +285,25 @@ static inline bool rx_predicted(struct dk_tcp *tcp, const struct dk_ip_rx *p, in
 {
     if (dk_unlikely(!is_usual(p)))
         return false;
-    struct dk_tcp_conn *c = dk_tcp_find(tcp, &p->dst, &p->src, ports_of(p));
+    struct dk_tcp_conn *c = find(tcp, p);
     if (dk_unlikely(!c || !is_quiet(c, p) || !is_whole(c, p)))
         return false;
-    const struct segment s = read_segment(c, p);
-    if (dk_unlikely(!is_expected(c, &s)))
+    const uint32_t ts_val = dk_get_be32(p->data + 24), ack = dk_get_be32(p->data + 8);
+    struct dk_tcp_piece *done = NULL;
+    if (dk_unlikely(!is_in_order(c, p, ts_val)))
         return false;
-    take_timestamp(c, s.ts_val);
-    rx_ack(tcp, c, p, s.ack, s.wnd, now);
-    if (s.len != 0)
-        take_text(c, p, s.len);
-    send_any(c, now);
-    if (s.len != 0 && dk_unlikely(tcp->net->gro.num != 0))
-        rx_group(tcp, c, p, now);
+    if (ack != (uint32_t)c->snd_una) {
+        if (dk_unlikely(!acks_first(c, ack)))
+            return rx_acks_other(tcp, c, p, now);
+        done = ack_first(tcp, c, now);
+    } else if (dk_unlikely(p->len == DK_TCP_USUAL_LEN && c->snd_una != c->snd_nxt)) {
+        return false; /* a duplicate */
+    }
+    take_timestamp(c, ts_val);
+    take_window(c, p, now);
+    rx_text(tcp, c, p, now);
+    if (done)
+        dk_tcp_piece_free(tcp, done);
     return true;
 }
 

@@ -20,6 +20,13 @@ void dk_tcp_rx_urgent(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
         DK_TCP_COUNT(c->tcp, urgent_ignored);
 }
 
+/* Several that came as one count as what they are. */
+void dk_tcp_rx_larger(struct dk_tcp_conn *c, uint32_t len)
+{
+    c->rcv_mss = dk_tcp_min32(len, c->path_mtu - (c->local_ip.version == 4 ? 40 : 60));
+    dk_tcp_rcvq_sized(c);
+}
+
 static bool takes_text(const struct dk_tcp_conn *c)
 {
     return c->state == DK_TCP_ESTABLISHED || c->state == DK_TCP_FIN_WAIT_1 ||

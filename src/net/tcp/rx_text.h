@@ -18,12 +18,15 @@ bool dk_tcp_rx_text(struct dk_tcp_conn *c, struct dk_tcp_rx *rx);
 /* Takes FIN, once everything before it has come. */
 void dk_tcp_rx_fin(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx);
 
+/* A segment came that is larger than those before. */
+void dk_tcp_rx_larger(struct dk_tcp_conn *c, uint32_t len);
+
 static inline void dk_tcp_owe_ack(struct dk_tcp_conn *c, uint32_t len)
 {
-    if (dk_unlikely(len > c->rcv_mss)) /* several that came as one count as what they are */
-        c->rcv_mss = dk_tcp_min32(len, c->path_mtu - (c->local_ip.version == 4 ? 40 : 60));
+    if (dk_unlikely(len > c->rcv_mss))
+        dk_tcp_rx_larger(c, len);
     c->ack_bytes += len;
-    if (c->ack_bytes >= 2 * c->rcv_mss || c->option[DK_TCP_QUICK_ACK])
+    if (c->ack_bytes >= c->ack_limit)
         c->ack_now = true;
 }
 

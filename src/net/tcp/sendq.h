@@ -73,6 +73,7 @@ static inline struct dk_tcp_segment *dk_tcp_board_append(struct dk_tcp *tcp, str
     s->tx_time = now;
     s->transmits = 1;
     s->flags = 0;
+    s->limited = false;
     *(c->board ? &c->board_tail->next : &c->board) = s;
     c->board_tail = s;
     dk_tcp_rate_sent(c, s, now);

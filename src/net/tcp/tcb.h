@@ -87,9 +87,18 @@ struct dk_tcp_segment {
     int64_t tx_time;            /* of the last transmission */
     uint16_t transmits;
     uint8_t flags;
-    bool limited; /* sent when the application had no more to send */
+    bool limited; /* sent when the application had no more to send, and rates are measured */
     struct dk_tcp_sent sent;
 };
+
+/* Whether an entry was sent once, and nothing else is to be said about it. */
+static inline bool dk_tcp_segment_is_plain(const struct dk_tcp_segment *s)
+{
+    static const struct dk_tcp_segment plain = {.transmits = 1};
+    const size_t from = offsetof(struct dk_tcp_segment, transmits);
+    return memcmp((const uint8_t *)s + from, (const uint8_t *)&plain + from,
+                  offsetof(struct dk_tcp_segment, sent) - from) == 0;
+}
 
 /* A range that arrived out of order. */
 struct dk_tcp_range {
@@ -188,12 +197,14 @@ struct dk_tcp_reasm {
  */
 struct dk_tcp_conn {
     /* Who it is. */
-    struct dk_tcp_node node;          /* first: in dk_tcp.table */
-    uint32_t ports;                   /* both, as dk_tcp_find is given them */
-    uint32_t pseudo_sum;              /* of the pseudo header, without the length */
-    struct dk_ip remote_ip, local_ip; /* to the beginning of the next line */
+    struct dk_tcp_node node; /* first: in dk_tcp.table */
+    uint32_t ports;          /* both, as dk_tcp_find is given them */
+    uint32_t pseudo_sum;     /* of the pseudo header, without the length */
+    uint64_t pair4;          /* both addresses (dk_tcp_pair4) */
+    struct dk_ip remote_ip;
 
     /* What is going on. */
+    struct dk_ip local_ip;
     struct dk_way *way; /* where remote_ip's was found lately, or NULL (tx_short.c) */
     union {
         struct {
@@ -225,18 +236,9 @@ struct dk_tcp_conn {
     bool ack_timed;  /* the timer is for what is owed now */
     bool fin_queued; /* dk_tcp_shutdown or close */
     uint8_t events;
-    bool owned;         /* the owner may call it: from connect or accept to `closed` */
-    bool in_recovery;   /* after a loss that acknowledgements told of, until snd_una >= recover */
-    bool in_loss;       /* after a timeout, until then */
-    bool partial_acked; /* in this recovery: RFC 6582 restarts the timer for the first only */
+    bool owned; /* the owner may call it: from connect or accept to `closed` */
     uint8_t snd_wscale, rcv_wscale;
     bool sack_on;
-    bool hashed : 1;     /* dk_tcp_lookup finds it */
-    bool passive : 1;    /* a listener made it */
-    bool unresolved : 1; /* pending for a neighbour's sake: in dk_tcp.unresolved */
-    bool wscale_on : 1;
-    bool rcv_tuned : 1; /* the receive buffer grows by itself (tune.c) */
-    uint16_t local_port, remote_port;
     struct dk_tcp *tcp;
 
     /* Sending. */
@@ -255,6 +257,7 @@ struct dk_tcp_conn {
     uint32_t ack_bytes; /* received since the last acknowledgement, which they are owed */
     uint32_t ts_recent, ts_offset;
     uint64_t rx_bytes;
+    uint32_t window_low, window_span; /* dk_tcp_window_stays */
 
     /* Queues, in two lines. */
     struct dk_buf *rx_head, *rx_tail; /* in order, not read: linked by more */
@@ -266,12 +269,21 @@ struct dk_tcp_conn {
     struct dk_tcp_piece *send_piece; /* that has the byte at snd_nxt; NULL: all was sent */
     struct dk_tcp_piece *hold_piece;
     uint32_t snd_wnd, max_wnd;
+    uint32_t ack_limit; /* ack_bytes from which on it is due at once */
     uint32_t max_acked; /* largest payload that arrived */
     uint32_t retransmits;
     int16_t err;
     int16_t ip_err;           /* of the last segment sent: what dk_ip_send said */
     uint8_t rcv_wscale_offer; /* what our SYN says */
     uint8_t challenges;       /* sent since challenge_from */
+    bool in_recovery;    /* after a loss that acknowledgements told of, until snd_una >= recover */
+    bool in_loss;        /* after a timeout, until then */
+    bool partial_acked;  /* in this recovery: RFC 6582 restarts the timer for the first only */
+    bool hashed : 1;     /* dk_tcp_lookup finds it */
+    bool passive : 1;    /* a listener made it */
+    bool unresolved : 1; /* pending for a neighbour's sake: in dk_tcp.unresolved */
+    bool wscale_on : 1;
+    bool rcv_tuned : 1; /* the receive buffer grows by itself (tune.c) */
     union {
         struct dk_list queue_link; /* with a listener: half_open, accept queue */
         struct {                   /* with an owner */
@@ -304,6 +316,7 @@ struct dk_tcp_conn {
     uint16_t peer_mss; /* what the peer's SYN said */
 
     /* Seldom. */
+    uint16_t local_port, remote_port;
     uint32_t inflation;          /* of cwnd, by duplicate acknowledgements in recovery */
     uint32_t ecn_reduced;        /* low half of snd_nxt when the window was reduced */
     uint32_t tune_at, tune_from; /* of tune.c: when the round began, and what was read until then */

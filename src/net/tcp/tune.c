@@ -49,6 +49,7 @@ static void grow(struct dk_tcp_conn *c, uint64_t bytes)
     }
     DK_TCP_COUNT(c->tcp, rcv_buf_grown);
     c->option[DK_TCP_RCV_BUF] = (int32_t)bytes;
+    dk_tcp_rcvq_sized(c);
 }
 
 void dk_tcp_tune_round(struct dk_tcp_conn *c, int64_t now)

@@ -72,7 +72,7 @@ int dk_tcp_recv(struct dk_tcp_conn *c, struct dk_buf *bufs_out[], uint32_t max_b
                 size_t max_bytes, int64_t now)
 {
     if (dk_unlikely(max_bufs == 0 || dk_tcp_window_is_low(c) ||
-                    !(bufs_out[0] = dk_tcp_rcvq_take_only(c, max_bytes))))
+                    !dk_tcp_rcvq_take_only(c, &bufs_out[0], max_bytes)))
         return recv_any(c, bufs_out, max_bufs, max_bytes, now);
     return 1;
 }
