@@ -27,7 +27,8 @@ void dk_wheel_init(struct dk_wheel *wheel, int64_t now)
     dk_list_init(&wheel->waiting);
     for (int level = 0; level < DK_WHEEL_LEVELS; level++)
         for (int slot = 0; slot < DK_WHEEL_SLOTS; slot++)
-            dk_list_init(&wheel->slots[level][slot].timers);
+            for (int lane = 0; lane < DK_WHEEL_LANES; lane++)
+                dk_list_init(&wheel->slots[level][slot].lanes[lane]);
 }
 
 /* Puts a timer into the slot of its time; one that is overdue into the current one. */
@@ -40,9 +41,10 @@ static void put(struct dk_wheel *wheel, struct dk_timer *timer)
     unsigned level = (63u - (unsigned)__builtin_clzll(differs)) / DK_WHEEL_SLOT_BITS;
     unsigned index = (tick >> level * DK_WHEEL_SLOT_BITS) & (DK_WHEEL_SLOTS - 1);
     struct dk_wheel_slot *slot = &wheel->slots[level][index];
-    if (dk_list_empty(&slot->timers)) {
+    if (!(wheel->used[level] >> index & 1)) {
         slot->not_before = slot->last = timer->due;
         slot->in_order = true;
+        slot->turn = 0;
     }
     slot->in_order &= timer->due >= slot->last;
     if (timer->due < slot->not_before)
@@ -51,9 +53,15 @@ static void put(struct dk_wheel *wheel, struct dk_timer *timer)
         slot->last = timer->due;
     if (timer->due < wheel->idle_until)
         wheel->idle_until = timer->due;
-    dk_list_add_tail(&slot->timers, &timer->link);
+    const uint32_t lane = level > 0 ? slot->turn++ % DK_WHEEL_LANES : 0;
+    dk_list_add_tail(&slot->lanes[lane], &timer->link);
     wheel->used[level] |= (uint64_t)1 << index;
     wheel->levels_used |= 1u << level;
+}
+
+static inline struct dk_wheel_slot *slot_at(struct dk_wheel *wheel, size_t number)
+{
+    return &wheel->slots[number / DK_WHEEL_SLOTS][number % DK_WHEEL_SLOTS];
 }
 
 static void mark_empty(struct dk_wheel *wheel, size_t number)
@@ -74,17 +82,26 @@ void dk_timer_start(struct dk_wheel *wheel, struct dk_timer *timer, int64_t due)
         put(wheel, timer);
 }
 
+static bool is_empty(const struct dk_wheel_slot *slot)
+{
+    for (int lane = 0; lane < DK_WHEEL_LANES; lane++)
+        if (!dk_list_empty(&slot->lanes[lane]))
+            return false;
+    return true;
+}
+
 void dk_timer_stop(struct dk_wheel *wheel, struct dk_timer *timer)
 {
     if (!dk_timer_is_running(timer))
         return;
     struct dk_list *next = timer->link.next;
-    bool alone = next == timer->link.prev; /* then it is the head of a slot, or of another list */
+    bool alone = next == timer->link.prev; /* then it is the head of a lane, or of another list */
     dk_list_del_init(&timer->link);
     timer->due = INT64_MAX;
     uintptr_t offset = (uintptr_t)next - (uintptr_t)wheel->slots;
-    if (alone && offset < sizeof(wheel->slots))
-        mark_empty(wheel, offset / sizeof(struct dk_wheel_slot));
+    size_t number = offset / sizeof(struct dk_wheel_slot);
+    if (alone && offset < sizeof(wheel->slots) && is_empty(slot_at(wheel, number)))
+        mark_empty(wheel, number);
 }
 
 /* Finds the first slot that is not empty, and its first tick. false: all are. */
@@ -101,23 +118,56 @@ static bool first_slot(const struct dk_wheel *wheel, size_t *number_out, uint64_
     return true;
 }
 
-static inline struct dk_wheel_slot *slot_at(struct dk_wheel *wheel, size_t number)
+/* Takes all timers out of a list: a chain that ends with NULL. */
+static struct dk_list *detach(struct dk_list *head)
 {
-    return &wheel->slots[number / DK_WHEEL_SLOTS][number % DK_WHEEL_SLOTS];
-}
-
-/* Distributes the timers of a slot that the current tick has entered to lower levels. These are
- * empty, so timers of one time stay in the order of their start. */
-static void spread(struct dk_wheel *wheel, size_t number)
-{
-    struct dk_list *head = &slot_at(wheel, number)->timers, *link, *tmp;
-    struct dk_list *first = head->next;
+    struct dk_list *first = dk_list_first(head);
     head->prev->next = NULL;
     dk_list_init(head);
-    mark_empty(wheel, number);
-    for (link = first; link != NULL; link = tmp) {
-        tmp = link->next;
+    return first;
+}
+
+static void revise(struct dk_wheel *wheel, struct dk_timer *timer)
+{
+    timer->due = wheel->revise(timer);
+    if (timer->due == INT64_MAX)
+        dk_list_init(&timer->link);
+    else
+        put(wheel, timer);
+}
+
+/* Puts a timer of a detached chain where it belongs now; returns the next. */
+static struct dk_list *put_first(struct dk_wheel *wheel, struct dk_list *link)
+{
+    struct dk_list *next = link->next;
+    __builtin_prefetch(next, 1);
+    if (wheel->revise) {
+        __builtin_prefetch((char *)next - LINE);
+        __builtin_prefetch((char *)next + LINE);
+        revise(wheel, timer_of(link));
+    } else {
         put(wheel, timer_of(link));
+    }
+    return next;
+}
+
+/* Distributes the timers of a slot that the current tick has entered to lower levels, or others.
+ * The lower ones are empty, so timers of one time stay in the order of their start. */
+static void spread(struct dk_wheel *wheel, size_t number)
+{
+    struct dk_wheel_slot *slot = slot_at(wheel, number);
+    struct dk_list *chains[DK_WHEEL_LANES];
+    for (int i = 0; i < DK_WHEEL_LANES; i++)
+        chains[i] = detach(&slot->lanes[i]);
+    mark_empty(wheel, number);
+    for (bool more = true; more;) {
+        more = false;
+        for (int i = 0; i < DK_WHEEL_LANES; i++) {
+            if (!chains[i])
+                continue;
+            chains[i] = put_first(wheel, chains[i]);
+            more = true;
+        }
     }
 }
 
@@ -165,9 +215,9 @@ static void take_due(struct dk_wheel *wheel, size_t number)
     struct dk_wheel_slot *slot = slot_at(wheel, number);
     struct dk_list *link;
     if (!slot->in_order)
-        sort(&slot->timers);
+        sort(&slot->lanes[0]);
     slot->in_order = true;
-    while ((link = dk_list_first(&slot->timers)) != NULL && timer_of(link)->due <= wheel->now) {
+    while ((link = dk_list_first(&slot->lanes[0])) != NULL && timer_of(link)->due <= wheel->now) {
         __builtin_prefetch((const char *)link - LINE);
         dk_list_del(link);
         dk_list_add_tail(&wheel->firing, link);

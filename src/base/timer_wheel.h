@@ -19,6 +19,14 @@
  * A slot's timers stand in the order of their start until some of it fire: then they are put in the
  * order of due, and stay so unless one that is started does not fit. So however often the wheel is
  * advanced within a tick, what is not due yet is not looked at.
+ *
+ * Of very many timers most are in no cache when their slot is spread, and a list is followed no
+ * faster than one line of memory after the other arrives. So slots of levels above 0 have their
+ * timers in several lists, which are followed side by side. Timers of one time keep the order of
+ * their start there while none of their slot is stopped.
+ *
+ * Where deadlines mostly move on before they come (dk_wheel.revise), a timer whose slot is spread
+ * is asked for its time anew. It then mostly goes back to such a level, and never comes to fire.
  */
 #ifndef DK_BASE_TIMER_WHEEL_H
 #define DK_BASE_TIMER_WHEEL_H
@@ -32,6 +40,7 @@
 #define DK_WHEEL_SLOT_BITS  6
 #define DK_WHEEL_SLOTS      (1 << DK_WHEEL_SLOT_BITS)
 #define DK_WHEEL_LEVELS     8
+#define DK_WHEEL_LANES      8
 
 struct dk_timer {
     struct dk_list link;
@@ -42,10 +51,12 @@ struct dk_timer {
 };
 
 struct dk_wheel_slot {
-    struct dk_list timers;
-    int64_t not_before; /* no timer in here is due before */
-    int64_t last;       /* or after */
-    bool in_order;      /* of due, then of start */
+    struct dk_list
+        lanes[DK_WHEEL_LANES]; /* of timers, which take turns; in level 0 only the first */
+    int64_t not_before;        /* no timer in here is due before */
+    int64_t last;              /* or after */
+    uint32_t turn;             /* whose the next timer is */
+    bool in_order;             /* of due, then of start: of level 0 */
 };
 
 struct dk_wheel {
@@ -57,6 +68,10 @@ struct dk_wheel {
     int64_t idle_until;             /* nothing is due before */
     struct dk_list firing;          /* taken out to be fired, in order */
     struct dk_list waiting;         /* started while advancing, for a time that has come */
+    /* When a timer is due after all, not before its due; INT64_MAX: not at all, it is stopped.
+     * Looks at no other timer, starts and stops none. What it reads lies within a line of memory of
+     * the timer's own, or costs its time. NULL: all are due when they were started for. */
+    int64_t (*revise)(struct dk_timer *timer);
     struct dk_wheel_slot slots[DK_WHEEL_LEVELS][DK_WHEEL_SLOTS];
 };
 

@@ -388,6 +388,129 @@ static void test_timer_wheel_followed_by_next_due_does_not_spin(void **state)
     assert_true(turns <= N); /* each stop costs one turn at most */
 }
 
+/* Where the model's deadlines have moved to, which the wheel learns only by asking. */
+static int64_t moved_to[MODEL_TIMERS];
+
+static int64_t ask(struct dk_timer *timer)
+{
+    assert_true(timer->due <= moved_to[timer - model]);
+    return moved_to[timer - model];
+}
+
+static void note_or_start_again(struct dk_timer *timer, int64_t now)
+{
+    if (moved_to[timer - model] > now)
+        dk_timer_start(&wheel, timer, moved_to[timer - model]);
+    else
+        note(timer, now);
+}
+
+static int count_moved_due(int64_t now)
+{
+    int n = 0;
+    for (int i = 0; i < MODEL_TIMERS; i++)
+        n += dk_timer_is_running(&model[i]) && moved_to[i] <= now;
+    return n;
+}
+
+/* Deadlines move on, or are given up, without the wheel: it is never late, and asks by itself. */
+static void test_timer_wheel_that_asks_for_deadlines_is_never_late(void **state)
+{
+    (void)state;
+    struct dk_random random;
+    int64_t now = 0;
+    dk_random_init(&random, 11);
+    dk_wheel_init(&wheel, now);
+    wheel.revise = ask;
+    for (int i = 0; i < MODEL_TIMERS; i++)
+        dk_timer_init(&model[i], note_or_start_again);
+    for (int i = 0; i < 20000; i++) {
+        uint32_t at = dk_random_below(&random, MODEL_TIMERS), what = dk_random_below(&random, 8);
+        bool runs = dk_timer_is_running(&model[at]);
+        if (what < 3 && !runs)
+            dk_timer_start(&wheel, &model[at], moved_to[at] = now + some_distance(&random));
+        else if (what < 5 && runs && moved_to[at] != INT64_MAX)
+            moved_to[at] += some_distance(&random);
+        else if (what == 5 && runs && dk_random_below(&random, 8) == 0)
+            moved_to[at] = INT64_MAX;
+        else if (what == 6) {
+            now += some_distance(&random) >> 3;
+            int expected = count_moved_due(now);
+            fired.n = 0;
+            dk_wheel_advance(&wheel, now);
+            assert_int_equal(fired.n, expected);
+        }
+    }
+}
+
+enum { MANY = 1000 };
+
+static uint32_t asked;
+
+static int64_t ask_many(struct dk_timer *timer)
+{
+    (void)timer;
+    asked++;
+    return 1300 * MS;
+}
+
+/* A slot of a higher level is spread by asking, and what moved on does not come down to fire. */
+static void test_timers_that_moved_on_are_asked_once_and_do_not_fire(void **state)
+{
+    (void)state;
+    static struct dk_timer timers[MANY];
+    dk_wheel_init(&wheel, 0);
+    wheel.revise = ask_many;
+    asked = 0;
+    for (int i = 0; i < MANY; i++) {
+        dk_timer_init(&timers[i], note);
+        dk_timer_start(&wheel, &timers[i], 200 * MS + i);
+    }
+    dk_wheel_advance(&wheel, 250 * MS);
+    assert_int_equal(asked, MANY);
+    assert_int_equal(fired.n, 0);
+    assert_true(dk_wheel_next_due(&wheel) == 1300 * MS);
+    asked = 0;
+    dk_wheel_advance(&wheel, 1299 * MS);
+    assert_int_equal(fired.n, 0);
+    dk_wheel_advance(&wheel, 1300 * MS);
+    assert_int_equal(fired.n, MANY);
+}
+
+/* Timers of one time whose slot was spread, from list to list, fire in the order of their start. */
+static void test_timers_of_a_higher_level_fire_in_order_of_start(void **state)
+{
+    (void)state;
+    static struct dk_timer timers[MANY];
+    dk_wheel_init(&wheel, 0);
+    for (int i = 0; i < MANY; i++) {
+        dk_timer_init(&timers[i], note);
+        dk_timer_start(&wheel, &timers[i], 7000 * SECOND);
+    }
+    dk_wheel_advance(&wheel, 7000 * SECOND);
+    assert_int_equal(fired.n, MANY);
+    for (int i = 0; i < MANY; i++)
+        assert_ptr_equal(fired.timers[i], &timers[i]);
+}
+
+/* A slot with several lists is empty only when all of them are. */
+static void test_timer_stopped_leaves_the_others_of_its_slot(void **state)
+{
+    (void)state;
+    struct dk_timer timers[3];
+    dk_wheel_init(&wheel, 0);
+    for (int i = 0; i < 3; i++) {
+        dk_timer_init(&timers[i], note);
+        dk_timer_start(&wheel, &timers[i], 10 * SECOND + i);
+    }
+    for (int i = 0; i < 2; i++) {
+        dk_timer_stop(&wheel, &timers[i]);
+        assert_true(dk_wheel_next_due(&wheel) == 10 * SECOND);
+    }
+    dk_timer_stop(&wheel, &timers[2]);
+    assert_true(dk_wheel_next_due(&wheel) == INT64_MAX);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -398,6 +521,10 @@ int main(void)
         cmocka_unit_test_setup(test_timers_of_one_tick_fire_in_order_of_due_then_start, start),
         cmocka_unit_test_setup(test_timer_started_again_fires_once_at_the_new_time, start),
         cmocka_unit_test_setup(test_timer_stopped_does_not_fire, start),
+        cmocka_unit_test_setup(test_timer_stopped_leaves_the_others_of_its_slot, start),
+        cmocka_unit_test_setup(test_timers_of_a_higher_level_fire_in_order_of_start, start),
+        cmocka_unit_test_setup(test_timers_that_moved_on_are_asked_once_and_do_not_fire, start),
+        cmocka_unit_test_setup(test_timer_wheel_that_asks_for_deadlines_is_never_late, start),
         cmocka_unit_test_setup(test_timer_wheel_after_a_stop_is_early_once_at_most, start),
         cmocka_unit_test_setup(test_timer_wheel_time_that_goes_back_is_passed_over, start),
         cmocka_unit_test_setup(test_timer_that_starts_itself_at_once_fires_once_per_advance, start),

@@ -10,6 +10,7 @@
 #include "net/tcp/recovery.h"
 #include "net/tcp/rto.h"
 #include "net/tcp/sendq.h"
+#include "net/tcp/tlp.h"
 #include "net/tcp/tx.h"
 
 static void give_up(struct dk_tcp_conn *c)
@@ -127,12 +128,18 @@ static void (*const fired[DK_TCP_TIMERS])(struct dk_tcp_conn *c, int64_t now) = 
     [DK_TCP_TIMER_ALIVE] = alive_fired,          [DK_TCP_TIMER_STATE] = state_fired,
 };
 
-static void rearm(struct dk_tcp_conn *c)
+static inline int64_t first_due(const struct dk_tcp_conn *c)
 {
     int64_t first = DK_TCP_NEVER;
     for (int i = 0; i < DK_TCP_TIMERS; i++)
         if (c->due[i] < first)
             first = c->due[i];
+    return first;
+}
+
+static void rearm(struct dk_tcp_conn *c)
+{
+    const int64_t first = first_due(c);
     if (first < c->timer.due)
         dk_timer_start(&c->tcp->wheel, &c->timer, first);
 }
@@ -150,6 +157,23 @@ static void fire(struct dk_timer *timer, int64_t now)
         fired[i](c, now);
     }
     rearm(c);
+}
+
+/* Deadlines of connections that are in use have mostly moved on when the wheel comes by. */
+static int64_t revise(struct dk_timer *timer)
+{
+    if (timer->fire != fire)
+        return timer->due;
+    struct dk_tcp_conn *c = dk_container_of(timer, struct dk_tcp_conn, timer);
+    if (dk_tcp_timer_is_set(c, DK_TCP_TIMER_LOSS))
+        c->due[DK_TCP_TIMER_LOSS] = dk_tcp_tlp_due(c);
+    return first_due(c);
+}
+
+void dk_tcp_wheel_init(struct dk_tcp *tcp, int64_t now)
+{
+    dk_wheel_init(&tcp->wheel, now);
+    tcp->wheel.revise = revise;
 }
 
 void dk_tcp_timers_init(struct dk_tcp_conn *c)

@@ -4,12 +4,15 @@
  *
  * Each has a deadline; the wheel knows one timer per connection, which is moved to an earlier time
  * when a deadline is, and never to a later one: setting and clearing a deadline with each segment
- * is a store. A timer that fires early finds nothing due and is set to what is next.
+ * is a store. The wheel asks for the time anew as it comes by; a timer that fires early finds
+ * nothing due and is set to what is next.
  */
 #ifndef DK_NET_TCP_TIMER_H
 #define DK_NET_TCP_TIMER_H
 
 #include "net/tcp/tcb.h"
+
+void dk_tcp_wheel_init(struct dk_tcp *tcp, int64_t now);
 
 void dk_tcp_timers_init(struct dk_tcp_conn *c);
 

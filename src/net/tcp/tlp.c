@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The timer is set when something is sent and it does not run (rto.h), and never moved on: when it
- * fires it is seen how long ago the last segment or acknowledgement was, and set again for the
- * rest. So neither sending nor acknowledgements pay for it.
+ * fires, or the wheel asks for it, it is seen how long ago the last segment or acknowledgement was,
+ * and set again for the rest. So neither sending nor acknowledgements pay for it.
  */
 #include "net/tcp/tlp.h"
 
@@ -22,12 +22,13 @@ static int64_t probe_timeout(const struct dk_tcp_conn *c)
     return c->srtt_ns >= 0 && may_be_delayed ? pto + MAX_ACK_DELAY_NS : pto;
 }
 
+/* Only the time since which nothing was sent or acknowledged counts. */
 static int64_t probe_due(const struct dk_tcp_conn *c)
 {
-    int64_t from = c->stalled_since;
-    if (c->board_tail->tx_time > from)
-        from = c->board_tail->tx_time;
-    int64_t due = from + probe_timeout(c), rto = c->due[DK_TCP_TIMER_RTO];
+    int64_t from = c->stalled_since, rto = c->due[DK_TCP_TIMER_RTO];
+    if (c->last_tx_data > from)
+        from = c->last_tx_data;
+    int64_t due = from + probe_timeout(c);
     return due < rto ? due : rto;
 }
 
@@ -48,6 +49,13 @@ static void probe(struct dk_tcp_conn *c, int64_t now)
     c->loss->tlp_end = c->snd_nxt;
     c->troubled = true;
     dk_tcp_rto_restart(c, now);
+}
+
+int64_t dk_tcp_tlp_due(const struct dk_tcp_conn *c)
+{
+    if (c->troubled || c->state < DK_TCP_ESTABLISHED)
+        return c->due[DK_TCP_TIMER_LOSS];
+    return c->flight_bytes ? probe_due(c) : DK_TCP_NEVER;
 }
 
 void dk_tcp_tlp_timer(struct dk_tcp_conn *c, int64_t now)

@@ -14,6 +14,7 @@
 #include "net/tcp/rcvq.h"
 #include "net/tcp/sendq.h"
 #include "net/tcp/time_wait.h"
+#include "net/tcp/timer.h"
 #include "net/tcp/tx.h"
 
 void dk_tcp_config_init(struct dk_tcp_config *config)
@@ -123,7 +124,7 @@ int dk_tcp_create(struct dk_tcp **tcp_out, struct dk_net *net, const struct dk_t
     pools_init(tcp);
     lists_init(tcp);
     keys_init(tcp);
-    dk_wheel_init(&tcp->wheel, now);
+    dk_tcp_wheel_init(tcp, now);
     tcp->tx.protocol = DK_IP_TCP;
     tcp->tx.dont_fragment = true;
     tcp->tx.header = tcp->head + DK_IP_HEADROOM;
