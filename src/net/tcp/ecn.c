@@ -16,7 +16,6 @@ static bool is_exact(const struct dk_tcp_conn *c)
 static void agree(struct dk_tcp_conn *c)
 {
     c->ecn |= DK_TCP_ECN_ON;
-    DK_TCP_COUNT(c->tcp, ecn_agreed);
 }
 
 uint8_t dk_tcp_ecn_syn_flags(struct dk_tcp_conn *c)

@@ -74,6 +74,8 @@ static void established(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx, uint6
     dk_tcp_rx_ack_syn(c, rx, ack);
     dk_tcp_search_begin(c);
     dk_tcp_congestion_begin(c, rx->now);
+    if (c->ecn & DK_TCP_ECN_ON)
+        DK_TCP_COUNT(c->tcp, ecn_agreed);
     if (again) {
         dk_tcp_rto_after_syn(c);
         c->cc.cwnd = c->snd_mss; /* RFC 5681 section 3.1 */

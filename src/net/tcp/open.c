@@ -60,6 +60,7 @@ void dk_tcp_open_renumber(struct dk_tcp_conn *c, uint32_t isn)
     c->iss = DK_TCP_SEQ_0 + isn;
     c->snd_una = c->snd_small = c->recover = c->board->seq = c->iss;
     c->snd_nxt = c->snd_end = c->board->end = c->iss + 1;
+    c->ecn_reduced = isn;
 }
 
 bool dk_tcp_open_may_replace(const struct dk_tcp_conn *c, int64_t now)
