@@ -178,7 +178,7 @@ static void on_failed(struct dk_tcp_conn *conn, void *owner, int err)
 static void on_closed(struct dk_tcp_conn *conn, void *owner)
 {
     struct end *e = owner;
-    if (conn != e->conn) /* another one, of an old acknowledgement that was taken for a cookie */
+    if (conn != e->conn) /* another one, of an attempt that was given up */
         return;
     sim_trace(e->sim, "%s: closed", name_of(e));
     if (e->oldest != e->newest)
@@ -212,6 +212,8 @@ static void on_acceptable(struct dk_tcp_listener *listener, void *owner)
     while (dk_tcp_accept(listener, &conn, &ops, e) == 0) {
         if (e->connected) { /* the client had tried before, and given up */
             sim_trace(e->sim, "%s: another connection", name_of(e));
+            if (e->peer->attempts == 1)
+                sim_note(e->sim, "%s: a connection that nobody opened", name_of(e));
             dk_tcp_abort(conn, e->sim->now);
             continue;
         }

@@ -83,9 +83,8 @@ static void choose_tcp_config(struct sim *sim, struct dk_tcp_config *c)
     c->delayed_ack_ns = below(sim, 4) == 0 ? MS * below(sim, 500) : c->delayed_ack_ns;
     c->no_timestamps = below(sim, 4) == 0;
     c->no_window_scale = below(sim, 4) == 0;
-    /* A lost ACK of a cookie leaves a client that waits alone: RFC 4987 section 3.6. One that comes
-     * when its connection is over makes another. */
-    if (is_lossless(sim) && below(sim, 2) == 0 && sim->ways[0].late + sim->ways[1].late == 0)
+    /* A lost ACK of a cookie leaves a client that waits alone: RFC 4987 section 3.6. */
+    if (is_lossless(sim) && below(sim, 2) == 0)
         c->syn_cookies = DK_TCP_SYN_COOKIES_ALWAYS;
     c->no_sack = below(sim, 4) == 0;
     c->recoveries_max = below(sim, 4) == 0 ? below(sim, 4) : 1024;

@@ -12,11 +12,12 @@
  * and the scale of our own window: it is as we said it, or the ACK is none of ours.
  *
  * A cookie is good for 64 to 128 s, and only where its listener has sent any in that time: without
- * a flood there is nothing to guess.
+ * a flood there is nothing to guess. It is good once (cookie_used.h).
  */
 #include "net/tcp/cookie.h"
 
 #include "base/siphash.h"
+#include "net/tcp/cookie_used.h"
 #include "net/tcp/handshake.h"
 #include "net/tcp/open.h"
 #include "net/tcp/pcb.h"
@@ -30,6 +31,8 @@
 #define PERIODS      32u
 #define GOOD_PERIODS 1u /* beside the one that has begun */
 #define USE_COOKIE   5u /* of the secret: open.c, port.c and transport.c have others */
+
+#define HASH_MASK ((1u << DK_TCP_COOKIE_HASH_BITS) - 1)
 
 #define OPTION_BITS   0x3fu
 #define OPTION_SCALE  0x0fu /* 15: none */
@@ -62,7 +65,7 @@ struct facts {
     uint32_t rcv_wscale; /* of our window */
 };
 
-static uint32_t cookie_of(struct dk_tcp *tcp, const struct dk_tcp_rx *rx, const struct facts *facts)
+static uint64_t hash_of(struct dk_tcp *tcp, const struct dk_tcp_rx *rx, const struct facts *facts)
 {
     struct {
         struct dk_ip local, remote;
@@ -77,8 +80,12 @@ static uint32_t cookie_of(struct dk_tcp *tcp, const struct dk_tcp_rx *rx, const 
              .options = facts->options,
              .rcv_wscale = facts->rcv_wscale,
              .use = USE_COOKIE};
-    uint32_t hash = (uint32_t)dk_siphash(tcp->config.secret, &all, sizeof(all)) & 0xffffff;
-    return facts->period << 27 | facts->mss << 24 | hash;
+    return dk_siphash(tcp->config.secret, &all, sizeof(all));
+}
+
+static uint32_t cookie_of(const struct facts *facts, uint64_t hash)
+{
+    return facts->period << 27 | facts->mss << 24 | ((uint32_t)hash & HASH_MASK);
 }
 
 static uint32_t options_of(const struct dk_tcp_conn *c, const struct dk_tcp_rx *syn)
@@ -116,15 +123,27 @@ void dk_tcp_cookie_answer(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
                                 .rcv_wscale = c->rcv_wscale_offer};
     if (c->ts_on)
         c->ts_offset -= (dk_tcp_ts_now(c, rx->now) - facts.options) & OPTION_BITS;
-    dk_tcp_open_renumber(c, cookie_of(c->tcp, rx, &facts));
+    dk_tcp_open_renumber(c, cookie_of(&facts, hash_of(c->tcp, rx, &facts)));
     dk_tcp_output(c, rx->now);
     DK_TCP_COUNT(c->tcp, syn_cookies_sent);
     dk_tcp_conn_drop(c);
 }
 
+bool dk_tcp_cookie_ready(struct dk_tcp *tcp)
+{
+    if (!tcp->cookies_used)
+        tcp->cookies_used = dk_tcp_used_create();
+    return tcp->cookies_used;
+}
+
 bool dk_tcp_cookie_expected(const struct dk_tcp_listener *l, int64_t now)
 {
     return now - l->cookie_at < (int64_t)(GOOD_PERIODS + 1) * PERIOD_NS;
+}
+
+static bool is_in_time(uint32_t period, int64_t now)
+{
+    return (period_of(now) - period) % PERIODS <= GOOD_PERIODS;
 }
 
 static void restore_options(uint32_t options, const struct dk_tcp_rx *rx, struct dk_tcp_header *syn)
@@ -155,12 +174,12 @@ bool dk_tcp_cookie_check(struct dk_tcp_listener *l, const struct dk_tcp_rx *rx,
         .mss = isn >> 24 & 7,
         .options = stamped ? rx->h.options.ts_ecr & OPTION_BITS : NO_TIMESTAMPS,
         .rcv_wscale = dk_tcp_rcv_scale(dk_tcp_tune_most(&tcp->config, l->option[DK_TCP_RCV_BUF]))};
-    const bool in_time = (period_of(rx->now) - facts.period) % PERIODS <= GOOD_PERIODS;
-    if (!in_time || cookie_of(tcp, rx, &facts) != isn) {
+    const uint64_t hash = hash_of(tcp, rx, &facts);
+    if (!is_in_time(facts.period, rx->now) || cookie_of(&facts, hash) != isn) {
         DK_TCP_COUNT(tcp, syn_cookies_failed);
         return false;
     }
-    *out = (struct dk_tcp_cookie){.isn = isn, .syn = {.ip = rx->ip, .now = rx->now}};
+    *out = (struct dk_tcp_cookie){.isn = isn, .hash = hash, .syn = {.ip = rx->ip, .now = rx->now}};
     out->syn.h =
         (struct dk_tcp_header){.seq = facts.peer_isn,
                                .flags = DK_TCP_SYN,
@@ -169,9 +188,26 @@ bool dk_tcp_cookie_check(struct dk_tcp_listener *l, const struct dk_tcp_rx *rx,
     return true;
 }
 
+bool dk_tcp_cookie_was_used(struct dk_tcp *tcp, const struct dk_tcp_cookie *cookie)
+{
+    if (!dk_tcp_used_has(tcp->cookies_used, cookie->hash))
+        return false;
+    DK_TCP_COUNT(tcp, syn_cookies_again);
+    return true;
+}
+
+static void use(struct dk_tcp *tcp, const struct dk_tcp_cookie *cookie)
+{
+    uint32_t period;
+    if (dk_tcp_used_add(tcp->cookies_used, cookie->hash, cookie->isn >> 27, &period) &&
+        is_in_time(period, cookie->syn.now))
+        DK_TCP_COUNT(tcp, syn_cookies_forgotten);
+}
+
 void dk_tcp_cookie_restore(struct dk_tcp_conn *c, const struct dk_tcp_cookie *cookie)
 {
     const int64_t now = cookie->syn.now;
+    use(c->tcp, cookie);
     dk_tcp_open_begin(c, DK_TCP_SYN_RECEIVED, 0, now);
     dk_tcp_handshake_syn(c, &cookie->syn);
     dk_tcp_open_renumber(c, cookie->isn);

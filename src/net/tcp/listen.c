@@ -202,15 +202,22 @@ static bool wants_cookie(const struct dk_tcp_listener *l, uint64_t isn_floor)
     }
 }
 
+/* Whether there is memory for an answer to a SYN: of a half-open connection, or of cookies. */
+static bool is_ready(struct dk_tcp_listener *l, bool cookie)
+{
+    if (!cookie && !has_half_open_room(l))
+        half_open_replace(l);
+    if (cookie ? dk_tcp_cookie_ready(l->tcp) : l->tcp->num_half_open < l->tcp->config.half_open_max)
+        return true;
+    DK_TCP_COUNT(l->tcp, drop_no_memory); /* or they are all of other listeners */
+    return false;
+}
+
 static void syn(struct dk_tcp_listener *l, const struct dk_tcp_rx *rx, uint64_t isn_floor)
 {
     const bool cookie = wants_cookie(l, isn_floor);
-    if (!cookie && !has_half_open_room(l))
-        half_open_replace(l);
-    if (!cookie && l->tcp->num_half_open >= l->tcp->config.half_open_max) {
-        DK_TCP_COUNT(l->tcp, drop_no_memory); /* they are all of other listeners */
+    if (!is_ready(l, cookie))
         return;
-    }
     struct dk_tcp_conn *c = passive_create(l, rx);
     if (!c)
         return;
@@ -236,6 +243,7 @@ static struct dk_tcp_conn *reset(struct dk_tcp_listener *l, const struct dk_tcp_
  * An ACK for no connection: of a cookie, or it is reset. One with text that is of no cookie may be
  * the second segment of a peer whose first was lost, and is dropped: the peer begins again with the
  * first, which opens the connection. While the accept queue is full a good one is dropped likewise.
+ * One of a cookie whose connection is over comes late, and is reset.
  */
 static struct dk_tcp_conn *ack(struct dk_tcp_listener *l, const struct dk_tcp_rx *rx)
 {
@@ -244,6 +252,8 @@ static struct dk_tcp_conn *ack(struct dk_tcp_listener *l, const struct dk_tcp_rx
         return reset(l, rx);
     if (!dk_tcp_cookie_check(l, rx, &cookie))
         return rx->seq_len ? NULL : reset(l, rx);
+    if (dk_tcp_cookie_was_used(l->tcp, &cookie))
+        return reset(l, rx);
     if (is_accept_queue_full(l))
         return NULL;
     struct dk_tcp_conn *c = passive_create(l, rx);

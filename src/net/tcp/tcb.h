@@ -134,6 +134,7 @@ enum dk_tcp_timer {
 #define DK_TCP_CONCERN_TIMEOUT (1u << 2) /* option[DK_TCP_USER_TIMEOUT] is not 0 */
 
 struct dk_way;
+struct dk_tcp_used;
 
 /*
  * Loss recovery with selective acknowledgements (recovery.h says who keeps what). Nothing in here
@@ -388,8 +389,9 @@ struct dk_tcp {
     struct dk_list time_wait;  /* struct dk_tcp_time_wait, oldest first */
     struct dk_tcp_table time_waits; /* the same */
     struct dk_tcp_pool time_wait_pool;
-    struct dk_timer time_wait_timer; /* for the oldest */
-    struct dk_buf *slab;             /* where small pushes are copied to */
+    struct dk_timer time_wait_timer;  /* for the oldest */
+    struct dk_tcp_used *cookies_used; /* NULL: no cookie was ever sent */
+    struct dk_buf *slab;              /* where small pushes are copied to */
     uint32_t slab_used;
     struct dk_ip_tx tx;                /* being made: large, so it is not on the stack */
     const struct dk_tcp_conn *tx_conn; /* whose addresses are in there, NULL: nobody's */

@@ -167,8 +167,10 @@ void dk_tcp_config_init(struct dk_tcp_config *config);
     X(syn_cookies_sent, "tcp.syn_cookies_sent")                                                    \
     X(syn_cookies_accepted, "tcp.syn_cookies_accepted")                                            \
     X(syn_cookies_failed, "tcp.syn_cookies_failed") /* ACKs that are of none of ours */            \
-    X(tx_no_room, "tcp.tx_no_room")                 /* put off until the device has room */        \
-    X(tx_failed, "tcp.tx_failed")                   /* IP could not send: as if lost */            \
+    X(syn_cookies_again, "tcp.syn_cookies_again")   /* late ACKs: their connections are over */    \
+    X(syn_cookies_forgotten, "tcp.syn_cookies_forgotten") /* used, and might come again */         \
+    X(tx_no_room, "tcp.tx_no_room")                       /* put off until the device has room */  \
+    X(tx_failed, "tcp.tx_failed")                         /* IP could not send: as if lost */      \
     X(drop_truncated, "tcp.drop_truncated")                                                        \
     X(drop_header_length, "tcp.drop_header_length")                                                \
     X(drop_checksum, "tcp.drop_checksum")                                                          \

@@ -6,6 +6,7 @@
 #include "mem/heap.h"
 #include "net/dev.h"
 #include "net/tcp/congestion.h"
+#include "net/tcp/cookie_used.h"
 #include "net/tcp/event.h"
 #include "net/tcp/listen.h"
 #include "net/tcp/pcb.h"
@@ -155,6 +156,7 @@ void dk_tcp_destroy(struct dk_tcp *tcp)
     dk_tcp_port_fini(tcp);
     dk_tcp_table_fini(&tcp->table);
     dk_tcp_time_wait_fini(tcp);
+    dk_tcp_used_destroy(tcp->cookies_used);
     if (tcp->slab)
         dk_buf_put(tcp->slab);
     pools_fini(tcp);
