@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which frames of a burst are a group (gro.h): data segments with the header that most have, of
- * which each differs from the one before in nothing but its length, its IPv4 identification, its
- * checksums, PSH, a timestamp that is not older, and a sequence number that is the next. A change
- * of anything else ends the group: addresses, ports, ECN, TTL, options, the acknowledgement, the
- * window, a flag.
+ * Which frames of a burst are a group (gro.h): data segments with the options that most have,
+ * timestamps alone or none, of which each differs from the one before in nothing but its length,
+ * its IPv4 identification, its checksums, PSH, a timestamp that is not older, and a sequence number
+ * that is the next. A change of anything else ends the group: addresses, ports, ECN, TTL, options,
+ * the acknowledgement, the window, a flag.
  *
  * Groups change nothing but the work. The first segment goes the way of every packet. IP judges by
- * what all have in common, so what it let pass of the first holds for all; TCP takes the others
- * only where the first was as header prediction expects, and checks of each what is its own
- * (rx_predict.c). Any that it does not take comes as if there were no groups.
+ * what all have in common, so what it let pass of the first holds for all. With timestamps TCP
+ * takes the others only where the first was as header prediction expects, and checks of each what
+ * is its own (rx_predict.c); without, it checks all (rx.c). Any that it does not take comes as if
+ * there were no groups.
  */
 #include "net/gro.h"
 
@@ -23,10 +24,11 @@
 
 #define WORDS_MAX 9
 
-/* The headers of IP and TCP, of one family. Words are compared where their mask has bits; the last
- * one is the last of the header, wherever it begins. */
+/* The headers of IP and TCP, of one family, with timestamps or without options. Words are compared
+ * where their mask has bits; the last one is the last of the header, wherever it begins. */
 struct form {
     uint8_t ip_len;
+    uint8_t tcp_len;
     uint8_t length_at;
     uint8_t length_beyond; /* what the length does not count */
     uint8_t num_words;
@@ -35,6 +37,7 @@ struct form {
 
 static const struct form ip4_form = {
     .ip_len = DK_IP4_HEADER_LEN,
+    .tcp_len = DK_TCP_USUAL_LEN,
     .length_at = 2,
     .num_words = 7,
     .masks = {{255, 255, 0, 0, 0, 0, 255, 255},     /* version, TOS, place of a fragment */
@@ -46,8 +49,21 @@ static const struct form ip4_form = {
               {0, 0, 0, 0, 255, 255, 255, 255}},                   /* the echo */
 };
 
+static const struct form ip4_bare_form = {
+    .ip_len = DK_IP4_HEADER_LEN,
+    .tcp_len = DK_TCP_HEADER_LEN,
+    .length_at = 2,
+    .num_words = 5,
+    .masks = {{255, 255, 0, 0, 0, 0, 255, 255},     /* version, TOS, place of a fragment */
+              {255, 255, 0, 0, 255, 255, 255, 255}, /* TTL, protocol, source */
+              {255, 255, 255, 255, 255, 255, 255, 255},
+              {0, 0, 0, 0, 255, 255, 255, 255},                     /* acknowledgement */
+              {255, 0xff & ~DK_TCP_PSH, 255, 255, 0, 0, 255, 255}}, /* flags, window, URG's */
+};
+
 static const struct form ip6_form = {
     .ip_len = DK_IP6_HEADER_LEN,
+    .tcp_len = DK_TCP_USUAL_LEN,
     .length_at = 4,
     .length_beyond = DK_IP6_HEADER_LEN,
     .num_words = 9,
@@ -60,6 +76,22 @@ static const struct form ip6_form = {
               {255, 255, 255, 255, 255, 0xff & ~DK_TCP_PSH, 255, 255}, /* ACK, flags, window */
               {0, 0, 255, 255, 255, 255, 255, 255}, /* urgent pointer, kind of the option */
               {0, 0, 0, 0, 255, 255, 255, 255}},    /* the echo */
+};
+
+static const struct form ip6_bare_form = {
+    .ip_len = DK_IP6_HEADER_LEN,
+    .tcp_len = DK_TCP_HEADER_LEN,
+    .length_at = 4,
+    .length_beyond = DK_IP6_HEADER_LEN,
+    .num_words = 8,
+    .masks = {{255, 255, 255, 255, 0, 0, 255, 255}, /* class, label, protocol, hop limit */
+              {255, 255, 255, 255, 255, 255, 255, 255},
+              {255, 255, 255, 255, 255, 255, 255, 255},
+              {255, 255, 255, 255, 255, 255, 255, 255},
+              {255, 255, 255, 255, 255, 255, 255, 255},
+              {255, 255, 255, 255, 0, 0, 0, 0},                        /* ports */
+              {255, 255, 255, 255, 255, 0xff & ~DK_TCP_PSH, 255, 255}, /* ACK, flags, window */
+              {255, 0xff & ~DK_TCP_PSH, 255, 255, 0, 0, 255, 255}},    /* flags, window, URG's */
 };
 
 /* What a frame of a group is compared with. */
@@ -94,7 +126,7 @@ __attribute__((always_inline)) static inline bool
 is_same_flow(const struct form *form, const struct last *last, const uint8_t *ip)
 {
     const uint32_t words = form->num_words - 1u;
-    const uint32_t end = form->ip_len + DK_TCP_USUAL_LEN - 8u;
+    const uint32_t end = form->ip_len + form->tcp_len - 8u;
     uint64_t found = differences(last->ip + end, ip + end) & word_at(form->masks[words]);
 #pragma GCC unroll 8
     for (uint32_t i = 0; i < words; i++)
@@ -110,7 +142,7 @@ static inline bool describe(const struct form *form, const struct dk_rx_frame *f
 {
     const uint32_t room = frame->len - (uint32_t)(ip - frame->data);
     const uint32_t bytes = (uint32_t)dk_get_be16(ip + form->length_at) + form->length_beyond;
-    if (bytes <= form->ip_len + DK_TCP_USUAL_LEN || bytes > room)
+    if (bytes <= (uint32_t)form->ip_len + form->tcp_len || bytes > room)
         return false;
     *out = (struct dk_gro_segment){
         .buf = frame->buf,
@@ -122,12 +154,28 @@ static inline bool describe(const struct form *form, const struct dk_rx_frame *f
 }
 
 /* Notes that a segment is the last of its group so far. */
-static inline void is_last(struct last *last, const uint8_t *link,
+static inline void is_last(const struct form *form, struct last *last, const uint8_t *link,
                            const struct dk_gro_segment *segment)
 {
     last->link = link;
     last->ip = link + last->link_len;
-    last->seq_next = dk_get_be32(segment->data + 4) + segment->len - DK_TCP_USUAL_LEN;
+    last->seq_next = dk_get_be32(segment->data + 4) + segment->len - form->tcp_len;
+}
+
+/* The form for the options of a segment; NULL: it has others. At least DK_TCP_USUAL_LEN bytes are
+ * there. */
+static inline const struct form *form_of(bool is_ip4, const uint8_t *tcp)
+{
+    switch (tcp[12] >> 4) {
+    case DK_TCP_USUAL_LEN / 4:
+        if (dk_get_be32(tcp + 20) != DK_TCP_TS_PREFIX)
+            return NULL;
+        return is_ip4 ? &ip4_form : &ip6_form;
+    case DK_TCP_HEADER_LEN / 4:
+        return is_ip4 ? &ip4_bare_form : &ip6_bare_form;
+    default:
+        return NULL;
+    }
 }
 
 /* The form of what a group may begin with, or NULL: only what makes it one that others can be
@@ -138,26 +186,35 @@ static inline const struct form *begins(const struct dk_net *net, const struct d
     struct dk_gro_segment segment;
     const uint32_t link_len = net->config.vlan ? DK_ETH_HEADER_MAX : DK_ETH_HEADER_LEN;
     const uint8_t *ip = frame->data + link_len;
-    const struct form *form;
+    const struct form *form = NULL;
     if (frame->len < link_len + DK_IP4_HEADER_LEN + DK_TCP_USUAL_LEN)
         return NULL;
     if (ip[0] == 0x45 && ip[9] == DK_IP_TCP)
-        form = &ip4_form;
-    else if (ip[0] >> 4 == 6 && ip[6] == DK_IP_TCP)
-        form = &ip6_form;
-    else
-        return NULL;
-    if (!describe(form, frame, ip, &segment) || dk_get_be32(segment.data + 20) != DK_TCP_TS_PREFIX)
+        form = form_of(true, ip + DK_IP4_HEADER_LEN);
+    else if (ip[0] >> 4 == 6 && ip[6] == DK_IP_TCP &&
+             frame->len >= link_len + DK_IP6_HEADER_LEN + DK_TCP_USUAL_LEN)
+        form = form_of(false, ip + DK_IP6_HEADER_LEN);
+    if (!form || !describe(form, frame, ip, &segment))
         return NULL;
     last->link_len = link_len;
-    is_last(last, frame->data, &segment);
+    is_last(form, last, frame->data, &segment);
     return form;
 }
 
 /* The sum of IPv4's header. */
 static inline bool is_header_good(const struct form *form, const uint8_t *ip)
 {
-    return form != &ip4_form || dk_checksum_words_good(dk_checksum_words_20(ip));
+    return form->ip_len != DK_IP4_HEADER_LEN || dk_checksum_words_good(dk_checksum_words_20(ip));
+}
+
+/* Whether a segment's number is the next, and its timestamp, if there is one, not older. */
+__attribute__((always_inline)) static inline bool
+is_next(const struct form *form, const struct last *last, const uint8_t *tcp)
+{
+    if (dk_get_be32(tcp + 4) != last->seq_next)
+        return false;
+    return form->tcp_len == DK_TCP_HEADER_LEN ||
+           (int32_t)(dk_get_be32(tcp + 24) - dk_get_be32(last->ip + form->ip_len + 24)) >= 0;
 }
 
 /* Whether a frame is the next of the group; for a form that the compiler knows. */
@@ -167,15 +224,12 @@ __attribute__((always_inline)) static inline bool follows(const struct form *for
                                                           struct dk_gro_segment *out)
 {
     const uint8_t *ip = frame->data + last->link_len;
-    if (frame->len < last->link_len + form->ip_len + DK_TCP_USUAL_LEN ||
+    if (frame->len < last->link_len + form->ip_len + form->tcp_len ||
         !is_same_link(last, frame->data) || !is_same_flow(form, last, ip) ||
-        !describe(form, frame, ip, out) || !is_header_good(form, ip))
+        !describe(form, frame, ip, out) || !is_header_good(form, ip) ||
+        !is_next(form, last, out->data))
         return false;
-    const uint32_t before = dk_get_be32(last->ip + form->ip_len + 24);
-    if (dk_get_be32(out->data + 4) != last->seq_next ||
-        (int32_t)(dk_get_be32(out->data + 24) - before) < 0)
-        return false;
-    is_last(last, frame->data, out);
+    is_last(form, last, frame->data, out);
     return true;
 }
 
@@ -199,7 +253,9 @@ static uint32_t find_group(const struct dk_net *net, const struct dk_rx_frame fr
         return 0;
     if (form == &ip4_form)
         return collect(&ip4_form, &last, frames + 1, n - 1, segments_out);
-    return collect(&ip6_form, &last, frames + 1, n - 1, segments_out);
+    if (form == &ip6_form)
+        return collect(&ip6_form, &last, frames + 1, n - 1, segments_out);
+    return collect(form, &last, frames + 1, n - 1, segments_out); /* most have timestamps */
 }
 
 /* Whatever TCP leaves of a group comes one by one: were it looked at for groups again, a peer could

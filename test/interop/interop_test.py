@@ -261,26 +261,35 @@ def bulk_with_offloads(kind, offloads, version):
         assert code == 0, said
 
 
-@case(("tap", "none", 4), ("packet", "all", 6))
-def wire_with_offloads(kind, offloads, version):
-    """A capture of what is sent: tshark finds every checksum good, and no frame too long."""
+@case(*[(("tap", "packet")[i % 2], offloads, (4, 6)[i // 2 % 2],
+         ("timestamps", "bare")[(i // 4 + i) % 2]) for i, offloads in enumerate(OFFLOADS)])
+def wire_with_offloads(kind, offloads, version, options):
+    """A capture of what is sent: tshark finds every checksum good, and no frame too long. And
+    groups are formed, with timestamps and without, where they are to be."""
     tool = need("tshark", "tshark")
+    stamps = "yes" if options == "timestamps" else "no"
     with Net(kind) as net, tempfile.TemporaryDirectory() as folder:
         file = pathlib.Path(folder, "wire.pcapng")
         s = net.ours(PEER, "serve", net.address("ours", version), DEMI_NET_OFFLOAD=offloads,
+                     DEMI_NET_TIMESTAMPS=stamps,
                      DEMI_NET=f"pcap({file}):{kind}:{net.far}").await_line("ready")
         size = fewer(2 * MB)
-        net.linux(PEER, "connect", net.address("ours", version), f"seed={SEED}", "up=1000",
+        net.linux(PEER, "connect", net.address("ours", version), f"seed={SEED}", f"up={size}",
                   f"down={size}").succeed()
+        happened = counters(s)
         s.stop()
+        if happened:
+            assert (happened["gro.frames"] > 0) == ("gro" in offloads), happened
         out = net.linux(tool, "-r", str(file), "-o", "tcp.check_checksum:TRUE", "-o",
                         "ip.check_checksum:TRUE", "-T", "fields", "-E", "separator=,", "-e",
                         "tcp.checksum.status", "-e", "ip.checksum.status", "-e", "frame.len", "-e",
-                        "tcp.len", "-Y", f"tcp.srcport == {PORT}").succeed()
+                        "tcp.len", "-e", "tcp.options.timestamp.tsval", "-Y",
+                        f"tcp.srcport == {PORT}").succeed()
         frames = [line.split(",") for line in out.split()]
         assert sum(int(f[3]) for f in frames) >= size, "fewer bytes than were received"
         for f in frames:
             assert f[0] == "1" and f[1] in ("1", "") and int(f[2]) <= 1514, f
+            assert (f[4] != "") == (options == "timestamps"), f
 
 
 @case(("packet", "ours", 4), ("packet", "linux's", 6))

@@ -186,6 +186,12 @@ static void tcp_rx(struct dk_tcp_conn *c, struct dk_tcp_rx *rx)
     dk_tcp_output_if_any(c, rx->now);
 }
 
+/* Whether a connection is in a state that tcp_rx is for. */
+static bool has_segments(const struct dk_tcp_conn *c)
+{
+    return c->state > DK_TCP_SYN_SENT && c->state < DK_TCP_TIME_WAIT;
+}
+
 /* Section 3.10.7.3. */
 static void tcp_rx_syn_sent(struct dk_tcp_conn *c, struct dk_tcp_rx *rx)
 {
@@ -318,6 +324,30 @@ static bool parse(struct dk_tcp *tcp, const struct dk_ip_rx *p, struct dk_tcp_rx
     return true;
 }
 
+/*
+ * Takes what follows a segment without timestamps (net/gro.h): each goes through all checks, but
+ * its connection need not be looked for, while that is one that segments come to.
+ */
+static void rx_group(struct dk_tcp_conn *c, const struct dk_ip_rx *first, int64_t now)
+{
+    struct dk_tcp *tcp = c->tcp;
+    struct dk_gro *gro = &tcp->net->gro;
+    struct dk_ip_rx p = *first;
+    struct dk_tcp_rx rx;
+    rx.ip = &p;
+    rx.now = now;
+    for (; gro->taken < gro->num && has_segments(c); gro->taken++) {
+        const struct dk_gro_segment *next = &gro->segments[gro->taken];
+        p.buf = next->buf;
+        p.data = next->data;
+        p.len = next->len;
+        p.checksum = next->checksum;
+        DK_TCP_COUNT(tcp, rx_segments);
+        if (parse(tcp, &p, &rx))
+            tcp_rx(c, &rx);
+    }
+}
+
 void dk_tcp_rx_other(struct dk_tcp *tcp, const struct dk_ip_rx *p, int64_t now)
 {
     struct dk_tcp_rx rx;
@@ -326,8 +356,10 @@ void dk_tcp_rx_other(struct dk_tcp *tcp, const struct dk_ip_rx *p, int64_t now)
     if (!parse(tcp, p, &rx))
         return;
     struct dk_tcp_conn *c = dk_tcp_lookup(tcp, &p->dst, rx.h.dst_port, &p->src, rx.h.src_port);
-    if (dk_likely(c && c->state > DK_TCP_SYN_SENT && c->state < DK_TCP_TIME_WAIT)) {
+    if (dk_likely(c && has_segments(c))) {
         tcp_rx(c, &rx);
+        if (tcp->net->gro.num != 0 && !c->ts_on)
+            rx_group(c, p, now);
         return;
     }
     if (c && c->state == DK_TCP_SYN_SENT) {
