@@ -88,7 +88,7 @@ static int fail(const char *what, int err)
 
 static int collect(struct info *info, const struct options *options)
 {
-    char message[1024] = "";
+    char message[2048] = "";
     int err = list_backends(info);
     if (err != 0)
         return fail("cannot list the library OSes", err);

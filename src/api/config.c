@@ -132,6 +132,7 @@ static void fill(struct dk_config *out, const struct dk_config_entry entries[])
         .net_mtu = entries[DK_CONFIG_NET_MTU].value,
         .net_vlan = entries[DK_CONFIG_NET_VLAN].value,
         .net_probe = (enum dk_config_probe)entries[DK_CONFIG_NET_PROBE].value,
+        .net_identifiers = (enum dk_config_identifiers)entries[DK_CONFIG_NET_IDENTIFIERS].value,
         .net_offload = entries[DK_CONFIG_NET_OFFLOAD].text,
         .net_congestion =
             dk_config_keys[DK_CONFIG_NET_CONGESTION].words[entries[DK_CONFIG_NET_CONGESTION].value],

@@ -43,6 +43,12 @@ enum dk_config_probe {
     DK_CONFIG_PROBE_WAIT,       /* before demi_init returns */
 };
 
+/* Of what the lower half of an IPv6 address is made that nobody gave. */
+enum dk_config_identifiers {
+    DK_CONFIG_IDENTIFIERS_STABLE, /* a secret of the machine, and the network (RFC 7217) */
+    DK_CONFIG_IDENTIFIERS_EUI64,  /* the link address */
+};
+
 /* When the stack answers a SYN without keeping anything of it (RFC 4987). */
 enum dk_config_syn_cookies {
     DK_CONFIG_SYN_COOKIES_AUTO, /* while too many connections are half open */
@@ -86,6 +92,7 @@ struct dk_config {
     uint32_t net_vlan; /* 0: none */
     const char *net_offload;
     enum dk_config_probe net_probe;
+    enum dk_config_identifiers net_identifiers;
     const char *net_congestion; /* a word of the key; a constant */
     enum dk_config_ecn net_ecn;
     uint32_t net_wait_s;      /* 1 to 3600 */

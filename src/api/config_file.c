@@ -194,7 +194,7 @@ static int read_value(struct reader *reader, enum dk_config_id id, uint32_t key_
 static int fail_unknown_key(struct reader *reader, const struct node *key)
 {
     char quoted[DK_CONFIG_QUOTE_MAX];
-    char names[DK_CONFIG_TEXT_MAX];
+    char names[DK_CONFIG_NAMES_MAX];
     int nearest = dk_config_key_nearest(key->text);
     dk_config_set_quote(key->text, quoted);
     dk_config_key_names(names, sizeof names);

@@ -20,6 +20,8 @@ static const char *const engine_words[] = {"auto", "io_uring", "epoll", NULL};
 static const char *const poll_words[] = {"adaptive", "always", "never", NULL};
 static const char *const switch_words[] = {"no", "yes", NULL};
 static const char *const probe_words[] = {"no", "background", "wait", NULL};
+static const char *const identifier_words[] = {
+    [DK_CONFIG_IDENTIFIERS_STABLE] = "stable", [DK_CONFIG_IDENTIFIERS_EUI64] = "eui64", NULL};
 static const char *const probing_words[] = {[DK_CONFIG_MTU_PROBING_OFF] = "off",
                                             [DK_CONFIG_MTU_PROBING_BLACKHOLE] = "blackhole",
                                             [DK_CONFIG_MTU_PROBING_ALWAYS] = "always",
@@ -83,6 +85,12 @@ const struct dk_config_key dk_config_keys[DK_CONFIG_COUNT] = {
                              .summary = "ask other hosts whether they have an address of the stack",
                              .words = probe_words,
                              .initial = DK_CONFIG_PROBE_BACKGROUND},
+    [DK_CONFIG_NET_IDENTIFIERS] = {.name = "net_identifiers",
+                                   .env = "DEMI_NET_IDENTIFIERS",
+                                   .summary =
+                                       "of what the lower halves of formed IPv6 addresses are made",
+                                   .words = identifier_words,
+                                   .initial = DK_CONFIG_IDENTIFIERS_STABLE},
     [DK_CONFIG_NET_CONGESTION] = {.name = "net_congestion",
                                   .env = "DEMI_NET_CONGESTION",
                                   .summary = "congestion control of the stack's connections",

@@ -19,6 +19,7 @@ enum dk_config_id {
     DK_CONFIG_NET_MTU,
     DK_CONFIG_NET_VLAN,
     DK_CONFIG_NET_PROBE,
+    DK_CONFIG_NET_IDENTIFIERS,
     DK_CONFIG_NET_CONGESTION,
     DK_CONFIG_NET_ECN,
     DK_CONFIG_NET_WAIT_S,
@@ -75,6 +76,9 @@ extern const struct dk_config_key dk_config_keys[DK_CONFIG_COUNT];
 
 /* Space that holds any value, and any list of accepted values, as text. */
 #define DK_CONFIG_TEXT_MAX 512
+
+/* Space that holds the names of all keys. */
+#define DK_CONFIG_NAMES_MAX 1024
 
 /* Returns the id of a key by its exact name, or -ENOENT. */
 int dk_config_key_find(const char *name);

@@ -182,6 +182,7 @@ static struct dk_libos_options libos_options(const struct dk_config *c)
         [DK_CONFIG_SYN_COOKIES_NEVER] = DK_STACK_SYN_COOKIES_NEVER,
         [DK_CONFIG_SYN_COOKIES_ALWAYS] = DK_STACK_SYN_COOKIES_ALWAYS,
     };
+    const bool eui64 = c->net_identifiers == DK_CONFIG_IDENTIFIERS_EUI64;
     return (struct dk_libos_options){.kernel = {.engine = engines[c->engine],
                                                 .rx_buffer_bytes = c->rx_buffer_bytes,
                                                 .rx_pool_bytes = c->rx_pool_bytes,
@@ -193,6 +194,7 @@ static struct dk_libos_options libos_options(const struct dk_config *c)
                                                .mtu = c->net_mtu,
                                                .vlan = c->net_vlan,
                                                .probe = probes[c->net_probe],
+                                               .eui64 = eui64,
                                                .offloads = c->net_offload,
                                                .congestion = c->net_congestion,
                                                .ecn = ecns[c->net_ecn],
@@ -272,7 +274,7 @@ static void set_up_memory(const struct dk_config *c)
 
 static int load_config(void)
 {
-    char err[1024];
+    char err[2048];
     struct dk_config config;
     int r = dk_config_load(&config, err, sizeof(err));
     if (r < 0) {

@@ -23,6 +23,13 @@ static inline uint32_t dk_get_be32(const uint8_t *at)
     return be32toh(v);
 }
 
+static inline uint64_t dk_get_be64(const uint8_t *at)
+{
+    uint64_t v;
+    memcpy(&v, at, sizeof(v));
+    return be64toh(v);
+}
+
 static inline void dk_put_be16(uint8_t *at, uint16_t value)
 {
     value = htobe16(value);
@@ -32,6 +39,12 @@ static inline void dk_put_be16(uint8_t *at, uint16_t value)
 static inline void dk_put_be32(uint8_t *at, uint32_t value)
 {
     value = htobe32(value);
+    memcpy(at, &value, sizeof(value));
+}
+
+static inline void dk_put_be64(uint8_t *at, uint64_t value)
+{
+    value = htobe64(value);
     memcpy(at, &value, sizeof(value));
 }
 

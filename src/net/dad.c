@@ -8,7 +8,7 @@
  * say nothing that would put us in the place of whoever has it (RFC 4429 section 3.3).
  *
  * An answer, or another host that asks the same, means that the address is not ours: it is not used
- * any more.
+ * any more. Where another one can be formed in its place, that is tried (RFC 7217 section 6).
  *
  * One that has been ours is defended, at most once in ten seconds, and kept (RFC 5227 section 2.4
  * (c): it was configured, nobody can be asked for another).
@@ -17,6 +17,7 @@
 #include "net/dhcp.h"
 #include "net/groups.h"
 #include "net/icmp.h"
+#include "net/identifier.h"
 #include "net/ifaddr.h"
 #include "net/ip_kind.h"
 #include "net/ra.h"
@@ -99,6 +100,10 @@ static void on_timer(struct dk_timer *timer, int64_t now)
 {
     struct dk_ifaddr *own = dk_container_of(timer, struct dk_ifaddr, timer);
     const bool v4 = own->ip.version == 4;
+    if (own->state == DK_IFADDR_DUPLICATE) {
+        dk_ifaddr_reform(own, now);
+        return;
+    }
     if (own->probing && own->probes < (v4 ? PROBE_NUM : TRANSMITS)) {
         (v4 ? probe4 : probe6)(own, now);
         return;
@@ -158,7 +163,9 @@ static void lose(struct dk_net *net, struct dk_ifaddr *own, const struct dk_mac 
     own->state = DK_IFADDR_DUPLICATE;
     dk_route_changed(net);
     dk_net_count(&net->stats.address_duplicates);
-    if (own->origin != DK_IFADDR_DHCP) /* of which another will be leased */
+    if (dk_ifaddr_may_reform(own))
+        wait(own, now + DK_IDENTIFIER_DELAY_NS);
+    else if (own->origin != DK_IFADDR_DHCP) /* of which another will be leased */
         tell(net, own, mac);
     decided(own, now);
 }

@@ -2,12 +2,13 @@
 /*
  * The stack's own addresses: which are valid, what an address is to us, and which to send from.
  *
- * Where an IPv6 address is configured there is a link-local one too (RFC 4291 section 2.8), made of
- * the link address when none is given: neighbour discovery and group membership speak from it.
+ * Where an IPv6 address is configured there is a link-local one too (RFC 4291 section 2.8), formed
+ * when none is given: neighbour discovery and group membership speak from it.
  */
 #include "net/ifaddr.h"
 
 #include "mem/heap.h"
+#include "net/identifier.h"
 #include "net/ip_kind.h"
 #include "net/route.h"
 
@@ -39,39 +40,39 @@ static const char *why_bad(const struct dk_net_address *address)
     return NULL;
 }
 
+static enum dk_ifaddr_state first_state(const struct dk_net_config *config)
+{
+    return config->skip_dad || config->optimistic_dad ? DK_IFADDR_GOOD : DK_IFADDR_TENTATIVE;
+}
+
 static void fill(struct dk_net *net, struct dk_ifaddr *own, const struct dk_net_address *address)
 {
-    const struct dk_net_config *config = &net->config;
-    const bool good = config->skip_dad || config->optimistic_dad;
     *own = (struct dk_ifaddr){
         .ip = address->ip,
         .broadcast = broadcast_of(address),
         .prefix_len = address->prefix_len,
-        .state = good ? DK_IFADDR_GOOD : DK_IFADDR_TENTATIVE,
-        .probing = !config->skip_dad,
+        .state = (uint8_t)first_state(&net->config),
+        .probing = !net->config.skip_dad,
         .defended = INT64_MIN,
         .net = net,
     };
 }
 
-static void add(struct dk_net *net, const struct dk_net_address *address)
+static struct dk_ifaddr *add(struct dk_net *net, const struct dk_net_address *address)
 {
-    struct dk_ifaddrs *addrs = net->addrs;
-    fill(net, &addrs->list[addrs->num++], address);
+    struct dk_ifaddr *own = &net->addrs->list[net->addrs->num++];
+    fill(net, own, address);
+    return own;
 }
 
-void dk_ifaddr_put_eui64(const struct dk_mac *mac, struct dk_ip *ip)
-{
-    const uint8_t *m = mac->bytes;
-    const uint8_t id[8] = {m[0] ^ 2, m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5]};
-    memcpy(ip->bytes + 8, id, sizeof(id));
-}
-
-static struct dk_net_address link_local(const struct dk_mac *mac)
+static void add_link_local(struct dk_net *net)
 {
     struct dk_net_address address = {.ip = {.bytes = {0xfe, 0x80}, .version = 6}, .prefix_len = 64};
-    dk_ifaddr_put_eui64(mac, &address.ip);
-    return address;
+    uint8_t counter = 0;
+    dk_identifier_put(&net->config, &address.ip, &counter);
+    struct dk_ifaddr *own = add(net, &address);
+    own->is_formed = true;
+    own->conflicts = counter;
 }
 
 int dk_ifaddr_init(struct dk_net *net, const char **why_out)
@@ -96,10 +97,8 @@ int dk_ifaddr_init(struct dk_net *net, const char **why_out)
         any_link_local |= v6 && dk_ip_is_link_local(&address->ip);
         add(net, address);
     }
-    if (any_v6 && !any_link_local) {
-        const struct dk_net_address address = link_local(&config->mac);
-        add(net, &address);
-    }
+    if (any_v6 && !any_link_local)
+        add_link_local(net);
     return 0;
 }
 
@@ -131,6 +130,26 @@ struct dk_ifaddr *dk_ifaddr_add(struct dk_net *net, const struct dk_net_address 
     dk_route_changed(net);
     dk_dad_begin(own, now);
     return own;
+}
+
+bool dk_ifaddr_may_reform(const struct dk_ifaddr *own)
+{
+    return own->is_formed && own->net->config.stable_identifiers &&
+           own->conflicts < DK_IDENTIFIER_RETRIES;
+}
+
+void dk_ifaddr_reform(struct dk_ifaddr *own, int64_t now)
+{
+    struct dk_net *net = own->net;
+    dk_dad_end(own);
+    own->conflicts++;
+    dk_identifier_put(&net->config, &own->ip, &own->conflicts);
+    own->state = (uint8_t)first_state(&net->config);
+    own->probing = true;
+    own->probes = 0;
+    dk_route_changed(net);
+    dk_net_count(&net->stats.address_formed_anew);
+    dk_dad_begin(own, now);
 }
 
 void dk_ifaddr_remove(struct dk_net *net, struct dk_ifaddr *own)

@@ -26,6 +26,8 @@ struct dk_ifaddr {
     bool probing;      /* whether anybody has it is being asked; TENTATIVE always is */
     uint8_t probes;    /* asked, times */
     uint8_t origin;    /* enum dk_ifaddr_origin */
+    bool is_formed;    /* its lower half was (identifier.h), so there is another one */
+    uint8_t conflicts; /* DAD_Counter of RFC 7217 */
     bool deprecated;   /* RFC 4862 section 5.5.4: not to begin anything with */
     uint8_t announced; /* IPv4: times */
     int64_t defended;  /* when it was last, or INT64_MIN */
@@ -56,6 +58,11 @@ void dk_ifaddr_fini(struct dk_net *net);
 struct dk_ifaddr *dk_ifaddr_add(struct dk_net *net, const struct dk_net_address *address,
                                 enum dk_ifaddr_origin origin, int64_t now);
 
+/* Whether another address may take the place of a formed one that another host has; and takes it:
+ * tentative again (RFC 7217 section 6). */
+bool dk_ifaddr_may_reform(const struct dk_ifaddr *own);
+void dk_ifaddr_reform(struct dk_ifaddr *own, int64_t now);
+
 /* Takes it away: nothing is received for it, or sent from it, any more. */
 void dk_ifaddr_remove(struct dk_net *net, struct dk_ifaddr *own);
 
@@ -76,10 +83,6 @@ bool dk_ifaddr_on_link(const struct dk_net *net, const struct dk_ip *ip);
  * NULL: none is good. */
 const struct dk_ip *dk_ifaddr_source(const struct dk_net *net, const struct dk_ip *dst,
                                      const struct dk_ip *next_hop);
-
-/* Writes the interface identifier that is made of a link address, the lower half of an address
- * (modified EUI-64, RFC 2464 section 4). */
-void dk_ifaddr_put_eui64(const struct dk_mac *mac, struct dk_ip *ip);
 
 /* dad.c: begins with the detection and the announcements of all addresses. */
 void dk_dad_start(struct dk_net *net, int64_t now);

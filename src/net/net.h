@@ -53,12 +53,14 @@ struct dk_net_config {
     uint32_t num_addresses, num_routes;
     struct dk_net_address addresses[DK_NET_ADDRESSES_MAX];
     struct dk_net_route routes[DK_NET_ROUTES_MAX]; /* a default gateway: prefix_len 0 */
-    uint8_t secret[16];  /* keys sequence numbers, ports, fragment ids (RFC 6528, 6056, 7739) */
-    uint64_t seed;       /* of jitter */
-    bool gro;            /* dk_net_input_some gives segments of a flow to TCP together */
-    bool skip_dad;       /* nobody is asked whether they have our addresses */
-    bool optimistic_dad; /* addresses are used while others are asked (RFC 4429) */
-    bool dhcp;           /* lease an IPv4 address, with routes (RFC 2131) */
+    uint8_t secret[16]; /* keys sequence numbers, ports, fragment ids (RFC 6528, 6056, 7739) */
+    uint8_t identifier_secret[16]; /* RFC 7217: best that of the host, for ever */
+    bool stable_identifiers;       /* are made by it; false: of the link address */
+    uint64_t seed;                 /* of jitter */
+    bool gro;                      /* dk_net_input_some gives segments of a flow to TCP together */
+    bool skip_dad;                 /* nobody is asked whether they have our addresses */
+    bool optimistic_dad;           /* addresses are used while others are asked (RFC 4429) */
+    bool dhcp;                     /* lease an IPv4 address, with routes (RFC 2131) */
     bool router_adverts; /* form IPv6 addresses as routers say, and learn routes (RFC 4862) */
     char host_name[64];  /* told to the DHCP server; "": none */
     const struct dk_tcp_config *tcp; /* its limits and times; NULL: the defaults. Read once */

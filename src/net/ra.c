@@ -14,6 +14,7 @@
 #include "base/random.h"
 #include "mem/heap.h"
 #include "net/icmp.h"
+#include "net/identifier.h"
 #include "net/ip_kind.h"
 #include "net/neigh.h"
 #include "net/route.h"
@@ -199,11 +200,12 @@ static void learn_network(struct dk_ra *ra, const struct dk_nd_prefix *given, in
     network->end = end_of(given->valid_s, now);
 }
 
-static struct dk_ra_address *find_address(struct dk_ra *ra, const struct dk_ip *ip)
+/* NULL: a free place. */
+static struct dk_ra_address *find_address(struct dk_ra *ra, const struct dk_ip *prefix)
 {
     for (int i = 0; i < DK_IFADDRS_LEARNT_MAX; i++) {
         struct dk_ra_address *address = &ra->addresses[i];
-        if (ip ? address->own && dk_ip_equal(&address->own->ip, ip) : !address->own)
+        if (prefix ? address->own && dk_ip_equal(&address->prefix, prefix) : !address->own)
             return address;
     }
     return NULL;
@@ -220,30 +222,33 @@ static int64_t valid_end(const struct dk_ra_address *address, uint32_t valid_s, 
 }
 
 /* RFC 4862 section 5.5.3 (d). */
-static struct dk_ra_address *form_address(struct dk_ra *ra, const struct dk_ip *ip, int64_t now)
+static struct dk_ra_address *form_address(struct dk_ra *ra, const struct dk_ip *prefix, int64_t now)
 {
-    const struct dk_net_address wanted = {.ip = *ip, .prefix_len = PREFIX_LEN};
+    struct dk_net_address wanted = {.ip = *prefix, .prefix_len = PREFIX_LEN};
     struct dk_ra_address *address = find_address(ra, NULL);
-    if (dk_ifaddr_find(ra->net, ip)) /* the configuration gave it */
+    uint8_t counter = 0;
+    dk_identifier_put(&ra->net->config, &wanted.ip, &counter);
+    if (dk_ifaddr_find(ra->net, &wanted.ip)) /* the configuration gave it */
         return NULL;
     struct dk_ifaddr *own = address ? dk_ifaddr_add(ra->net, &wanted, DK_IFADDR_ROUTER, now) : NULL;
     if (!own) {
         dk_net_count(&ra->net->stats.ra_table_full);
         return NULL;
     }
+    own->is_formed = true;
+    own->conflicts = counter;
     address->own = own;
+    address->prefix = *prefix;
     return address;
 }
 
 static void learn_address(struct dk_ra *ra, const struct dk_nd_prefix *given, int64_t now)
 {
-    struct dk_ip ip = given->prefix;
-    dk_ifaddr_put_eui64(&ra->net->config.mac, &ip);
-    struct dk_ra_address *address = find_address(ra, &ip);
+    struct dk_ra_address *address = find_address(ra, &given->prefix);
     if (address) {
         address->valid_end = valid_end(address, given->valid_s, now);
     } else {
-        address = given->valid_s == 0 ? NULL : form_address(ra, &ip, now);
+        address = given->valid_s == 0 ? NULL : form_address(ra, &given->prefix, now);
         if (!address)
             return;
         address->valid_end = end_of(given->valid_s, now);

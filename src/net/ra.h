@@ -6,9 +6,8 @@
  * that are on the link; prefixes that addresses are formed of, for their lifetimes; the MTU, the
  * hop limit, and the times of neighbour discovery.
  *
- * Addresses have the identifier that is made of the link address (modified EUI-64), as the
- * link-local one does: it is the same at each start, for which others (RFC 7217) would need a
- * secret that outlives the process. Left out: DHCPv6, which a router may point to, names of servers
+ * Addresses have the identifiers of identifier.h, as the link-local one does, one for each prefix.
+ * Left out: DHCPv6, which a router may point to, names of servers
  * (RFC 8106), and preferences of routers (RFC 4191).
  */
 #ifndef DK_NET_RA_H
@@ -34,6 +33,7 @@ struct dk_ra_network {
 
 struct dk_ra_address {
     struct dk_ifaddr *own; /* NULL: a free place */
+    struct dk_ip prefix;
     int64_t valid_end, preferred_end;
 };
 

@@ -44,6 +44,7 @@
     X(arp_unasked, "arp.unasked")             /* dropped: of a host that nobody asked for */       \
     X(address_conflicts, "address.conflicts") /* another host was seen with an address of ours */  \
     X(address_duplicates, "address.duplicates")   /* addresses that are not used for that */       \
+    X(address_formed_anew, "address.formed_anew") /* in the place of such */                       \
     X(address_defences, "address.defences")       /* answers to that */                            \
     X(nd_solicits, "nd.solicits")                 /* sent */                                       \
     X(nd_adverts, "nd.adverts")                   /* sent */                                       \

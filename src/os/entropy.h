@@ -10,4 +10,7 @@
 /* Returns 64 unpredictable bits; where the kernel has none yet, bits of the clock. Never blocks. */
 uint64_t dk_entropy_u64(void);
 
+/* The same of a key's length. */
+void dk_entropy_secret(uint8_t secret_out[16]);
+
 #endif /* DK_OS_ENTROPY_H */

@@ -19,6 +19,8 @@
 #include "net/wire/arp.h"
 #include "net/wire/dhcp.h"
 #include "net/wire/ethernet.h"
+#include "net/wire/icmp6.h"
+#include "net/wire/nd.h"
 
 #define RECORDS_MAX 200
 #define WAKE_MAX    20000
@@ -119,8 +121,21 @@ static void put_icmp6(struct world *w, uint8_t source, const uint8_t *bytes, uin
     put(w, &group, DK_ETHERTYPE_IP6, packet, 40 + len);
 }
 
-/* Another host says that it has what was learnt. */
-static void put_conflict(struct world *w)
+/* Another host says that it has what was learnt: of IPv6, or IPv4. */
+static void put_conflict6(struct world *w)
+{
+    struct dk_ip ip = {.version = 6};
+    uint8_t bytes[DK_ND_EMIT_MAX];
+    dk_net_router_state(w->net, &ip);
+    const struct dk_nd theirs_too = {.type = DK_ICMP6_NEIGHBOR_ADVERT,
+                                     .target = ip,
+                                     .override = true,
+                                     .has_target_mac = true,
+                                     .target_mac = theirs};
+    put_icmp6(w, 9, bytes, (uint32_t)dk_nd_emit(&theirs_too, bytes));
+}
+
+static void put_conflict4(struct world *w)
 {
     const struct dk_mac all = DK_MAC_BROADCAST;
     uint8_t bytes[DK_ARP_LEN];
@@ -146,7 +161,7 @@ static void record(struct world *w, uint8_t kind, const uint8_t *bytes, uint32_t
             put_icmp6(w, kind / RECORD_KINDS, bytes, len);
         break;
     case RECORD_CONFLICT:
-        put_conflict(w);
+        (kind / RECORD_KINDS & 1 ? put_conflict6 : put_conflict4)(w);
         break;
     default:
         pass(w, (len > 0 ? bytes[0] : 1) * SECOND << (kind / RECORD_KINDS) % 8);
@@ -174,6 +189,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
         .router_adverts = true,
         .skip_dad = len > 0 && bytes[0] & 0x80,
         .optimistic_dad = len > 0 && bytes[0] & 0x40,
+        .stable_identifiers = len > 0 && bytes[0] & 0x20,
         .emit = emit,
         .emit_arg = &w,
     };

@@ -558,6 +558,22 @@ def addresses_of_a_server_and_a_router(kind):
             time.sleep(0.05)
 
 
+@case("tap")
+def formed_addresses_are_the_same_at_each_start(kind):
+    """RFC 7217: and not of the link address, unless that is wanted."""
+    with Net(kind) as net, dnsmasq(net):
+        def formed(**env):
+            s = net.ours(DEMI, "echo", "--listen", "[::]:7000", DEMI_NET_ADDRESSES="auto",
+                         DEMI_NET_PROBE="background", DEMI_LOG="info", **env)
+            s.await_line("listening on", 20)
+            s.stop()
+            return re.search(r"auto: fd00:1::([0-9a-f:]+)\n", s.said())[1], s.said()
+        (first, said), (second, _) = formed(), formed()
+        assert first == second or "machine-id" in said, (first, second, said)
+        assert "ff:fe" not in first, first
+        assert "ff:fe" in formed(DEMI_NET_IDENTIFIERS="eui64")[0]
+
+
 @case(("dhcp", "no DHCP server answers"), ("auto", "no router advertises itself"))
 def nobody_to_learn_an_address_of(source, why):
     with Net("tap") as net:

@@ -5,15 +5,18 @@
  * a lease back at its end.
  */
 #include "libos/stack/sock.h"
+#include "os/entropy.h"
 #include "os/log.h"
+#include "os/machine.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
 
-#define NS_PER_S   INT64_C(1000000000)
-#define RELEASE_NS INT64_C(200000000) /* for the answer to who the server is */
+#define NS_PER_S       INT64_C(1000000000)
+#define IDENTIFIER_USE UINT64_C(0x6964656e74696679) /* of the machine's secret: "identify" */
+#define RELEASE_NS     INT64_C(200000000)           /* for the answer to who the server is */
 
 static _Thread_local char learn_why[DK_STACK_WHY_MAX];
 
@@ -39,6 +42,22 @@ void dk_stack_name_host(struct dk_net_config *config)
     if (gethostname(config->host_name, sizeof(config->host_name) - 1) < 0)
         config->host_name[0] = '\0';
     config->host_name[strcspn(config->host_name, ".")] = '\0'; /* the domain is the server's */
+}
+
+/* RFC 7217: a secret of the machine, so that addresses are the same at each start. */
+void dk_stack_choose_identifiers(const struct dk_stack_options *o, struct dk_net_config *config)
+{
+    config->stable_identifiers = !o->eui64;
+    if (o->eui64)
+        return;
+    const int r = dk_machine_secret(DK_MACHINE_ID, IDENTIFIER_USE, config->identifier_secret);
+    if (r == 0)
+        return;
+    dk_entropy_secret(config->identifier_secret);
+    dk_log(config->router_adverts ? DK_LOG_WARN : DK_LOG_DEBUG,
+           "net_identifiers: addresses that are formed will be others at the next start, for want "
+           "of %s (%s); eui64 makes them of the link address",
+           DK_MACHINE_ID, strerror(-r));
 }
 
 static void text_of(const struct dk_ip *ip, char out[INET6_ADDRSTRLEN])

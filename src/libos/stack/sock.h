@@ -263,6 +263,9 @@ void dk_stack_on_conflict(void *arg, const struct dk_net_conflict *conflict);
 /* What is told to a DHCP server of this host. */
 void dk_stack_name_host(struct dk_net_config *config);
 
+/* Of what the lower halves of IPv6 addresses are made that nobody gave. */
+void dk_stack_choose_identifiers(const struct dk_stack_options *o, struct dk_net_config *config);
+
 /* Waits until what is to be learnt is. 0; -EADDRNOTAVAIL, -EADDRINUSE and *why_out. */
 int dk_stack_await_learnt(struct dk_stack *st, const char **why_out);
 

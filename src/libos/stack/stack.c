@@ -316,12 +316,6 @@ static int open_device(struct dk_stack *st, const char **why_out)
     return r < 0 ? r : add_offload(st, offloads, why_out);
 }
 
-static void fill_secret(uint8_t secret[16])
-{
-    const uint64_t words[2] = {dk_entropy_u64(), dk_entropy_u64()};
-    memcpy(secret, words, sizeof(words));
-}
-
 static void configure_tcp(const struct dk_stack_options *o, struct dk_tcp_config *tcp)
 {
     static const enum dk_tcp_ecn ecns[] = {[DK_STACK_ECN_NO] = DK_TCP_ECN_REFUSE,
@@ -338,7 +332,7 @@ static void configure_tcp(const struct dk_stack_options *o, struct dk_tcp_config
         [DK_STACK_MTU_PROBING_ALWAYS] = DK_TCP_MTU_PROBING_ALWAYS,
     };
     dk_tcp_config_init(tcp);
-    fill_secret(tcp->secret);
+    dk_entropy_secret(tcp->secret);
     tcp->no_sack = o->no_sack;
     tcp->no_timestamps = o->no_timestamps;
     tcp->no_window_scale = o->no_window_scale;
@@ -376,7 +370,8 @@ static int open_net(struct dk_stack *st, const char **why_out)
     if (r < 0)
         return r;
     dk_stack_name_host(&config);
-    fill_secret(config.secret);
+    dk_entropy_secret(config.secret);
+    dk_stack_choose_identifiers(o, &config);
     configure_tcp(o, &tcp);
     r = dk_net_create(&st->net, &config, st->now, why_out);
     if (r < 0)

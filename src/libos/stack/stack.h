@@ -51,6 +51,7 @@ struct dk_stack_options {
     uint32_t vlan;        /* 0: none */
     const char *offloads; /* see dk_stack_check_offloads */
     enum dk_stack_probe probe;
+    bool eui64; /* IPv6 addresses are formed of the link address, not as RFC 7217 has it */
     const char *congestion; /* name of the algorithm */
     enum dk_stack_ecn ecn;
     uint32_t wait_s; /* how long to wait for addresses that are learnt */
