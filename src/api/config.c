@@ -137,6 +137,7 @@ static void fill(struct dk_config *out, const struct dk_config_entry entries[])
         .net_congestion =
             dk_config_keys[DK_CONFIG_NET_CONGESTION].words[entries[DK_CONFIG_NET_CONGESTION].value],
         .net_ecn = (enum dk_config_ecn)entries[DK_CONFIG_NET_ECN].value,
+        .net_dhcp_release = entries[DK_CONFIG_NET_DHCP_RELEASE].value != 0,
         .net_wait_s = entries[DK_CONFIG_NET_WAIT_S].value,
         .net_connections = entries[DK_CONFIG_NET_CONNECTIONS].value,
         .net_syn_cookies = (enum dk_config_syn_cookies)entries[DK_CONFIG_NET_SYN_COOKIES].value,

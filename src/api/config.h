@@ -95,6 +95,7 @@ struct dk_config {
     enum dk_config_identifiers net_identifiers;
     const char *net_congestion; /* a word of the key; a constant */
     enum dk_config_ecn net_ecn;
+    bool net_dhcp_release;    /* at the end */
     uint32_t net_wait_s;      /* 1 to 3600 */
     uint32_t net_connections; /* 16 to 1048576 */
     enum dk_config_syn_cookies net_syn_cookies;

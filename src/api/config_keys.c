@@ -106,6 +106,11 @@ const struct dk_config_key dk_config_keys[DK_CONFIG_COUNT] = {
                               .min = 1,
                               .max = 3600,
                               .initial = 20},
+    [DK_CONFIG_NET_DHCP_RELEASE] = {.name = "net_dhcp_release",
+                                    .env = "DEMI_NET_DHCP_RELEASE",
+                                    .summary = "give an address by dhcp back at the end",
+                                    .words = switch_words,
+                                    .initial = 1},
     [DK_CONFIG_NET_OFFLOAD] =
         {.name = "net_offload",
          .env = "DEMI_NET_OFFLOAD",

@@ -198,6 +198,7 @@ static struct dk_libos_options libos_options(const struct dk_config *c)
                                                .offloads = c->net_offload,
                                                .congestion = c->net_congestion,
                                                .ecn = ecns[c->net_ecn],
+                                               .keep_lease = !c->net_dhcp_release,
                                                .wait_s = c->net_wait_s,
                                                .push_hold_us = c->push_hold_us,
                                                .max_connections = c->net_connections,

@@ -29,18 +29,10 @@ _Static_assert(PROCESS_BYTES + DK_MAX_INSTANCES * INSTANCE_BYTES <= DK_STATFILE_
 static const char libos_name[] = "core.libos";
 static const char *const buf_names[] = {"mem.buffers_in_use"};
 
-static struct dk_statdir_where where(void)
-{
-    return (struct dk_statdir_where){.runtime_dir = secure_getenv("XDG_RUNTIME_DIR"),
-                                     .run_root = "/run/user",
-                                     .shared_roots = {"/dev/shm", "/tmp"},
-                                     .uid = geteuid()};
-}
-
 void dk_stats_open(uint32_t max_instances)
 {
     char dir[PATH_MAX] = "";
-    struct dk_statdir_where w = where();
+    struct dk_statdir_where w = dk_statdir_where();
     int r = dk_statdir_choose(&w, dir, sizeof(dir));
     if (r == 0)
         r = dk_statfile_open(dir, w.uid, PROCESS_BYTES + max_instances * INSTANCE_BYTES);
@@ -160,7 +152,7 @@ static int collect(struct dk_statread *read, struct demi_stat **stats_out, size_
 
 int demi_stats_pid(struct demi_stat stats_out[], size_t n, size_t *n_out, int pid)
 {
-    struct dk_statdir_where w = where();
+    struct dk_statdir_where w = dk_statdir_where();
     struct dk_statread read;
     struct demi_stat *stats;
     size_t count;

@@ -29,6 +29,7 @@
 #define RETRY_SHIFT_MAX  4
 #define RETRY_JITTER_NS  (1 * DK_NS_PER_S)
 #define REQUESTS_MAX     4
+#define REBOOTS_MAX      2 /* fewer: whoever knows nothing of the lease is silent (section 4.3.2) */
 #define RENEW_MIN_NS     (60 * DK_NS_PER_S)
 #define DECLINE_PAUSE_NS (10 * DK_NS_PER_S) /* section 3.1, step 5 */
 
@@ -115,7 +116,8 @@ static void discover(struct dk_dhcp_client *client)
     send_to_all(client, &message, &none);
 }
 
-/* In REQUESTING: the address that was offered, of that server. Later: the one that we have (in
+/* In REQUESTING: the address that was offered, of that server. In REBOOTING: the one that was ours,
+ * of any. Later: the one that we have (in
  * `ciaddr`), of its server alone, then of any. */
 static void request(struct dk_dhcp_client *client)
 {
@@ -123,7 +125,7 @@ static void request(struct dk_dhcp_client *client)
     const struct dk_dhcp *lease = &client->lease;
     struct dk_dhcp message = message_of(client, DK_DHCP_REQUEST);
     set_name(client, &message);
-    if (client->state == DK_DHCP_REQUESTING) {
+    if (client->state == DK_DHCP_REQUESTING || client->state == DK_DHCP_REBOOTING) {
         message.broadcast = true;
         message.requested = lease->yiaddr;
         message.server = lease->server;
@@ -135,6 +137,20 @@ static void request(struct dk_dhcp_client *client)
         send_datagram(client->net, &message, &lease->yiaddr, &lease->server);
     else
         send_to_all(client, &message, &lease->yiaddr);
+}
+
+static void tell(const struct dk_dhcp_client *client, const struct dk_net_lease *lease)
+{
+    const struct dk_net_config *config = &client->net->config;
+    if (config->on_lease)
+        config->on_lease(config->emit_arg, lease);
+}
+
+/* There is nothing to be asked for again. */
+static void forget(const struct dk_dhcp_client *client)
+{
+    const struct dk_net_lease none = {.address = {.version = 0}};
+    tell(client, &none);
 }
 
 static void decline(struct dk_dhcp_client *client)
@@ -160,6 +176,7 @@ bool dk_net_release(struct dk_net *net, int64_t now)
     send_datagram(net, &message, &client->lease.yiaddr, &client->lease.server);
     dk_timer_stop(&net->wheel, &client->timer);
     client->state = DK_DHCP_INIT;
+    forget(client);
     return true;
 }
 
@@ -188,12 +205,16 @@ static void lose(struct dk_dhcp_client *client)
     client->own = NULL;
 }
 
+static int64_t retry_after(struct dk_dhcp_client *client, int64_t wait, int64_t now)
+{
+    client->tries++;
+    return now + wait + dk_random_between(&client->net->random, -RETRY_JITTER_NS, RETRY_JITTER_NS);
+}
+
 static int64_t retry_at(struct dk_dhcp_client *client, int64_t now)
 {
     const uint8_t shift = client->tries < RETRY_SHIFT_MAX ? client->tries : RETRY_SHIFT_MAX;
-    client->tries++;
-    return now + (RETRY_NS << shift) +
-           dk_random_between(&client->net->random, -RETRY_JITTER_NS, RETRY_JITTER_NS);
+    return retry_after(client, RETRY_NS << shift, now);
 }
 
 /* When to ask again in RENEWING or REBINDING: after half of what is left. */
@@ -229,11 +250,26 @@ static void on_requesting(struct dk_dhcp_client *client, int64_t now)
     start_timer(client, retry_at(client, now));
 }
 
+/* Nothing is doubled: there is one retransmission, and then the beginning. */
+static void on_rebooting(struct dk_dhcp_client *client, int64_t now)
+{
+    if (client->tries == REBOOTS_MAX) {
+        on_init(client, now);
+        return;
+    }
+    if (client->tries == 0)
+        new_exchange(client, now);
+    client->asked = now;
+    request(client);
+    start_timer(client, retry_after(client, RETRY_NS, now));
+}
+
 static void on_rebinding(struct dk_dhcp_client *client, int64_t now)
 {
     if (now >= client->end) {
         dk_net_count(&client->net->stats.dhcp_expired);
         lose(client);
+        forget(client);
         on_init(client, now);
         return;
     }
@@ -268,6 +304,7 @@ static void on_timer(struct dk_timer *timer, int64_t now)
         [DK_DHCP_INIT] = on_init,
         [DK_DHCP_SELECTING] = on_selecting,
         [DK_DHCP_REQUESTING] = on_requesting,
+        [DK_DHCP_REBOOTING] = on_rebooting,
         [DK_DHCP_BOUND] = on_bound,
         [DK_DHCP_RENEWING] = on_renewing,
         [DK_DHCP_REBINDING] = on_rebinding,
@@ -297,6 +334,15 @@ static void set_times(struct dk_dhcp_client *client)
     client->end = client->asked + whole;
 }
 
+/* Of a lease that begins: it began with our request. */
+static uint32_t seconds_left(const struct dk_dhcp_client *client)
+{
+    if (client->end == INT64_MAX)
+        return UINT32_MAX;
+    const int64_t left = client->end - client->net->now;
+    return left > 0 ? (uint32_t)(left / DK_NS_PER_S) : 0;
+}
+
 static void become_bound(struct dk_dhcp_client *client)
 {
     client->state = DK_DHCP_BOUND;
@@ -305,6 +351,8 @@ static void become_bound(struct dk_dhcp_client *client)
     set_times(client);
     start_timer(client, client->t1);
     dk_net_count(&client->net->stats.dhcp_bound);
+    const struct dk_net_lease lease = {client->lease.yiaddr, seconds_left(client)};
+    tell(client, &lease);
 }
 
 /* An address that nobody else may have is asked for first. */
@@ -333,6 +381,7 @@ void dk_dhcp_decided(struct dk_net *net, struct dk_ifaddr *own, int64_t now)
     client->declined = true;
     decline(client);
     lose(client);
+    forget(client);
     restart(client, now + DECLINE_PAUSE_NS);
 }
 
@@ -375,6 +424,7 @@ static void on_nak(struct dk_dhcp_client *client, int64_t now)
 {
     dk_net_count(&client->net->stats.dhcp_naks);
     lose(client);
+    forget(client);
     restart(client, now + dk_random_between(&client->net->random, 0, START_MAX_NS));
 }
 
@@ -394,6 +444,7 @@ static bool is_chosen(const struct dk_dhcp_client *client, const struct dk_dhcp 
 static void dispatch(struct dk_dhcp_client *client, const struct dk_dhcp *message, int64_t now)
 {
     const bool requested = client->state == DK_DHCP_REQUESTING ||
+                           client->state == DK_DHCP_REBOOTING ||
                            client->state == DK_DHCP_RENEWING || client->state == DK_DHCP_REBINDING;
     client->answered = true;
     if (message->type == DK_DHCP_OFFER && client->state == DK_DHCP_SELECTING)
@@ -452,6 +503,10 @@ int dk_dhcp_init(struct dk_net *net, int64_t now)
     error = error ? error : dk_udp_bind(client->sock, &local);
     if (error == 0)
         restart(client, now + dk_random_between(&net->random, 0, START_MAX_NS));
+    if (net->config.dhcp_address.version == 4 && dk_ip_is_host(&net->config.dhcp_address)) {
+        client->lease.yiaddr = net->config.dhcp_address;
+        client->state = DK_DHCP_REBOOTING;
+    }
     return error;
 }
 

@@ -3,14 +3,19 @@
  * The DHCP client (RFC 2131, figure 5). Private to src/net.
  *
  *      INIT --0 to 1 s--> SELECTING --offer--> REQUESTING --ack--> PROBING --alone--> BOUND
- *       ^                                          |                  | another        | T1
- *       |<-----------nak, or no answer-------------+     10 s, decline|            RENEWING
- * --ack-->
- *       |<------------------------------------------------------------+                | T2   BOUND
- *       |<-----------nak, or the lease ends-----------------------REBINDING <----------+
+ *       ^                                          |                 | another         | T1
+ *       |<--------nak, or no answer----------------+                 |              RENEWING
+ *       |<--------10 s, decline--------------------------------------+                 | T2
+ *       |<--------nak, or the lease ends------------------------------------------ REBINDING
  *
- * An address is used from BOUND on, until the lease ends or is refused. What is left out:
- * INIT-REBOOT (nothing is kept beyond the process), INFORM, and names of servers (DNS).
+ *      RENEWING, REBINDING --ack--> BOUND
+ *
+ * One that was leased before is asked for first: it begins in REBOOTING (section 3.2).
+ *
+ *      REBOOTING --0 to 1 s, ack--> PROBING         REBOOTING --nak, or no answer--> INIT
+ *
+ * An address is used from BOUND on, until the lease ends or is refused; one of before not for want
+ * of an answer. What is left out: INFORM, and names of servers (DNS).
  */
 #ifndef DK_NET_DHCP_H
 #define DK_NET_DHCP_H
@@ -22,6 +27,7 @@ enum dk_dhcp_state {
     DK_DHCP_INIT,
     DK_DHCP_SELECTING,
     DK_DHCP_REQUESTING,
+    DK_DHCP_REBOOTING,
     DK_DHCP_PROBING,
     DK_DHCP_BOUND,
     DK_DHCP_RENEWING,

@@ -45,6 +45,12 @@ struct dk_net_conflict {
     bool lost; /* it is not ours, and not used any more; false: we keep it, and said so */
 };
 
+/* A lease of a DHCP server, from now on. */
+struct dk_net_lease {
+    struct dk_ip address; /* version 0: there is none any more */
+    uint32_t seconds;     /* that are left; UINT32_MAX: it has no end */
+};
+
 struct dk_net_config {
     struct dk_mac mac;
     uint32_t mtu;         /* bytes of an IP packet: 68 (IPv6: 1280) to 65535 */
@@ -61,6 +67,9 @@ struct dk_net_config {
     bool skip_dad;                 /* nobody is asked whether they have our addresses */
     bool optimistic_dad;           /* addresses are used while others are asked (RFC 4429) */
     bool dhcp;                     /* lease an IPv4 address, with routes (RFC 2131) */
+    /* That address was leased before, and the lease has not ended: it is asked for again (section
+     * 3.2). version 0: none. */
+    struct dk_ip dhcp_address;
     bool router_adverts; /* form IPv6 addresses as routers say, and learn routes (RFC 4862) */
     char host_name[64];  /* told to the DHCP server; "": none */
     const struct dk_tcp_config *tcp; /* its limits and times; NULL: the defaults. Read once */
@@ -76,6 +85,8 @@ struct dk_net_config {
     /* Another host has an address of ours. Called from inside, it must not call the stack; at most
      * once in ten seconds for an address. arg as emit's. NULL: only the counters tell. */
     void (*on_conflict)(void *arg, const struct dk_net_conflict *conflict);
+    /* A lease began, or goes on; or there is none to be asked for again. As on_conflict. */
+    void (*on_lease)(void *arg, const struct dk_net_lease *lease);
 };
 
 /* Creates a stack; config is copied. 0, -EINVAL (an address or prefix that cannot be: *why_out says

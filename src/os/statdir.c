@@ -20,6 +20,14 @@
 /* Of the candidates, those whose parent belongs to the user. */
 #define NUM_OWN 2
 
+struct dk_statdir_where dk_statdir_where(void)
+{
+    return (struct dk_statdir_where){.runtime_dir = secure_getenv("XDG_RUNTIME_DIR"),
+                                     .run_root = "/run/user",
+                                     .shared_roots = {"/dev/shm", "/tmp"},
+                                     .uid = geteuid()};
+}
+
 int dk_statdir_candidate(const struct dk_statdir_where *where, size_t index, char *path, size_t len)
 {
     int n = -1;

@@ -28,6 +28,9 @@ struct dk_statdir_where {
     uid_t uid;                   /* whose directory */
 };
 
+/* The places of this process's user. */
+struct dk_statdir_where dk_statdir_where(void);
+
 /* Writes the path of a candidate: 0, -ENOENT when where does not have it, -ENAMETOOLONG. */
 int dk_statdir_candidate(const struct dk_statdir_where *where, size_t index, char *path,
                          size_t len);

@@ -186,6 +186,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
         .mac = ours,
         .mtu = 1500,
         .dhcp = true,
+        .dhcp_address = {.bytes = {10, 0, 0, 5}, .version = len > 0 && bytes[0] & 0x10 ? 4 : 0},
         .router_adverts = true,
         .skip_dad = len > 0 && bytes[0] & 0x80,
         .optimistic_dad = len > 0 && bytes[0] & 0x40,

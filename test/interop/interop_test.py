@@ -558,6 +558,49 @@ def addresses_of_a_server_and_a_router(kind):
             time.sleep(0.05)
 
 
+@case("tap", "packet")
+def lease_that_was_not_given_back_is_asked_for_again(kind):
+    """RFC 2131 section 3.2: after a kill, or by choice; not after one that was given back."""
+    if netns.is_user_namespace():
+        raise Skip("the user's folder is not ours in a user namespace")
+    with Net(kind) as net, dnsmasq(net) as leases, tempfile.TemporaryDirectory() as folder:
+        def begin(release):
+            s = net.ours(DEMI, "echo", "--listen", "0.0.0.0:7000", DEMI_NET_ADDRESSES="dhcp",
+                         DEMI_NET_PROBE="background", DEMI_LOG="info", XDG_RUNTIME_DIR=folder,
+                         DEMI_NET_DHCP_RELEASE=release).await_line("listening on", 20)
+            return s, re.search(r"dhcp: (10\.0\.0\.[56]\d)\n", s.said())[1]
+
+        def questions():
+            """What the server was asked since the last time."""
+            said = net.children[0].said()
+            new, questions.seen = said[questions.seen:], len(said)
+            return re.findall(r"DHCP(DISCOVER|REQUEST|RELEASE)", new)
+        questions.seen = 0
+        notes = pathlib.Path(folder, "demikernel")
+        s, first = begin("yes")
+        assert questions() == ["DISCOVER", "REQUEST"]
+        s.kill()
+        s, second = begin("no")
+        assert questions() == ["REQUEST"] and second == first
+        s.stop()
+        assert first in leases.read_text(encoding="ascii") and list(notes.glob("lease-*"))
+        s, third = begin("yes")
+        assert questions() == ["REQUEST"] and third == first
+        s.stop()
+        assert not list(notes.glob("lease-*"))
+        begin("yes")[0].stop()
+        assert questions()[:3] == ["RELEASE", "DISCOVER", "REQUEST"]
+        # An address that is none of the server's: it says so, and there is another.
+        s, _ = begin("no")
+        s.stop()
+        note, = notes.glob("lease-*")
+        note.write_text("10.0.9.9 0\n", encoding="ascii")
+        questions()
+        s, fourth = begin("yes")
+        assert questions() == ["REQUEST", "DISCOVER", "REQUEST"] and fourth == first
+        s.stop()
+
+
 @case("tap")
 def formed_addresses_are_the_same_at_each_start(kind):
     """RFC 7217: and not of the link address, unless that is wanted."""

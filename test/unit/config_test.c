@@ -369,7 +369,7 @@ static void test_config_net_texts_right_are_kept(void **state)
                   "no\nnet_syn_cookies: always\npush_hold_us: 0\nnet_receive_bytes: 70000\n"
                   "net_send_max: 0\nnet_pressure_bytes: 4294967295\n"
                   "net_timestamps: no\nnet_window_scale: off\nnet_mtu_probing: always\n"
-                  "net_identifiers: EUI64\n");
+                  "net_identifiers: EUI64\nnet_dhcp_release: no\n");
     assert_loads(f);
     assert_string_equal(f->config.net_addresses, "192.0.2.2/24, 2001:db8::2/64");
     assert_string_equal(f->config.net_gateway, "192.0.2.1 fe80::1");
@@ -383,6 +383,7 @@ static void test_config_net_texts_right_are_kept(void **state)
     assert_false(f->config.net_sack || f->config.net_timestamps || f->config.net_window_scale);
     assert_int_equal(f->config.push_hold_us, 0);
     assert_int_equal(f->config.net_mtu_probing, DK_CONFIG_MTU_PROBING_ALWAYS);
+    assert_false(f->config.net_dhcp_release);
     assert_int_equal(f->config.net_identifiers, DK_CONFIG_IDENTIFIERS_EUI64);
     assert_int_equal(f->config.net_receive_bytes, 70000);
     assert_int_equal(f->config.net_send_bytes, 0);

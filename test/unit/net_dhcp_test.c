@@ -27,13 +27,38 @@ static const struct dk_dhcp offered = {
     .lease_s = 3600,
 };
 
-static void start(void)
+/* What is to be remembered. */
+static struct dk_net_lease told;
+static uint32_t num_told;
+
+static void on_lease(void *arg, const struct dk_net_lease *lease)
 {
+    (void)arg;
+    told = *lease;
+    num_told++;
+}
+
+static void prepare(void)
+{
+    num_told = 0;
     kit_init(&kit);
     kit.config.num_addresses = kit.config.num_routes = 0;
     kit.config.dhcp = true;
     kit.config.skip_dad = false;
+    kit.config.on_lease = on_lease;
     strcpy(kit.config.host_name, "kit");
+}
+
+static void start(void)
+{
+    prepare();
+    kit_start(&kit);
+}
+
+static void start_again(void)
+{
+    prepare();
+    kit.config.dhcp_address = to_us.ip;
     kit_start(&kit);
 }
 
@@ -432,6 +457,145 @@ static bool reaches(struct dk_ip dst)
 }
 
 /* RFC 3442: classless routes go before the router option, on the link too. */
+/* ---- a lease of before ----------------------------------------------------------------------- */
+
+/* RFC 2131 section 4.3.2: of any server, with the address as an option, from nobody. */
+static void test_former_lease_is_asked_for_again(void **state_)
+{
+    struct kit_sent sent;
+    const struct dk_ip none = {.version = 4};
+    (void)state_;
+    start_again();
+    kit_pass(&kit, 1 * S);
+    const struct dk_dhcp request = expect(DK_DHCP_REQUEST, &sent);
+    assert_true(dk_ip_equal(&sent.src, &none) && dk_ip_equal(&sent.dst, &to_all.ip));
+    assert_true(dk_ip_equal(&request.requested, &to_us.ip));
+    assert_int_equal(request.server.version, 0);
+    assert_true(dk_ip_equal(&request.ciaddr, &none));
+    assert_true(request.broadcast);
+    assert_string_equal(request.name, "kit");
+    assert_false(has_address()); /* not before a server says so */
+    reply(offered, &request, DK_DHCP_ACK);
+    kit_pass(&kit, 10 * S);
+    assert_int_equal(kit_stat(&kit, "arp.probes"), 3);
+    assert_true(has_address());
+    assert_int_equal(state(), DK_NET_LEARNT);
+    expect_none();
+    kit_close(&kit);
+}
+
+static void test_former_lease_that_is_refused_is_forgotten(void **state_)
+{
+    (void)state_;
+    start_again();
+    kit_pass(&kit, 1 * S);
+    const struct dk_dhcp request = expect(DK_DHCP_REQUEST, NULL);
+    assert_int_equal(num_told, 0);
+    reply(offered, &request, DK_DHCP_NAK);
+    assert_int_equal(num_told, 1);
+    assert_int_equal(told.address.version, 0);
+    kit_pass(&kit, 1 * S);
+    const struct dk_dhcp discover = expect(DK_DHCP_DISCOVER, NULL);
+    assert_true(discover.xid != request.xid);
+    assert_int_equal(kit_stat(&kit, "dhcp.naks"), 1);
+    kit_close(&kit);
+}
+
+/* RFC 2131 section 3.2 (3): who is silent may know nothing of it. It is asked twice. */
+static void test_former_lease_unanswered_begins_anew(void **state_)
+{
+    (void)state_;
+    start_again();
+    kit_pass(&kit, 1 * S);
+    const struct dk_dhcp request = expect(DK_DHCP_REQUEST, NULL);
+    kit_pass(&kit, 2 * S);
+    expect_none();
+    kit_pass(&kit, 3 * S);
+    const struct dk_dhcp again = expect(DK_DHCP_REQUEST, NULL);
+    assert_int_equal(again.xid, request.xid);
+    kit_pass(&kit, 5 * S);
+    const struct dk_dhcp discover = expect(DK_DHCP_DISCOVER, NULL);
+    assert_true(discover.xid != request.xid);
+    assert_false(has_address());
+    reply(offered, &request, DK_DHCP_ACK); /* too late */
+    assert_int_equal(kit_stat(&kit, "dhcp.not_ours"), 1);
+    reply(offered, &discover, DK_DHCP_OFFER);
+    expect(DK_DHCP_REQUEST, NULL);
+    kit_close(&kit);
+}
+
+static void test_former_lease_that_another_host_has_is_declined(void **state_)
+{
+    (void)state_;
+    start_again();
+    kit_pass(&kit, 1 * S);
+    const struct dk_dhcp request = expect(DK_DHCP_REQUEST, NULL);
+    reply(offered, &request, DK_DHCP_ACK);
+    kit_pass(&kit, 2 * S);
+    kit_arp(&kit,
+            &(struct dk_arp){.operation = DK_ARP_REPLY,
+                             .sender_mac = kit_peer_mac,
+                             .sender_ip = offered.yiaddr,
+                             .target_mac = kit_mac,
+                             .target_ip = {.version = 4}},
+            NULL);
+    expect(DK_DHCP_DECLINE, NULL);
+    assert_int_equal(told.address.version, 0);
+    kit_pass(&kit, 12 * S);
+    expect(DK_DHCP_DISCOVER, NULL);
+    kit_close(&kit);
+}
+
+/* An address that no host may have is nothing to ask for. */
+static void test_former_lease_that_cannot_be_is_not_asked_for(void **state_)
+{
+    (void)state_;
+    prepare();
+    kit.config.dhcp_address = ip4(224, 0, 0, 1);
+    kit_start(&kit);
+    kit_pass(&kit, 1 * S);
+    expect(DK_DHCP_DISCOVER, NULL);
+    kit_close(&kit);
+}
+
+/* From when it is bound, with the time that is left, until it is given back. */
+static void test_lease_is_told_to_be_remembered(void **state_)
+{
+    (void)state_;
+    start();
+    lease(&offered);
+    assert_int_equal(num_told, 1);
+    assert_true(dk_ip_equal(&told.address, &offered.yiaddr));
+    assert_in_range(told.seconds, 3590, 3599); /* it began with the request, before the detection */
+    assert_int_equal(dk_net_add_neighbour(kit.net, &server.ip, &kit_peer_mac), 0);
+    kit_pass(&kit, 1800 * S);
+    const struct dk_dhcp request = expect(DK_DHCP_REQUEST, NULL);
+    reply(offered, &request, DK_DHCP_ACK);
+    assert_int_equal(num_told, 2);
+    assert_int_equal(told.address.version, 4);
+    assert_true(dk_net_release(kit.net, kit.now));
+    assert_int_equal(num_told, 3);
+    assert_int_equal(told.address.version, 0);
+    kit_close(&kit);
+}
+
+static void test_lease_that_ends_is_not_remembered(void **state_)
+{
+    struct dk_dhcp terms = offered;
+    (void)state_;
+    terms.lease_s = DK_DHCP_FOREVER;
+    start();
+    lease(&terms);
+    assert_int_equal(told.seconds, UINT32_MAX);
+    kit_close(&kit);
+    start();
+    lease(&offered);
+    kit_pass(&kit, 3700 * S);
+    assert_int_equal(kit_stat(&kit, "dhcp.expired"), 1);
+    assert_int_equal(told.address.version, 0);
+    kit_close(&kit);
+}
+
 static void test_classless_routes_replace_the_router(void **state_)
 {
     struct dk_dhcp terms = offered;
@@ -589,6 +753,13 @@ int main(void)
         cmocka_unit_test(test_lease_without_end_is_never_renewed),
         cmocka_unit_test(test_times_of_the_server_go_first),
         cmocka_unit_test(test_release_goes_to_the_server),
+        cmocka_unit_test(test_former_lease_is_asked_for_again),
+        cmocka_unit_test(test_former_lease_that_is_refused_is_forgotten),
+        cmocka_unit_test(test_former_lease_unanswered_begins_anew),
+        cmocka_unit_test(test_former_lease_that_another_host_has_is_declined),
+        cmocka_unit_test(test_former_lease_that_cannot_be_is_not_asked_for),
+        cmocka_unit_test(test_lease_is_told_to_be_remembered),
+        cmocka_unit_test(test_lease_that_ends_is_not_remembered),
         cmocka_unit_test(test_classless_routes_replace_the_router),
         cmocka_unit_test(test_renewal_changes_routes_and_mtu),
         cmocka_unit_test(test_answers_of_others_are_dropped),

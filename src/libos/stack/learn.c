@@ -2,7 +2,7 @@
 /*
  * Addresses that are learnt from the link: of a DHCP server, and by advertisements of routers. The
  * stack asks by itself, for as long as it lives; the program waits for the first answers, and gives
- * a lease back at its end.
+ * a lease back at its end, unless it is to keep it (recall.c).
  */
 #include "libos/stack/sock.h"
 #include "os/entropy.h"
@@ -116,7 +116,7 @@ int dk_stack_await_learnt(struct dk_stack *st, const char **why_out)
 
 void dk_stack_release(struct dk_stack *st)
 {
-    if (!st->net || !dk_net_release(st->net, st->now))
+    if (!st->net || st->options.keep_lease || !dk_net_release(st->net, st->now))
         return;
     const int64_t until = dk_instance_now(st->inst) + RELEASE_NS;
     while (dk_net_is_releasing(st->net) && st->now < until)

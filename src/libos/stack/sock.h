@@ -18,6 +18,7 @@
 #include "net/net.h"
 #include "net/tcp/tcp.h"
 #include "net/udp.h"
+#include "os/note.h"
 #include "os/statfile.h"
 
 #include <demi/libos.h>
@@ -265,6 +266,15 @@ void dk_stack_name_host(struct dk_net_config *config);
 
 /* Of what the lower halves of IPv6 addresses are made that nobody gave. */
 void dk_stack_choose_identifiers(const struct dk_stack_options *o, struct dk_net_config *config);
+
+/* recall.c: a lease of before, for the configuration; and what is remembered of one. */
+void dk_stack_recall_lease(struct dk_stack *st, struct dk_net_config *config);
+void dk_stack_on_lease(void *arg, const struct dk_net_lease *lease);
+
+/* The text of a note of a lease. False: there is nothing in it to ask for at that time of day, in
+ * seconds. */
+bool dk_stack_lease_parse(const char *text, int64_t now, struct dk_ip *address_out);
+void dk_stack_lease_format(const struct dk_net_lease *lease, int64_t now, char out[DK_NOTE_MAX]);
 
 /* Waits until what is to be learnt is. 0; -EADDRNOTAVAIL, -EADDRINUSE and *why_out. */
 int dk_stack_await_learnt(struct dk_stack *st, const char **why_out);

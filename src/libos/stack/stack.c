@@ -361,6 +361,7 @@ static int open_net(struct dk_stack *st, const char **why_out)
         .skip_dad = o->probe == DK_STACK_PROBE_NO,
         .optimistic_dad = o->probe == DK_STACK_PROBE_BACKGROUND,
         .on_conflict = dk_stack_on_conflict,
+        .on_lease = dk_stack_on_lease,
         .emit = dk_stack_emit,
         .own = dk_stack_own,
         .emit_arg = st,
@@ -372,6 +373,7 @@ static int open_net(struct dk_stack *st, const char **why_out)
     dk_stack_name_host(&config);
     dk_entropy_secret(config.secret);
     dk_stack_choose_identifiers(o, &config);
+    dk_stack_recall_lease(st, &config);
     configure_tcp(o, &tcp);
     r = dk_net_create(&st->net, &config, st->now, why_out);
     if (r < 0)

@@ -54,6 +54,7 @@ struct dk_stack_options {
     bool eui64; /* IPv6 addresses are formed of the link address, not as RFC 7217 has it */
     const char *congestion; /* name of the algorithm */
     enum dk_stack_ecn ecn;
+    bool keep_lease; /* it is not given back at the end */
     uint32_t wait_s; /* how long to wait for addresses that are learnt */
     bool no_sack, no_timestamps, no_window_scale;
     uint32_t push_hold_us;
