@@ -9,6 +9,7 @@
 #include "net/ifaddr.h"
 #include "net/ip_kind.h"
 #include "net/ip_out.h"
+#include "net/loose.h"
 #include "net/route.h"
 #include "net/udp_sock.h"
 #include "net/wire/udp.h"
@@ -98,28 +99,6 @@ static inline bool is_known(const struct dk_udp_sock *sock, const struct dk_endp
            num_pieces <= DK_UDP_PIECES_MAX;
 }
 
-/* Puts pieces that lie in no buffer into one, so that they may be read later. Returns it, with one
- * hold, or NULL without memory. */
-__attribute__((noinline)) static struct dk_buf *copy_loose(struct dk_net *net, struct dk_ip_tx *tx,
-                                                           uint32_t loose)
-{
-    uint32_t at = 0;
-    struct dk_buf *copy = dk_buf_alloc(loose, 0);
-    if (!copy)
-        return NULL;
-    for (uint32_t i = 0; i < tx->frame.num_pieces; i++) {
-        struct dk_tx_piece *piece = &tx->frame.pieces[i];
-        if (piece->buf)
-            continue;
-        memcpy(copy->data + at, piece->data, piece->len);
-        piece->data = copy->data + at;
-        piece->buf = copy;
-        at += piece->len;
-        dk_net_count(&net->udp->stats.tx_copied);
-    }
-    return copy;
-}
-
 /* To a group that we are in, or to all: to us too, as if it came in. */
 __attribute__((noinline)) static int send_to_group(struct dk_udp_sock *sock, uint32_t bytes,
                                                    int64_t now)
@@ -196,9 +175,11 @@ static inline __attribute__((always_inline)) int send_datagram(struct dk_udp_soc
 __attribute__((noinline)) static int send_copied(struct dk_udp_sock *sock, uint32_t bytes,
                                                  uint32_t loose, int64_t now)
 {
-    struct dk_buf *copy = copy_loose(sock->net, &sock->path.tx, loose);
+    uint32_t pieces;
+    struct dk_buf *copy = dk_loose_copy(&sock->path.tx, loose, &pieces);
     if (!copy)
         return -ENOBUFS;
+    dk_count(&sock->net->udp->stats.tx_copied, pieces);
     const int error = send_datagram(sock, bytes, now);
     dk_buf_put(copy);
     return error;

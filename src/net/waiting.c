@@ -7,6 +7,7 @@
 #include "net/waiting.h"
 
 #include "mem/heap.h"
+#include "net/loose.h"
 #include "net/neigh.h"
 
 struct dk_waiting_pool *dk_waiting_pool_create(uint32_t packets)
@@ -22,29 +23,13 @@ struct dk_waiting_pool *dk_waiting_pool_create(uint32_t packets)
     return pool;
 }
 
-/* Copies the pieces without a buffer into one. false without memory. */
+/* Copies the pieces without a buffer. false without memory. */
 static bool copy_loose(struct dk_waiting *waiting)
 {
-    struct dk_ip_tx *tx = &waiting->tx;
-    uint32_t loose = 0, at = 0;
-    for (uint32_t i = 0; i < tx->frame.num_pieces; i++)
-        loose += tx->frame.pieces[i].buf ? 0 : tx->frame.pieces[i].len;
-    waiting->copy = NULL;
-    if (loose == 0)
-        return true;
-    waiting->copy = dk_buf_alloc(loose, 0);
-    if (!waiting->copy)
-        return false;
-    for (uint32_t i = 0; i < tx->frame.num_pieces; i++) {
-        struct dk_tx_piece *piece = &tx->frame.pieces[i];
-        if (piece->buf)
-            continue;
-        memcpy(waiting->copy->data + at, piece->data, piece->len);
-        piece->data = waiting->copy->data + at;
-        piece->buf = waiting->copy;
-        at += piece->len;
-    }
-    return true;
+    const uint32_t loose = (uint32_t)dk_loose_bytes(&waiting->tx);
+    uint32_t pieces;
+    waiting->copy = loose ? dk_loose_copy(&waiting->tx, loose, &pieces) : NULL;
+    return !loose || waiting->copy;
 }
 
 struct dk_waiting *dk_waiting_get(struct dk_waiting_pool *pool, const struct dk_ip_tx *tx,
