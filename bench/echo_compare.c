@@ -16,6 +16,7 @@
 #include "bench.h"
 #include "echo_demi.h"
 #include "echo_epoll.h"
+#include "echo_rounds.h"
 
 #include <demi/admin.h>
 
@@ -31,40 +32,18 @@
 
 #define ROUNDS_DEFAULT    9
 #define ROUNDS_LEAST      7
-#define ROUNDS_MAX        101
 #define MEASURE_MS        500
 #define WARMUP_NS         UINT64_C(50000000)
 #define ROUND_TRIP_TARGET 1.05 /* ours over epoll's, at most */
 #define RATE_TARGET       1.00 /* ours over epoll's, at least */
-#define SHARE_LEAST       0.95 /* of its CPU that the client must have for figures to mean much */
 #define EXIT_SKIPPED      77
 
 enum side { DEMI, EPOLL, SIDES };
-
-struct scenario {
-    const char *name;
-    size_t connections;
-    bool spin;
-};
-
-static const struct scenario scenarios[] = {
-    {"1 connection, spinning", 1, true},
-    {"64 connections, spinning", 64, true},
-    {"1 connection, blocking", 1, false},
-    {"64 connections, blocking", 64, false},
-};
 
 /* What a server tells its parent when it can be reached. */
 struct hello {
     uint16_t port;
     char engine[16];
-};
-
-struct settings {
-    size_t rounds;
-    uint64_t measure_ns;
-    int server_cpu;
-    int client_cpu;
 };
 
 /* ---- The server on the library. */
@@ -86,10 +65,7 @@ static void read_engine(char *engine, size_t len)
 /* The environment may choose the engine; everything else is the comparison's. */
 static void configure_demi(bool spin)
 {
-    static const char *const others[] = {"DEMI_CONFIG", "CONFIG_PATH", "LIBOS", "DEMI_BACKGROUND",
-                                         "DEMI_WORKERS"};
-    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
-        unsetenv(others[i]);
+    echo_clean_environment();
     setenv("DEMI_NET", "kernel", 1);
     setenv("DEMI_POLL", spin ? "always" : "never", 1);
 }
@@ -124,15 +100,6 @@ static void run_epoll(bool spin, int hello_fd)
 
 /* ---- One round. */
 
-static void pin(int cpu)
-{
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    CPU_SET(cpu, &set);
-    if (sched_setaffinity(0, sizeof(set), &set) != 0)
-        perror("echo-compare: cannot pin to a CPU");
-}
-
 /* Forks a server that dies with this process. Returns its pid, or -1. */
 static pid_t start_server(enum side side, bool spin, int cpu, struct hello *hello)
 {
@@ -145,7 +112,7 @@ static pid_t start_server(enum side side, bool spin, int cpu, struct hello *hell
     if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         close(fds[0]);
-        pin(cpu);
+        echo_pin(cpu);
         if (getppid() == parent)
             side == DEMI ? run_demi(spin, fds[1]) : run_epoll(spin, fds[1]);
         _exit(1);
@@ -158,7 +125,7 @@ static pid_t start_server(enum side side, bool spin, int cpu, struct hello *hell
     return ready ? pid : -1;
 }
 
-static bool run_round(const struct settings *settings, const struct scenario *scenario,
+static bool run_round(const struct echo_settings *settings, const struct echo_scenario *scenario,
                       enum side side, struct echo_figures *out, char engine[16])
 {
     struct hello hello;
@@ -185,11 +152,11 @@ static bool run_round(const struct settings *settings, const struct scenario *sc
 /* ---- All rounds of a scenario, and the verdict. */
 
 struct rounds {
-    struct echo_figures figures[SIDES][ROUNDS_MAX];
+    struct echo_figures figures[SIDES][ECHO_ROUNDS_MAX];
     char engine[16];
 };
 
-static bool run_rounds(const struct settings *settings, const struct scenario *scenario,
+static bool run_rounds(const struct echo_settings *settings, const struct echo_scenario *scenario,
                        struct rounds *rounds)
 {
     for (size_t round = 0; round < settings->rounds; round++) {
@@ -202,51 +169,22 @@ static bool run_rounds(const struct settings *settings, const struct scenario *s
     return true;
 }
 
-typedef double (*figure_fn)(const struct echo_figures *figures);
-
-static double round_trip_us(const struct echo_figures *figures)
-{
-    return figures->p50_ns / 1e3;
-}
-
-static double rate_k(const struct echo_figures *figures)
-{
-    return figures->per_second / 1e3;
-}
-
-static double cpu_us(const struct echo_figures *figures)
-{
-    return figures->cpu_ns / 1e3;
-}
-
-static double share(const struct echo_figures *figures)
-{
-    return figures->share;
-}
-
-static double median_of(const struct rounds *rounds, size_t n, enum side side, figure_fn figure)
-{
-    double values[ROUNDS_MAX];
-    for (size_t i = 0; i < n; i++)
-        values[i] = figure(&rounds->figures[side][i]);
-    return bench_median(values, n);
-}
-
 /* The median of ours over theirs, pair by pair. */
-static double median_ratio(const struct rounds *rounds, size_t n, figure_fn figure)
+static double median_ratio(const struct rounds *rounds, size_t n, echo_figure_fn figure)
 {
-    double values[ROUNDS_MAX];
+    double values[ECHO_ROUNDS_MAX];
     for (size_t i = 0; i < n; i++)
         values[i] = figure(&rounds->figures[DEMI][i]) / figure(&rounds->figures[EPOLL][i]);
     return bench_median(values, n);
 }
 
 /* Prints one row; returns the ratio to two decimals, as it is printed. */
-static double print_row(const struct rounds *rounds, size_t n, const char *what, figure_fn figure)
+static double print_row(const struct rounds *rounds, size_t n, const char *what,
+                        echo_figure_fn figure)
 {
     double ratio = median_ratio(rounds, n, figure);
-    printf("  %-28s %10.2f %10.2f %8.2f\n", what, median_of(rounds, n, DEMI, figure),
-           median_of(rounds, n, EPOLL, figure), ratio);
+    printf("  %-28s %10.2f %10.2f %8.2f\n", what, echo_median(rounds->figures[DEMI], n, figure),
+           echo_median(rounds->figures[EPOLL], n, figure), ratio);
     return (double)(long)(ratio * 100 + 0.5) / 100;
 }
 
@@ -257,11 +195,9 @@ static double lesser(double a, double b)
 
 static void print_disturbance(const struct rounds *rounds, size_t n)
 {
-    double least = lesser(median_of(rounds, n, DEMI, share), median_of(rounds, n, EPOLL, share));
-    if (least < SHARE_LEAST)
-        printf(
-            "  NOTE: other work ran here: the client had %.0f %% of its CPU; repeat when quiet\n",
-            least * 100);
+    double least = lesser(echo_median(rounds->figures[DEMI], n, echo_share),
+                          echo_median(rounds->figures[EPOLL], n, echo_share));
+    echo_print_disturbance(least);
 }
 
 static int verdict(const char *scenario, const char *what, double ratio, double target, bool most)
@@ -272,7 +208,7 @@ static int verdict(const char *scenario, const char *what, double ratio, double 
     return met ? 0 : 1;
 }
 
-static int compare(const struct settings *settings, const struct scenario *scenario)
+static int compare(const struct echo_settings *settings, const struct echo_scenario *scenario)
 {
     static struct rounds rounds;
     size_t n = settings->rounds;
@@ -282,9 +218,9 @@ static int compare(const struct settings *settings, const struct scenario *scena
     }
     printf("\n%s (library on %s): medians of %zu pairs\n", scenario->name, rounds.engine, n);
     printf("  %-28s %10s %10s %8s\n", "", "demi", "epoll", "ratio");
-    double trip = print_row(&rounds, n, "round trip p50, us", round_trip_us);
-    double rate = print_row(&rounds, n, "thousand requests per s", rate_k);
-    print_row(&rounds, n, "server CPU per request, us", cpu_us);
+    double trip = print_row(&rounds, n, "round trip p50, us", echo_round_trip_us);
+    double rate = print_row(&rounds, n, "thousand requests per s", echo_rate_k);
+    print_row(&rounds, n, "server CPU per request, us", echo_cpu_us);
     print_disturbance(&rounds, n);
     int missed = verdict(scenario->name, "round trip", trip, ROUND_TRIP_TARGET, true);
     missed += verdict(scenario->name, "throughput", rate, RATE_TARGET, false);
@@ -292,46 +228,24 @@ static int compare(const struct settings *settings, const struct scenario *scena
     return missed;
 }
 
-/* Takes the first two CPUs this process may use. */
-static bool choose_cpus(struct settings *settings)
-{
-    cpu_set_t set;
-    int found = 0;
-    if (sched_getaffinity(0, sizeof(set), &set) != 0)
-        return false;
-    for (int cpu = 0; cpu < CPU_SETSIZE && found < 2; cpu++) {
-        if (CPU_ISSET(cpu, &set))
-            *(found++ == 0 ? &settings->server_cpu : &settings->client_cpu) = cpu;
-    }
-    return found == 2;
-}
-
-static bool read_arguments(int argc, char **argv, struct settings *settings)
-{
-    long rounds = argc > 1 ? strtol(argv[1], NULL, 10) : ROUNDS_DEFAULT;
-    long ms = argc > 2 ? strtol(argv[2], NULL, 10) : MEASURE_MS;
-    settings->rounds = (size_t)rounds;
-    settings->measure_ns = (uint64_t)ms * 1000000;
-    return rounds >= ROUNDS_LEAST && rounds <= ROUNDS_MAX && ms >= 20 && ms <= 60000;
-}
-
 int main(int argc, char **argv)
 {
-    struct settings settings;
+    struct echo_settings settings = {.rounds = ROUNDS_DEFAULT,
+                                     .measure_ns = MEASURE_MS * UINT64_C(1000000)};
     int missed = 0;
-    if (!read_arguments(argc, argv, &settings)) {
+    if (!echo_read_arguments(argc, argv, ROUNDS_LEAST, &settings)) {
         fprintf(stderr, "usage: echo-compare [ROUNDS (%d to %d) [MILLISECONDS]]\n", ROUNDS_LEAST,
-                ROUNDS_MAX);
+                ECHO_ROUNDS_MAX);
         return 2;
     }
-    if (!choose_cpus(&settings)) {
+    if (!echo_choose_cpus(&settings)) {
         printf("skipped: needs two CPUs, one for the server and one for the client\n");
         return EXIT_SKIPPED;
     }
-    pin(settings.client_cpu);
+    echo_pin(settings.client_cpu);
     printf("TCP echo of %d bytes on loopback, server on CPU %d, spinning client on CPU %d\n",
            ECHO_BYTES, settings.server_cpu, settings.client_cpu);
-    for (size_t i = 0; i < sizeof(scenarios) / sizeof(scenarios[0]); i++)
-        missed += compare(&settings, &scenarios[i]);
+    for (size_t i = 0; i < ECHO_SCENARIOS; i++)
+        missed += compare(&settings, &echo_scenarios[i]);
     return missed == 0 ? 0 : 1;
 }

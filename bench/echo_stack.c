@@ -12,9 +12,9 @@
  * a message costs over veth is the kernel's path through both interfaces: the stack adds its own to
  * it and saves the kernel's sockets. A round counts only when every message came back.
  */
-#include "bench.h"
 #include "echo_demi.h"
 #include "echo_epoll.h"
+#include "echo_rounds.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -30,10 +30,8 @@
 #include <unistd.h>
 
 #define ROUNDS_DEFAULT 7
-#define ROUNDS_MAX     101
 #define MEASURE_MS     200
 #define WARMUP_NS      UINT64_C(50000000)
-#define SHARE_LEAST    0.95 /* of its CPU that the client must have for figures to mean much */
 #define EXIT_SKIPPED   77
 
 #define CLIENT_ADDRESS "10.77.0.1"
@@ -44,28 +42,13 @@ enum side { STACK, KERNEL, EPOLL, SIDES };
 
 static const char *const side_names[SIDES] = {"our stack, packet:", "kernel sockets", "epoll"};
 
-struct scenario {
-    const char *name;
-    size_t connections;
-    bool spin;
-};
-
-static const struct scenario scenarios[] = {
-    {"1 connection, spinning", 1, true},
-    {"64 connections, spinning", 64, true},
-    {"1 connection, blocking", 1, false},
-    {"64 connections, blocking", 64, false},
-};
-
 struct settings {
-    size_t rounds;
-    uint64_t measure_ns;
-    int cpus[2];    /* of the server and the client */
+    struct echo_settings common;
     int server_net; /* the server's namespace */
 };
 
 struct rounds {
-    struct echo_figures figures[SIDES][ROUNDS_MAX];
+    struct echo_figures figures[SIDES][ECHO_ROUNDS_MAX];
 };
 
 /* ---- The link. */
@@ -119,15 +102,6 @@ static void make_link(struct settings *settings)
 
 /* ---- One round. */
 
-static void pin(int cpu)
-{
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    CPU_SET(cpu, &set);
-    if (sched_setaffinity(0, sizeof(set), &set) != 0)
-        perror("echo-stack: cannot pin to a CPU");
-}
-
 static uint32_t address_of(enum side side)
 {
     return inet_addr(side == STACK ? STACK_ADDRESS : KERNEL_ADDRESS);
@@ -135,10 +109,7 @@ static uint32_t address_of(enum side side)
 
 static void configure(enum side side, bool spin)
 {
-    static const char *const others[] = {"DEMI_CONFIG", "CONFIG_PATH", "LIBOS", "DEMI_BACKGROUND",
-                                         "DEMI_WORKERS"};
-    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
-        unsetenv(others[i]);
+    echo_clean_environment();
     setenv("DEMI_NET", side == STACK ? "packet:veth1" : "kernel", 1);
     if (side == STACK)
         setenv("DEMI_NET_ADDRESSES", STACK_ADDRESS "/24", 1);
@@ -181,7 +152,7 @@ static pid_t start_server(const struct settings *settings, enum side side, bool 
     if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         close(fds[0]);
-        pin(settings->cpus[0]);
+        echo_pin(settings->common.server_cpu);
         if (getppid() == parent && setns(settings->server_net, CLONE_NEWNET) == 0)
             serve(side, spin, fds[1]);
         _exit(1);
@@ -194,7 +165,7 @@ static pid_t start_server(const struct settings *settings, enum side side, bool 
     return ready ? pid : -1;
 }
 
-static bool run_round(const struct settings *settings, const struct scenario *scenario,
+static bool run_round(const struct settings *settings, const struct echo_scenario *scenario,
                       enum side side, struct echo_figures *out)
 {
     uint16_t port = 0;
@@ -208,7 +179,7 @@ static bool run_round(const struct settings *settings, const struct scenario *sc
                              .server = pid,
                              .connections = scenario->connections,
                              .warmup_ns = WARMUP_NS,
-                             .measure_ns = settings->measure_ns};
+                             .measure_ns = settings->common.measure_ns};
     int err = echo_client_run(&load, out);
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
@@ -219,10 +190,10 @@ static bool run_round(const struct settings *settings, const struct scenario *sc
 
 /* ---- All rounds of a scenario. */
 
-static bool run_rounds(const struct settings *settings, const struct scenario *scenario,
+static bool run_rounds(const struct settings *settings, const struct echo_scenario *scenario,
                        struct rounds *rounds)
 {
-    for (size_t round = 0; round < settings->rounds; round++) {
+    for (size_t round = 0; round < settings->common.rounds; round++) {
         for (size_t turn = 0; turn < SIDES; turn++) {
             enum side side = (enum side)((round + turn) % SIDES);
             if (!run_round(settings, scenario, side, &rounds->figures[side][round]))
@@ -232,41 +203,12 @@ static bool run_rounds(const struct settings *settings, const struct scenario *s
     return true;
 }
 
-typedef double (*figure_fn)(const struct echo_figures *figures);
-
-static double round_trip_us(const struct echo_figures *figures)
-{
-    return figures->p50_ns / 1e3;
-}
-
-static double rate_k(const struct echo_figures *figures)
-{
-    return figures->per_second / 1e3;
-}
-
-static double cpu_us(const struct echo_figures *figures)
-{
-    return figures->cpu_ns / 1e3;
-}
-
-static double share(const struct echo_figures *figures)
-{
-    return figures->share;
-}
-
-static double median_of(const struct rounds *rounds, size_t n, size_t side, figure_fn figure)
-{
-    double values[ROUNDS_MAX];
-    for (size_t i = 0; i < n; i++)
-        values[i] = figure(&rounds->figures[side][i]);
-    return bench_median(values, n);
-}
-
-static void print_row(const struct rounds *rounds, size_t n, const char *what, figure_fn figure)
+static void print_row(const struct rounds *rounds, size_t n, const char *what,
+                      echo_figure_fn figure)
 {
     printf("  %-28s", what);
     for (size_t side = 0; side < SIDES; side++)
-        printf(" %18.2f", median_of(rounds, n, side, figure));
+        printf(" %18.2f", echo_median(rounds->figures[side], n, figure));
     printf("\n");
 }
 
@@ -274,19 +216,16 @@ static void print_disturbance(const struct rounds *rounds, size_t n)
 {
     double least = 1;
     for (size_t side = 0; side < SIDES; side++) {
-        double had = median_of(rounds, n, side, share);
+        double had = echo_median(rounds->figures[side], n, echo_share);
         least = had < least ? had : least;
     }
-    if (least < SHARE_LEAST)
-        printf(
-            "  NOTE: other work ran here: the client had %.0f %% of its CPU; repeat when quiet\n",
-            least * 100);
+    echo_print_disturbance(least);
 }
 
-static int measure(const struct settings *settings, const struct scenario *scenario)
+static int measure(const struct settings *settings, const struct echo_scenario *scenario)
 {
     static struct rounds rounds;
-    size_t n = settings->rounds;
+    size_t n = settings->common.rounds;
     if (!run_rounds(settings, scenario, &rounds)) {
         printf("FAIL %s: a server did not answer every message\n", scenario->name);
         return 1;
@@ -295,52 +234,31 @@ static int measure(const struct settings *settings, const struct scenario *scena
     for (size_t side = 0; side < SIDES; side++)
         printf(" %18s", side_names[side]);
     printf("\n");
-    print_row(&rounds, n, "round trip p50, us", round_trip_us);
-    print_row(&rounds, n, "thousand requests per s", rate_k);
-    print_row(&rounds, n, "server CPU per request, us", cpu_us);
+    print_row(&rounds, n, "round trip p50, us", echo_round_trip_us);
+    print_row(&rounds, n, "thousand requests per s", echo_rate_k);
+    print_row(&rounds, n, "server CPU per request, us", echo_cpu_us);
     print_disturbance(&rounds, n);
     printf("PASS %s: all three servers answered every message\n", scenario->name);
     fflush(stdout);
     return 0;
 }
 
-/* Takes the first two CPUs this process may use. */
-static bool choose_cpus(struct settings *settings)
-{
-    cpu_set_t set;
-    int found = 0;
-    if (sched_getaffinity(0, sizeof(set), &set) != 0)
-        return false;
-    for (int cpu = 0; cpu < CPU_SETSIZE && found < 2; cpu++)
-        if (CPU_ISSET(cpu, &set))
-            settings->cpus[found++] = cpu;
-    return found == 2;
-}
-
-static bool read_arguments(int argc, char **argv, struct settings *settings)
-{
-    long rounds = argc > 1 ? strtol(argv[1], NULL, 10) : ROUNDS_DEFAULT;
-    long ms = argc > 2 ? strtol(argv[2], NULL, 10) : MEASURE_MS;
-    settings->rounds = (size_t)rounds;
-    settings->measure_ns = (uint64_t)ms * 1000000;
-    return rounds >= 1 && rounds <= ROUNDS_MAX && ms >= 20 && ms <= 60000;
-}
-
 int main(int argc, char **argv)
 {
-    struct settings settings;
+    struct settings settings = {
+        .common = {.rounds = ROUNDS_DEFAULT, .measure_ns = MEASURE_MS * UINT64_C(1000000)}};
     int missed = 0;
-    if (!read_arguments(argc, argv, &settings)) {
+    if (!echo_read_arguments(argc, argv, 1, &settings.common)) {
         fprintf(stderr, "usage: echo-stack [ROUNDS [MILLISECONDS]]\n");
         return 2;
     }
-    if (!choose_cpus(&settings))
+    if (!echo_choose_cpus(&settings.common))
         skip("it needs two CPUs, one for the server and one for the client");
     make_link(&settings);
-    pin(settings.cpus[1]);
+    echo_pin(settings.common.client_cpu);
     printf("TCP echo of %d bytes over veth, server on CPU %d, spinning client on CPU %d\n",
-           ECHO_BYTES, settings.cpus[0], settings.cpus[1]);
-    for (size_t i = 0; i < sizeof(scenarios) / sizeof(scenarios[0]); i++)
-        missed += measure(&settings, &scenarios[i]);
+           ECHO_BYTES, settings.common.server_cpu, settings.common.client_cpu);
+    for (size_t i = 0; i < ECHO_SCENARIOS; i++)
+        missed += measure(&settings, &echo_scenarios[i]);
     return missed == 0 ? 0 : 1;
 }
