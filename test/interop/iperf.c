@@ -16,8 +16,8 @@
  *     server  RESULTS             client  length, JSON;  server  length, JSON
  *     server  DISPLAY             client  DONE, and closes all
  */
-#include "../../tools/address.h"
 #include "../../tools/qd_map.h"
+#include "server.h"
 
 #include <arpa/inet.h>
 #include <demi/libos.h>
@@ -25,13 +25,11 @@
 #include <demi/wait.h>
 
 #include <errno.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define BATCH       64
 #define BACKLOG     128
 #define COOKIE      37
 #define STREAMS     16
@@ -59,7 +57,6 @@ struct conn {
 };
 
 struct server {
-    int listen_qd;
     struct qd_map conns;
     struct conn *control; /* NULL: no test is under way */
     struct conn *streams[STREAMS];
@@ -70,29 +67,13 @@ struct server {
     demi_sgarray_t junk; /* what is sent */
 };
 
-static volatile sig_atomic_t stop_wanted;
-
-static void on_signal(int number)
-{
-    (void)number;
-    stop_wanted = 1;
-}
-
-static void check(int err, const char *what)
-{
-    if (err == 0)
-        return;
-    fprintf(stderr, "iperf: %s: %s\n", what, strerror(err));
-    exit(2);
-}
-
 static void send_bytes(const struct conn *c, const void *bytes, size_t len)
 {
     demi_qtoken_t qt;
     demi_sgarray_t sga = demi_sgaalloc(len);
-    check(sga.sga_numsegs == 0 ? ENOMEM : 0, "a message");
+    server_check(sga.sga_numsegs == 0 ? ENOMEM : 0, "a message");
     memcpy(sga.sga_segs[0].sgaseg_buf, bytes, len);
-    check(demi_push(&qt, c->qd, &sga), "push");
+    server_check(demi_push(&qt, c->qd, &sga), "push");
     demi_sgafree(&sga);
 }
 
@@ -145,7 +126,7 @@ static void on_parameters(struct server *s, const char *json)
     const char *parallel = strstr(json, "\"parallel\":");
     s->wanted = parallel ? atoi(parallel + strlen("\"parallel\":")) : 1;
     s->reverse = strstr(json, "\"reverse\":true") != NULL;
-    check(s->wanted > STREAMS ? E2BIG : 0, "streams");
+    server_check(s->wanted > STREAMS ? E2BIG : 0, "streams");
     tell(s, CREATE);
 }
 
@@ -193,7 +174,7 @@ static size_t step(struct server *s, struct conn *c)
 
 static void add_stream(struct server *s, struct conn *c)
 {
-    check(s->num_streams == STREAMS ? E2BIG : 0, "streams");
+    server_check(s->num_streams == STREAMS ? E2BIG : 0, "streams");
     s->streams[s->num_streams++] = c;
     if (s->num_streams == s->wanted)
         start_test(s);
@@ -283,22 +264,23 @@ static void on_pop(struct server *s, struct conn *c, demi_sgarray_t *sga)
     pop_next(s, c);
 }
 
-static void on_accept(struct server *s, int qd)
+static void on_accept(struct server *s, int listen_qd, int qd)
 {
     demi_qtoken_t qt;
     struct conn *c = calloc(1, sizeof(*c));
-    check(c && qd_map_set(&s->conns, qd, c) ? 0 : ENOMEM, "a connection");
+    server_check(c && qd_map_set(&s->conns, qd, c) ? 0 : ENOMEM, "a connection");
     c->qd = qd;
-    check(demi_accept(&qt, s->listen_qd), "accept");
+    server_check(demi_accept(&qt, listen_qd), "accept");
     pop_next(s, c);
 }
 
-static void on_result(struct server *s, demi_qresult_t *qr)
+static void on_result(void *arg, int listen_qd, demi_qresult_t *qr)
 {
+    struct server *s = arg;
     struct conn *c = qd_map_get(&s->conns, qr->qr_qd);
     demi_sgarray_t sga;
     if (qr->qr_opcode == DEMI_OPC_ACCEPT) {
-        on_accept(s, qr->qr_value.ares.qd);
+        on_accept(s, listen_qd, qr->qr_value.ares.qd);
     } else if (qr->qr_opcode == DEMI_OPC_POP) {
         memcpy(&sga, &qr->qr_value.sga, sizeof(sga));
         if (c)
@@ -312,43 +294,28 @@ static void on_result(struct server *s, demi_qresult_t *qr)
     }
 }
 
-static void serve(struct server *s, const struct address *a)
+static void make_junk(void *arg)
 {
-    const struct timespec nap = {.tv_nsec = 100000000};
-    demi_qresult_t results[BATCH];
-    demi_qtoken_t qt;
-    check(demi_socket(&s->listen_qd, a->addr.ss_family, SOCK_STREAM, 0), "socket");
-    check(demi_bind(s->listen_qd, (const struct sockaddr *)&a->addr, a->len), "bind");
-    check(demi_listen(s->listen_qd, BACKLOG), "listen");
-    check(demi_accept(&qt, s->listen_qd), "accept");
-    puts("ready");
-    fflush(stdout);
-    while (!stop_wanted) {
-        int n = 0;
-        int err = demi_wait_some(results, BATCH, &n, &nap);
-        check(err == ETIMEDOUT || err == EINTR ? 0 : err, "wait");
-        for (int i = 0; err == 0 && i < n; i++)
-            on_result(s, &results[i]);
-    }
+    struct server *s = arg;
+    s->junk = demi_sgaalloc(PUSH_BYTES);
+    server_check(s->junk.sga_numsegs == 0 ? ENOMEM : 0, "memory");
+    memset(s->junk.sga_segs[0].sgaseg_buf, 'x', PUSH_BYTES);
+}
+
+static void free_junk(void *arg)
+{
+    struct server *s = arg;
+    demi_sgafree(&s->junk);
 }
 
 int main(int argc, char **argv)
 {
-    struct sigaction action = {.sa_handler = on_signal};
-    struct server s = {.listen_qd = -1};
-    struct address address;
-    const char *problem = argc == 2 ? address_parse(argv[1], AF_UNSPEC, &address) : "usage";
-    if (problem) {
-        fprintf(stderr, "iperf: %s\n", problem);
-        return 2;
-    }
+    static const struct server_ops ops = {.name = "iperf",
+                                          .backlog = BACKLOG,
+                                          .on_result = on_result,
+                                          .begin = make_junk,
+                                          .end = free_junk};
+    struct server s = {.control = NULL};
     qd_map_init(&s.conns);
-    check(demi_init(NULL), "demi_init");
-    sigaction(SIGTERM, &action, NULL);
-    s.junk = demi_sgaalloc(PUSH_BYTES);
-    check(s.junk.sga_numsegs == 0 ? ENOMEM : 0, "memory");
-    memset(s.junk.sga_segs[0].sgaseg_buf, 'x', PUSH_BYTES);
-    serve(&s, &address);
-    demi_sgafree(&s.junk);
-    return demi_fini();
+    return server_main(argc, argv, &ops, &s);
 }
