@@ -466,17 +466,21 @@ def curl(kind, version):
         net.linux(*base, "--parallel", "--parallel-max", "10", *many).succeed()
 
 
+# What the buffers of both sides hold, when they have grown: unread when the client ends the test.
+UNDER_WAY = (16 + 8) << 20
+
+
 @case(("tap", 4), ("tap", 6), ("packet", 4), ("packet", 6))
 def iperf3(kind, version):
     tool = need("iperf3", "iperf3")
     with Net(kind) as net:
         net.ours(IPERF, net.address("ours", version, 5201)).await_line("ready")
         for options in ([], ["--reverse"], ["--parallel", "8"], ["--parallel", "4", "--reverse"]):
-            size = 50 * MB  # much more than is under way when the client ends the test
+            size = 50 * MB
             out = net.linux(tool, "-c", net.OURS[version], "-n", str(size), "--json", "-i", "0",
                             *options).succeed()
             received = json.loads(out)["end"]["sum_received"]["bytes"]
-            assert received >= size * 0.7, f"{options}: {received} of {size}"
+            assert received >= size - UNDER_WAY, f"{options}: {received} of {size}"
 
 
 @case(("tap", 4), ("packet", 4), ("packet", 6))
