@@ -31,16 +31,12 @@ union options {
 };
 
 struct layer {
-    const struct driver *driver;
+    int driver; /* index */
     union options options;
 };
 
+/* What is done with a driver of `names`. */
 struct driver {
-    const char *name;
-    bool is_decorator;
-    const char *target; /* what it needs to be told, NULL: nothing */
-    size_t target_at;   /* const char *, in its options */
-    const struct dk_spec_key *keys;
     /* Fills in what the specification does not say. */
     void (*complete)(union options *o, const struct dk_spec_context *context);
     /* Opens it; over inner, for a decorator. */
@@ -199,24 +195,21 @@ static const struct dk_spec_key fault_keys[] = {
 
 #define INTERFACE "the name of an interface"
 
-static const struct driver drivers[] = {
-    {"loop", false, NULL, 0, loop_keys, complete_link, open_loop},
-    {"tap", false, INTERFACE, offsetof(struct dk_tap_options, name), tap_keys, complete_interface,
-     open_tap},
-    {"packet", false, INTERFACE, offsetof(struct dk_packet_options, name), packet_keys,
-     complete_socket, open_packet},
-    {"pcap", true, "a file", offsetof(struct dk_pcap_options, path), pcap_keys, complete_pcap,
-     open_pcap},
-    {"fault", true, NULL, 0, fault_keys, complete_fault, open_fault},
+enum { LOOP, TAP, PACKET, PCAP, FAULT, NUM_DRIVERS };
+
+static const struct dk_spec_driver names[NUM_DRIVERS + 1] = {
+    [LOOP] = {"loop", false, NULL, 0, loop_keys},
+    [TAP] = {"tap", false, INTERFACE, offsetof(struct dk_tap_options, name), tap_keys},
+    [PACKET] = {"packet", false, INTERFACE, offsetof(struct dk_packet_options, name), packet_keys},
+    [PCAP] = {"pcap", true, "a file", offsetof(struct dk_pcap_options, path), pcap_keys},
+    [FAULT] = {"fault", true, NULL, 0, fault_keys},
 };
 
-static const struct driver *find(const char *name)
-{
-    for (size_t i = 0; i < sizeof(drivers) / sizeof(drivers[0]); i++)
-        if (strcmp(drivers[i].name, name) == 0)
-            return &drivers[i];
-    return NULL;
-}
+static const struct driver drivers[NUM_DRIVERS] = {
+    [LOOP] = {complete_link, open_loop},       [TAP] = {complete_interface, open_tap},
+    [PACKET] = {complete_socket, open_packet}, [PCAP] = {complete_pcap, open_pcap},
+    [FAULT] = {complete_fault, open_fault},
+};
 
 static int no_driver(const char *name, const char **why_out)
 {
@@ -226,37 +219,16 @@ static int no_driver(const char *name, const char **why_out)
                   name);
 }
 
-/* The options of a layer, from its parts: the target, where it has one, comes first. */
-static int read_options(struct layer *layer, struct dk_spec_text *text, const char **why_out)
-{
-    const struct driver *d = layer->driver;
-    int r;
-    if (d->target) {
-        char *target = dk_spec_target(text);
-        if (!target || !*target)
-            return dk_why(why_out, -EINVAL, "%s: %s is missing: %s%s%s", d->name, d->target,
-                          d->name, d->is_decorator ? "(FILE):" : ":",
-                          d->is_decorator ? "..." : "NAME");
-        memcpy((char *)&layer->options + d->target_at, &target, sizeof(target));
-    }
-    while ((r = dk_spec_option(text, d->name, d->keys, &layer->options, why_out)) > 0)
-        continue;
-    return r;
-}
-
 /* Reads one layer; returns 1 after a decorator, 0 after the device at the end. */
 static int read_layer(struct layer *layer, struct dk_spec_text *text, const char **why_out)
 {
     const char *name = dk_spec_name(text);
-    layer->driver = find(name);
-    if (!layer->driver)
+    layer->driver = dk_spec_find(names, name);
+    if (layer->driver < 0)
         return no_driver(name, why_out);
-    int r = dk_spec_begin(text, name, layer->driver->is_decorator, why_out);
-    if (r == 0)
-        r = read_options(layer, text, why_out);
-    if (r == 0)
-        r = dk_spec_end(text, name, why_out);
-    return r < 0 ? r : layer->driver->is_decorator;
+    const struct dk_spec_driver *driver = &names[layer->driver];
+    int r = dk_spec_layer(text, driver, &layer->options, why_out);
+    return r < 0 ? r : driver->is_decorator;
 }
 
 struct chain {
@@ -296,8 +268,9 @@ static int open_chain(struct chain *chain, const struct dk_spec_context *context
     struct dk_netdev *dev = NULL;
     for (uint32_t i = chain->num_layers; i-- > 0;) {
         struct layer *layer = &chain->layers[i];
-        layer->driver->complete(&layer->options, context);
-        int r = layer->driver->open(&dev, dev, &layer->options, why_out);
+        const struct driver *driver = &drivers[layer->driver];
+        driver->complete(&layer->options, context);
+        int r = driver->open(&dev, dev, &layer->options, why_out);
         if (r == 0)
             continue;
         if (dev)

@@ -36,8 +36,9 @@ char *dk_spec_name(struct dk_spec_text *text)
     return piece(text, "(:,)");
 }
 
-int dk_spec_begin(struct dk_spec_text *text, const char *name, bool is_decorator,
-                  const char **why_out)
+/* What stands between a layer's name and its arguments. */
+static int begin(struct dk_spec_text *text, const char *name, bool is_decorator,
+                 const char **why_out)
 {
     text->is_decorator = is_decorator;
     if (is_decorator && text->after != '(' && text->after != ':')
@@ -48,7 +49,8 @@ int dk_spec_begin(struct dk_spec_text *text, const char *name, bool is_decorator
     return 0;
 }
 
-int dk_spec_end(struct dk_spec_text *text, const char *name, const char **why_out)
+/* What stands after them. */
+static int end(struct dk_spec_text *text, const char *name, const char **why_out)
 {
     if (!text->is_decorator && text->after == ':')
         return dk_why(why_out, -EINVAL, "%s: nothing can be named after it: \"%s\"", name,
@@ -72,7 +74,8 @@ static const char *ends_of_value(const struct dk_spec_text *text)
     return text->is_decorator ? ",)" : ",";
 }
 
-char *dk_spec_target(struct dk_spec_text *text)
+/* The target of a layer that has one: "" or NULL when there is none. */
+static char *target_of(struct dk_spec_text *text)
 {
     if (text->after != (text->is_decorator ? '(' : ':'))
         return NULL;
@@ -281,15 +284,51 @@ static bool has_more(const struct dk_spec_text *text)
     return text->after == ',' || (text->after == '(' && *text->at != ')');
 }
 
-int dk_spec_option(struct dk_spec_text *text, const char *driver, const struct dk_spec_key keys[],
-                   void *options, const char **why_out)
+/* Reads one option into options: 1; 0: there are no more; -EINVAL. */
+static int read_option(struct dk_spec_text *text, const struct dk_spec_driver *d, void *options,
+                       const char **why_out)
 {
     if (!has_more(text))
         return 0;
     const char *name = piece(text, text->is_decorator ? "=,)" : "=,");
     const char *value = text->after == '=' ? piece(text, ends_of_value(text)) : NULL;
-    for (const struct dk_spec_key *key = keys; key->name; key++)
+    for (const struct dk_spec_key *key = d->keys; key->name; key++)
         if (strcmp(key->name, name) == 0)
-            return set(driver, key, value, options, why_out);
-    return no_key(driver, keys, name, why_out);
+            return set(d->name, key, value, options, why_out);
+    return no_key(d->name, d->keys, name, why_out);
+}
+
+/* The options of a layer, from its parts: the target, where it has one, comes first. */
+static int read_options(struct dk_spec_text *text, const struct dk_spec_driver *d, void *options,
+                        const char **why_out)
+{
+    int r;
+    if (d->target) {
+        char *target = target_of(text);
+        if (!target || !*target)
+            return dk_why(why_out, -EINVAL, "%s: %s is missing: %s%s%s", d->name, d->target,
+                          d->name, d->is_decorator ? "(FILE):" : ":",
+                          d->is_decorator ? "..." : "NAME");
+        memcpy((char *)options + d->target_at, &target, sizeof(target));
+    }
+    while ((r = read_option(text, d, options, why_out)) > 0)
+        continue;
+    return r;
+}
+
+int dk_spec_find(const struct dk_spec_driver drivers[], const char *name)
+{
+    for (int i = 0; drivers[i].name; i++)
+        if (strcmp(drivers[i].name, name) == 0)
+            return i;
+    return -1;
+}
+
+int dk_spec_layer(struct dk_spec_text *text, const struct dk_spec_driver *driver, void *options,
+                  const char **why_out)
+{
+    int r = begin(text, driver->name, driver->is_decorator, why_out);
+    if (r == 0)
+        r = read_options(text, driver, options, why_out);
+    return r == 0 ? end(text, driver->name, why_out) : r;
 }

@@ -38,19 +38,23 @@ struct dk_spec_text {
     bool is_decorator; /* the layer that is read: its pieces end at a parenthesis, too */
 };
 
+/* What a layer may be, and what is said of it. A table ends with a name that is NULL. */
+struct dk_spec_driver {
+    const char *name;
+    bool is_decorator;
+    const char *target; /* what it needs to be told, NULL: nothing */
+    size_t target_at;   /* const char *, in its options */
+    const struct dk_spec_key *keys;
+};
+
 /* Returns the name of a layer. */
 char *dk_spec_name(struct dk_spec_text *text);
 
-/* What stands between a layer's name and its arguments, and after them. 0 or -EINVAL. */
-int dk_spec_begin(struct dk_spec_text *text, const char *name, bool is_decorator,
+/* Finds a driver by its name: its index, or -1. */
+int dk_spec_find(const struct dk_spec_driver drivers[], const char *name);
+
+/* Reads what follows the name of a layer, up to the next layer or the end: 0 or -EINVAL. */
+int dk_spec_layer(struct dk_spec_text *text, const struct dk_spec_driver *driver, void *options,
                   const char **why_out);
-int dk_spec_end(struct dk_spec_text *text, const char *name, const char **why_out);
-
-/* Returns the target of a layer, "" or NULL when there is none; of a layer that has one. */
-char *dk_spec_target(struct dk_spec_text *text);
-
-/* Reads one option into options: 1; 0: there are no more; -EINVAL. */
-int dk_spec_option(struct dk_spec_text *text, const char *driver, const struct dk_spec_key keys[],
-                   void *options, const char **why_out);
 
 #endif /* DK_DRV_SPEC_TEXT_H */
