@@ -28,7 +28,7 @@ TOOL_LOG = ("store", "drv", "mem", "os", "base")
 DEVICE = re.compile(r"^(liburing|rte_|infiniband/|rdma/|xdp/|bpf/)")
 DEVICE_LAYERS = ("drv", "libos")
 # What makes drivers of a specification, and what drivers have in common.
-DRIVER_TABLE = "src/drv/spec.c"
+DRIVER_TABLES = ("src/drv/blk_spec.c", "src/drv/spec.c")
 DRIVER_PARTS = ("drv/blk_file.h", "drv/blk_io.h", "drv/blk_ring.h", "drv/blk_target.h",
                 "drv/bottleneck.h", "drv/frame.h", "drv/inner.h", "drv/virtio.h", "drv/wake.h",
                 "drv/why.h")
@@ -52,8 +52,8 @@ def same_driver(name, header):
 
 
 def may_see_driver(name, header):
-    """The table of drivers sees each of them; each sees what they have in common."""
-    return name == DRIVER_TABLE or header in DRIVER_PARTS or same_driver(name, header)
+    """The tables of drivers see each of them; each sees what they have in common."""
+    return name in DRIVER_TABLES or header in DRIVER_PARTS or same_driver(name, header)
 
 
 def check_library(name):
