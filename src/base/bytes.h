@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Numbers as they stand on a wire: big-endian, at any address.
+ * Numbers as they stand on a wire, big-endian, or on a disk, little-endian: at any address.
  */
 #ifndef DK_BASE_BYTES_H
 #define DK_BASE_BYTES_H
@@ -28,6 +28,27 @@ static inline uint64_t dk_get_be64(const uint8_t *at)
     uint64_t v;
     memcpy(&v, at, sizeof(v));
     return be64toh(v);
+}
+
+static inline uint16_t dk_get_le16(const uint8_t *at)
+{
+    uint16_t v;
+    memcpy(&v, at, sizeof(v));
+    return le16toh(v);
+}
+
+static inline uint32_t dk_get_le32(const uint8_t *at)
+{
+    uint32_t v;
+    memcpy(&v, at, sizeof(v));
+    return le32toh(v);
+}
+
+static inline uint64_t dk_get_le64(const uint8_t *at)
+{
+    uint64_t v;
+    memcpy(&v, at, sizeof(v));
+    return le64toh(v);
 }
 
 static inline void dk_put_be16(uint8_t *at, uint16_t value)

@@ -8,6 +8,7 @@
 
 #include "drv/blk_fault.h"
 #include "drv/blk_file.h"
+#include "drv/blk_nvme.h"
 #include "drv/memblk.h"
 #include "drv/spec_text.h"
 #include "drv/why.h"
@@ -21,6 +22,7 @@
 union options {
     struct dk_memblk_options memblk;
     struct dk_blk_file_options file;
+    struct dk_blk_nvme_options nvme;
     struct dk_blk_fault_options fault;
 };
 
@@ -48,6 +50,11 @@ static void complete_file(union options *o, const struct dk_blk_spec_context *co
     o->file.mode = context->mode;
 }
 
+static void complete_nvme(union options *o, const struct dk_blk_spec_context *context)
+{
+    o->nvme.read_only |= context->read_only;
+}
+
 static void complete_fault(union options *o, const struct dk_blk_spec_context *context)
 {
     (void)o;
@@ -66,6 +73,13 @@ static int open_file(struct dk_blkdev **dev_out, struct dk_blkdev *inner, const 
 {
     (void)inner;
     return dk_blk_file_open(dev_out, &o->file, why_out);
+}
+
+static int open_nvme(struct dk_blkdev **dev_out, struct dk_blkdev *inner, const union options *o,
+                     const char **why_out)
+{
+    (void)inner;
+    return dk_blk_nvme_open(dev_out, &o->nvme, why_out);
 }
 
 static int open_fault(struct dk_blkdev **dev_out, struct dk_blkdev *inner, const union options *o,
@@ -103,6 +117,14 @@ static const struct dk_spec_key file_keys[] = {
     {0},
 };
 
+static const struct dk_spec_key nvme_keys[] = {
+    KEY("depth", DK_SPEC_NUMBER, dk_blk_nvme_options, depth),
+    KEY("read_only", DK_SPEC_YES, dk_blk_nvme_options, read_only),
+    KEY("interrupts", DK_SPEC_YES, dk_blk_nvme_options, interrupts),
+    KEY("unregistered", DK_SPEC_YES, dk_blk_nvme_options, unregistered),
+    {0},
+};
+
 #define ERROR(member) offsetof(struct dk_blk_fault_options, member)
 
 static const struct dk_spec_key fault_keys[] = {
@@ -124,26 +146,29 @@ static const struct dk_spec_key fault_keys[] = {
     {0},
 };
 
-enum { MEMBLK, FILE_OR_DEVICE, FAULT, NUM_DRIVERS };
+enum { MEMBLK, FILE_OR_DEVICE, NVME, FAULT, NUM_DRIVERS };
 
 static const struct dk_spec_driver names[NUM_DRIVERS + 1] = {
     [MEMBLK] = {"memblk", false, NULL, 0, memblk_keys},
     [FILE_OR_DEVICE] = {"file", false, "the path of a file or block device",
                         offsetof(struct dk_blk_file_options, path), file_keys},
+    [NVME] = {"nvme", false, "the path of a device (/dev/ngXnY)",
+              offsetof(struct dk_blk_nvme_options, path), nvme_keys},
     [FAULT] = {"fault", true, NULL, 0, fault_keys},
 };
 
 static const struct driver drivers[NUM_DRIVERS] = {
     [MEMBLK] = {complete_memblk, open_memblk},
     [FILE_OR_DEVICE] = {complete_file, open_file},
+    [NVME] = {complete_nvme, open_nvme},
     [FAULT] = {complete_fault, open_fault},
 };
 
 static int no_driver(const char *name, const char **why_out)
 {
     return dk_why(why_out, -EINVAL,
-                  "there is no block device \"%s\": it is a path (/... or ./...), file:PATH or "
-                  "memblk, with fault(...): before it",
+                  "there is no block device \"%s\": it is a path (/... or ./...), file:PATH, "
+                  "nvme:/dev/ngXnY or memblk, with fault(...): before it",
                   name);
 }
 

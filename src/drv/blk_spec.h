@@ -10,6 +10,7 @@
  *     memblk                      bytes= limit= block= atomic=SIZE depth=NUMBER seed=NUMBER
  * read_only file:PATH                   size=SIZE depth=NUMBER read_only create buffered threads
  *                                 interrupts unregistered
+ *     nvme:/dev/ngXnY             depth=NUMBER read_only interrupts unregistered
  *     fault(...):...              seed=NUMBER error= read_error= write_error= flush_error= lost=
  * torn= misdirect= rot= delayed= reorder=RATE delay= jitter= reorder_by=TIME power_at=NUMBER
  *
