@@ -53,6 +53,20 @@ static inline uint64_t dk_checksum_words_32(uint64_t words, const void *bytes)
     return words;
 }
 
+/* Adds two words. */
+static inline uint64_t dk_checksum_add_two(uint64_t words, uint64_t first, uint64_t second)
+{
+#if defined(__x86_64__)
+    __asm__("addq %1, %0\n\tadcq %2, %0\n\tadcq $0, %0"
+            : "+r"(words)
+            : "rm"(first), "rm"(second)
+            : "cc");
+    return words;
+#else
+    return dk_checksum_add_word(dk_checksum_add_word(words, first), second);
+#endif
+}
+
 /* The same of 20 bytes: a header of IPv4 without options, which is not all zero. */
 static inline uint64_t dk_checksum_words_20(const void *bytes)
 {
@@ -62,15 +76,7 @@ static inline uint64_t dk_checksum_words_20(const void *bytes)
     memcpy(&words, at, 8);
     memcpy(&second, at + 8, 8);
     memcpy(&last, at + 16, 4);
-#if defined(__x86_64__)
-    __asm__("addq %1, %0\n\tadcq %2, %0\n\tadcq $0, %0"
-            : "+r"(words)
-            : "rm"(second), "r"((uint64_t)last)
-            : "cc");
-    return words;
-#else
-    return dk_checksum_add_word(dk_checksum_add_word(words, second), last);
-#endif
+    return dk_checksum_add_two(words, second, last);
 }
 
 /* (2^64 - 1) / 0xffff. Hidden from the compiler, which would make five instructions of a

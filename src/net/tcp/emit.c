@@ -14,20 +14,19 @@
 #include "net/tcp/rcvq.h"
 #include "net/tcp/sendq.h"
 
-/* The window field for an edge. The window of a SYN is never scaled (RFC 7323 section 2.2). */
-static uint16_t window_field(const struct dk_tcp_conn *c, uint64_t *edge, uint8_t flags)
+/* The window of a SYN is never scaled (RFC 7323 section 2.2). */
+static struct dk_tcp_window window_of(struct dk_tcp_conn *c, uint8_t flags, int64_t now)
 {
-    uint64_t window = *edge - c->rcv_nxt;
-    if (!(flags & DK_TCP_SYN))
-        return (uint16_t)(window >> c->rcv_wscale);
-    if (window > UINT16_MAX)
-        window = UINT16_MAX;
-    *edge = c->rcv_nxt + window;
-    return (uint16_t)window;
+    struct dk_tcp_window window = dk_tcp_window_tell(c, now);
+    if (flags & DK_TCP_SYN) {
+        window.field = (uint32_t)dk_tcp_min64(window.edge - c->rcv_nxt, DK_TCP_WINDOW_MAX);
+        window.edge = dk_tcp_max64(c->rcv_adv, c->rcv_nxt + window.field);
+    }
+    return window;
 }
 
 static uint32_t syn_options(const struct dk_tcp_conn *c, const struct dk_tcp_out *out,
-                            uint16_t window, uint8_t *bytes, int64_t now)
+                            uint32_t window, uint8_t *bytes, int64_t now)
 {
     const struct dk_tcp_config *config = &c->tcp->config;
     bool answer = out->flags & DK_TCP_ACK;
@@ -41,7 +40,7 @@ static uint32_t syn_options(const struct dk_tcp_conn *c, const struct dk_tcp_out
         .seq = (uint32_t)out->seq,
         .ack = answer ? (uint32_t)c->rcv_nxt : 0,
         .flags = out->flags,
-        .window = window,
+        .window = (uint16_t)window,
         .options = {.has = DK_TCP_HAS_MSS, .mss = (uint16_t)mss},
     };
     if (answer ? c->wscale_on : !config->no_window_scale) {
@@ -59,10 +58,10 @@ static uint32_t syn_options(const struct dk_tcp_conn *c, const struct dk_tcp_out
 }
 
 static uint32_t plain_header(const struct dk_tcp_conn *c, const struct dk_tcp_out *out,
-                             uint8_t flags, uint16_t window, uint8_t *bytes, int64_t now)
+                             uint8_t flags, uint32_t window, uint8_t *bytes, int64_t now)
 {
     if (dk_likely(c->ts_on)) {
-        dk_tcp_put_usual(c, out->seq, flags, window, bytes, now);
+        dk_tcp_put_usual(c, out->seq, flags, window, bytes, now, 0);
         return DK_TCP_USUAL_LEN;
     }
     dk_put_be16(bytes, c->local_port);
@@ -150,8 +149,7 @@ int dk_tcp_emit(struct dk_tcp_conn *c, const struct dk_tcp_out *out, uint32_t *s
     struct dk_tcp *tcp = c->tcp;
     struct dk_ip_tx *tx = &tcp->tx;
     uint8_t flags = out->flags;
-    uint64_t edge = dk_tcp_window_edge(c, now);
-    uint16_t window = window_field(c, &edge, flags);
+    const struct dk_tcp_window window = window_of(c, flags, now);
     uint32_t payload = 0, segment = 0;
     tx->frame.num_pieces = 0;
     if (out->len)
@@ -163,8 +161,9 @@ int dk_tcp_emit(struct dk_tcp_conn *c, const struct dk_tcp_out *out, uint32_t *s
         tx->tos = (uint8_t)((c->option[DK_TCP_TOS] & ~DK_IP_ECN_MASK) | out->ecn);
         flags |= flags & (DK_TCP_SYN | DK_TCP_RST) ? 0 : c->ece;
     }
-    tx->header_len = flags & DK_TCP_SYN ? syn_options(c, out, window, tx->header, now)
-                                        : plain_header(c, out, flags, window, tx->header, now);
+    tx->header_len = flags & DK_TCP_SYN
+                         ? syn_options(c, out, window.field, tx->header, now)
+                         : plain_header(c, out, flags, window.field, tx->header, now);
     bool blocks = dk_unlikely(dk_tcp_blocks_any(c)) && !(flags & (DK_TCP_SYN | DK_TCP_RST));
     uint32_t blocks_len =
         blocks ? dk_tcp_blocks_put(c, segment ? segment : payload, tx->header, tx->header_len) : 0;
@@ -175,7 +174,7 @@ int dk_tcp_emit(struct dk_tcp_conn *c, const struct dk_tcp_out *out, uint32_t *s
         return err;
     dk_count(&tcp->stats.tx_segments, segment ? (payload + segment - 1) / segment : 1);
     if (flags & DK_TCP_ACK)
-        dk_tcp_ack_sent(c, edge);
+        dk_tcp_ack_sent(c, window.edge);
     if (dk_unlikely(blocks))
         blocks_sent(c, blocks_len, owed);
     *sent_out = payload;

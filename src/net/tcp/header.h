@@ -6,6 +6,7 @@
 #ifndef DK_NET_TCP_HEADER_H
 #define DK_NET_TCP_HEADER_H
 
+#include "base/checksum.h"
 #include "net/dev.h"
 #include "net/tcp/tcb.h"
 #include "net/tcp/timer.h"
@@ -16,7 +17,8 @@
 #define DK_TCP_TS_PREFIX UINT32_C(0x0101080a)
 #define DK_TCP_USUAL_LEN (DK_TCP_HEADER_LEN + DK_TCP_TS_LEN) /* of a header with timestamps */
 
-/* The sum of a header is that of its words as they lie in memory (dk_checksum_fold64). */
+/* The sum of a header is that of its words as they lie in memory, of 64 bits: what is written is
+ * added on its way. */
 
 static inline uint32_t dk_tcp_put_word(uint8_t *at, uint32_t word)
 {
@@ -24,20 +26,28 @@ static inline uint32_t dk_tcp_put_word(uint8_t *at, uint32_t word)
     return word;
 }
 
-/* Writes a header with timestamps, without checksum; returns its sum. */
+/* Two words of the header, as numbers. */
+static inline uint64_t dk_tcp_put_two(uint8_t *at, uint32_t first, uint32_t second)
+{
+    const uint64_t words = htobe64((uint64_t)first << 32 | second);
+    memcpy(at, &words, sizeof(words));
+    return words;
+}
+
+/* Writes a header with timestamps, where its checksum is 0 still; returns its sum and `more`, which
+ * has 32 bits. */
 static inline uint64_t dk_tcp_put_usual(const struct dk_tcp_conn *c, uint64_t seq, uint8_t flags,
-                                        uint16_t window, uint8_t *at, int64_t now)
+                                        uint32_t window, uint8_t *at, int64_t now, uint32_t more)
 {
     const uint32_t our_port_first = c->ports << 16 | c->ports >> 16;
     const uint32_t control = DK_TCP_USUAL_LEN << 26 | (uint32_t)flags << 16 | window;
-    uint64_t sum = dk_tcp_put_word(at, our_port_first);
+    uint64_t sum = more;
+    sum += dk_tcp_put_word(at, our_port_first);
     sum += dk_tcp_put_word(at + 4, htobe32((uint32_t)seq));
-    sum += dk_tcp_put_word(at + 8, htobe32((uint32_t)c->rcv_nxt));
-    sum += dk_tcp_put_word(at + 12, htobe32(control));
-    sum += dk_tcp_put_word(at + 16, 0);
     sum += dk_tcp_put_word(at + 20, htobe32(DK_TCP_TS_PREFIX));
-    sum += dk_tcp_put_word(at + 24, htobe32(dk_tcp_ts_now(c, now)));
-    sum += dk_tcp_put_word(at + 28, htobe32(c->ts_recent));
+    sum = dk_checksum_add_two(sum, dk_tcp_put_two(at + 8, (uint32_t)c->rcv_nxt, control),
+                              dk_tcp_put_two(at + 24, dk_tcp_ts_now(c, now), c->ts_recent));
+    dk_tcp_put_word(at + 16, 0);
     return sum;
 }
 
@@ -54,11 +64,11 @@ static inline void dk_tcp_address(struct dk_tcp *tcp, const struct dk_tcp_conn *
     tcp->tx_conn = c;
 }
 
-/* The segment told the peer where we are. */
+/* The segment told the peer where we are; `edge` is no less than rcv_adv. */
 static inline void dk_tcp_ack_sent(struct dk_tcp_conn *c, uint64_t edge)
 {
     c->last_ack_sent = c->rcv_nxt;
-    c->rcv_adv = dk_tcp_max64(c->rcv_adv, edge);
+    c->rcv_adv = edge;
     c->ack_now = c->ack_timed = false;
     c->ack_bytes = 0;
 }

@@ -144,7 +144,8 @@ static uint64_t unread_limit(struct dk_tcp_conn *c, uint64_t limit)
     return least;
 }
 
-uint64_t dk_tcp_window_edge_other(struct dk_tcp_conn *c, int64_t now)
+/* The edge to be told; where the queue is full beyond its limit it may be before rcv_adv. */
+static uint64_t edge_to_tell(struct dk_tcp_conn *c, int64_t now)
 {
     if (c->rcv_tuned && dk_tcp_tune_is_due(c, now))
         dk_tcp_tune_round(c, now);
@@ -162,11 +163,18 @@ uint64_t dk_tcp_window_edge_other(struct dk_tcp_conn *c, int64_t now)
     return c->rcv_nxt + dk_tcp_min64((known + unit) & ~unit, most);
 }
 
+struct dk_tcp_window dk_tcp_window_tell_other(struct dk_tcp_conn *c, int64_t now)
+{
+    const uint64_t edge = edge_to_tell(c, now);
+    return (struct dk_tcp_window){dk_tcp_max64(c->rcv_adv, edge),
+                                  (uint32_t)((edge - c->rcv_nxt) >> c->rcv_wscale)};
+}
+
 bool dk_tcp_window_update_due(struct dk_tcp_conn *c, int64_t now)
 {
     if (!dk_tcp_window_is_low(c))
         return false;
     const uint64_t known = c->rcv_adv > c->rcv_nxt ? c->rcv_adv - c->rcv_nxt : 0;
-    const uint64_t fresh = dk_tcp_window_edge(c, now) - c->rcv_nxt;
+    const uint64_t fresh = dk_tcp_window_tell(c, now).edge - c->rcv_nxt;
     return fresh > known && fresh >= 2 * known;
 }

@@ -53,9 +53,6 @@ static inline bool dk_tcp_rcvq_take_only(struct dk_tcp_conn *c, struct dk_buf **
 uint32_t dk_tcp_rcvq_take(struct dk_tcp_conn *c, struct dk_buf *bufs_out[], uint32_t max_bufs,
                           size_t max_bytes);
 
-/* As dk_tcp_window_edge, when there may be enough room to move it, or less than there was. */
-uint64_t dk_tcp_window_edge_other(struct dk_tcp_conn *c, int64_t now);
-
 /* Whether the window is not to be moved but for what its scale makes of it: what the peer knows of
  * it, and what is unread, is all of the buffer but for less than a segment. */
 static inline bool dk_tcp_window_stays(const struct dk_tcp_conn *c)
@@ -64,16 +61,26 @@ static inline bool dk_tcp_window_stays(const struct dk_tcp_conn *c)
     return used - c->window_low < c->window_span;
 }
 
+/* What the next segment sent tells of the window. */
+struct dk_tcp_window {
+    uint64_t edge;  /* the right one, no less than rcv_adv */
+    uint32_t field; /* what stands for it, in units of the scale */
+};
+
+/* As the following, where the window may be moved. */
+struct dk_tcp_window dk_tcp_window_tell_other(struct dk_tcp_conn *c, int64_t now);
+
 /*
- * The right edge that the next segment sent will tell. It is not before rcv_adv; it moves right
- * only by what avoids silly windows (RFC 9293 section 3.8.6.2.2).
+ * It does not move left, and right only by what avoids silly windows (RFC 9293 section
+ * 3.8.6.2.2).
  */
-static inline uint64_t dk_tcp_window_edge(struct dk_tcp_conn *c, int64_t now)
+static inline struct dk_tcp_window dk_tcp_window_tell(struct dk_tcp_conn *c, int64_t now)
 {
-    const int64_t known = (int64_t)(c->rcv_adv - c->rcv_nxt);
+    const int64_t units = (int64_t)(c->rcv_nxt - c->rcv_adv) >> c->rcv_wscale; /* rounds up */
     if (dk_unlikely(!dk_tcp_window_stays(c)))
-        return dk_tcp_window_edge_other(c, now);
-    return c->rcv_nxt - (uint64_t)((-known >> c->rcv_wscale) * ((int64_t)1 << c->rcv_wscale));
+        return dk_tcp_window_tell_other(c, now);
+    return (struct dk_tcp_window){c->rcv_nxt - ((uint64_t)units << c->rcv_wscale),
+                                  (uint32_t)-units};
 }
 
 /* Whether the window that the peer knows is half of the buffer or less: what is read may have to be

@@ -100,7 +100,7 @@ static inline void dk_tcp_rto_restart(struct dk_tcp_conn *c, int64_t now)
 /* Something is in flight now. */
 static inline void dk_tcp_sent_something(struct dk_tcp_conn *c, int64_t now)
 {
-    if (dk_tcp_timer_is_set(c, DK_TCP_TIMER_RTO))
+    if (dk_likely(dk_tcp_timer_is_set(c, DK_TCP_TIMER_RTO)))
         return;
     c->stalled_since = now;
     dk_tcp_timer_clear(c, DK_TCP_TIMER_PERSIST);

@@ -41,7 +41,7 @@ void dk_tcp_sack_cumulative(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx,
 static bool cut_at_segment(struct dk_tcp_conn *c, struct dk_tcp_segment *s, uint64_t bytes, bool up)
 {
     uint64_t mss = c->snd_mss, at = (up ? bytes + mss - 1 : bytes) / mss * mss;
-    if (at == 0 || at >= s->end - s->seq || !dk_tcp_board_reserve(c))
+    if (at == 0 || at >= s->end - s->seq || !dk_tcp_board_reserve(c->tcp))
         return false;
     dk_tcp_board_cut(c, s, (uint32_t)at);
     return true;

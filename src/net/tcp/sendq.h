@@ -21,24 +21,6 @@ int dk_tcp_sendq_push(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[], 
  * memory. */
 bool dk_tcp_sendq_copy(struct dk_tcp *tcp, struct dk_tx_piece *piece);
 
-/* As dk_tcp_sendq_push of one piece that nobody else has, and that left already: there is no
- * element, and nothing to undo. The hold is taken over; there is an object for it; returns it. */
-static inline struct dk_tcp_piece *dk_tcp_sendq_give(struct dk_tcp *tcp, struct dk_tcp_conn *c,
-                                                     const struct dk_tx_piece *from)
-{
-    struct dk_tcp_piece *p = dk_tcp_pool_take(&tcp->pieces);
-    p->next = NULL;
-    p->seq = c->snd_end;
-    p->data = from->data;
-    p->len = from->len;
-    p->own = true;
-    p->buf = from->buf;
-    *(c->pieces ? &c->pieces_tail->next : &c->pieces) = p;
-    c->pieces_tail = p;
-    c->snd_end += from->len;
-    return p;
-}
-
 /* The element whose hold ends first, or NULL. */
 static inline struct dk_tcp_element *dk_tcp_sendq_first_hold(const struct dk_tcp *tcp)
 {
@@ -59,21 +41,29 @@ void dk_tcp_sendq_fail(struct dk_tcp_conn *c, int err);
 uint32_t dk_tcp_sendq_gather(const struct dk_tcp_piece *piece, uint64_t seq, uint32_t len,
                              struct dk_ip_tx *tx);
 
-/* Appends the entry [snd_nxt, end), which begins in a piece and is in flight, and moves snd_nxt.
- * dk_tcp_board_reserve has succeeded before. */
-static inline struct dk_tcp_segment *dk_tcp_board_append(struct dk_tcp *tcp, struct dk_tcp_conn *c,
-                                                         struct dk_tcp_piece *piece, uint64_t end,
-                                                         int64_t now)
+/* Makes an entry of a range that is sent now. dk_tcp_board_reserve has succeeded before. */
+static inline struct dk_tcp_segment *dk_tcp_board_make(struct dk_tcp *tcp,
+                                                       struct dk_tcp_piece *piece, uint64_t seq,
+                                                       uint64_t end, int64_t now)
 {
     struct dk_tcp_segment *s = dk_tcp_pool_take(&tcp->segments);
     s->next = NULL;
-    s->seq = c->snd_nxt;
+    s->seq = seq;
     s->end = end;
     s->piece = piece;
     s->tx_time = now;
     s->transmits = 1;
     s->flags = 0;
     s->limited = false;
+    return s;
+}
+
+/* Appends the entry [snd_nxt, end), which begins in a piece and is in flight, and moves snd_nxt. */
+static inline struct dk_tcp_segment *dk_tcp_board_append(struct dk_tcp *tcp, struct dk_tcp_conn *c,
+                                                         struct dk_tcp_piece *piece, uint64_t end,
+                                                         int64_t now)
+{
+    struct dk_tcp_segment *s = dk_tcp_board_make(tcp, piece, c->snd_nxt, end, now);
     *(c->board ? &c->board_tail->next : &c->board) = s;
     c->board_tail = s;
     dk_tcp_rate_sent(c, s, now);
@@ -91,9 +81,9 @@ void dk_tcp_board_add(struct dk_tcp_conn *c, uint64_t end, uint32_t flags, int64
 void dk_tcp_board_add_full(struct dk_tcp_conn *c, uint64_t end, uint32_t full, int64_t now);
 
 /* Whether dk_tcp_board_add finds memory. */
-static inline bool dk_tcp_board_reserve(struct dk_tcp_conn *c)
+static inline bool dk_tcp_board_reserve(struct dk_tcp *tcp)
 {
-    struct dk_tcp_pool *pool = &c->tcp->segments;
+    struct dk_tcp_pool *pool = &tcp->segments;
     return dk_likely(pool->unused) || dk_tcp_pool_reserve(pool, 1) == 0;
 }
 

@@ -486,7 +486,7 @@ static inline struct dk_tcp_rated *dk_tcp_rated(const struct dk_tcp_conn *c)
 /* Milliseconds: RFC 7323 section 5.4. */
 static inline uint32_t dk_tcp_ts_now(const struct dk_tcp_conn *c, int64_t now)
 {
-    return (uint32_t)(now / DK_NS_PER_MS) + c->ts_offset;
+    return (uint32_t)((uint64_t)now / DK_NS_PER_MS) + c->ts_offset;
 }
 
 #define DK_TCP_COUNT(tcp, field) dk_count(&(tcp)->stats.field, 1)

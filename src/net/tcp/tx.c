@@ -68,7 +68,7 @@ static bool cut_to_segment(struct dk_tcp_conn *c, struct dk_tcp_segment *s)
     uint64_t data_end = dk_tcp_min64(s->end, c->snd_end);
     if (s->flags & DK_TCP_SEG_SYN || data_end - s->seq <= c->snd_mss)
         return true;
-    if (!dk_tcp_board_reserve(c))
+    if (!dk_tcp_board_reserve(c->tcp))
         return false;
     dk_tcp_board_cut(c, s, c->snd_mss);
     return true;
@@ -93,7 +93,7 @@ static int send_again(struct dk_tcp_conn *c, struct dk_tcp_segment *s, int64_t n
     int err = dk_tcp_emit(c, &out, &sent, now);
     if (err)
         return err;
-    if (sent < out.len && dk_tcp_board_reserve(c))
+    if (sent < out.len && dk_tcp_board_reserve(c->tcp))
         dk_tcp_board_cut(c, s, sent);
     if (s->transmits > 0) {
         DK_TCP_COUNT(c->tcp, retransmits);
@@ -165,7 +165,7 @@ static uint32_t several(const struct dk_tcp_conn *c, uint64_t len, uint32_t full
 static bool reserve(struct dk_tcp_conn *c, uint32_t len, uint32_t full)
 {
     if (dk_likely(len <= full))
-        return dk_tcp_board_reserve(c);
+        return dk_tcp_board_reserve(c->tcp);
     return dk_tcp_pool_reserve(&c->tcp->segments, (len + full - 1) / full) == 0;
 }
 
@@ -367,7 +367,7 @@ static int resend_tail(struct dk_tcp_conn *c, int64_t now)
     if (dk_tcp_board_first_lost(c) || s->flags & DK_TCP_SEG_SACKED || s->end > c->snd_right)
         return STOPPED;
     if (bytes > c->snd_mss) {
-        if (!dk_tcp_board_reserve(c))
+        if (!dk_tcp_board_reserve(c->tcp))
             return STOPPED;
         dk_tcp_board_cut(c, s, (uint32_t)(bytes - c->snd_mss));
         s = s->next;

@@ -35,10 +35,10 @@ static inline bool is_plain(const struct dk_tcp_conn *c)
     return dk_tcp_is_quiet(c) && dk_tcp_is_calm(c);
 }
 
-static inline bool may_leave(struct dk_tcp_conn *c, uint32_t len, int64_t now)
+static inline bool may_leave(struct dk_tcp *tcp, struct dk_tcp_conn *c, uint32_t len, int64_t now)
 {
     return is_plain(c) && len <= c->snd_mss && is_let(c, len, now) && may_be_small(c, len) &&
-           dk_tcp_board_reserve(c);
+           dk_tcp_board_reserve(tcp);
 }
 
 /* The way to the peer; the connection remembers where it was found. */
@@ -53,28 +53,25 @@ static inline struct dk_way *way_of(struct dk_tcp *tcp, struct dk_tcp_conn *c)
 __attribute__((always_inline)) static inline void make(struct dk_tcp *tcp,
                                                        const struct dk_tcp_conn *c,
                                                        const struct dk_tx_piece *piece,
-                                                       uint64_t edge, int64_t now)
+                                                       uint32_t window, int64_t now)
 {
     struct dk_ip_tx *tx = &tcp->tx;
-    uint8_t *header = tx->header;
     const uint32_t len = piece ? piece->len : 0;
-    const uint16_t window = (uint16_t)((edge - c->rcv_nxt) >> c->rcv_wscale);
+    const uint32_t pseudo = c->pseudo_sum + DK_TCP_USUAL_LEN + len;
     dk_tcp_address(tcp, c);
     tx->header_len = DK_TCP_USUAL_LEN;
     tx->frame.num_pieces = piece ? 1 : 0;
     if (piece)
         tx->frame.pieces[0] = *piece;
-    const uint32_t pseudo = c->pseudo_sum + DK_TCP_USUAL_LEN + len;
     uint64_t words = dk_tcp_put_usual(c, c->snd_nxt, piece ? DK_TCP_ACK | DK_TCP_PSH : DK_TCP_ACK,
-                                      window, header, now);
+                                      window, tx->header, now, htobe32(pseudo));
     if (dk_unlikely(tx->partial_checksum)) {
-        dk_put_be16(header + DK_TCP_CHECKSUM_OFFSET, dk_checksum_fold(pseudo));
-    } else {
-        words += htobe32(pseudo);
-        if (piece)
-            words = dk_checksum_words(words, piece->data, len);
-        dk_checksum_put(header + DK_TCP_CHECKSUM_OFFSET, words);
+        dk_put_be16(tx->header + DK_TCP_CHECKSUM_OFFSET, dk_checksum_fold(pseudo));
+        return;
     }
+    if (piece)
+        words = dk_checksum_words(words, piece->data, len);
+    dk_checksum_put(tx->header + DK_TCP_CHECKSUM_OFFSET, words);
 }
 
 /* Sends a piece, which begins at snd_nxt and ends what was pushed, or an acknowledgement. False:
@@ -85,14 +82,13 @@ leave(struct dk_tcp *tcp, struct dk_tcp_conn *c, const struct dk_tx_piece *piece
     struct dk_way *way = way_of(tcp, c);
     if (dk_unlikely(!way))
         return false;
-    const uint64_t edge = dk_tcp_window_edge(c, now);
+    const struct dk_tcp_window window = dk_tcp_window_tell(c, now);
     const uint32_t bytes = DK_TCP_USUAL_LEN + (piece ? piece->len : 0);
-    make(tcp, c, piece, edge, now);
-    tcp->net->now = now;
+    make(tcp, c, piece, window.field, now);
     if (dk_unlikely(dk_ip_send_way(tcp->net, way, &tcp->tx, bytes, now) != 0))
         return false;
     DK_TCP_COUNT(tcp, tx_segments);
-    dk_tcp_ack_sent(c, edge);
+    dk_tcp_ack_sent(c, window.edge);
     return true;
 }
 
@@ -104,12 +100,9 @@ bool dk_tcp_ack_short(struct dk_tcp_conn *c, int64_t now)
     return true;
 }
 
-/* Notes that everything up to snd_end left, in one segment that begins in a piece of the queue. */
-static inline void left(struct dk_tcp *tcp, struct dk_tcp_conn *c, struct dk_tcp_piece *piece,
-                        uint32_t len, int64_t now)
+/* What is left to note of a segment that left, and is on the scoreboard. */
+static inline void left(struct dk_tcp *tcp, struct dk_tcp_conn *c, uint32_t len, int64_t now)
 {
-    dk_tcp_board_append(tcp, c, piece, c->snd_end, now);
-    c->send_piece = NULL;
     c->last_tx_data = now;
     dk_count(&tcp->stats.tx_bytes, len);
     if (len < c->snd_mss)
@@ -121,38 +114,65 @@ bool dk_tcp_output_short(struct dk_tcp_conn *c, int64_t now)
 {
     struct dk_tcp_piece *p = c->send_piece;
     const uint64_t unsent = c->snd_end - c->snd_nxt;
-    if (!p || p->next || unsent > UINT32_MAX || !may_leave(c, (uint32_t)unsent, now))
+    if (!p || p->next || unsent > UINT32_MAX || !may_leave(c->tcp, c, (uint32_t)unsent, now))
         return false;
     const struct dk_tx_piece piece = {
         .data = p->data + (c->snd_nxt - p->seq), .len = (uint32_t)unsent, .buf = p->buf};
     if (!leave(c->tcp, c, &piece, now))
         return false;
-    left(c->tcp, c, p, piece.len, now);
+    dk_tcp_board_append(c->tcp, c, p, c->snd_end, now);
+    c->send_piece = NULL;
+    left(c->tcp, c, piece.len, now);
     return true;
 }
 
 /* Whether one piece may leave before it is queued. */
-static inline bool may_send(struct dk_tcp_conn *c, uint32_t len, int64_t now)
+static inline bool may_send(struct dk_tcp *tcp, struct dk_tcp_conn *c, uint32_t len, int64_t now)
 {
-    return c->snd_nxt == c->snd_end && may_leave(c, len, now) && c->tcp->pieces.unused;
+    return c->snd_nxt == c->snd_end && may_leave(tcp, c, len, now) && tcp->pieces.unused;
+}
+
+/* Puts what left as one segment into the queue, and on the scoreboard. There was nothing unsent, so
+ * both are empty or neither is. */
+__attribute__((always_inline)) static inline void
+queue_sent(struct dk_tcp *tcp, struct dk_tcp_conn *c, const struct dk_tx_piece *from, int64_t now)
+{
+    struct dk_tcp_piece *p = dk_tcp_pool_take(&tcp->pieces);
+    const uint64_t seq = c->snd_end, end = seq + from->len;
+    struct dk_tcp_segment *s = dk_tcp_board_make(tcp, p, seq, end, now);
+    *p = (struct dk_tcp_piece){
+        .seq = seq, .data = from->data, .len = from->len, .own = true, .buf = from->buf};
+    if (c->board) {
+        c->board_tail->next = s;
+        c->pieces_tail->next = p;
+    } else {
+        c->board = s;
+        c->pieces = p;
+    }
+    c->board_tail = s;
+    c->pieces_tail = p;
+    c->flight_bytes += from->len;
+    c->snd_nxt = c->snd_end = end;
 }
 
 /* Sends a piece that nobody else has. The queue gets it afterwards, with a hold. */
 __attribute__((always_inline)) static inline bool
-send_own(struct dk_tcp_conn *c, const struct dk_tx_piece *from, int64_t now)
+send_own(struct dk_tcp *tcp, struct dk_tcp_conn *c, const struct dk_tx_piece *from, int64_t now)
 {
-    struct dk_tcp *tcp = c->tcp;
     if (!leave(tcp, c, from, now))
         return false;
-    left(tcp, c, dk_tcp_sendq_give(tcp, c, from), from->len, now);
+    const struct dk_tx_piece piece = *from;
+    queue_sent(tcp, c, &piece, now);
+    left(tcp, c, piece.len, now);
     return true;
 }
 
 static inline int send_given(struct dk_tcp_conn *c, const struct dk_tx_piece *from, int64_t now)
 {
-    if (dk_likely(may_send(c, from->len, now))) {
+    struct dk_tcp *tcp = c->tcp;
+    if (dk_likely(may_send(tcp, c, from->len, now))) {
         dk_buf_get(from->buf);
-        if (dk_likely(send_own(c, from, now)))
+        if (dk_likely(send_own(tcp, c, from, now)))
             return 1;
         dk_buf_put(from->buf);
     }
@@ -163,10 +183,11 @@ static inline int send_given(struct dk_tcp_conn *c, const struct dk_tx_piece *fr
 __attribute__((noinline)) static int send_copy(struct dk_tcp_conn *c,
                                                const struct dk_tx_piece *from, int64_t now)
 {
+    struct dk_tcp *tcp = c->tcp;
     struct dk_tx_piece copy = *from;
-    if (dk_unlikely(!may_send(c, from->len, now) || !dk_tcp_sendq_copy(c->tcp, &copy)))
+    if (dk_unlikely(!may_send(tcp, c, from->len, now) || !dk_tcp_sendq_copy(tcp, &copy)))
         return dk_tcp_send_any(c, from, 1, DK_TCP_SEND_COPY, NULL, now);
-    if (dk_likely(send_own(c, &copy, now)))
+    if (dk_likely(send_own(tcp, c, &copy, now)))
         return 1;
     int done = dk_tcp_send_any(c, &copy, 1, DK_TCP_SEND_UNREFERENCED, NULL, now);
     dk_buf_put(copy.buf);
