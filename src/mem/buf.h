@@ -112,6 +112,19 @@ struct dk_buf *dk_buf_alloc(size_t size, size_t behind);
  */
 struct dk_buf *dk_buf_view(struct dk_buf *buf, uint8_t *data, size_t len);
 
+/* Whether dk_buf_keep would return buf itself; it is kept so. */
+static inline bool dk_buf_keeps_itself(const struct dk_buf *buf)
+{
+    return buf->refs == 1 && buf->kind != DK_BUF_OWN;
+}
+
+static inline void dk_buf_keep_itself(struct dk_buf *buf, uint8_t *data, size_t len)
+{
+    buf->refs = 2;
+    buf->data = data;
+    buf->end = data + len;
+}
+
 /*
  * Keeps len bytes at data of what was received in buf, where the caller has a hold: a buffer of
  * just these, with a hold more. It is buf itself, which has no other bytes from then on, when
@@ -119,11 +132,9 @@ struct dk_buf *dk_buf_view(struct dk_buf *buf, uint8_t *data, size_t len);
  */
 static inline struct dk_buf *dk_buf_keep(struct dk_buf *buf, uint8_t *data, size_t len)
 {
-    if (dk_unlikely(buf->refs != 1 || buf->kind == DK_BUF_OWN))
+    if (dk_unlikely(!dk_buf_keeps_itself(buf)))
         return dk_buf_view(buf, data, len);
-    buf->refs = 2;
-    buf->data = data;
-    buf->end = data + len;
+    dk_buf_keep_itself(buf, data, len);
     return buf;
 }
 

@@ -26,6 +26,9 @@ void dk_plain_forget(struct dk_net *net);
  * is neither from a wrong source nor for another host. */
 void dk_plain_learn(struct dk_net *net, const uint8_t *ip);
 
+/* plain.c: a frame that seems to have a datagram, of no flow that is known. */
+void dk_net_input_udp(struct dk_net *net, const struct dk_rx_frame *frame, int64_t now);
+
 /* Any frame. */
 void dk_link_input(struct dk_net *net, const struct dk_rx_frame *frame, int64_t now);
 

@@ -14,6 +14,8 @@
 #include "net/tcp/tcp.h"
 #include "net/wire/ethernet.h"
 #include "net/wire/ipv4.h"
+#include "net/wire/ipv6.h"
+#include "net/wire/udp.h"
 
 static inline uint64_t word_at(const uint8_t *at)
 {
@@ -40,6 +42,7 @@ void dk_plain_forget(struct dk_net *net)
 {
     memset(net->ip4_pairs, 0, sizeof(net->ip4_pairs));
     net->ip4_pairs[0] = 1;
+    dk_udp_forget_flows(net);
 }
 
 void dk_plain_init(struct dk_net *net)
@@ -90,21 +93,48 @@ static inline void read_plain(const struct dk_rx_frame *frame, struct dk_ip_rx *
     packet->header = ip;
 }
 
-void dk_net_input(struct dk_net *net, const struct dk_rx_frame *frame, int64_t now)
+static inline void input_plain(struct dk_net *net, const struct dk_rx_frame *frame, int64_t now)
 {
     struct dk_ip_rx packet;
-    net->now = now;
-    dk_net_count(&net->stats.link_rx);
-    if (dk_unlikely(!is_plain(net, frame->data, frame->len))) {
-        dk_link_input(net, frame, now);
-        return;
-    }
     read_plain(frame, &packet);
     const struct dk_transport *transport = dk_transport_find(net, 4, packet.protocol);
     if (dk_likely(transport != NULL))
         transport->input(net, &packet, now);
     else
         dk_ip4_no_protocol(net, &packet);
+}
+
+void dk_net_input_udp(struct dk_net *net, const struct dk_rx_frame *frame, int64_t now)
+{
+    net->udp_frame = frame->data;
+    if (is_plain(net, frame->data, frame->len))
+        input_plain(net, frame, now);
+    else
+        dk_link_input(net, frame, now);
+    net->udp_frame = NULL;
+}
+
+__attribute__((noinline)) static void input_other(struct dk_net *net,
+                                                  const struct dk_rx_frame *frame, int64_t now)
+{
+    if (frame->len >= DK_ETH_HEADER_LEN + DK_IP6_HEADER_LEN + DK_UDP_HEADER_LEN &&
+        frame->data[DK_ETH_HEADER_LEN + 6] == DK_IP_UDP)
+        dk_udp_input6(net, frame);
+    else
+        dk_link_input(net, frame, now);
+}
+
+void dk_net_input(struct dk_net *net, const struct dk_rx_frame *frame, int64_t now)
+{
+    net->now = now;
+    dk_net_count(&net->stats.link_rx);
+    if (frame->len >= DK_ETH_HEADER_LEN + DK_IP4_HEADER_LEN + DK_UDP_HEADER_LEN &&
+        frame->data[DK_ETH_HEADER_LEN + 9] == DK_IP_UDP)
+        dk_udp_input4(net, frame);
+    else if (dk_likely(is_plain(net, frame->data, frame->len)))
+        input_plain(net, frame, now);
+    else
+        input_other(net, frame, now);
 }
 
 void dk_net_expect(const struct dk_net *net, const struct dk_rx_frame frames[], uint32_t n)

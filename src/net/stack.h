@@ -173,6 +173,14 @@ extern const struct dk_transport dk_udp_transport;
 /* udp.c: tells the events of sockets. */
 void dk_udp_advance(struct dk_net *net, int64_t now);
 
+/* udp_flow.c: takes a frame that seems to have a datagram, and at least the headers of Ethernet,
+ * IP, without options, and UDP. The time is net->now. */
+void dk_udp_input4(struct dk_net *net, const struct dk_rx_frame *frame);
+void dk_udp_input6(struct dk_net *net, const struct dk_rx_frame *frame);
+
+/* udp_flow.c: an address of ours, or a socket, changed. */
+void dk_udp_forget_flows(struct dk_net *net);
+
 #define DK_IP_IGMP 2
 
 #define DK_IP_TTL_DEFAULT 64 /* RFC 1700; hop limit likewise */
@@ -214,6 +222,7 @@ struct dk_net {
     uint64_t ways_made;       /* so far: of route.c */
     uint64_t ways_generation; /* of what is known for sending at once (route.h) */
     struct dk_gro gro;        /* what follows the frame that is worked on */
+    const uint8_t *udp_frame; /* that one, where it may be of a flow to be learnt, or NULL */
     uint32_t num_transports;  /* whose init succeeded */
     uint32_t port_counter;    /* of port.c */
     uint32_t fragment_counters[DK_NET_FRAGMENT_COUNTERS];

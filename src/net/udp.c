@@ -70,7 +70,7 @@ static void tx_room(struct dk_net *net, int64_t now)
     struct dk_list *link;
     while ((link = dk_list_first(&net->udp->no_room)) != NULL) {
         dk_list_del_init(link);
-        dk_udp_note(net->udp, dk_container_of(link, struct dk_udp_sock, no_room), DK_UDP_WRITABLE);
+        dk_udp_note(net, dk_container_of(link, struct dk_udp_sock, no_room), DK_UDP_WRITABLE);
     }
     dk_udp_advance(net, now);
 }
@@ -149,6 +149,7 @@ int dk_udp_open(struct dk_net *net, dk_udp_event_fn on_event, void *arg,
 static void forget_lookups(struct dk_udp_sock *sock)
 {
     sock->net->udp->last = NULL;
+    dk_udp_forget_flows(sock->net);
     sock->path.way = NULL;
 }
 
@@ -320,7 +321,7 @@ int dk_udp_recv(struct dk_udp_sock *sock, struct dk_udp_datagram *out)
     struct dk_udp *udp = sock->net->udp;
     *out = waiting->datagram;
     sock->num_waiting--;
-    sock->waiting_bytes -= dk_buf_bytes(out->buf);
+    sock->held -= dk_buf_bytes(out->buf) + DK_UDP_OVERHEAD;
     sock->oldest = waiting->next;
     waiting->next = udp->free;
     udp->free = waiting;
@@ -329,7 +330,7 @@ int dk_udp_recv(struct dk_udp_sock *sock, struct dk_udp_datagram *out)
 
 uint32_t dk_udp_pending(const struct dk_udp_sock *sock, uint64_t *bytes_out)
 {
-    *bytes_out = sock->waiting_bytes;
+    *bytes_out = sock->held - (uint64_t)sock->num_waiting * DK_UDP_OVERHEAD;
     return sock->num_waiting;
 }
 

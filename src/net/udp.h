@@ -35,11 +35,11 @@ struct dk_udp_sock;
 typedef void (*dk_udp_event_fn)(void *arg, struct dk_udp_sock *sock, uint32_t events);
 
 struct dk_udp_datagram {
-    struct dk_buf *buf; /* a view of exactly the payload; its hold goes to the receiver */
     struct dk_endpoint from;
     struct dk_ip to; /* the destination: ours, a group, a broadcast address */
     uint8_t ttl;
     uint8_t tos;
+    struct dk_buf *buf; /* a view of exactly the payload; its hold goes to the receiver */
 };
 
 /* Opens a socket that is not bound. 0, -EMFILE (DK_UDP_SOCKETS_MAX), -ENOMEM. */

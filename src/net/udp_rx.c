@@ -24,53 +24,28 @@ static inline enum dk_wire check(const struct dk_ip_rx *rx, uint32_t len)
                                                                            : DK_WIRE_UDP_CHECKSUM;
 }
 
-/* What would wait with another datagram of len bytes, against DK_UDP_RCVBUF. */
-static inline uint64_t held_with(const struct dk_udp_sock *sock, uint32_t len)
+/* Drops it where there is no room; the first one of a socket finds room always. */
+static void enqueue(struct dk_net *net, struct dk_udp_sock *sock, const struct dk_ip_rx *rx,
+                    uint32_t payload)
 {
-    return sock->waiting_bytes + len + ((uint64_t)sock->num_waiting + 1) * DK_UDP_OVERHEAD;
-}
-
-/* The first one finds room always. */
-static bool is_full(const struct dk_udp_sock *sock, uint32_t len)
-{
-    return sock->num_waiting != 0 && held_with(sock, len) > (uint64_t)sock->options[DK_UDP_RCVBUF];
-}
-
-/* len: of the payload. */
-static inline __attribute__((always_inline)) void
-enqueue(struct dk_udp *udp, struct dk_udp_sock *sock, const struct dk_ip_rx *rx, uint32_t len)
-{
-    struct dk_udp_waiting *waiting = udp->free;
-    bool full = !waiting;
-    if (dk_unlikely(held_with(sock, len) > (uint32_t)sock->options[DK_UDP_RCVBUF] / 2)) {
+    struct dk_udp *udp = net->udp;
+    const uint64_t held = dk_udp_held_with(sock, payload);
+    bool full = !udp->free;
+    if (dk_unlikely(held > dk_udp_may_hold(sock) / 2)) {
         udp->tell_now = true; /* before more comes */
-        full |= is_full(sock, len);
+        full |= held > dk_udp_may_hold(sock) && sock->num_waiting != 0;
     }
     if (dk_unlikely(full)) {
         dk_net_count(&udp->stats.queue_full);
         return;
     }
-    struct dk_buf *view = dk_buf_keep(rx->buf, rx->data + DK_UDP_HEADER_LEN, len);
+    struct dk_buf *view = dk_buf_keep(rx->buf, rx->data + DK_UDP_HEADER_LEN, payload);
     if (!view) {
         dk_net_count(&udp->stats.no_memory);
         return;
     }
-    struct dk_udp_datagram *datagram = &waiting->datagram;
-    datagram->buf = view;
-    datagram->from.ip = rx->src;
-    datagram->from.port = dk_get_be16(rx->data);
-    datagram->to = rx->dst;
-    datagram->ttl = rx->ttl;
-    datagram->tos = rx->tos;
-    udp->free = waiting->next;
-    waiting->next = NULL;
-    *(sock->oldest ? &sock->latest->next : &sock->oldest) = waiting;
-    sock->latest = waiting;
-    sock->num_waiting++;
-    sock->waiting_bytes += len;
-    dk_count(&udp->stats.rx_bytes, len);
-    dk_net_count(&udp->stats.rx_datagrams);
-    dk_udp_note(udp, sock, DK_UDP_READABLE);
+    const struct dk_udp_datagram like = dk_udp_datagram_of(rx);
+    dk_udp_append(net, sock, &like, view, payload);
 }
 
 static struct dk_udp_sock *find_connected(struct dk_net *net, const struct dk_ip *local,
@@ -146,19 +121,19 @@ static bool wants(const struct dk_udp_sock *sock, const struct dk_ip_rx *rx)
 }
 
 /* To one more of several: of a copy, because what is received is the reader's to write to. */
-static void enqueue_copy(struct dk_udp *udp, struct dk_udp_sock *sock, const struct dk_ip_rx *rx,
+static void enqueue_copy(struct dk_net *net, struct dk_udp_sock *sock, const struct dk_ip_rx *rx,
                          uint32_t len)
 {
     struct dk_ip_rx copy = *rx;
     copy.buf = dk_buf_alloc(DK_UDP_HEADER_LEN + len, DK_BUF_PEER_BYTES);
     if (!copy.buf) {
-        dk_net_count(&udp->stats.no_memory);
+        dk_net_count(&net->udp->stats.no_memory);
         return;
     }
     copy.data = copy.buf->data;
     memcpy(copy.data, rx->data, DK_UDP_HEADER_LEN + len);
-    enqueue(udp, sock, &copy, len);
-    dk_net_count(&udp->stats.rx_copied);
+    enqueue(net, sock, &copy, len);
+    dk_net_count(&net->udp->stats.rx_copied);
     dk_buf_put(copy.buf);
 }
 
@@ -172,9 +147,9 @@ static void deliver_to_all(struct dk_net *net, const struct dk_ip_rx *rx, uint32
         if (!wants(sock, rx))
             continue;
         if (any)
-            enqueue_copy(net->udp, sock, rx, len);
+            enqueue_copy(net, sock, rx, len);
         else
-            enqueue(net->udp, sock, rx, len);
+            enqueue(net, sock, rx, len);
         any = true;
     }
     if (!any)
@@ -197,7 +172,9 @@ static inline void deliver(struct dk_net *net, const struct dk_ip_rx *rx, uint32
 {
     struct dk_udp_sock *sock = find(net, rx);
     if (dk_likely(sock != NULL)) {
-        enqueue(net->udp, sock, rx, len);
+        if (net->udp_frame)
+            dk_udp_flow_learn(net, rx, sock);
+        enqueue(net, sock, rx, len);
         return;
     }
     dk_net_count(&net->udp->stats.no_port);
@@ -262,5 +239,5 @@ void dk_udp_icmp_error(struct dk_net *net, const struct dk_icmp_error *error, in
         return;
     sock->error = errno_of(error->kind);
     dk_net_count(&net->udp->stats.icmp_errors);
-    dk_udp_note(net->udp, sock, DK_UDP_ERROR);
+    dk_udp_note(net, sock, DK_UDP_ERROR);
 }

@@ -3,9 +3,11 @@
 #ifndef DK_NET_UDP_SOCK_H
 #define DK_NET_UDP_SOCK_H
 
+#include "base/bytes.h"
 #include "base/list.h"
 #include "net/route.h"
 #include "net/udp.h"
+#include "net/udp_flow.h"
 #include "net/wire/udp.h"
 
 #define DK_UDP_WAITING_MAX 4096u /* datagrams to be received, of all sockets */
@@ -69,7 +71,7 @@ struct dk_udp_sock {
     struct dk_ip bound_ip;            /* local.ip as it was before connect chose one */
     int options[DK_UDP_OPTIONS];
     uint32_t num_waiting;
-    uint64_t waiting_bytes; /* of payload */
+    uint64_t held; /* bytes of payload that wait, and DK_UDP_OVERHEAD for each datagram */
     uint32_t num_groups;
     struct dk_ip groups[DK_UDP_GROUPS_MAX];
 };
@@ -85,6 +87,7 @@ struct dk_udp {
     uint32_t num_connected;
     bool telling;
     bool tell_now; /* not only when the burst is over */
+    struct dk_udp_flow flows[DK_UDP_FLOWS];
     struct dk_list bound[DK_UDP_BUCKETS];
     struct dk_list connected[DK_UDP_BUCKETS];
     struct dk_udp_waiting waiting[DK_UDP_WAITING_MAX];
@@ -98,15 +101,59 @@ struct dk_list *dk_udp_bucket(struct dk_net *net, const struct dk_ip *local_ip, 
 int dk_udp_autobind(struct dk_udp_sock *sock, const struct dk_endpoint *remote);
 
 /* Notes events; they are told by dk_udp_advance, when the tables are not in use. */
-static inline void dk_udp_note(struct dk_udp *udp, struct dk_udp_sock *sock, uint32_t events)
+static inline void dk_udp_note(struct dk_net *net, struct dk_udp_sock *sock, uint32_t events)
 {
-    if (sock->events == 0) {
-        sock->next_eventful = NULL;
-        *udp->eventful_end = sock;
-        udp->eventful_end = &sock->next_eventful;
-        sock->net->due |= DK_NET_DUE_UDP;
-    }
-    sock->events |= events;
+    struct dk_udp *udp = net->udp;
+    const uint32_t before = sock->events;
+    sock->events = before | events;
+    if (before != 0)
+        return;
+    sock->next_eventful = NULL;
+    *udp->eventful_end = sock;
+    udp->eventful_end = &sock->next_eventful;
+    net->due |= DK_NET_DUE_UDP;
+}
+
+/* All of a datagram but its bytes. */
+static inline struct dk_udp_datagram dk_udp_datagram_of(const struct dk_ip_rx *rx)
+{
+    return (struct dk_udp_datagram){
+        .from = {.ip = rx->src, .port = dk_get_be16(rx->data)},
+        .to = rx->dst,
+        .ttl = rx->ttl,
+        .tos = rx->tos,
+    };
+}
+
+/* What a socket would hold with another datagram. */
+static inline uint64_t dk_udp_held_with(const struct dk_udp_sock *sock, uint32_t payload)
+{
+    return sock->held + payload + DK_UDP_OVERHEAD;
+}
+
+static inline uint32_t dk_udp_may_hold(const struct dk_udp_sock *sock)
+{
+    return (uint32_t)sock->options[DK_UDP_RCVBUF];
+}
+
+/* Adds a datagram to those that wait for a socket: like another, but for what is in its buffer.
+ * There is room, and udp->free is one. */
+static inline void dk_udp_append(struct dk_net *net, struct dk_udp_sock *sock, const void *like,
+                                 struct dk_buf *buf, uint32_t payload)
+{
+    struct dk_udp *udp = net->udp;
+    struct dk_udp_waiting *waiting = udp->free;
+    memcpy(&waiting->datagram, like, DK_UDP_LIKE_BYTES);
+    waiting->datagram.buf = buf;
+    udp->free = waiting->next;
+    waiting->next = NULL;
+    *(sock->oldest ? &sock->latest->next : &sock->oldest) = waiting;
+    sock->latest = waiting;
+    sock->num_waiting++;
+    sock->held += payload + DK_UDP_OVERHEAD;
+    dk_count(&udp->stats.rx_bytes, payload);
+    dk_net_count(&udp->stats.rx_datagrams);
+    dk_udp_note(net, sock, DK_UDP_READABLE);
 }
 
 static inline bool dk_udp_is_in(const struct dk_udp_sock *sock, const struct dk_ip *group)

@@ -12,6 +12,7 @@
  */
 #include "fuzz.h"
 
+#include "../lib/received.h"
 #include "../pkt/pkt.h"
 
 #define RECORDS_MAX 400
@@ -149,9 +150,8 @@ static void settle(struct world *w)
 
 static void put_frame(struct world *w, const uint8_t *bytes, uint32_t len)
 {
-    struct dk_buf *buf = dk_buf_alloc(len == 0 ? 1 : len, 0);
+    struct dk_buf *buf = received(bytes, len);
     FUZZ_CHECK(buf != NULL);
-    memcpy(buf->data, bytes, len);
     struct dk_rx_frame rx = {.buf = buf, .data = buf->data, .len = len};
     dk_net_input(w->net, &rx, w->now);
     dk_buf_put(buf);

@@ -7,6 +7,8 @@
  */
 #include "pkt.h"
 
+#include "../lib/received.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -232,10 +234,9 @@ void host_check(struct test *t)
 
 static struct dk_buf *copy_of(struct test *t, const uint8_t *frame, uint32_t len)
 {
-    struct dk_buf *buf = dk_buf_alloc(len == 0 ? 1 : len, 0);
+    struct dk_buf *buf = received(frame, len);
     if (buf == NULL)
         test_fail(t, "no memory for a packet");
-    memcpy(buf->data, frame, len);
     return buf;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "net_kit.h"
 
+#include "../lib/received.h"
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "mem/buf.h"
@@ -162,9 +163,8 @@ uint64_t kit_drops(struct kit *kit)
 
 void kit_frame(struct kit *kit, const uint8_t *bytes, uint32_t len)
 {
-    struct dk_buf *buf = dk_buf_alloc(len ? len : 1, 0);
+    struct dk_buf *buf = received(bytes, len);
     assert_non_null(buf);
-    memcpy(buf->data, bytes, len);
     dk_net_input(kit->net, &(struct dk_rx_frame){.buf = buf, .data = buf->data, .len = len},
                  kit->now);
     dk_buf_put(buf);

@@ -511,6 +511,29 @@ static void test_udp_queue_is_bounded(void **state)
     kit_close(&kit);
 }
 
+/* As many wait as there are places for, of all sockets. */
+static void test_udp_all_queues_together_are_bounded(void **state)
+{
+    struct kit_sock s[2];
+    struct dk_udp_datagram d;
+    (void)state;
+    start();
+    for (uint16_t i = 0; i < 2; i++) {
+        kit_sock_open(&kit, &s[i], any, 7 + i);
+        assert_int_equal(dk_udp_set(s[i].sock, DK_UDP_RCVBUF, 64 << 20), 0);
+    }
+    const struct dk_endpoint to[2] = {us4, {us4.ip, 8}};
+    for (uint32_t i = 0; i < DK_UDP_WAITING_MAX + 10; i++)
+        kit_udp(&kit, &peer4, &to[i < 10], "x", 1);
+    assert_int_equal(kit_stat(&kit, "udp.queue_full"), 10);
+    assert_int_equal(kit_stat(&kit, "udp.rx_datagrams"), DK_UDP_WAITING_MAX);
+    assert_int_equal(dk_udp_recv(s[1].sock, &d), 0);
+    dk_buf_put(d.buf);
+    kit_udp(&kit, &peer4, &to[0], "y", 1);
+    assert_int_equal(kit_stat(&kit, "udp.queue_full"), 10);
+    kit_close(&kit);
+}
+
 static void test_udp_full_device_is_told_and_tells_when_it_has_room(void **state)
 {
     struct kit_sock s;
@@ -787,6 +810,7 @@ int main(void)
         cmocka_unit_test(test_udp_too_big_far_too_low_stops_at_the_floor),
         cmocka_unit_test(test_udp_too_big_without_a_number_takes_the_next_plateau),
         cmocka_unit_test(test_udp_queue_is_bounded),
+        cmocka_unit_test(test_udp_all_queues_together_are_bounded),
         cmocka_unit_test(test_udp_full_device_is_told_and_tells_when_it_has_room),
         cmocka_unit_test(test_udp_broadcast_needs_permission_and_reaches_all),
         cmocka_unit_test(test_udp_broadcast_reaches_each_in_memory_of_its_own),
