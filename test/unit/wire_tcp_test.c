@@ -145,7 +145,8 @@ static void test_tcp_window_scale_above_14_is_14(void **state)
     for (unsigned shift = 0; shift < 256; shift++) {
         const uint8_t options[] = {3, 3, (uint8_t)shift, 0};
         must_be(parse_options(options, 4, &tcp), DK_WIRE_OK);
-        assert_int_equal(tcp.options.has, DK_TCP_HAS_WINDOW_SCALE);
+        assert_int_equal(tcp.options.has,
+                         DK_TCP_HAS_WINDOW_SCALE | (shift > 14 ? DK_TCP_HAS_LARGE_SCALE : 0));
         assert_int_equal(tcp.options.window_scale, shift < 14 ? shift : 14);
     }
 }

@@ -18,6 +18,14 @@ static void agree(struct dk_tcp_conn *c)
     c->ecn |= DK_TCP_ECN_ON;
 }
 
+/* `told` in answer to our SYN is no agreement. */
+static void disagree(struct dk_tcp_conn *c, uint8_t told)
+{
+    if (told)
+        DK_TCP_COUNT(c->tcp, ecn_unagreed);
+    c->ecn = 0;
+}
+
 uint8_t dk_tcp_ecn_syn_flags(struct dk_tcp_conn *c)
 {
     if (c->state != DK_TCP_SYN_SENT)
@@ -40,7 +48,7 @@ void dk_tcp_ecn_syn(struct dk_tcp_conn *c, uint8_t flags)
         if (c->ecn & DK_TCP_ECN_ASKED && told == DK_TCP_ECE)
             agree(c);
         else
-            c->ecn = 0;
+            disagree(c, told);
     } else if (told == (DK_TCP_ECE | DK_TCP_CWR) &&
                (c->tcp->config.ecn != DK_TCP_ECN_REFUSE || is_exact(c))) {
         agree(c);
@@ -62,8 +70,11 @@ static void echo_exactly(struct dk_tcp_conn *c, uint8_t ece, int64_t now)
 
 void dk_tcp_ecn_segment(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
 {
-    if (!(c->ecn & DK_TCP_ECN_ON))
+    if (!(c->ecn & DK_TCP_ECN_ON)) {
+        if (rx->h.flags & (DK_TCP_ECE | DK_TCP_CWR))
+            DK_TCP_COUNT(c->tcp, ecn_unagreed);
         return;
+    }
     const bool marked = (rx->ip->tos & DK_IP_ECN_MASK) == DK_IP_ECN_CE && rx->len > 0;
     if (marked)
         DK_TCP_COUNT(c->tcp, ecn_marked);

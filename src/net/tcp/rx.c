@@ -178,7 +178,7 @@ static void tcp_rx(struct dk_tcp_conn *c, struct dk_tcp_rx *rx)
     rx->seq = dk_tcp_extend(c->rcv_nxt, rx->h.seq);
     if (check_handshake(c, rx) && check_timestamps(c, rx) && check_sequence(c, rx) &&
         check_rst(c, rx) && check_syn(c, rx)) {
-        if (dk_unlikely(c->ecn))
+        if (dk_unlikely(c->ecn || rx->h.flags & (DK_TCP_ECE | DK_TCP_CWR)))
             dk_tcp_ecn_segment(c, rx);
         if (dk_tcp_rx_ack(c, rx))
             text_and_fin(c, rx);
@@ -321,6 +321,8 @@ static bool parse(struct dk_tcp *tcp, const struct dk_ip_rx *p, struct dk_tcp_rx
     rx->seq_len = rx->len + rx->fin + !!(rx->h.flags & DK_TCP_SYN);
     if (dk_unlikely(rx->h.options.has & DK_TCP_HAS_BAD_SIZE))
         DK_TCP_COUNT(tcp, option_ignored);
+    if (dk_unlikely(rx->h.options.has & DK_TCP_HAS_LARGE_SCALE))
+        DK_TCP_COUNT(tcp, window_scale_cut);
     return true;
 }
 

@@ -220,6 +220,8 @@ bool dk_tcp_rx_ack(struct dk_tcp_conn *c, struct dk_tcp_rx *rx)
         return false;
     if (dk_unlikely(c->ecn))
         dk_tcp_ecn_ack(c, rx);
+    if (dk_unlikely(rx->h.options.num_sacks && !c->sack_on))
+        DK_TCP_COUNT(c->tcp, sack_unagreed);
     if (c->troubled || (rx->h.options.num_sacks && c->sack_on))
         dk_tcp_recovery_ack(c, rx);
     else if (dk_tcp_rx_is_duplicate(c, rx) && !c->sack_on)

@@ -114,10 +114,24 @@ static void one_block(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx, uint8_t
     }
 }
 
+/* Whether a block has bytes of one before it, from the first that tells of no duplicate on: RFC
+ * 2018 section 3 has them apart. */
+static bool overlaps(const struct dk_tcp_options *opt, uint8_t first, uint8_t i)
+{
+    for (uint8_t k = first; k < i; k++)
+        if ((int32_t)(opt->sacks[k].start - opt->sacks[i].end) < 0 &&
+            (int32_t)(opt->sacks[i].start - opt->sacks[k].end) < 0)
+            return true;
+    return false;
+}
+
 void dk_tcp_sack_blocks(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx, struct dk_tcp_heard *h)
 {
-    for (uint8_t i = 0; i < rx->h.options.num_sacks; i++)
+    for (uint8_t i = 0; i < rx->h.options.num_sacks; i++) {
         one_block(c, rx, i, h);
+        if (overlaps(&rx->h.options, h->dsack, i))
+            DK_TCP_COUNT(c->tcp, sack_overlap);
+    }
     if (h->sacked && c->dup_acks < UINT8_MAX)
         c->dup_acks++; /* RFC 6675 section 2: the definition of a duplicate */
 }

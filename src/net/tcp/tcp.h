@@ -143,12 +143,17 @@ void dk_tcp_config_init(struct dk_tcp_config *config);
     X(sack_reneged, "tcp.sack_reneged")             /* the peer dropped what it had selected */    \
     X(sack_invalid, "tcp.sack_invalid")             /* blocks: empty, or at odds with the ACK */   \
     X(sack_never_sent, "tcp.sack_never_sent")       /* blocks */                                   \
+    X(sack_unagreed, "tcp.sack_unagreed")           /* ACKs with blocks */                         \
+    X(sack_overlap, "tcp.sack_overlap")             /* blocks of one segment */                    \
     X(sack_limited, "tcp.sack_limited")             /* ACKs that would cost too much */            \
     X(option_ignored, "tcp.option_ignored")         /* a length that is not its own */             \
+    X(window_scale_cut, "tcp.window_scale_cut")     /* above 14 */                                 \
     X(ecn_agreed, "tcp.ecn_agreed")                 /* connections */                              \
     X(ecn_marked, "tcp.ecn_marked")                 /* segments received that met congestion */    \
     X(ecn_echoes, "tcp.ecn_echoes")                 /* acknowledgements that tell of it */         \
-    X(ecn_reductions, "tcp.ecn_reductions")         /* of the window, by them */                   \
+    X(ecn_unagreed,                                                                                \
+      "tcp.ecn_unagreed") /* bits that were not agreed on, or are a mirror of ours */              \
+    X(ecn_reductions, "tcp.ecn_reductions") /* of the window, by them */                           \
     X(urgent_ignored, "tcp.urgent_ignored")                                                        \
     X(push_hold_copies, "tcp.push_hold_copies") /* elements copied when push_hold_ns had passed */ \
     X(push_hold_copied_bytes, "tcp.push_hold_copied_bytes")                                        \

@@ -27,6 +27,8 @@ static void read_window_scale(const uint8_t *at, struct dk_tcp_options *options)
 {
     options->has |= DK_TCP_HAS_WINDOW_SCALE;
     options->window_scale = at[2] < DK_TCP_WINDOW_SCALE_MAX ? at[2] : DK_TCP_WINDOW_SCALE_MAX;
+    if (at[2] > DK_TCP_WINDOW_SCALE_MAX)
+        options->has |= DK_TCP_HAS_LARGE_SCALE;
 }
 
 static void read_sack_permitted(const uint8_t *at, struct dk_tcp_options *options)

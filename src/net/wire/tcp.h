@@ -34,6 +34,7 @@
 #define DK_TCP_HAS_WINDOW_SCALE   (1u << 1)
 #define DK_TCP_HAS_TIMESTAMPS     (1u << 2)
 #define DK_TCP_HAS_SACK_PERMITTED (1u << 3)
+#define DK_TCP_HAS_LARGE_SCALE    (1u << 6) /* that of the window was above 14, and is 14 */
 #define DK_TCP_HAS_BAD_SIZE       (1u << 7) /* one was ignored: a length that is not its own */
 
 struct dk_tcp_sack {
