@@ -389,6 +389,58 @@ def check_markdown(tree):
                 yield f"{name}: {link}: no such heading"
 
 
+def tables(path):
+    """The rows of a document's tables, as dictionaries by the names of their columns."""
+    columns = None
+    for line in path.read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if not line.startswith("|"):
+            columns = None
+        elif columns is None:
+            columns = cells
+        elif set(line) - set("|-"):
+            yield dict(zip(columns, cells))
+
+
+def find_test(root, name):
+    """Whether there is a test that a document names: folder/SCRIPT, folder/, unit/PROGRAM, or
+    `test/PROGRAM ARGUMENTS`."""
+    if name.startswith("`test/"):
+        program = name.strip("`").split()[0]
+        return any(list(root.glob(program + end)) for end in ("", ".c"))
+    if name.startswith("unit/"):
+        return bool(list(root.glob(f"test/{name}.c")))
+    return bool(list(root.glob(f"test/pkt/{name}" + ("" if name.endswith("/") else ".pkt"))))
+
+
+def check_tcp(tree):
+    """doc/tcp.md names tests, files and counters that are there, and every file of TCP"""
+    rows = list(tables(tree.root / "doc/tcp.md"))
+    source = tree.root / "src"
+    counters = (source / "net/tcp/tcp.h").read_text(encoding="utf-8")
+    named = set()
+    for row in rows:
+        first = next(iter(row.values()))
+        for name in row["shown by"].split(", "):
+            if name != "-" and not find_test(tree.root, name):
+                yield f"doc/tcp.md: {first}: there is no test {name}"
+        for name in row.get("where", "-").split(", "):
+            named.add(name)
+            if name != "-" and not any((source / folder / name).exists()
+                                       for folder in ("net/tcp", ".")):
+                yield f"doc/tcp.md: {first}: there is no file {name}"
+        for name in re.findall(r"`([a-z.0-9_]+)`", row.get("counter", "")):
+            if f'"{name}"' not in counters:
+                yield f"doc/tcp.md: {first}: there is no counter {name}"
+        if "counter" in row and "-" in (row["counter"], row["shown by"]):
+            yield f"doc/tcp.md: {first}: it has no counter, or no test"
+        if row.get("what is done") not in (None, "nothing") and row["shown by"] == "-":
+            yield f"doc/tcp.md: {first}: no test shows it"
+    for file in sorted(source.glob("net/tcp/*.c")):
+        if file.name not in named:
+            yield f"doc/tcp.md: {file.name} is in no row"
+
+
 def check_config(tree):
     """every configuration key and its variable is in demikernel.conf(5), with its default"""
     if not tree.demi:
@@ -509,7 +561,7 @@ def check_help(tree):
 
 CHECKS = [check_functions, check_links, check_references, check_sections, check_synopsis,
           check_examples, check_lint, check_tested, check_readme, check_example_files,
-          check_markdown, check_config, check_devices, check_help]
+          check_markdown, check_tcp, check_config, check_devices, check_help]
 
 
 def report(number, check, tree):

@@ -4,6 +4,7 @@
  * know of each byte.
  */
 #include "net/tcp/record.h"
+#include "net/tcp/recovery.h"
 #include "tcp_kit.h"
 
 #include "base/random.h"
@@ -324,6 +325,43 @@ static void test_random_segments_are_told_as_they_are(void **state)
     kit_drain(&k);
 }
 
+/* ---- cost ------------------------------------------------------------------------------------ */
+
+#define SHORT_MSS 100u
+
+/* A peer with short segments and a window for very many. */
+static int setup_short(void **state)
+{
+    (void)state;
+    kit_init(&k);
+    k.syn_opt.has |= DK_TCP_HAS_SACK_PERMITTED | DK_TCP_HAS_WINDOW_SCALE | DK_TCP_HAS_MSS;
+    k.syn_opt.window_scale = 10;
+    k.syn_opt.mss = SHORT_MSS;
+    kit_start(&k);
+    kit_passive(&k);
+    return 0;
+}
+
+/* What lies too far behind the first entry is not looked for; what is nearer is, as ever. */
+static void test_block_far_behind_is_not_looked_for(void **state)
+{
+    (void)state;
+    const uint32_t far = DK_TCP_WALK_MAX + 10, burst = 2000;
+    const struct dk_tcp_stats *stats = dk_tcp_stats(k.tcp);
+    for (uint32_t n = 0; n <= far; n += burst) {
+        k.app.conn->cc.cwnd = UINT32_MAX / 2;
+        kit_write(&k, burst * SHORT_MSS);
+        assert_int_equal(kit_drain(&k), burst);
+    }
+    sack_one(1, 1 + far * SHORT_MSS, 1 + (far + 1) * SHORT_MSS);
+    assert_int_equal(stats->sack_limited, 1);
+    assert_int_equal(k.app.conn->loss->sacked_bytes, 0);
+    sack_one(1, 1 + 2 * SHORT_MSS, 1 + 3 * SHORT_MSS);
+    assert_int_equal(stats->sack_limited, 1);
+    assert_int_equal(k.app.conn->loss->sacked_bytes, SHORT_MSS);
+    kit_drain(&k);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -337,6 +375,8 @@ int main(void)
         TEST(test_a_record_goes_to_who_needs_it),
         TEST(test_random_blocks_do_what_the_model_does),
         TEST(test_random_segments_are_told_as_they_are),
+        cmocka_unit_test_setup_teardown(test_block_far_behind_is_not_looked_for, setup_short,
+                                        teardown),
     };
     return cmocka_run_group_tests_name("tcp_sack", tests, NULL, NULL);
 }
