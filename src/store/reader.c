@@ -193,11 +193,15 @@ static struct dk_window *window_at(struct dk_reader *r, uint64_t ordinal, uint64
     return NULL;
 }
 
-/* Reads `need` bytes from the present place on: -EINPROGRESS, or why not. */
+/* Reads `need` bytes from the present place on: -EINPROGRESS, or why not. A window that has the
+ * place, and less than that, is given up: it would be found again. */
 static int fetch(struct dk_log *log, uint32_t at, uint64_t need)
 {
     struct dk_reader *r = &log->reader;
     struct dk_window *w = &r->windows[r->turn];
+    struct dk_window *too_short = window_at(r, r->ordinal, r->offset);
+    if (too_short)
+        too_short->state = DK_WINDOW_EMPTY;
     for (uint32_t i = 0; w->state == DK_WINDOW_LOADING && i < DK_READ_WINDOWS; i++)
         w = &r->windows[i];
     if (w->state == DK_WINDOW_LOADING)
