@@ -30,7 +30,8 @@ struct dk_ip_rx {
     struct dk_buf *buf;    /* holds data; a transport that keeps bytes makes views of it */
     uint8_t *data;         /* the transport's header */
     uint32_t len;          /* from there on, without the link's padding */
-    const uint8_t *header; /* the IP header */
+    const uint8_t *header; /* the IP header, for an ICMP error about this packet */
+    bool is_plain_pair;    /* IPv4: packets from src to dst are a host's to us (ip_in.h) */
 };
 
 /* An ICMP error about a packet that we sent (RFC 792, 4443), matched to a transport by the caller:

@@ -136,7 +136,8 @@ void dk_ip4_input(struct dk_net *net, const struct dk_net_rx *rx, int64_t now)
         return;
     }
     const bool to_host = dk_ifaddr_classify(net, &ip.dst) == DK_DST_OURS;
-    if (to_host && !rx->looped) /* and not in a frame to all: that was refused */
+    const bool is_plain_pair = to_host && !rx->looped; /* a frame to all was refused */
+    if (is_plain_pair)
         dk_plain_learn(net, rx->data);
     if (dk_unlikely(dk_ip4_is_fragment(&ip))) {
         input_fragment(net, rx, &ip, now);
@@ -155,6 +156,7 @@ void dk_ip4_input(struct dk_net *net, const struct dk_net_rx *rx, int64_t now)
                 .data = rx->data + ip.header_len,
                 .len = (uint32_t)ip.total_len - ip.header_len,
                 .header = rx->data,
+                .is_plain_pair = is_plain_pair,
             },
             now);
 }

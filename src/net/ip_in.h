@@ -3,7 +3,12 @@
 #ifndef DK_NET_IP_IN_H
 #define DK_NET_IP_IN_H
 
+#include "base/bytes.h"
 #include "net/stack.h"
+#include "net/wire/ethernet.h"
+
+#include <endian.h>
+#include <string.h>
 
 /* One packet as IP gets it. */
 struct dk_net_rx {
@@ -28,6 +33,22 @@ void dk_plain_learn(struct dk_net *net, const uint8_t *ip);
 
 /* plain.c: a frame that seems to have a datagram, of no flow that is known. */
 void dk_net_input_udp(struct dk_net *net, const struct dk_rx_frame *frame, int64_t now);
+
+/* Whether a frame, which has that length, is to our address, without a tag, from a host, and has
+ * IPv4 without options or fragments. */
+static inline bool dk_plain_is_head(const struct dk_net *net, const uint8_t *frame)
+{
+    uint64_t word;
+    uint16_t place; /* flags and offset of a fragment */
+    memcpy(&word, frame, sizeof(word));
+    memcpy(&place, frame + DK_ETH_HEADER_LEN + 6, sizeof(place));
+    return (word & net->plain_mask) == net->plain_word &&
+           dk_get_be16(frame + 12) == DK_ETHERTYPE_IP4 && frame[DK_ETH_HEADER_LEN] == 0x45 &&
+           !(place & htobe16(0x3fff));
+}
+
+/* plain.c: a frame that seems to have a segment of TCP, which is not what a connection expects. */
+void dk_net_input_tcp(struct dk_net *net, const struct dk_rx_frame *frame, int64_t now);
 
 /* Any frame. */
 void dk_link_input(struct dk_net *net, const struct dk_rx_frame *frame, int64_t now);

@@ -43,6 +43,7 @@ void dk_plain_forget(struct dk_net *net)
     memset(net->ip4_pairs, 0, sizeof(net->ip4_pairs));
     net->ip4_pairs[0] = 1;
     dk_udp_forget_flows(net);
+    dk_tcp_forget_pairs(net);
 }
 
 void dk_plain_init(struct dk_net *net)
@@ -61,14 +62,8 @@ void dk_plain_init(struct dk_net *net)
 /* len: of the frame. */
 static inline bool is_plain(struct dk_net *net, const uint8_t *frame, uint32_t len)
 {
-    uint16_t place; /* flags and offset of a fragment */
     const uint8_t *ip = frame + DK_ETH_HEADER_LEN;
-    if (len < DK_ETH_HEADER_LEN + DK_IP4_HEADER_LEN ||
-        (word_at(frame) & net->plain_mask) != net->plain_word ||
-        dk_get_be16(frame + 12) != DK_ETHERTYPE_IP4 || ip[0] != 0x45)
-        return false;
-    memcpy(&place, ip + 6, sizeof(place));
-    if (place & htobe16(0x3fff))
+    if (len < DK_ETH_HEADER_LEN + DK_IP4_HEADER_LEN || !dk_plain_is_head(net, frame))
         return false;
     const uint32_t total_len = dk_get_be16(ip + 2);
     const uint64_t pair = word_at(ip + 12);
@@ -91,6 +86,7 @@ static inline void read_plain(const struct dk_rx_frame *frame, struct dk_ip_rx *
     packet->data = ip + DK_IP4_HEADER_LEN;
     packet->len = (uint32_t)dk_get_be16(ip + 2) - DK_IP4_HEADER_LEN;
     packet->header = ip;
+    packet->is_plain_pair = true;
 }
 
 static inline void input_plain(struct dk_net *net, const struct dk_rx_frame *frame, int64_t now)
@@ -114,11 +110,24 @@ void dk_net_input_udp(struct dk_net *net, const struct dk_rx_frame *frame, int64
     net->udp_frame = NULL;
 }
 
+void dk_net_input_tcp(struct dk_net *net, const struct dk_rx_frame *frame, int64_t now)
+{
+    struct dk_ip_rx packet;
+    if (!is_plain(net, frame->data, frame->len)) {
+        dk_link_input(net, frame, now);
+        return;
+    }
+    read_plain(frame, &packet);
+    dk_tcp_input_other(net, &packet, now);
+}
+
 __attribute__((noinline)) static void input_other(struct dk_net *net,
                                                   const struct dk_rx_frame *frame, int64_t now)
 {
-    if (frame->len >= DK_ETH_HEADER_LEN + DK_IP6_HEADER_LEN + DK_UDP_HEADER_LEN &&
-        frame->data[DK_ETH_HEADER_LEN + 6] == DK_IP_UDP)
+    if (is_plain(net, frame->data, frame->len))
+        input_plain(net, frame, now);
+    else if (frame->len >= DK_ETH_HEADER_LEN + DK_IP6_HEADER_LEN + DK_UDP_HEADER_LEN &&
+             frame->data[DK_ETH_HEADER_LEN + 6] == DK_IP_UDP)
         dk_udp_input6(net, frame);
     else
         dk_link_input(net, frame, now);
@@ -128,11 +137,13 @@ void dk_net_input(struct dk_net *net, const struct dk_rx_frame *frame, int64_t n
 {
     net->now = now;
     dk_net_count(&net->stats.link_rx);
-    if (frame->len >= DK_ETH_HEADER_LEN + DK_IP4_HEADER_LEN + DK_UDP_HEADER_LEN &&
-        frame->data[DK_ETH_HEADER_LEN + 9] == DK_IP_UDP)
+    const uint8_t protocol = frame->len >= DK_ETH_HEADER_LEN + DK_IP4_HEADER_LEN + DK_UDP_HEADER_LEN
+                                 ? frame->data[DK_ETH_HEADER_LEN + 9]
+                                 : 0;
+    if (protocol == DK_IP_UDP)
         dk_udp_input4(net, frame);
-    else if (dk_likely(is_plain(net, frame->data, frame->len)))
-        input_plain(net, frame, now);
+    else if (protocol == DK_IP_TCP)
+        dk_tcp_input4(net, frame, now);
     else
         input_other(net, frame, now);
 }

@@ -4,7 +4,12 @@
  * itself does is tested elsewhere (tcp_*_test.c); here it meets ARP, neighbour discovery, the path
  * MTU, and a device without room.
  */
+#include "base/bytes.h"
+#include "base/checksum.h"
+#include "net/ip_out.h"
+#include "net/route.h"
 #include "net/stack.h"
+#include "net/tcp/header.h"
 #include "net/tcp/tcp.h"
 
 #include <setjmp.h>
@@ -337,6 +342,66 @@ static void test_device_without_room_loses_nothing(void **state)
     tear_down();
 }
 
+/* Whether a frame on the wire, with three bytes that the server of a connection expects next, is
+ * taken by it. */
+static bool takes_next(struct owner *client, struct owner *server)
+{
+    struct dk_tcp_conn *c = client->conn;
+    const uint32_t bytes = DK_TCP_USUAL_LEN + 3;
+    struct dk_buf *buf = dk_buf_alloc(34 + bytes, 0);
+    uint8_t *header = buf->data + 34;
+    const struct dk_ip_tx tx = {
+        .src = c->local_ip, .dst = c->remote_ip, .protocol = DK_IP_TCP, .header = header};
+    memcpy(buf->data, &w.nets[1]->config.mac, 6);
+    memcpy(buf->data + 6, &w.nets[0]->config.mac, 6);
+    memcpy(buf->data + 12, "\x08", 2);
+    dk_ip_put_header(w.nets[1], &tx, header, bytes, 0, true, NULL);
+    dk_tcp_put_usual(c, c->snd_nxt, DK_TCP_ACK, 100, header, w.now, 0);
+    for (uint32_t i = 0; i < 3; i++)
+        header[DK_TCP_USUAL_LEN + i] = byte_at(server->received + i);
+    dk_put_be16(header + 16,
+                dk_checksum_finish(dk_checksum_add(c->pseudo_sum + bytes, header, bytes)));
+    const uint32_t before = server->received;
+    const struct dk_rx_frame frame = {.buf = buf, .data = buf->data, .len = 34 + bytes};
+    dk_net_input(w.nets[1], &frame, w.now);
+    dk_net_advance(w.nets[1], w.now);
+    dk_buf_put(buf);
+    c->snd_nxt = c->snd_end += server->received - before; /* as if it had sent them */
+    c->snd_una = c->snd_nxt;
+    return server->received == before + 3;
+}
+
+static void test_frame_is_taken_only_between_addresses_that_were_found_good(void **state)
+{
+    (void)state;
+    set_up(1500, 1500);
+    connect_client(0, 4);
+    pass(DK_NS_PER_S);
+    struct dk_tcp_conn *server = servers[0].conn;
+    assert_true(server->pair4 != 0);
+    assert_true(takes_next(&clients[0], &servers[0]));
+    dk_route_changed(w.nets[1]); /* an address of ours, perhaps the peer's now */
+    assert_true(server->pair4 == 0);
+    assert_true(takes_next(&clients[0], &servers[0]));
+    assert_true(server->pair4 != 0);
+    tear_down();
+}
+
+static void test_connection_with_ourselves_takes_nothing_of_the_wire(void **state)
+{
+    (void)state;
+    set_up(1500, 1500);
+    struct dk_endpoint local = {0}, remote = {address(4, 1), 80};
+    assert_int_equal(dk_tcp_connect(dk_net_tcp(w.nets[1]), &clients[0].conn, &local, &remote, NULL,
+                                    &ops, &clients[0], w.now),
+                     0);
+    pass(DK_NS_PER_S);
+    assert_int_equal(num_accepted, 1);
+    assert_false(takes_next(&clients[0], &servers[0]));
+    assert_int_equal(w.nets[1]->stats.ip4_own_source, 1);
+    tear_down();
+}
+
 static void test_counters_are_told_by_name(void **state)
 {
     (void)state;
@@ -363,6 +428,8 @@ int main(void)
         cmocka_unit_test(test_neighbour_that_does_not_answer_is_ehostunreach),
         cmocka_unit_test(test_port_where_nobody_listens_is_econnrefused),
         cmocka_unit_test(test_device_without_room_loses_nothing),
+        cmocka_unit_test(test_frame_is_taken_only_between_addresses_that_were_found_good),
+        cmocka_unit_test(test_connection_with_ourselves_takes_nothing_of_the_wire),
         cmocka_unit_test(test_counters_are_told_by_name),
     };
     return cmocka_run_group_tests_name("net_tcp", tests, NULL, NULL);

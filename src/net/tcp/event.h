@@ -8,9 +8,8 @@
 
 #include "net/tcp/tcb.h"
 
-static inline void dk_tcp_event(struct dk_tcp_conn *c, uint32_t events)
+static inline void dk_tcp_event_of(struct dk_tcp *tcp, struct dk_tcp_conn *c, uint32_t events)
 {
-    struct dk_tcp *tcp = c->tcp;
     if (dk_unlikely(c->events != 0)) {
         c->events |= (uint8_t)events;
         return;
@@ -19,6 +18,11 @@ static inline void dk_tcp_event(struct dk_tcp_conn *c, uint32_t events)
     c->event_next = NULL;
     *tcp->events_end = c;
     tcp->events_end = &c->event_next;
+}
+
+static inline void dk_tcp_event(struct dk_tcp_conn *c, uint32_t events)
+{
+    dk_tcp_event_of(c->tcp, c, events);
 }
 
 /* Nothing that was noted is told; it is looked at still. */

@@ -48,7 +48,6 @@ struct dk_tcp_conn *dk_tcp_conn_create(struct dk_tcp *tcp, const struct dk_endpo
     c->remote_ip = remote->ip;
     c->remote_port = remote->port;
     c->ports = dk_tcp_ports(local->port, remote->port);
-    c->pair4 = dk_tcp_pair4(&local->ip, &remote->ip);
     c->pseudo_sum = dk_ip_pseudo_sum(&c->local_ip, &c->remote_ip, DK_IP_TCP, 0);
     c->rcv_fin = c->room_una = DK_TCP_NONE;
     c->loss = &tcp->no_recovery;

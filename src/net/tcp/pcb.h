@@ -26,14 +26,13 @@ static inline uint32_t dk_tcp_ports(uint16_t local_port, uint16_t remote_port)
     return ports;
 }
 
-/* Both addresses as they stand in the header of an IPv4 packet that arrives, in one word; 0 for
- * IPv6, which no packet has. */
+/* Both addresses as they stand in the header of an IPv4 packet that arrives, in one word. */
 static inline uint64_t dk_tcp_pair4(const struct dk_ip *local, const struct dk_ip *remote)
 {
     const uint32_t in_order[2] = {remote->v4, local->v4};
     uint64_t pair;
     memcpy(&pair, in_order, sizeof(pair));
-    return local->version == 4 ? pair : 0;
+    return pair;
 }
 
 /* Keyed, so that a peer cannot fill one bucket; a 64 by 64 bit multiplication, twice for IPv6,
@@ -66,6 +65,13 @@ static inline bool dk_tcp_is_between(const struct dk_tcp_conn *c, const struct d
            c->local_ip.words[0] == local->words[0] && c->remote_ip.version == remote->version &&
            (local->version == 4 ||
             (c->remote_ip.words[1] == remote->words[1] && c->local_ip.words[1] == local->words[1]));
+}
+
+/* A packet came to a connection: whether frames with its addresses are known to be good now. */
+static inline void dk_tcp_learn_pair(struct dk_tcp_conn *c, const struct dk_ip_rx *p)
+{
+    if (p->is_plain_pair)
+        c->pair4 = dk_tcp_pair4(&p->dst, &p->src);
 }
 
 /* The connection of both addresses, which are of one version, and both ports; NULL: there is none.

@@ -358,6 +358,8 @@ void dk_tcp_rx_other(struct dk_tcp *tcp, const struct dk_ip_rx *p, int64_t now)
     if (!parse(tcp, p, &rx))
         return;
     struct dk_tcp_conn *c = dk_tcp_lookup(tcp, &p->dst, rx.h.dst_port, &p->src, rx.h.src_port);
+    if (c)
+        dk_tcp_learn_pair(c, p);
     if (dk_likely(c && has_segments(c))) {
         tcp_rx(c, &rx);
         if (tcp->net->gro.num != 0 && !c->ts_on)

@@ -11,6 +11,7 @@
  */
 #include "base/bytes.h"
 #include "base/checksum.h"
+#include "net/ip_in.h"
 #include "net/tcp/ecn.h"
 #include "net/tcp/header.h"
 #include "net/tcp/pcb.h"
@@ -20,102 +21,86 @@
 #include "net/tcp/rto.h"
 #include "net/tcp/sendq.h"
 #include "net/tcp/tx.h"
+#include "net/wire/ethernet.h"
+#include "net/wire/ipv4.h"
 
-/* A header of the usual form. */
-static inline bool is_usual(const struct dk_ip_rx *p)
+/* A segment with a header of the usual form. Of `frame` only buf and checksum are read, when they
+ * are needed. */
+struct arrived {
+    const struct dk_rx_frame *frame;
+    const uint8_t *tos; /* of IP */
+    uint8_t *header;
+    uint32_t text_len;
+};
+
+/* A header of the usual form, which has its length. */
+static inline bool is_usual(const uint8_t *header)
 {
-    return p->to_host && p->len >= DK_TCP_USUAL_LEN &&
-           (dk_get_be16(p->data + 12) & ~DK_TCP_PSH) == (DK_TCP_USUAL_LEN << 10 | DK_TCP_ACK) &&
-           dk_get_be32(p->data + 20) == DK_TCP_TS_PREFIX;
+    const uint16_t usual = htobe16(DK_TCP_USUAL_LEN << 10 | DK_TCP_ACK);
+    const uint16_t mask = htobe16((uint16_t)~DK_TCP_PSH);
+    uint16_t place_and_flags;
+    memcpy(&place_and_flags, header + 12, sizeof(place_and_flags));
+    return (place_and_flags & mask) == usual && dk_get_be32(header + 20) == DK_TCP_TS_PREFIX;
 }
 
-static inline uint32_t ports_of(const struct dk_ip_rx *p)
+static inline uint32_t ports_of(const uint8_t *header)
 {
     uint32_t ports;
-    memcpy(&ports, p->data, sizeof(ports));
+    memcpy(&ports, header, sizeof(ports));
     return ports;
 }
 
-/* The connection of a packet: for IPv4 by both addresses in one word, as they stand in its header.
+/*
+ * The connection of an IPv4 packet, by both addresses in one word, as they stand in its header.
+ * That a host sends from the one to us at the other was found out with a packet before
+ * (dk_ip_rx.is_plain_pair).
  */
-static inline struct dk_tcp_conn *find(const struct dk_tcp *tcp, const struct dk_ip_rx *p)
+static inline struct dk_tcp_conn *find4(const struct dk_tcp *tcp, const uint8_t *ip,
+                                        const uint8_t *header)
 {
-    const uint32_t ports = ports_of(p);
+    const uint32_t ports = ports_of(header);
     uint64_t pair;
-    if (dk_unlikely(p->dst.version != 4))
-        return dk_tcp_find(tcp, &p->dst, &p->src, ports);
-    memcpy(&pair, p->header + 12, sizeof(pair));
+    memcpy(&pair, ip + 12, sizeof(pair));
     const uint64_t hash = dk_tcp_hash4(tcp, pair, ports);
     struct dk_tcp_conn *c = dk_tcp_conn_of(dk_tcp_table_first(&tcp->table, hash));
     while (c && dk_unlikely(c->ports != ports || c->pair4 != pair))
         c = dk_tcp_conn_of(dk_tcp_table_next(&tcp->table, &c->node));
-    return c;
+    return dk_likely(pair != 0) ? c : NULL;
 }
 
 /* As dk_tcp_is_quiet, of one that agreed on ECN, where congestion has not to be told of, and is not
  * told of still; or that misses something, which this may be. */
-__attribute__((noinline)) static bool is_nearly_quiet(const struct dk_tcp_conn *c,
-                                                      const struct dk_ip_rx *p)
+__attribute__((noinline)) static bool is_nearly_quiet(const struct dk_tcp_conn *c, uint8_t tos)
 {
-    if (c->ecn && (c->ece || (p->tos & DK_IP_ECN_MASK) == DK_IP_ECN_CE))
+    if (c->ecn && (c->ece || (tos & DK_IP_ECN_MASK) == DK_IP_ECN_CE))
         return false;
     return c->state == DK_TCP_ESTABLISHED && !c->closing && !c->troubled && c->ts_on &&
            c->rcv_fin == DK_TCP_NONE && c->probes == 0;
 }
 
-static inline bool is_quiet(const struct dk_tcp_conn *c, const struct dk_ip_rx *p)
+static inline bool is_quiet(const struct dk_tcp_conn *c, uint8_t tos)
 {
-    return dk_likely(dk_tcp_is_quiet(c)) || is_nearly_quiet(c, p);
+    return dk_likely(dk_tcp_is_quiet(c)) || is_nearly_quiet(c, tos);
 }
 
 /* The connection has the sum of the pseudo header, which has no order. */
-static inline bool is_whole(const struct dk_tcp_conn *c, const struct dk_ip_rx *p)
+static inline bool is_whole(const struct dk_tcp_conn *c, const struct arrived *a)
 {
-    if (p->checksum == DK_RX_CHECKSUM_GOOD)
+    if (a->frame->checksum == DK_RX_CHECKSUM_GOOD)
         return true;
-    uint64_t words = dk_checksum_words_32(htobe32(c->pseudo_sum + p->len), p->data);
-    if (p->len > DK_TCP_USUAL_LEN)
-        words = dk_checksum_words(words, p->data + DK_TCP_USUAL_LEN, p->len - DK_TCP_USUAL_LEN);
+    const uint32_t pseudo = c->pseudo_sum + DK_TCP_USUAL_LEN + a->text_len;
+    uint64_t words = dk_checksum_words_32(htobe32(pseudo), a->header);
+    if (a->text_len != 0)
+        words = dk_checksum_words(words, a->header + DK_TCP_USUAL_LEN, a->text_len);
     return dk_checksum_words_good(words);
 }
 
-/* What is read of a segment that is usual. */
-struct segment {
-    uint64_t ack; /* extended */
-    uint64_t wnd; /* scaled */
-    uint32_t ts_val, len;
-};
-
-static inline struct segment read_segment(const struct dk_tcp_conn *c, const struct dk_ip_rx *p)
-{
-    const uint8_t *at = p->data;
-    return (struct segment){
-        .ack = dk_tcp_extend(c->snd_una, dk_get_be32(at + 8)),
-        .wnd = (uint64_t)dk_get_be16(at + 14) << c->snd_wscale,
-        .ts_val = dk_get_be32(at + 24),
-        .len = p->len - DK_TCP_USUAL_LEN,
-    };
-}
-
 /* The checks of timestamps and sequence number. */
-static inline bool is_in_order(const struct dk_tcp_conn *c, const struct dk_ip_rx *p,
-                               uint32_t ts_val)
+static inline bool is_in_order(const struct dk_tcp_conn *c, const struct arrived *a)
 {
-    return (int32_t)(ts_val - c->ts_recent) >= 0 &&
-           dk_get_be32(p->data + 4) == (uint32_t)c->rcv_nxt &&
-           c->rcv_nxt + (p->len - DK_TCP_USUAL_LEN) <= c->rcv_adv;
-}
-
-/* As that, and the acknowledgement. */
-static inline bool is_expected(const struct dk_tcp_conn *c, const struct dk_ip_rx *p,
-                               const struct segment *s)
-{
-    if (!is_in_order(c, p, s->ts_val))
-        return false;
-    /* One that acknowledges nothing new is a duplicate, unless it has data or nothing is out. */
-    return s->ack <= c->snd_nxt &&
-           (s->ack > c->snd_una ||
-            (s->ack == c->snd_una && (s->len != 0 || c->snd_una == c->snd_nxt)));
+    return (int32_t)(dk_get_be32(a->header + 24) - c->ts_recent) >= 0 &&
+           dk_get_be32(a->header + 4) == (uint32_t)c->rcv_nxt &&
+           c->rcv_nxt + a->text_len <= c->rcv_adv;
 }
 
 /* Whether exactly the first entry of the scoreboard is acknowledged, which was sent once, and that
@@ -167,10 +152,17 @@ ack_first(struct dk_tcp *tcp, struct dk_tcp_conn *c, int64_t now)
     return done;
 }
 
-/* What is left of the fifth check for a segment that begins at rcv_nxt. */
-static inline void take_window(struct dk_tcp_conn *c, const struct dk_ip_rx *p, int64_t now)
+/* RFC 7323 section 4.3. */
+static inline void take_timestamp(struct dk_tcp_conn *c, const uint8_t *header)
 {
-    const uint32_t wnd = (uint32_t)dk_get_be16(p->data + 14) << c->snd_wscale;
+    if (c->rcv_nxt <= c->last_ack_sent)
+        c->ts_recent = dk_get_be32(header + 24);
+}
+
+/* What is left of the fifth check for a segment that begins at rcv_nxt. */
+static inline void take_window(struct dk_tcp_conn *c, const uint8_t *header, int64_t now)
+{
+    const uint32_t wnd = (uint32_t)dk_get_be16(header + 14) << c->snd_wscale;
     c->last_rx = now;
     if (dk_unlikely(c->rcv_nxt < c->snd_wl1))
         return;
@@ -183,134 +175,151 @@ static inline void take_window(struct dk_tcp_conn *c, const struct dk_ip_rx *p, 
     c->snd_wl1 = c->rcv_nxt;
 }
 
-/* One that acknowledges more, or less, or what was sent again. */
-__attribute__((noinline)) static void ack_other(struct dk_tcp_conn *c, const struct dk_ip_rx *p,
-                                                int64_t now)
+/* Takes the text; then sends what is to be sent, or to be looked at as it waits to be. */
+__attribute__((always_inline)) static inline void
+take_text(struct dk_tcp *tcp, struct dk_tcp_conn *c, const struct arrived *a, int64_t now)
 {
-    struct dk_tcp_rx rx; /* of which only what is read is filled in */
-    const struct segment s = read_segment(c, p);
-    rx.h.options.has = DK_TCP_HAS_TIMESTAMPS;
-    rx.h.options.ts_val = s.ts_val;
-    rx.h.options.ts_ecr = dk_get_be32(p->data + 28);
-    rx.seq = c->rcv_nxt;
-    rx.ack = s.ack;
-    rx.wnd = s.wnd;
-    rx.len = s.len;
-    rx.now = now;
-    dk_tcp_rx_ack_good(c, &rx);
-}
-
-/* Takes the text of a segment whose acknowledgement was taken. */
-__attribute__((always_inline)) static inline void take_text(struct dk_tcp_conn *c,
-                                                            const struct dk_ip_rx *p, uint32_t len)
-{
-    dk_tcp_rx_in_order(c, p->buf, p->data + DK_TCP_USUAL_LEN, len);
-}
-
-/* Sends what is to be sent, or to be looked at as it waits to be. */
-static inline void send_any(struct dk_tcp_conn *c, int64_t now)
-{
+    if (a->text_len != 0)
+        dk_tcp_rx_in_order(tcp, c, a->frame->buf, a->header + DK_TCP_USUAL_LEN, a->text_len);
     if (c->ack_now || c->snd_nxt < c->snd_end)
         dk_tcp_output(c, now);
 }
 
-/* RFC 7323 section 4.3. */
-static inline void take_timestamp(struct dk_tcp_conn *c, uint32_t ts_val)
-{
-    if (c->rcv_nxt <= c->last_ack_sent)
-        c->ts_recent = ts_val;
-}
-
 /* One that differs from the last only in its bytes and timestamp (net/gro.h). Acknowledges nothing
  * new, and has data: the checks left are those of what is its own. */
-static inline bool rx_next(struct dk_tcp *tcp, struct dk_tcp_conn *c, const struct dk_ip_rx *p,
+static inline bool rx_next(struct dk_tcp *tcp, struct dk_tcp_conn *c, const struct arrived *a,
                            int64_t now)
 {
-    const struct segment s = read_segment(c, p);
-    if (!is_quiet(c, p) || !is_whole(c, p) || !is_expected(c, p, &s) || s.ack != c->snd_una)
+    if (!is_quiet(c, *a->tos) || !is_whole(c, a) || !is_in_order(c, a) ||
+        dk_get_be32(a->header + 8) != (uint32_t)c->snd_una)
         return false;
     DK_TCP_COUNT(tcp, rx_segments);
-    take_timestamp(c, s.ts_val);
-    take_window(c, p, now);
-    take_text(c, p, s.len);
-    send_any(c, now);
+    take_timestamp(c, a->header);
+    take_window(c, a->header, now);
+    take_text(tcp, c, a, now);
     return true;
 }
 
 /* Takes what follows a segment that was as expected, while it is so too. */
 __attribute__((noinline)) static void rx_group(struct dk_tcp *tcp, struct dk_tcp_conn *c,
-                                               const struct dk_ip_rx *first, int64_t now)
+                                               const uint8_t *tos, int64_t now)
 {
     struct dk_gro *gro = &tcp->net->gro;
-    struct dk_ip_rx p = *first;
     for (; gro->taken < gro->num; gro->taken++) {
         const struct dk_gro_segment *next = &gro->segments[gro->taken];
-        p.buf = next->buf;
-        p.data = next->data;
-        p.len = next->len;
-        p.checksum = next->checksum;
-        if (!rx_next(tcp, c, &p, now))
+        const struct dk_rx_frame frame = {.buf = next->buf, .checksum = next->checksum};
+        const struct arrived a = {.frame = &frame,
+                                  .tos = tos,
+                                  .header = next->data,
+                                  .text_len = next->len - DK_TCP_USUAL_LEN};
+        if (!rx_next(tcp, c, &a, now))
             return;
     }
 }
 
-/* What is left when the acknowledgement was taken. */
 __attribute__((always_inline)) static inline void rx_text(struct dk_tcp *tcp, struct dk_tcp_conn *c,
-                                                          const struct dk_ip_rx *p, int64_t now)
+                                                          const struct arrived *a, int64_t now)
 {
-    const uint32_t len = p->len - DK_TCP_USUAL_LEN;
-    if (len != 0)
-        take_text(c, p, len);
-    send_any(c, now);
-    if (len != 0 && dk_unlikely(tcp->net->gro.num != 0))
-        rx_group(tcp, c, p, now);
+    take_text(tcp, c, a, now);
+    if (a->text_len != 0 && dk_unlikely(tcp->net->gro.num != 0))
+        rx_group(tcp, c, a->tos, now);
 }
 
 /* As rx_predicted, of one that acknowledges more, or less, or what was sent again. */
 __attribute__((noinline)) static bool rx_acks_other(struct dk_tcp *tcp, struct dk_tcp_conn *c,
-                                                    const struct dk_ip_rx *p, int64_t now)
+                                                    struct arrived a, int64_t now)
 {
-    const struct segment s = read_segment(c, p);
-    if (!is_expected(c, p, &s))
+    struct dk_tcp_rx rx; /* of which only what is read is filled in */
+    rx.ack = dk_tcp_extend(c->snd_una, dk_get_be32(a.header + 8));
+    if (rx.ack < c->snd_una || rx.ack > c->snd_nxt)
         return false;
-    take_timestamp(c, s.ts_val);
-    ack_other(c, p, now);
-    rx_text(tcp, c, p, now);
+    take_timestamp(c, a.header);
+    rx.h.options.has = DK_TCP_HAS_TIMESTAMPS;
+    rx.h.options.ts_val = dk_get_be32(a.header + 24);
+    rx.h.options.ts_ecr = dk_get_be32(a.header + 28);
+    rx.seq = c->rcv_nxt;
+    rx.wnd = (uint64_t)dk_get_be16(a.header + 14) << c->snd_wscale;
+    rx.len = a.text_len;
+    rx.now = now;
+    dk_tcp_rx_ack_good(c, &rx);
+    rx_text(tcp, c, &a, now);
     return true;
 }
 
 /* False: the segment is not what its connection expects next, or not known to be, and nothing
- * happened. */
-static inline bool rx_predicted(struct dk_tcp *tcp, const struct dk_ip_rx *p, int64_t now)
+ * happened. Its header is of the usual form. */
+__attribute__((always_inline)) static inline bool
+rx_predicted(struct dk_tcp *tcp, struct dk_tcp_conn *c, const struct arrived a, int64_t now)
 {
-    if (dk_unlikely(!is_usual(p)))
+    if (dk_unlikely(!c || !is_quiet(c, *a.tos) || !is_whole(c, &a) || !is_in_order(c, &a)))
         return false;
-    struct dk_tcp_conn *c = find(tcp, p);
-    if (dk_unlikely(!c || !is_quiet(c, p) || !is_whole(c, p)))
-        return false;
-    const uint32_t ts_val = dk_get_be32(p->data + 24), ack = dk_get_be32(p->data + 8);
+    const uint32_t ack = dk_get_be32(a.header + 8);
     struct dk_tcp_piece *done = NULL;
-    if (dk_unlikely(!is_in_order(c, p, ts_val)))
-        return false;
     if (ack != (uint32_t)c->snd_una) {
         if (dk_unlikely(!acks_first(c, ack)))
-            return rx_acks_other(tcp, c, p, now);
+            return rx_acks_other(tcp, c, a, now);
         done = ack_first(tcp, c, now);
-    } else if (dk_unlikely(p->len == DK_TCP_USUAL_LEN && c->snd_una != c->snd_nxt)) {
+    } else if (dk_unlikely(a.text_len == 0 && c->snd_una != c->snd_nxt)) {
         return false; /* a duplicate */
     }
-    take_timestamp(c, ts_val);
-    take_window(c, p, now);
-    rx_text(tcp, c, p, now);
+    take_timestamp(c, a.header);
+    take_window(c, a.header, now);
+    rx_text(tcp, c, &a, now);
     if (done)
         dk_tcp_piece_free(tcp, done);
     return true;
+}
+
+/* Bytes of the headers of what dk_tcp_input4 predicts. */
+#define USUAL_FRAME (DK_ETH_HEADER_LEN + DK_IP4_HEADER_LEN + DK_TCP_USUAL_LEN)
+
+/* The whole frame is looked at: its addresses are checked by finding the connection. */
+static inline bool is_predicted4(struct dk_tcp *tcp, const struct dk_rx_frame *frame, int64_t now)
+{
+    const uint8_t *ip = frame->data + DK_ETH_HEADER_LEN;
+    uint8_t *header = frame->data + DK_ETH_HEADER_LEN + DK_IP4_HEADER_LEN;
+    if (frame->len < USUAL_FRAME || !dk_plain_is_head(tcp->net, frame->data))
+        return false;
+    const uint32_t text_len =
+        dk_get_be16(ip + 2) - (uint32_t)(DK_IP4_HEADER_LEN + DK_TCP_USUAL_LEN);
+    if (text_len > frame->len - USUAL_FRAME || !is_usual(header) ||
+        !dk_checksum_words_good(dk_checksum_words_20(ip)))
+        return false;
+    const struct arrived a = {
+        .frame = frame, .tos = ip + 1, .header = header, .text_len = text_len};
+    return rx_predicted(tcp, find4(tcp, ip, header), a, now);
+}
+
+void dk_tcp_input4(struct dk_net *net, const struct dk_rx_frame *frame, int64_t now)
+{
+    struct dk_tcp *tcp = net->tcp;
+    if (dk_likely(is_predicted4(tcp, frame, now)))
+        DK_TCP_COUNT(tcp, rx_segments);
+    else
+        dk_net_input_tcp(tcp->net, frame, now);
 }
 
 void dk_tcp_input(struct dk_net *net, const struct dk_ip_rx *p, int64_t now)
 {
     struct dk_tcp *tcp = net->tcp;
     DK_TCP_COUNT(tcp, rx_segments);
-    if (dk_unlikely(!rx_predicted(tcp, p, now)))
-        dk_tcp_rx_other(tcp, p, now);
+    if (p->to_host && p->len >= DK_TCP_USUAL_LEN && is_usual(p->data)) {
+        const struct dk_rx_frame frame = {.buf = p->buf, .checksum = p->checksum};
+        const struct arrived a = {.frame = &frame,
+                                  .tos = &p->tos,
+                                  .header = p->data,
+                                  .text_len = p->len - DK_TCP_USUAL_LEN};
+        struct dk_tcp_conn *c = dk_tcp_find(tcp, &p->dst, &p->src, ports_of(p->data));
+        if (c)
+            dk_tcp_learn_pair(c, p);
+        if (dk_likely(rx_predicted(tcp, c, a, now)))
+            return;
+    }
+    dk_tcp_rx_other(tcp, p, now);
+}
+
+void dk_tcp_input_other(struct dk_net *net, const struct dk_ip_rx *p, int64_t now)
+{
+    DK_TCP_COUNT(net->tcp, rx_segments);
+    dk_tcp_rx_other(net->tcp, p, now);
 }

@@ -32,23 +32,25 @@ static inline void dk_tcp_owe_ack(struct dk_tcp_conn *c, uint32_t len)
 
 /* Takes len bytes of a buffer, which begin at rcv_nxt and are within the window, in a state that
  * takes text. */
-__attribute__((always_inline)) static inline void
-dk_tcp_rx_in_order(struct dk_tcp_conn *c, struct dk_buf *buf, uint8_t *data, uint32_t len)
+__attribute__((always_inline)) static inline void dk_tcp_rx_in_order(struct dk_tcp *tcp,
+                                                                     struct dk_tcp_conn *c,
+                                                                     struct dk_buf *buf,
+                                                                     uint8_t *data, uint32_t len)
 {
     struct dk_buf *view = dk_buf_keep(buf, data, len);
     if (dk_unlikely(!view)) {
-        DK_TCP_COUNT(c->tcp, drop_no_memory); /* as if it was lost */
+        DK_TCP_COUNT(tcp, drop_no_memory); /* as if it was lost */
         return;
     }
     dk_tcp_rcvq_append(c, view, len);
     c->rcv_nxt += len;
-    dk_count(&c->tcp->stats.rx_bytes, len);
+    dk_count(&tcp->stats.rx_bytes, len);
     if (dk_unlikely(c->gap) && c->reasm) {
         c->ack_now |= c->reasm->ranges != NULL; /* RFC 5681 section 4.2: it filled a gap */
         dk_tcp_reasm_drain(c);
     }
     dk_tcp_owe_ack(c, len);
-    dk_tcp_event(c, DK_TCP_EV_READABLE);
+    dk_tcp_event_of(tcp, c, DK_TCP_EV_READABLE);
 }
 
 #endif /* DK_NET_TCP_RX_TEXT_H */

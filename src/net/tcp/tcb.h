@@ -201,7 +201,7 @@ struct dk_tcp_conn {
     struct dk_tcp_node node; /* first: in dk_tcp.table */
     uint32_t ports;          /* both, as dk_tcp_find is given them */
     uint32_t pseudo_sum;     /* of the pseudo header, without the length */
-    uint64_t pair4;          /* both addresses (dk_tcp_pair4) */
+    uint64_t pair4;          /* dk_tcp_pair4, where frames with these are known to be good; or 0 */
     struct dk_ip remote_ip;
 
     /* What is going on. */

@@ -221,6 +221,17 @@ struct dk_transport;
 extern const struct dk_transport dk_tcp_transport;
 
 void dk_tcp_input(struct dk_net *net, const struct dk_ip_rx *p, int64_t now);
+
+/* A frame with a segment, as it seems: what it is not expected to be is given back, to
+ * dk_net_input_tcp. */
+void dk_tcp_input4(struct dk_net *net, const struct dk_rx_frame *frame, int64_t now);
+
+/* An address of ours changed: what is known of pairs of addresses is to be found out again. */
+void dk_tcp_forget_pairs(struct dk_net *net);
+
+/* As dk_tcp_input, of a segment that is known not to be expected. */
+void dk_tcp_input_other(struct dk_net *net, const struct dk_ip_rx *p, int64_t now);
+
 /* These frames will be input: asks for the memory of their connections. */
 void dk_tcp_expect(const struct dk_tcp *tcp, const struct dk_rx_frame frames[], uint32_t n);
 

@@ -197,6 +197,15 @@ static void resolved(struct dk_net *net, int64_t now)
     dk_tcp_tx_resolved(net->tcp, now);
 }
 
+void dk_tcp_forget_pairs(struct dk_net *net)
+{
+    struct dk_list *at;
+    if (!net->tcp) /* nothing was learnt yet */
+        return;
+    dk_list_for_each (at, &net->tcp->all)
+        dk_container_of(at, struct dk_tcp_conn, all_link)->pair4 = 0;
+}
+
 /* RFC 5227 section 2.4: peers are not left with half a connection. */
 static void address_lost(struct dk_net *net, const struct dk_ip *ip, int64_t now)
 {
