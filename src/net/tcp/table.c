@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Growing begins with one node a bucket on average, and is over before there are two: each node
- * that is added empties or moves a few buckets.
+ * Growing begins with one node for two buckets on average, and is over before there is one for
+ * each: each node that is added empties or moves a few buckets. A node that is not the first in its
+ * bucket costs a look at another, which is in no cache: so there are few of these.
  */
 #include "net/tcp/table.h"
 
@@ -111,7 +112,7 @@ void dk_tcp_table_add(struct dk_tcp_table *table, struct dk_tcp_node *node)
     table->num++;
     if (table->bigger)
         grow(table);
-    else if (dk_unlikely(table->num > table->mask))
+    else if (dk_unlikely(table->num > table->mask / 2))
         begin_to_grow(table);
 }
 
