@@ -23,13 +23,6 @@
 struct dk_tcp_cc_ops;
 
 struct dk_tcp_cc {
-    const struct dk_tcp_cc_ops *ops;
-    uint32_t cwnd; /* bytes, one segment at least */
-    uint32_t ssthresh;
-    uint32_t mss; /* of what is sent; lowered with the path MTU */
-    /* on_ack need not be called while no more than half of the window is used: it would not grow,
-     * and there is nothing to learn. */
-    bool skips_unused;
     union {
         uint64_t own[DK_TCP_CC_OWN];
         struct {                  /* with DK_TCP_CC_RATE */
@@ -39,6 +32,13 @@ struct dk_tcp_cc {
             void *caller; /* not to be touched */
         };
     };
+    const struct dk_tcp_cc_ops *ops;
+    uint32_t cwnd; /* bytes, one segment at least */
+    uint32_t ssthresh;
+    uint32_t mss; /* of what is sent; lowered with the path MTU */
+    /* on_ack need not be called while no more than half of the window is used: it would not grow,
+     * and there is nothing to learn. */
+    bool skips_unused;
 };
 
 /*

@@ -158,7 +158,7 @@ int dk_tcp_emit(struct dk_tcp_conn *c, const struct dk_tcp_out *out, uint32_t *s
         flags &= (uint8_t) ~(DK_TCP_FIN | DK_TCP_PSH);
     dk_tcp_address(tcp, c);
     if (dk_unlikely(c->ecn)) {
-        tx->tos = (uint8_t)((c->option[DK_TCP_TOS] & ~DK_IP_ECN_MASK) | out->ecn);
+        tx->tos = (uint8_t)((c->tos & ~DK_IP_ECN_MASK) | out->ecn);
         flags |= flags & (DK_TCP_SYN | DK_TCP_RST) ? 0 : c->ece;
     }
     tx->header_len = flags & DK_TCP_SYN

@@ -11,66 +11,96 @@
 #include "net/tcp/pcb.h"
 #include "net/wire/ethernet.h"
 
-#define LINE    64u
 #define FEW     512u /* connections that caches hold anyway */
 #define AT_ONCE 32u
-
-/* A frame that looks as if it had a TCP segment for somebody in it. */
-struct look {
-    struct dk_tcp_node **bucket;
-    const struct dk_tcp_conn *conn;
-    uint32_t ports;
-};
-
-static inline bool looks_like_tcp(const struct dk_rx_frame *frame, struct dk_ip *src,
-                                  struct dk_ip *dst, uint32_t *ports)
-{
-    const uint8_t *ip = frame->data + DK_ETH_HEADER_LEN;
-    if (frame->len < DK_ETH_HEADER_LEN + 40)
-        return false;
-    src->version = dst->version = ip[0] >> 4;
-    if (ip[0] == 0x45 && ip[9] == DK_IP_TCP) {
-        memcpy(&src->v4, ip + 12, sizeof(src->v4));
-        memcpy(&dst->v4, ip + 16, sizeof(dst->v4));
-        memcpy(ports, ip + 20, sizeof(*ports));
-        return true;
-    }
-    if (ip[0] >> 4 != 6 || ip[6] != DK_IP_TCP || frame->len < DK_ETH_HEADER_LEN + 60)
-        return false;
-    memcpy(src->bytes, ip + 8, sizeof(src->bytes));
-    memcpy(dst->bytes, ip + 24, sizeof(dst->bytes));
-    memcpy(ports, ip + 40, sizeof(*ports));
-    return true;
-}
 
 /* gcc leaves out a call of a function that does nothing but this, as without effect: so whoever
  * calls this is inline, too. */
 #define EXPECT(at) __builtin_prefetch((at), 1)
 
+/* A frame that looks as if it had a TCP segment for somebody in it. */
+struct look {
+    union {
+        struct dk_tcp_node **bucket;
+        struct dk_tcp_conn *conn;
+    };
+    uint32_t ports;
+};
+
+static inline uint32_t word_at(const uint8_t *at)
+{
+    uint32_t word;
+    memcpy(&word, at, sizeof(word));
+    return word;
+}
+
+static inline uint64_t pair_at(const uint8_t *at)
+{
+    uint64_t pair;
+    memcpy(&pair, at, sizeof(pair));
+    return pair;
+}
+
+/* Of IPv4 without options, which is most. */
+static inline bool looks_plain(const struct dk_rx_frame *frame, const uint8_t *ip)
+{
+    return frame->len >= DK_ETH_HEADER_LEN + 40 && ip[0] == 0x45 && ip[9] == DK_IP_TCP;
+}
+
+/* Of IPv6 without extension headers. */
+__attribute__((noinline)) static bool
+looks_like_ip6(const struct dk_tcp *tcp, const struct dk_rx_frame *frame, uint64_t *hash_out)
+{
+    const uint8_t *ip = frame->data + DK_ETH_HEADER_LEN;
+    struct dk_ip src = {.version = 6}, dst = {.version = 6};
+    if (frame->len < DK_ETH_HEADER_LEN + 60 || ip[0] >> 4 != 6 || ip[6] != DK_IP_TCP)
+        return false;
+    memcpy(src.bytes, ip + 8, sizeof(src.bytes));
+    memcpy(dst.bytes, ip + 24, sizeof(dst.bytes));
+    *hash_out = dk_tcp_hash(tcp, &dst, &src, word_at(ip + 40));
+    return true;
+}
+
 __attribute__((always_inline)) static inline uint32_t look_at(const struct dk_tcp *tcp,
                                                               const struct dk_rx_frame frames[],
                                                               uint32_t n, struct look looks[])
 {
-    struct dk_ip src, dst;
     uint32_t found = 0;
     for (uint32_t i = 0; i < n; i++) {
-        struct look *l = &looks[found];
-        if (!looks_like_tcp(&frames[i], &src, &dst, &l->ports))
+        const uint8_t *ip = frames[i].data + DK_ETH_HEADER_LEN;
+        uint64_t hash;
+        if (dk_likely(looks_plain(&frames[i], ip))) {
+            looks[found].ports = word_at(ip + 20);
+            hash = dk_tcp_hash4(tcp, pair_at(ip + 12), looks[found].ports);
+        } else if (looks_like_ip6(tcp, &frames[i], &hash)) {
+            looks[found].ports = word_at(ip + 40);
+        } else {
             continue;
-        l->bucket = &tcp->table.buckets[dk_tcp_hash(tcp, &dst, &src, l->ports) & tcp->table.mask];
-        EXPECT(l->bucket);
+        }
+        looks[found].bucket = &tcp->table.buckets[hash & tcp->table.mask];
+        EXPECT(looks[found].bucket);
         found++;
     }
     return found;
 }
 
-__attribute__((always_inline)) static inline void expect_conn(const struct dk_tcp *tcp,
-                                                              struct look *l)
+__attribute__((always_inline)) static inline void expect_conn(const struct dk_tcp_conn *c)
 {
-    while (l->conn && l->conn->ports != l->ports)
-        l->conn = dk_tcp_conn_of(dk_tcp_table_next(&tcp->table, &l->conn->node));
-    for (size_t at = LINE; l->conn && at < DK_TCP_HOT_BYTES; at += LINE)
-        EXPECT((const char *)l->conn + at);
+#pragma GCC unroll 16
+    for (uint32_t i = 0; i < DK_TCP_HOT_LINES; i++)
+        EXPECT((const char *)c + i * DK_TCP_LINE);
+    EXPECT((const char *)c + DK_TCP_HOT_LAST * DK_TCP_LINE);
+}
+
+/* One that is not the first in its bucket. */
+__attribute__((noinline)) static struct dk_tcp_conn *
+expect_further(const struct dk_tcp *tcp, struct dk_tcp_conn *c, uint32_t ports)
+{
+    while (c && c->ports != ports)
+        c = dk_tcp_conn_of(dk_tcp_table_next(&tcp->table, &c->node));
+    if (c)
+        expect_conn(c);
+    return c;
 }
 
 /* Each step needs what the one before asked for. */
@@ -81,19 +111,16 @@ expect_some(const struct dk_tcp *tcp, const struct dk_rx_frame frames[], uint32_
     n = look_at(tcp, frames, n, looks);
     for (uint32_t i = 0; i < n; i++) {
         looks[i].conn = dk_tcp_conn_of(*looks[i].bucket);
-        EXPECT(looks[i].conn);
+        expect_conn(looks[i].conn);
     }
-    for (uint32_t i = 0; i < n; i++)
-        expect_conn(tcp, &looks[i]);
     for (uint32_t i = 0; i < n; i++) {
-        if (!looks[i].conn)
+        struct dk_tcp_conn *c = looks[i].conn;
+        if (dk_unlikely(!c || c->ports != looks[i].ports) &&
+            !(c = expect_further(tcp, c, looks[i].ports)))
             continue;
-        EXPECT(looks[i].conn->board);
-        EXPECT(looks[i].conn->pieces);
+        EXPECT(c->board);
+        EXPECT(c->pieces);
     }
-    for (uint32_t i = 0; i < n; i++)
-        if (looks[i].conn && looks[i].conn->pieces)
-            EXPECT(looks[i].conn->pieces->buf);
 }
 
 __attribute__((noipa)) void dk_tcp_expect(const struct dk_tcp *tcp,

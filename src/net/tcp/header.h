@@ -59,8 +59,8 @@ static inline void dk_tcp_address(struct dk_tcp *tcp, const struct dk_tcp_conn *
         return;
     tx->src = c->local_ip;
     tx->dst = c->remote_ip;
-    tx->ttl = (uint8_t)c->option[DK_TCP_TTL];
-    tx->tos = (uint8_t)c->option[DK_TCP_TOS];
+    tx->ttl = c->ttl;
+    tx->tos = c->tos;
     tcp->tx_conn = c;
 }
 

@@ -42,13 +42,21 @@ static int32_t pack(enum dk_tcp_option option, int64_t value)
     return (int32_t)(is_time(option) ? (value + DK_NS_PER_MS - 1) / DK_NS_PER_MS : value);
 }
 
+/* What is kept beside the options. */
+static void follow(struct dk_tcp_conn *c)
+{
+    c->ttl = (uint8_t)c->option[DK_TCP_TTL];
+    c->tos = (uint8_t)c->option[DK_TCP_TOS];
+    dk_tcp_concern(c, DK_TCP_CONCERN_TIMEOUT, c->option[DK_TCP_USER_TIMEOUT] > 0);
+    dk_tcp_rcvq_sized(c);
+}
+
 void dk_tcp_options_take(struct dk_tcp_conn *c, const int64_t option[DK_TCP_OPTIONS])
 {
     for (int i = 0; i < DK_TCP_OPTIONS; i++)
         c->option[i] = pack((enum dk_tcp_option)i, option[i]);
-    dk_tcp_concern(c, DK_TCP_CONCERN_TIMEOUT, c->option[DK_TCP_USER_TIMEOUT] > 0);
     dk_tcp_tune_init(c);
-    dk_tcp_rcvq_sized(c);
+    follow(c);
 }
 
 #define MAX_SEGMENT_MIN 48 /* timestamps leave 36 */
@@ -114,8 +122,7 @@ int dk_tcp_set_option(struct dk_tcp_conn *c, enum dk_tcp_option option, int64_t 
         dk_tcp_congestion_choose(c, (uint32_t)value, now) != 0)
         return -ENOBUFS;
     c->option[option] = pack(option, value);
-    dk_tcp_concern(c, DK_TCP_CONCERN_TIMEOUT, c->option[DK_TCP_USER_TIMEOUT] > 0);
-    dk_tcp_rcvq_sized(c);
+    follow(c);
     if (c->state != DK_TCP_CLOSED)
         apply(c, option, now);
     return 0;

@@ -93,7 +93,7 @@ static inline void dk_tcp_rto_restart(struct dk_tcp_conn *c, int64_t now)
         return;
     }
     dk_tcp_rto_start(c, now);
-    if (dk_unlikely(c->option[DK_TCP_USER_TIMEOUT] > 0))
+    if (dk_unlikely(c->concerns & DK_TCP_CONCERN_TIMEOUT))
         dk_tcp_rto_bound(c);
 }
 

@@ -193,8 +193,8 @@ struct dk_tcp_reasm {
 /*
  * In the order of use: what a connection on which all goes well reads and writes, then what is
  * changed seldom, then what most never need. With many connections nothing else costs so much as
- * the lines of memory that a packet touches (expect.c). Each part is one line of 64 bytes, where no
- * other is named.
+ * the lines of memory that a packet touches (expect.c). Each part is one line of 64 bytes; that of
+ * the wheel stands between the two that are looked at when it comes by (timer.c).
  */
 struct dk_tcp_conn {
     /* Who it is. */
@@ -242,49 +242,42 @@ struct dk_tcp_conn {
     bool sack_on;
     struct dk_tcp *tcp;
 
+    /* Deadlines. */
+    struct dk_timer timer;
+    int64_t due[DK_TCP_TIMERS]; /* to the beginning of the next line */
+
+    /* Time. */
+    int64_t srtt_ns, rttvar_ns; /* -1: no sample */
+    int64_t rto_ns;             /* backed off */
+    int64_t stalled_since;      /* nothing was acknowledged since, while something was in flight */
+    int64_t last_tx_data;
+    uint32_t flight_bytes;
+    uint32_t snd_mss; /* payload of a full segment, options subtracted */
+
     /* Sending. */
     uint64_t snd_una, snd_nxt, snd_end;
     uint64_t snd_right; /* right edge of the peer's window */
     uint64_t snd_wl1;   /* of the segment that it came with */
     uint64_t snd_small; /* end of the last segment sent that was not full (Minshall) */
-    uint64_t room_una;  /* the owner is told of snd_una from there on; DK_TCP_NONE: it is not */
-    uint32_t snd_mss;   /* payload of a full segment, options subtracted */
-    uint32_t flight_bytes;
+    uint32_t snd_wnd, max_wnd;
+    int64_t last_rx;
 
     /* Receiving. */
-    uint64_t rcv_nxt, rcv_adv, rcv_fin;
+    uint64_t rcv_nxt, rcv_adv;
     uint64_t last_ack_sent;
     uint32_t rcv_mss;   /* the largest segment seen, within reason */
     uint32_t ack_bytes; /* received since the last acknowledgement, which they are owed */
     uint32_t ts_recent, ts_offset;
     uint64_t rx_bytes;
     uint32_t window_low, window_span; /* dk_tcp_window_stays */
+    struct dk_buf *rx_head;           /* in order, not read: linked by more */
 
-    /* Queues, in two lines. */
-    struct dk_buf *rx_head, *rx_tail; /* in order, not read: linked by more */
+    /* Queues. */
+    struct dk_buf *rx_tail;
     uint32_t rx_bufs;
-    uint32_t rx_tail_room;      /* bytes that may be added to rx_tail, which is ours */
-    struct dk_tcp_reasm *reasm; /* NULL: nothing was out of order */
+    uint32_t rx_tail_room; /* bytes that may be added to rx_tail, which is ours */
     struct dk_tcp_segment *board, *board_tail;
     struct dk_tcp_piece *pieces, *pieces_tail;
-    struct dk_tcp_piece *send_piece; /* that has the byte at snd_nxt; NULL: all was sent */
-    struct dk_tcp_piece *hold_piece;
-    uint32_t snd_wnd, max_wnd;
-    uint32_t ack_limit; /* ack_bytes from which on it is due at once */
-    uint32_t max_acked; /* largest payload that arrived */
-    uint32_t retransmits;
-    int16_t err;
-    int16_t ip_err;           /* of the last segment sent: what dk_ip_send said */
-    uint8_t rcv_wscale_offer; /* what our SYN says */
-    uint8_t challenges;       /* sent since challenge_from */
-    bool in_recovery;    /* after a loss that acknowledgements told of, until snd_una >= recover */
-    bool in_loss;        /* after a timeout, until then */
-    bool partial_acked;  /* in this recovery: RFC 6582 restarts the timer for the first only */
-    bool hashed : 1;     /* dk_tcp_lookup finds it */
-    bool passive : 1;    /* a listener made it */
-    bool unresolved : 1; /* pending for a neighbour's sake: in dk_tcp.unresolved */
-    bool wscale_on : 1;
-    bool rcv_tuned : 1; /* the receive buffer grows by itself (tune.c) */
     union {
         struct dk_list queue_link; /* with a listener: half_open, accept queue */
         struct {                   /* with an owner */
@@ -293,31 +286,43 @@ struct dk_tcp_conn {
         };
     };
 
-    /* Time, in two lines and a half. */
-    int64_t due[DK_TCP_TIMERS];
-    struct dk_tcp_conn *event_next; /* in dk_tcp.events */
-    struct dk_timer timer;
-    int64_t srtt_ns, rttvar_ns, min_rtt_ns; /* -1: no sample */
-    int64_t rto_ns;                         /* backed off */
-    int64_t stalled_since; /* nothing was acknowledged since, while something was in flight */
-    int64_t last_rx, last_tx_data;
-    int64_t confirm_due; /* when the neighbour is to hear again that it answers */
+    /* A line of the algorithm's own; at its end, in the next, what each packet asks it for, and
+     * what else a packet needs: options go on behind that. */
+    struct dk_tcp_cc cc;
+    struct dk_tcp_piece *send_piece; /* that has the byte at snd_nxt; NULL: all was sent */
+    struct dk_tcp_conn *event_next;  /* in dk_tcp.events */
+    int64_t min_rtt_ns;              /* -1: no sample */
+    int64_t confirm_due;             /* when the neighbour is to hear again that it answers */
+    uint32_t ack_limit;              /* ack_bytes from which on it is due at once */
+    uint16_t max_acked;              /* largest payload that arrived */
+    uint8_t ttl, tos;                /* as the options say */
+    int32_t option[DK_TCP_OPTIONS];  /* times in milliseconds: dk_tcp_option_ns */
 
-    struct dk_tcp_cc cc; /* what every algorithm needs first */
-
-    int32_t option[DK_TCP_OPTIONS]; /* times in milliseconds: dk_tcp_option_ns */
-    uint32_t challenge_from;        /* milliseconds */
-    uint32_t entered_at;            /* the state; likewise */
+    uint32_t challenge_from;  /* milliseconds */
+    uint32_t entered_at;      /* the state; likewise */
+    uint8_t challenges;       /* sent since challenge_from */
+    uint8_t rcv_wscale_offer; /* what our SYN says */
+    bool in_recovery;    /* after a loss that acknowledgements told of, until snd_una >= recover */
+    bool in_loss;        /* after a timeout, until then */
+    bool partial_acked;  /* in this recovery: RFC 6582 restarts the timer for the first only */
+    bool hashed : 1;     /* dk_tcp_lookup finds it */
+    bool passive : 1;    /* a listener made it */
+    bool unresolved : 1; /* pending for a neighbour's sake: in dk_tcp.unresolved */
+    bool wscale_on : 1;
+    bool rcv_tuned : 1; /* the receive buffer grows by itself (tune.c) */
+    int16_t err;
+    int16_t ip_err; /* of the last segment sent: what dk_ip_send said */
+    uint16_t local_port, remote_port;
+    uint16_t peer_mss; /* what the peer's SYN said */
     /* Path MTU (RFC 1191, 8201, 5927 section 7.2). */
     uint16_t path_mtu;
     uint16_t pmtu_claimed;
     uint16_t search_high, probe_mtu; /* of search.c, as the next */
     uint32_t search_at, probe_end;
     uint8_t probe_fails;
-    uint16_t peer_mss; /* what the peer's SYN said */
 
     /* Seldom. */
-    uint16_t local_port, remote_port;
+    uint32_t retransmits;
     uint32_t inflation;          /* of cwnd, by duplicate acknowledgements in recovery */
     uint32_t ecn_reduced;        /* low half of snd_nxt when the window was reduced */
     uint32_t tune_at, tune_from; /* of tune.c: when the round began, and what was read until then */
@@ -325,7 +330,11 @@ struct dk_tcp_conn {
     uint32_t dup_from;           /* low half of snd_nxt at the first duplicate acknowledgement */
     uint64_t recover;            /* RFC 6582; exclusive */
     uint64_t iss, irs;
+    uint64_t rcv_fin;
+    uint64_t room_una; /* the owner is told of snd_una from there on; DK_TCP_NONE: it is not */
     struct dk_tcp_segment *lost_hint;
+    struct dk_tcp_piece *hold_piece;
+    struct dk_tcp_reasm *reasm; /* NULL: nothing was out of order */
     struct dk_tcp_element *elements, *elements_tail;
     struct dk_tcp_element *done, *done_tail;
     struct dk_tcp_recovery *loss;     /* never NULL */
@@ -336,8 +345,18 @@ struct dk_tcp_conn {
 
 _Static_assert(sizeof(struct dk_tcp_conn) <= 832, "one more line of memory for each connection");
 
-/* What a connection on which all goes well has to do with. */
-#define DK_TCP_HOT_BYTES offsetof(struct dk_tcp_conn, challenge_from)
+/* The lines that a connection on which all goes well has to do with: the first so many, and one. */
+#define DK_TCP_LINE      64u
+#define DK_TCP_HOT_LINES (offsetof(struct dk_tcp_conn, cc) / DK_TCP_LINE)
+#define DK_TCP_HOT_LAST  (offsetof(struct dk_tcp_conn, cc.cwnd) / DK_TCP_LINE)
+
+#define DK_TCP_BEGINS_LINE(field) (offsetof(struct dk_tcp_conn, field) % DK_TCP_LINE == 0)
+
+_Static_assert(DK_TCP_BEGINS_LINE(local_ip) && DK_TCP_BEGINS_LINE(timer) &&
+                   DK_TCP_BEGINS_LINE(snd_una) && DK_TCP_BEGINS_LINE(rcv_nxt) &&
+                   DK_TCP_BEGINS_LINE(rx_tail) && DK_TCP_BEGINS_LINE(cc) &&
+                   DK_TCP_BEGINS_LINE(cc.cwnd) && DK_TCP_BEGINS_LINE(option[DK_TCP_OPTIONS_HOT]),
+               "each part is a line");
 
 struct dk_tcp_listener {
     struct dk_tcp *tcp;

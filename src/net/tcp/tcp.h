@@ -381,21 +381,22 @@ void dk_tcp_abort_unheard(struct dk_tcp_conn *conn, int64_t now);
 
 /* Options; times in nanoseconds. */
 enum dk_tcp_option {
-    DK_TCP_NODELAY,            /* 0, 1: no Nagle */
-    DK_TCP_KEEPALIVE,          /* 0, 1 */
-    DK_TCP_KEEPALIVE_IDLE,     /* before the first probe */
-    DK_TCP_KEEPALIVE_INTERVAL, /* between probes */
-    DK_TCP_KEEPALIVE_COUNT,    /* unanswered probes before -ETIMEDOUT */
-    DK_TCP_USER_TIMEOUT,       /* RFC 5482; 0: by the number of retransmissions */
-    DK_TCP_RCV_BUF,            /* bytes, 0 (when it is opened): as the path needs (tune.c). The
-                                  window scale is chosen by it when connecting, later it may only
-                                  grow */
-    DK_TCP_MAX_SEGMENT,        /* at most so many bytes (48 or more, 0: no limit); not to be changed
-                                  when connected */
-    DK_TCP_TTL,                /* 1 to 255 */
-    DK_TCP_TOS,                /* 0 to 255 */
-    DK_TCP_QUICK_ACK,          /* 0, 1: acknowledgements are not delayed */
-    DK_TCP_CONGESTION,         /* number of the algorithm of congestion control (net/tcp/cc.h) */
+    /* What most packets need. */
+    DK_TCP_NODELAY, /* 0, 1: no Nagle */
+    DK_TCP_RCV_BUF, /* bytes, 0 (when it is opened): as the path needs (tune.c). The window scale is
+                       chosen by it when connecting, later it may only grow */
+    DK_TCP_OPTIONS_HOT,
+    DK_TCP_KEEPALIVE = DK_TCP_OPTIONS_HOT, /* 0, 1 */
+    DK_TCP_KEEPALIVE_IDLE,                 /* before the first probe */
+    DK_TCP_KEEPALIVE_INTERVAL,             /* between probes */
+    DK_TCP_KEEPALIVE_COUNT,                /* unanswered probes before -ETIMEDOUT */
+    DK_TCP_USER_TIMEOUT,                   /* RFC 5482; 0: by the number of retransmissions */
+    DK_TCP_MAX_SEGMENT, /* at most so many bytes (48 or more, 0: no limit); not to be changed when
+                           connected */
+    DK_TCP_TTL,         /* 1 to 255 */
+    DK_TCP_TOS,         /* 0 to 255 */
+    DK_TCP_QUICK_ACK,   /* 0, 1: acknowledgements are not delayed */
+    DK_TCP_CONGESTION,  /* number of the algorithm of congestion control (net/tcp/cc.h) */
 };
 #define DK_TCP_OPTIONS (DK_TCP_CONGESTION + 1)
 

@@ -18,7 +18,7 @@
 static int64_t probe_timeout(const struct dk_tcp_conn *c)
 {
     int64_t pto = dk_tcp_probe_timeout(c);
-    bool may_be_delayed = c->snd_nxt - c->snd_una < 2 * (uint64_t)c->snd_mss;
+    bool may_be_delayed = c->flight_bytes < 2 * (uint64_t)c->snd_mss;
     return c->srtt_ns >= 0 && may_be_delayed ? pto + MAX_ACK_DELAY_NS : pto;
 }
 
