@@ -142,8 +142,8 @@ static struct dk_list *put_first(struct dk_wheel *wheel, struct dk_list *link)
     struct dk_list *next = link->next;
     __builtin_prefetch(next, 1);
     if (wheel->revise) {
-        __builtin_prefetch((char *)next - LINE);
-        __builtin_prefetch((char *)next + LINE);
+        __builtin_prefetch((const void *)((uintptr_t)next - LINE)); /* next may be NULL */
+        __builtin_prefetch((const void *)((uintptr_t)next + LINE));
         revise(wheel, timer_of(link));
     } else {
         put(wheel, timer_of(link));
