@@ -135,6 +135,9 @@ void dk_log_drop_below_first(struct dk_log *log)
             break;
         dk_segment_drop(log->store, log->segs[n++]);
     }
+    if (n == 0)
+        return;
+    dk_meta_mark_ends(log); /* the first that is left says where it begins */
     memmove(log->segs, log->segs + n, (log->num_segs - n) * sizeof(*log->segs));
     log->num_segs -= n;
     log->last -= n;

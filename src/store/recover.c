@@ -160,19 +160,25 @@ static bool skip_damage(struct recovery *r)
 static void walk(struct recovery *r)
 {
     for (;;) {
+        struct walk before = r->at;
         const struct dk_batch_head *h = next_batch(r);
-        if (!h && !skip_damage(r))
-            return;
-        if (!h && !(h = next_batch(r)))
-            return;
-        r->notes[r->num_notes++ % NOTES] = r->at;
-        if (r->checks && h->first + h->records > r->committed) {
-            if (!payload_good(r, r->at.offset))
+        if (!h) {
+            if (!skip_damage(r))
                 return;
-            h = batch_at(r, r->at.place, r->at.offset, HEADERS_AHEAD);
+            before = r->at;
+            h = next_batch(r);
             if (!h)
                 return;
         }
+        r->notes[r->num_notes++ % NOTES] = before;
+        bool committed = !r->checks || h->first + h->records <= r->committed;
+        if (!committed && !payload_good(r, r->at.offset)) {
+            r->at = before;
+            return;
+        }
+        h = batch_at(r, r->at.place, r->at.offset, HEADERS_AHEAD);
+        if (!h)
+            return;
         pass_batch(r, h);
     }
 }
