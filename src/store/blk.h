@@ -54,13 +54,13 @@ struct dk_blkdev_caps {
     X(errors, "blk.errors")             /* I/Os that ended with one */                             \
     X(registered, "blk.registered")     /* segments that lay in memory the device knows */         \
     X(unregistered, "blk.unregistered") /* segments that it had to be told of, or to copy */       \
-    X(fault_torn, "fault.torn")         /* on purpose (drv/blk_fault.h), as all of these */        \
-    X(fault_lost, "fault.lost")                                                                    \
-    X(fault_misdirected, "fault.misdirected")                                                      \
-    X(fault_rotten, "fault.rotten")                                                                \
-    X(fault_errors, "fault.errors")                                                                \
-    X(fault_delayed, "fault.delayed")                                                              \
-    X(fault_reordered, "fault.reordered")
+    X(fault_torn, "blk_fault.torn")     /* on purpose (drv/blk_fault.h), as all of these */        \
+    X(fault_lost, "blk_fault.lost")                                                                \
+    X(fault_misdirected, "blk_fault.misdirected")                                                  \
+    X(fault_rotten, "blk_fault.rotten")                                                            \
+    X(fault_errors, "blk_fault.errors")                                                            \
+    X(fault_delayed, "blk_fault.delayed")                                                          \
+    X(fault_reordered, "blk_fault.reordered")
 
 struct dk_blkdev_stats {
 #define DK_BLKDEV_STATS_FIELD(field, name) uint64_t field;
