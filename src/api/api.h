@@ -22,8 +22,9 @@ struct dk_api {
     struct dk_instance *first; /* NULL: not started */
     const struct dk_libos *libos;
     demi_callback_t callback;
-    uint32_t sort_max; /* of the configuration */
+    uint32_t sort_max; /* of the configuration, as these */
     uint32_t element_max;
+    const char *store;
 };
 
 DK_HIDDEN extern struct dk_api dk_api;
@@ -53,6 +54,11 @@ static inline int dk_api_missing(void)
 {
     return dk_thread_self && dk_thread_self->in_function ? -EDEADLK : -ENOSYS;
 }
+
+/* An open queue for a control call, with a hold; the lead is taken unless the queue locks itself. 0
+ * or a negative errno. dk_api_leave ends it, and turns r into what the call returns. */
+int dk_api_enter(int qd, struct dk_queue **q_out);
+int dk_api_leave(struct dk_queue *q, int r);
 
 /* A profiled scope: reports its duration to the application's callback when it is left. */
 struct dk_scope {

@@ -18,8 +18,7 @@
 #include <unistd.h>
 
 /* Names with our prefix that are not keys. */
-static const char *const other_names[] = {"DEMI_CONFIG", "DEMI_DEBUG", "DEMI_MODULE_PATH",
-                                          "DEMI_STORE"};
+static const char *const other_names[] = {"DEMI_CONFIG", "DEMI_DEBUG", "DEMI_MODULE_PATH"};
 
 static const char *env_get(const char *name)
 {
@@ -151,6 +150,7 @@ static void fill(struct dk_config *out, const struct dk_config_entry entries[])
         .net_timestamps = entries[DK_CONFIG_NET_TIMESTAMPS].value != 0,
         .net_window_scale = entries[DK_CONFIG_NET_WINDOW_SCALE].value != 0,
         .push_hold_us = entries[DK_CONFIG_PUSH_HOLD_US].value,
+        .store = entries[DK_CONFIG_STORE].text,
         .engine = (enum dk_config_engine)entries[DK_CONFIG_ENGINE].value,
         .poll = (enum dk_config_poll)entries[DK_CONFIG_POLL].value,
         .spin_us = entries[DK_CONFIG_SPIN_US].value,

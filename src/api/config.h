@@ -108,6 +108,7 @@ struct dk_config {
     bool net_sack; /* offered and accepted, as these */
     bool net_timestamps, net_window_scale;
     uint32_t push_hold_us; /* 0 to 1000000 */
+    const char *store;     /* the device that has all logs (drv/blk_spec.h), "none": files */
     enum dk_config_engine engine;
     enum dk_config_poll poll;
     uint32_t spin_us;         /* 0 to 1000000; used with DK_CONFIG_POLL_ADAPTIVE */

@@ -5,6 +5,7 @@
 #include "api/config_keys.h"
 
 #include "api/config.h"
+#include "libos/log/log.h"
 #include "libos/stack/stack.h"
 #include "libos/table.h"
 
@@ -33,7 +34,8 @@ static const char *const page_words[] = {"auto", "hugetlb", "transparent", "none
 static const char *const debug_words[] = {"none", "heap", "inflight", NULL};
 static const char *const log_words[] = {"error", "warn", "info", "debug", NULL};
 
-_Static_assert(DK_CONFIG_WHY_MAX >= DK_STACK_WHY_MAX, "its reasons fit");
+_Static_assert(DK_CONFIG_WHY_MAX >= DK_STACK_WHY_MAX && DK_CONFIG_WHY_MAX >= DK_LOGS_WHY_MAX,
+               "their reasons fit");
 
 /* A library OS by its name, or a device under the stack. */
 static int check_net(const char *text, char why[DK_CONFIG_WHY_MAX])
@@ -180,6 +182,12 @@ const struct dk_config_key dk_config_keys[DK_CONFIG_COUNT] = {
                                     "microseconds until memory pushed to the stack is copied",
                                 .max = 1000000,
                                 .initial = 50},
+    [DK_CONFIG_STORE] = {.name = "store",
+                         .env = "DEMI_STORE",
+                         .summary = "device that has all logs; none: each log is a file",
+                         .check = dk_logs_check_device,
+                         .accepted = "none, or DEVICE (demi_store(7))",
+                         .initial_text = "none"},
     [DK_CONFIG_ENGINE] = {.name = "engine",
                           .env = "DEMI_ENGINE",
                           .summary = "what carries net=kernel; auto takes io_uring where allowed",

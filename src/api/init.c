@@ -308,6 +308,7 @@ static int start(const struct demi_args *args, struct dk_instance **inst_out)
     dk_api.callback = args ? args->callback : NULL;
     dk_api.sort_max = state.config.sort_max;
     dk_api.element_max = state.config.element_max;
+    dk_api.store = state.config.store;
     __atomic_store_n(&dk_api.first, *inst_out, __ATOMIC_RELEASE);
     return 0;
 fail_instance:

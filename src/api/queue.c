@@ -11,9 +11,7 @@
 #include <demi/libos.h>
 #include <demi/queue.h>
 
-/* An open queue for a control call; the lead is taken unless the queue locks itself. 0 or a
- * negative errno. */
-static int enter(int qd, struct dk_queue **q_out)
+int dk_api_enter(int qd, struct dk_queue **q_out)
 {
     struct dk_instance *inst = dk_api_instance();
     if (!inst)
@@ -43,7 +41,7 @@ static int enter(int qd, struct dk_queue **q_out)
     return r;
 }
 
-static int leave(struct dk_queue *q, int r)
+int dk_api_leave(struct dk_queue *q, int r)
 {
     if (!q->anywhere)
         dk_lead_drop(q->inst);
@@ -83,43 +81,43 @@ int demi_bind(int sockqd, const struct sockaddr *addr, socklen_t size)
     struct dk_queue *q;
     if (!addr || size < sizeof(sa_family_t) || size > sizeof(struct sockaddr_storage))
         return EINVAL;
-    int r = enter(sockqd, &q);
+    int r = dk_api_enter(sockqd, &q);
     if (r < 0)
         return dk_public(r);
-    return leave(q, q->ops->bind ? q->ops->bind(q, addr, size) : -EOPNOTSUPP);
+    return dk_api_leave(q, q->ops->bind ? q->ops->bind(q, addr, size) : -EOPNOTSUPP);
 }
 
 int demi_listen(int sockqd, int backlog)
 {
     struct dk_queue *q;
-    int r = enter(sockqd, &q);
+    int r = dk_api_enter(sockqd, &q);
     if (r < 0)
         return dk_public(r);
     if (!q->ops->listen)
         r = -EOPNOTSUPP;
     else
         r = backlog < 1 ? -EINVAL : q->ops->listen(q, backlog);
-    return leave(q, r);
+    return dk_api_leave(q, r);
 }
 
 int demi_shutdown(int qd, int how)
 {
     struct dk_queue *q;
-    int r = enter(qd, &q);
+    int r = dk_api_enter(qd, &q);
     if (r < 0)
         return dk_public(r);
     if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR)
         r = -EINVAL;
     else
         r = dk_queue_shutdown(q, how);
-    return leave(q, r);
+    return dk_api_leave(q, r);
 }
 
 int demi_close(int qd)
 {
     DK_PROFILE("demi_close");
     struct dk_queue *q;
-    int r = enter(qd, &q);
+    int r = dk_api_enter(qd, &q);
     if (r < 0)
         return dk_public(r);
     if (dk_queue_set_closed(q)) {
@@ -128,7 +126,7 @@ int demi_close(int qd)
     } else {
         r = -EBADF;
     }
-    return leave(q, r);
+    return dk_api_leave(q, r);
 }
 
 int demi_setsockopt(int qd, int level, int optname, const void *optval, socklen_t optlen)
@@ -136,11 +134,12 @@ int demi_setsockopt(int qd, int level, int optname, const void *optval, socklen_
     struct dk_queue *q;
     if (!optval)
         return EINVAL;
-    int r = enter(qd, &q);
+    int r = dk_api_enter(qd, &q);
     if (r < 0)
         return dk_public(r);
-    return leave(q, q->ops->setsockopt ? q->ops->setsockopt(q, level, optname, optval, optlen)
-                                       : -EOPNOTSUPP);
+    return dk_api_leave(q, q->ops->setsockopt
+                               ? q->ops->setsockopt(q, level, optname, optval, optlen)
+                               : -EOPNOTSUPP);
 }
 
 int demi_getsockopt(int qd, int level, int optname, void *optval, socklen_t *optlen)
@@ -148,11 +147,12 @@ int demi_getsockopt(int qd, int level, int optname, void *optval, socklen_t *opt
     struct dk_queue *q;
     if (!optval || !optlen)
         return EINVAL;
-    int r = enter(qd, &q);
+    int r = dk_api_enter(qd, &q);
     if (r < 0)
         return dk_public(r);
-    return leave(q, q->ops->getsockopt ? q->ops->getsockopt(q, level, optname, optval, optlen)
-                                       : -EOPNOTSUPP);
+    return dk_api_leave(q, q->ops->getsockopt
+                               ? q->ops->getsockopt(q, level, optname, optval, optlen)
+                               : -EOPNOTSUPP);
 }
 
 static int get_name(int qd, enum dk_queue_name which, struct sockaddr *addr, socklen_t *addrlen)
@@ -160,10 +160,10 @@ static int get_name(int qd, enum dk_queue_name which, struct sockaddr *addr, soc
     struct dk_queue *q;
     if (!addr || !addrlen)
         return EINVAL;
-    int r = enter(qd, &q);
+    int r = dk_api_enter(qd, &q);
     if (r < 0)
         return dk_public(r);
-    return leave(q, q->ops->name ? q->ops->name(q, which, addr, addrlen) : -EOPNOTSUPP);
+    return dk_api_leave(q, q->ops->name ? q->ops->name(q, which, addr, addrlen) : -EOPNOTSUPP);
 }
 
 int demi_getpeername(int qd, struct sockaddr *addr, socklen_t *addrlen)

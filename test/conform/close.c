@@ -129,8 +129,9 @@ static void test_descriptors_opened_and_closed_are_reused(void **state)
 {
     (void)state;
     const int before = open_fds();
+    const int rounds = backend_can(CAN_LAST) ? 60 : 600; /* a file is made each time */
     int highest = 0;
-    for (int i = 0; i < 600; i++) {
+    for (int i = 0; i < rounds; i++) {
         struct pair pair = pair_make();
         demi_sgarray_t sga = pattern_sga(10, 1, 0);
         push_all(pair.tx, &sga);

@@ -640,10 +640,19 @@ static void pop_two(int qd, uint8_t *key, uint8_t *number)
     must(demi_sgafree(&sga));
 }
 
+/* What was pushed has arrived; a record of a log does when it is read, and reading begins with the
+ * first pop. */
+static void needs_arrival(void)
+{
+    backend_needs(CAN_BOUNDARY);
+    if (backend_can(CAN_STORAGE))
+        skip();
+}
+
 static void test_sort_yields_the_best_that_has_arrived_stable_among_equals(void **state)
 {
     (void)state;
-    backend_needs(CAN_BOUNDARY);
+    needs_arrival();
     uint64_t random = seed_choose(__func__);
     enum { ELEMENTS = 40 };
     struct pair pair = pair_make();
@@ -671,7 +680,7 @@ static void test_sort_yields_the_best_that_has_arrived_stable_among_equals(void 
 static void test_sort_takes_late_arrivals_before_earlier_ones(void **state)
 {
     (void)state;
-    backend_needs(CAN_BOUNDARY);
+    needs_arrival();
     struct pair pair = pair_make();
     uint8_t key, number;
     int qd = -1, idle = -1;

@@ -86,6 +86,8 @@ static void test_merge_alternates_while_both_have_elements(void **state)
 {
     (void)state;
     backend_needs(CAN_BOUNDARY);
+    if (backend_can(CAN_STORAGE)) /* a log has elements when they are read, a little later */
+        skip();
     static const uint32_t lens[] = {4, 6};
     struct merged m = merged_make();
     for (int several = 0; several < 4; several++) { /* segments in an element, of either side */

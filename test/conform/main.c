@@ -26,6 +26,7 @@ static const struct {
     {"datagram", run_datagram_tests},
     {"socket", run_socket_tests},
     {"memory", run_memory_tests},
+    {"storage", run_storage_tests},
     {"compose", run_compose_tests},
     {"compose_kinds", run_compose_kinds_tests},
     {"compose_many", run_compose_many_tests},

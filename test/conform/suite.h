@@ -25,6 +25,7 @@ int run_accept_tests(void);         /* listen, accept, connect */
 int run_datagram_tests(void);       /* boundaries, addresses */
 int run_socket_tests(void);         /* names, options, bad arguments */
 int run_memory_tests(void);         /* the queue in memory */
+int run_storage_tests(void);        /* logs */
 int run_compose_tests(void);        /* what all operators have in common */
 int run_compose_kinds_tests(void);  /* filter, map, sort */
 int run_compose_many_tests(void);   /* merge, partition */

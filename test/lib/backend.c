@@ -3,6 +3,8 @@
 #include "backend.h"
 
 #include <arpa/inet.h>
+#include <demi/storage.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -22,8 +24,12 @@
 /* What comes from ourselves never was in a receive pool. */
 #define LOOP_CANNOT (CAN_KERNEL | CAN_POOL | CAN_FDS)
 #define TAP_CANNOT  (CAN_POOL | CAN_FDS | CAN_SHARE)
+/* One queue for both ends: what is pushed is popped. */
+#define LOG_CAN     (CAN_BOUNDARY | CAN_RELIABLE | CAN_SHARE | CAN_STORAGE)
 #define MEM_CAN                                                                                    \
     (CAN_BOUNDARY | CAN_SHUTDOWN | CAN_RELIABLE | CAN_REFERENCE | CAN_INHERENT | CAN_SHARE)
+
+#define LOG(can) AF_UNSPEC, 0, LOG_CAN | (can), 200000, 1000
 
 #define TCP(family)      family, SOCK_STREAM, TCP_CAN, 64u << 20, 1000
 #define UDP4             AF_INET, SOCK_DGRAM, UDP_CAN, 65507, 48
@@ -57,6 +63,10 @@ static const struct backend backends[] = {
     {"tap-udp4", "tap:demi0", NULL, NULL, TAP_UDP(AF_INET)},
     {"loop-tcp4-always", "loop", NULL, "always", LOOP_TCP(AF_INET)},
     {"loop-tcp4-never", "loop", NULL, "never", LOOP_TCP(AF_INET)},
+    {"log/memblk", "loop", NULL, NULL, LOG(0), false, "memblk,bytes=1G"},
+    {"log/memblk-never", "memory", NULL, "never", LOG(0), false, "memblk,bytes=1G"},
+    {"log/blk_uring", "kernel", NULL, NULL, LOG(CAN_LAST), false, "none"},
+    {"log/blk_uring-threaded", "kernel", NULL, NULL, LOG(CAN_LAST), true, "none"},
     {"memory-threaded", "memory", NULL, NULL, AF_UNSPEC, 0, MEM_CAN, 64u << 20, 1000, true},
     {"uring-tcp4-threaded", "kernel", "io_uring", NULL, TCP(AF_INET), true},
     {"epoll-tcp4-threaded", "kernel", "epoll", NULL, TCP(AF_INET), true},
@@ -82,6 +92,8 @@ static const struct {
     {CAN_POOL, "a receive pool"},
     {CAN_FDS, "sockets that are descriptors"},
     {CAN_SHARE, "several processes at a time"},
+    {CAN_STORAGE, "logs"},
+    {CAN_LAST, "logs that outlive the process"},
     {CAN_INHERENT, "to be the one backend that runs this"},
 };
 
@@ -119,6 +131,59 @@ static void tap_set_up(void)
         tap_missing = "no TAP interface can be made (ip tuntap)";
 }
 
+/* --- logs -------------------------------------------------------------------------------------
+ */
+
+static char log_folder[32];
+static int log_folder_owner; /* the process that made it, and removes it */
+
+static void remove_logs(void)
+{
+    DIR *dir = getpid() == log_folder_owner ? opendir(log_folder) : NULL;
+    if (dir == NULL)
+        return;
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;)
+        unlinkat(dirfd(dir), entry->d_name, 0);
+    closedir(dir);
+    rmdir(log_folder);
+}
+
+static void name_log(const char *folder, char *out, size_t size)
+{
+    static uint32_t number;
+    snprintf(out, size, "%s%slog-%d-%u", folder, folder[0] != '\0' ? "/" : "", getpid(), number++);
+}
+
+void backend_log_name(char *out, size_t size)
+{
+    if (backend_can(CAN_LAST) && log_folder[0] == '\0') {
+        strcpy(log_folder, "logs-XXXXXX");
+        assert_non_null(mkdtemp(log_folder));
+        log_folder_owner = getpid();
+        atexit(remove_logs);
+    }
+    name_log(log_folder, out, size);
+}
+
+/* Of what is no matter of the disk; most tests would wait for the disk most of the time. */
+static const char *quick_folder(void)
+{
+    if (!backend_can(CAN_LAST))
+        return "";
+    return access("/dev/shm", W_OK) == 0 ? "/dev/shm" : ".";
+}
+
+static struct pair log_pair(void)
+{
+    struct pair pair;
+    char name[64];
+    name_log(quick_folder(), name, sizeof name);
+    must(demi_open(&pair.tx, name, O_RDWR | O_CREAT | O_EXCL | DEMI_O_FOLLOW));
+    must(demi_unlink(name)); /* it goes with the queue */
+    pair.rx = pair.tx;
+    return pair;
+}
+
 bool backend_choose(const char *name)
 {
     for (size_t i = 0; i < COUNT_OF(backends); i++) {
@@ -132,6 +197,8 @@ bool backend_choose(const char *name)
             setenv("DEMI_ENGINE", chosen->engine, 1);
         if (chosen->poll != NULL)
             setenv("DEMI_POLL", chosen->poll, 1);
+        if (chosen->store != NULL)
+            setenv("DEMI_STORE", chosen->store, 1);
         if (under_sanitizer()) /* a leak check reads all tables */
             setenv("DEMI_MAX_TOKENS", "65536", 0);
         pthread_t thread;
@@ -384,6 +451,8 @@ struct pair pair_make(void)
         return stream_pair();
     if (backend_can(CAN_PUSHTO))
         return datagram_pair();
+    if (backend_can(CAN_STORAGE))
+        return log_pair();
     return memory_pair();
 }
 

@@ -28,6 +28,8 @@ enum backend_can {
     CAN_POOL = 1u << 11,     /* a pair receives into a pool of DEMI_RX_POOL_BYTES */
     CAN_FDS = 1u << 12,      /* its sockets are descriptors */
     CAN_SHARE = 1u << 13,    /* several processes at a time */
+    CAN_STORAGE = 1u << 14,  /* logs: made by demi_open */
+    CAN_LAST = 1u << 15,     /* logs in files: what is stored is there for the next process */
 };
 
 struct backend {
@@ -40,7 +42,8 @@ struct backend {
     uint32_t can;
     uint32_t max_element; /* bytes of the largest element */
     uint32_t burst;       /* elements that may be under way with nobody popping */
-    bool threaded; /* a thread has been created before anything else: no single-thread path */
+    bool threaded;     /* a thread has been created before anything else: no single-thread path */
+    const char *store; /* DEMI_STORE, NULL: as it is */
 };
 
 /* Two connected ends. rx yields what is pushed to tx; on a backend that CAN_DUPLEX the other way
@@ -73,6 +76,9 @@ int library_teardown(void **state);
 /* A deadline only: for tests that start the library themselves. */
 int deadline_setup(void **state);
 int deadline_teardown(void **state);
+
+/* Names a log that no test has used; files are removed when the program ends. */
+void backend_log_name(char *out, size_t size);
 
 struct pair pair_make(void);
 void pair_close(struct pair pair);
