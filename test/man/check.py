@@ -25,7 +25,7 @@ EXAMPLE_LINES = {"pipeline.c": 250}  # it shows what the others make together
 README_LINES = 150
 RUN_SECONDS = 60
 # What examples may show the library beside: header and pkg-config name.
-OPTIONAL = {"uv.h": "libuv"}
+OPTIONAL = {"uv.h": "libuv", "openssl/evp.h": "libcrypto"}
 # Programs that need a peer, or a port that may be taken here.
 NOT_RUN = ("demi_socket.3", "demi_eventfd.3")
 

@@ -21,6 +21,8 @@ CLIENTS = 40
 ROUNDS = 20
 IDLE_SECONDS = 0.5
 LAST_LINES = {
+    "encrypt": "on the log: 42 bytes, unreadable\ndecrypted: 14 bytes, attack at dawn\n"
+               "a forged record fails its pop with: Bad message",
     "filter": "sum of the multiples of 3 up to 100: 1683",
     "map": "a forged element fails its pop with: Bad message",
     "memory_queue": "sum of 1 to 1000: 500500",
