@@ -31,8 +31,8 @@ NO_REP_MOVSB = {"GLIBC_TUNABLES": "glibc.cpu.x86_rep_movsb_threshold=1073741824"
 
 CLAIMS = (
     ("udp", "UDP: received, and one sent", 800),
-    ("tcp", "TCP: data received, and the reply sent", 1600),
-    ("ack", "TCP: acknowledgement received", 500),
+    ("tcp", "TCP: data received, and the reply sent", 1000),
+    ("ack", "TCP: acknowledgement received", 350),
 )
 
 # Of a function's file, the first that matches; where a function begins with one that is inlined,

@@ -6,7 +6,7 @@
 #ifndef DK_NET_TCP_HEADER_H
 #define DK_NET_TCP_HEADER_H
 
-#include "base/checksum.h"
+#include "base/checksum_here.h"
 #include "net/dev.h"
 #include "net/tcp/tcb.h"
 #include "net/tcp/timer.h"
@@ -49,6 +49,16 @@ static inline uint64_t dk_tcp_put_usual(const struct dk_tcp_conn *c, uint64_t se
                               dk_tcp_put_two(at + 24, dk_tcp_ts_now(c, now), c->ts_recent));
     dk_tcp_put_word(at + 16, 0);
     return sum;
+}
+
+/* Adds the text of a segment: blocks in place, and what is left of them by a call. */
+__attribute__((always_inline)) static inline uint64_t
+dk_tcp_add_text(uint64_t words, const uint8_t *text, uint32_t len)
+{
+    const uint32_t rest = len % 64;
+    text += len - rest;
+    words = dk_checksum_add_blocks(words, text, len - rest);
+    return dk_likely(rest == 0) ? words : dk_checksum_words(words, text, rest);
 }
 
 /* Where the packet goes, and how. The last one's was mostly the same. */

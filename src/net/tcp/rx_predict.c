@@ -10,7 +10,7 @@
  * none, and nothing is lost), options (timestamps alone, as agreed on), congestion (none is told).
  */
 #include "base/bytes.h"
-#include "base/checksum.h"
+#include "base/checksum_here.h"
 #include "net/ip_in.h"
 #include "net/tcp/ecn.h"
 #include "net/tcp/header.h"
@@ -84,14 +84,15 @@ static inline bool is_quiet(const struct dk_tcp_conn *c, uint8_t tos)
 }
 
 /* The connection has the sum of the pseudo header, which has no order. */
-static inline bool is_whole(const struct dk_tcp_conn *c, const struct arrived *a)
+__attribute__((always_inline)) static inline bool is_whole(const struct dk_tcp_conn *c,
+                                                           const struct arrived *a)
 {
     if (a->frame->checksum == DK_RX_CHECKSUM_GOOD)
         return true;
     const uint32_t pseudo = c->pseudo_sum + DK_TCP_USUAL_LEN + a->text_len;
     uint64_t words = dk_checksum_words_32(htobe32(pseudo), a->header);
     if (a->text_len != 0)
-        words = dk_checksum_words(words, a->header + DK_TCP_USUAL_LEN, a->text_len);
+        words = dk_tcp_add_text(words, a->header + DK_TCP_USUAL_LEN, a->text_len);
     return dk_checksum_words_good(words);
 }
 

@@ -8,6 +8,7 @@
  * what does not goes there, untouched.
  */
 #include "base/bytes.h"
+#include "base/checksum_here.h"
 #include "net/ip_out.h"
 #include "net/route.h"
 #include "net/tcp/header.h"
@@ -70,7 +71,7 @@ __attribute__((always_inline)) static inline void make(struct dk_tcp *tcp,
         return;
     }
     if (piece)
-        words = dk_checksum_words(words, piece->data, len);
+        words = dk_tcp_add_text(words, piece->data, len);
     dk_checksum_put(tx->header + DK_TCP_CHECKSUM_OFFSET, words);
 }
 
