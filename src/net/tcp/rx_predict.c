@@ -186,12 +186,20 @@ take_text(struct dk_tcp *tcp, struct dk_tcp_conn *c, const struct arrived *a, in
         dk_tcp_output(c, now);
 }
 
+/* As is_whole, of one of a group: most of them are long, and a call is nothing beside that. */
+static bool is_next_whole(const struct dk_tcp_conn *c, const struct dk_gro_segment *next)
+{
+    const uint32_t pseudo = c->pseudo_sum + next->len;
+    return next->checksum == DK_RX_CHECKSUM_GOOD ||
+           dk_checksum_words_good(dk_checksum_words(htobe32(pseudo), next->data, next->len));
+}
+
 /* One that differs from the last only in its bytes and timestamp (net/gro.h). Acknowledges nothing
  * new, and has data: the checks left are those of what is its own. */
 static inline bool rx_next(struct dk_tcp *tcp, struct dk_tcp_conn *c, const struct arrived *a,
                            int64_t now)
 {
-    if (!is_quiet(c, *a->tos) || !is_whole(c, a) || !is_in_order(c, a) ||
+    if (!is_quiet(c, *a->tos) || !is_in_order(c, a) ||
         dk_get_be32(a->header + 8) != (uint32_t)c->snd_una)
         return false;
     DK_TCP_COUNT(tcp, rx_segments);
@@ -208,12 +216,12 @@ __attribute__((noinline)) static void rx_group(struct dk_tcp *tcp, struct dk_tcp
     struct dk_gro *gro = &tcp->net->gro;
     for (; gro->taken < gro->num; gro->taken++) {
         const struct dk_gro_segment *next = &gro->segments[gro->taken];
-        const struct dk_rx_frame frame = {.buf = next->buf, .checksum = next->checksum};
+        const struct dk_rx_frame frame = {.buf = next->buf};
         const struct arrived a = {.frame = &frame,
                                   .tos = tos,
                                   .header = next->data,
                                   .text_len = next->len - DK_TCP_USUAL_LEN};
-        if (!rx_next(tcp, c, &a, now))
+        if (!is_next_whole(c, next) || !rx_next(tcp, c, &a, now))
             return;
     }
 }
