@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a device does to a store: bits that rot, writes that came to another place or to none. A
+ * record is read as it was appended, or as -EIO; its log goes on behind it, other logs do not care.
+ */
+#include "store_kit.h"
+
+#include "base/crc32c.h"
+#include "store/format.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BYTES   (3u << 19)
+#define RECORDS 24u
+#define LOGS    2
+
+static const char *const names[LOGS] = {"a", "b"};
+
+static uint32_t len_of(uint64_t i)
+{
+    static const uint32_t lens[] = {100, 4096, 9000, 0, 36000, 8192, 700};
+    return lens[i % 7];
+}
+
+static uint64_t seed_of(int log, uint64_t i)
+{
+    return (uint64_t)log << 32 | i << 8;
+}
+
+/* Two logs of RECORDS records, each a batch. */
+static void make(struct store_kit *k, bool close)
+{
+    kit_make(k, BYTES);
+    for (int l = 0; l < LOGS; l++) {
+        struct dk_log *log = kit_log(k, names[l], DK_LOG_CREATE);
+        for (uint64_t i = 0; i < RECORDS; i++)
+            assert_int_equal(kit_append(k, log, seed_of(l, i), len_of(i), 1), 0);
+    }
+    if (close)
+        dk_store_close(k->store);
+    else
+        kit_kill(k);
+    k->store = NULL;
+}
+
+struct outcome {
+    uint64_t missing; /* records that the log does not have any more */
+    uint64_t errors;
+};
+
+/* Opens what is there and reads everything; then the medium is as it was. */
+static struct outcome look(struct store_kit *k)
+{
+    const char *why = "";
+    struct outcome o = {0};
+    uint8_t *kept = malloc(BYTES);
+    memcpy(kept, k->medium.memory, BYTES);
+    assert_int_equal(kit_open(k, &why), 0);
+    for (int l = 0; l < LOGS; l++) {
+        struct dk_log *log = kit_log(k, names[l], 0);
+        uint64_t end = kit_end_of(log);
+        assert_true(end <= RECORDS);
+        o.missing += RECORDS - end;
+        for (uint64_t i = 0; i < end; i++) {
+            int ret = kit_read(k, log, i, seed_of(l, i), len_of(i), 1);
+            assert_true(ret == 0 || ret == -EIO);
+            o.errors += ret != 0;
+        }
+        assert_int_equal(kit_append(k, log, 99, 100, 1), 0);
+        assert_int_equal(kit_read(k, log, end, 99, 100, 1), 0);
+    }
+    dk_store_close(k->store);
+    k->store = NULL;
+    memcpy(k->medium.memory, kept, BYTES);
+    free(kept);
+    return o;
+}
+
+static bool is_blank(const uint8_t *block)
+{
+    return block[0] == 0 && memcmp(block, block + 1, DK_BLOCK - 1) == 0;
+}
+
+/* Some bits of every block that has something, the first bytes above all. */
+static void flip_bits(bool clean)
+{
+    struct store_kit k = {0};
+    struct dk_random random;
+    uint64_t flips = 0, seen = 0, lost = 0;
+    dk_random_init(&random, 1);
+    make(&k, clean);
+    for (uint64_t at = 0; at < BYTES; at += DK_BLOCK) {
+        if (is_blank(k.medium.memory + at))
+            continue;
+        for (uint32_t i = 0; i < 12; i++, flips++) {
+            uint32_t byte = dk_random_below(&random, i < 8 ? 144 : DK_BLOCK);
+            uint8_t bit = (uint8_t)(1u << dk_random_below(&random, 8));
+            k.medium.memory[at + byte] ^= bit;
+            struct outcome o = look(&k);
+            k.medium.memory[at + byte] ^= bit;
+            /* One batch of one record: what is hit is that one. The last batch of a log that was
+             * not closed is not told from one that never was acknowledged. */
+            assert_true(o.errors + o.missing <= 1);
+            assert_true(!clean || o.missing == 0);
+            seen += o.errors;
+            lost += o.missing;
+        }
+    }
+    print_message("seed 1: %llu bits: %llu records read as errors, %llu cut off\n",
+                  (unsigned long long)flips, (unsigned long long)seen, (unsigned long long)lost);
+    assert_true(seen > 300);
+    medium_fini(&k.medium);
+}
+
+static void test_bit_of_a_closed_store_flipped_is_one_error_at_most(void **state)
+{
+    (void)state;
+    flip_bits(true);
+}
+
+static void test_bit_of_a_killed_store_flipped_is_one_error_at_most(void **state)
+{
+    (void)state;
+    flip_bits(false);
+}
+
+/* Blocks of one place come to another, as a write that was misdirected. */
+static void test_misdirected_write_is_an_error_or_nothing(void **state)
+{
+    (void)state;
+    struct store_kit k = {0};
+    struct dk_random random;
+    uint64_t errors = 0;
+    uint8_t kept[2 * DK_BLOCK];
+    dk_random_init(&random, 2);
+    make(&k, true);
+    uint32_t blocks = BYTES / DK_BLOCK;
+    uint32_t data = 0;
+    while (!is_blank(k.medium.memory + (uint64_t)data * DK_BLOCK) || data < 60)
+        data++;
+    for (uint32_t i = 0; i < 1500; i++) {
+        uint64_t from = dk_random_below(&random, blocks - 1),
+                 to = 33 + dk_random_below(&random, blocks - 34);
+        if (from < 33)
+            continue;
+        uint32_t len = (1 + dk_random_below(&random, 2)) * DK_BLOCK;
+        memcpy(kept, k.medium.memory + to * DK_BLOCK, len);
+        memmove(k.medium.memory + to * DK_BLOCK, k.medium.memory + from * DK_BLOCK, len);
+        struct outcome o = look(&k);
+        errors += o.errors;
+        assert_int_equal(o.missing, 0);
+        assert_true(o.errors <= 3);
+        memcpy(k.medium.memory + to * DK_BLOCK, kept, len);
+    }
+    assert_true(errors > 100);
+    medium_fini(&k.medium);
+}
+
+/* Where batches begin. */
+static uint32_t find_batches(const struct store_kit *k, uint64_t *at, uint32_t max)
+{
+    uint32_t n = 0;
+    for (uint64_t i = 0; i < BYTES && n < max; i += DK_BLOCK) {
+        uint64_t magic;
+        memcpy(&magic, k->medium.memory + i, sizeof(magic));
+        if (magic == DK_BATCH_MAGIC)
+            at[n++] = i;
+    }
+    return n;
+}
+
+/* Any number of batches are gone, as writes that were lost: records behind them are there. */
+static void test_lost_writes_are_errors_and_the_log_goes_on(void **state)
+{
+    (void)state;
+    struct store_kit k = {0};
+    struct dk_random random;
+    uint64_t at[2 * RECORDS];
+    static uint8_t kept[BYTES];
+    dk_random_init(&random, 3);
+    make(&k, false);
+    assert_int_equal(find_batches(&k, at, 2 * RECORDS), 2 * RECORDS);
+    memcpy(kept, k.medium.memory, BYTES);
+    for (uint32_t i = 0; i < 300; i++) {
+        uint32_t lost = 0;
+        for (uint32_t b = 0; b < 2 * RECORDS; b++) {
+            struct dk_batch_head *h = (void *)(k.medium.memory + at[b]);
+            /* The last one may not be missed: then nothing says that it was there. */
+            if (h->first == RECORDS - 1 || dk_random_below(&random, 1 + i % 8) > 0)
+                continue;
+            memset(h, 0, (size_t)h->blocks * DK_BLOCK);
+            lost++;
+        }
+        struct outcome o = look(&k);
+        assert_int_equal(o.missing, 0);
+        assert_int_equal(o.errors, lost);
+        memcpy(k.medium.memory, kept, BYTES);
+    }
+    medium_fini(&k.medium);
+}
+
+static void expect_open(struct store_kit *k, int error, const char *words)
+{
+    const char *why = "";
+    assert_int_equal(kit_open(k, &why), error);
+    assert_non_null(strstr(why, words));
+    k->store = NULL;
+}
+
+static void reseal_super(uint8_t *block, uint64_t offset, uint32_t version)
+{
+    struct dk_geometry g;
+    assert_int_equal(dk_super_parse(block, offset, &g), 0);
+    dk_super_emit(&g, offset, block);
+    struct dk_super *s = (void *)block;
+    s->version = version;
+    s->crc = 0;
+    s->crc = dk_crc32c(0, block, DK_BLOCK);
+}
+
+static void test_devices_that_hold_no_store_of_ours_are_refused(void **state)
+{
+    (void)state;
+    struct store_kit k = {0};
+    make(&k, true);
+    static uint8_t kept[BYTES];
+    uint8_t *m = k.medium.memory;
+    memcpy(kept, m, BYTES);
+    k.medium.bytes = BYTES - (64u << 10);
+    expect_open(&k, -ENODATA, "shorter");
+    k.medium.bytes = 200u << 10;
+    expect_open(&k, -ENODATA, "shorter");
+    k.medium.bytes = BYTES;
+    reseal_super(m, 0, 2);
+    reseal_super(m + DK_SUPER_COPY, DK_SUPER_COPY, 2);
+    expect_open(&k, -EPROTONOSUPPORT, "newer");
+    memcpy(m, kept, BYTES);
+    m[20] ^= 1;
+    m[DK_SUPER_COPY + 20] ^= 1;
+    expect_open(&k, -EUCLEAN, "damaged");
+    memset(m, 0, BYTES);
+    expect_open(&k, -EMEDIUMTYPE, "no store");
+    memset(m, 0x5a, BYTES);
+    expect_open(&k, -EMEDIUMTYPE, "no store");
+    k.medium.bytes = 4096;
+    expect_open(&k, -EMEDIUMTYPE, "no store");
+    k.medium.bytes = BYTES;
+    /* All four copies of the metadata. */
+    memcpy(m, kept, BYTES);
+    struct dk_geometry g;
+    assert_int_equal(dk_super_parse(m, 0, &g), 0);
+    for (uint32_t i = 0; i < 4; i++)
+        m[dk_region_offset(&g, i / 2, i % 2) + 70] ^= 1;
+    expect_open(&k, -EUCLEAN, "metadata");
+    /* The present one: the older state is not taken for it. */
+    uint32_t refused = 0;
+    for (uint32_t region = 0; region < 2; region++) {
+        memcpy(m, kept, BYTES);
+        m[dk_region_offset(&g, region, 0) + 70] ^= 1;
+        m[dk_region_offset(&g, region, 1) + 70] ^= 1;
+        const char *why = "";
+        int ret = kit_open(&k, &why);
+        assert_true(ret == 0 || ret == -EUCLEAN);
+        refused += ret != 0;
+        if (ret == 0)
+            dk_store_close(k.store);
+        k.store = NULL;
+        memcpy(m, kept, BYTES);
+    }
+    assert_int_equal(refused, 1);
+    medium_fini(&k.medium);
+}
+
+static void test_format_keeps_what_is_there_unless_it_is_forced(void **state)
+{
+    (void)state;
+    struct store_kit k = {0};
+    const char *why = "";
+    struct dk_store_format_options options = {.segment_bytes = 64u << 10, .uuid = {1}};
+    make(&k, true);
+    struct dk_blkdev *dev = medium_open(&k.medium);
+    assert_int_equal(dk_store_format(dev, &options, false, &why), -EEXIST);
+    assert_non_null(strstr(why, "already"));
+    memset(k.medium.memory, 0, BYTES);
+    k.medium.memory[70000] = 1;
+    assert_int_equal(dk_store_format(dev, &options, false, &why), -EUCLEAN);
+    assert_int_equal(dk_store_format(dev, &options, true, &why), 0);
+    options.segment_bytes = 3;
+    assert_int_equal(dk_store_format(dev, &options, true, &why), -EINVAL);
+    options.segment_bytes = 1u << 20;
+    assert_int_equal(dk_store_format(dev, &options, true, &why), -ENOSPC);
+    dev->ops->close(dev);
+    assert_int_equal(kit_open(&k, &why), 0);
+    kit_end(&k);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bit_of_a_closed_store_flipped_is_one_error_at_most),
+        cmocka_unit_test(test_bit_of_a_killed_store_flipped_is_one_error_at_most),
+        cmocka_unit_test(test_misdirected_write_is_an_error_or_nothing),
+        cmocka_unit_test(test_lost_writes_are_errors_and_the_log_goes_on),
+        cmocka_unit_test(test_devices_that_hold_no_store_of_ours_are_refused),
+        cmocka_unit_test(test_format_keeps_what_is_there_unless_it_is_forced),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A device that fails now and then, and one that takes little at a time: what fails says so, what
+ * was acknowledged stays, and the next one works.
+ */
+#include "store_kit.h"
+
+#include "mem/heap.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BYTES (2u << 20)
+
+struct kept {
+    uint64_t seeds[200];
+    uint64_t num;
+    uint32_t errors;
+};
+
+static uint32_t len_of(uint64_t seed)
+{
+    static const uint32_t lens[] = {100, 4096, 9000, 30000, 0, 12288};
+    return lens[seed % 6];
+}
+
+/* Appends; what is acknowledged has to be there, in this order. */
+static void append(struct store_kit *k, struct dk_log *log, struct kept *kept, uint64_t seed)
+{
+    int ret = kit_append(k, log, seed, len_of(seed), 1);
+    assert_true(ret == 0 || ret == -EIO);
+    if (ret == 0)
+        kept->seeds[kept->num++] = seed;
+    else
+        kept->errors++;
+    assert_int_equal(kit_end_of(log), kept->num);
+}
+
+static void check(struct store_kit *k, struct dk_log *log, const struct kept *kept)
+{
+    assert_int_equal(kit_end_of(log), kept->num);
+    for (uint64_t i = 0; i < kept->num; i++)
+        assert_int_equal(kit_read(k, log, i, kept->seeds[i], len_of(kept->seeds[i]), 1), 0);
+}
+
+/* One failure at the k-th write or flush of a workload, for every k. */
+static bool fail_once(uint64_t at, bool flush, bool late)
+{
+    struct store_kit k = {.medium = {.no_fua = flush}};
+    struct kept kept = {0};
+    kit_make(&k, BYTES);
+    struct dk_log *log = kit_log(&k, "a", DK_LOG_CREATE);
+    uint64_t begin = flush ? k.medium.flushes : k.medium.writes;
+    k.medium.fails_late = late;
+    if (flush)
+        k.medium.fail_flush = begin + at;
+    else
+        k.medium.fail_write = begin + at;
+    for (uint64_t i = 0; i < 24; i++)
+        append(&k, log, &kept, i);
+    bool reached = (flush ? k.medium.flushes : k.medium.writes) >= begin + at;
+    assert_true(kept.errors <= 1);
+    check(&k, log, &kept);
+    kit_reopen(&k, at % 2);
+    log = kit_log(&k, "a", 0);
+    check(&k, log, &kept);
+    append(&k, log, &kept, 100);
+    check(&k, log, &kept);
+    assert_true(kept.num >= 24);
+    kit_end(&k);
+    return reached;
+}
+
+static void test_every_write_fails_once(void **state)
+{
+    (void)state;
+    for (int late = 0; late < 2; late++) {
+        uint64_t n = 1;
+        while (fail_once(n, false, late))
+            n++;
+        assert_true(n > 24);
+    }
+}
+
+static void test_every_flush_fails_once(void **state)
+{
+    (void)state;
+    uint64_t n = 1;
+    while (fail_once(n, true, false))
+        n++;
+    assert_true(n > 20);
+}
+
+static void test_appends_behind_one_that_fails_fail_with_it(void **state)
+{
+    (void)state;
+    struct store_kit k = {0};
+    struct kit_append a[6];
+    kit_make(&k, BYTES);
+    struct dk_log *log = kit_log(&k, "a", DK_LOG_CREATE), *b = kit_log(&k, "b", DK_LOG_CREATE);
+    assert_int_equal(kit_append(&k, log, 1, 100, 1), 0);
+    assert_int_equal(kit_append(&k, b, 1, 100, 1), 0);
+    k.medium.fail_write = k.medium.writes + 1;
+    for (int i = 0; i < 6; i++) {
+        kit_record(&a[i], 10 + (uint64_t)i, 20000, 1);
+        kit_issue(i == 5 ? b : log, &a[i]);
+    }
+    for (int i = 0; i < 6; i++)
+        kit_wait(&k, &a[i]);
+    /* Two are in the batch that fails, the others wait for a segment; the other log goes on. */
+    for (uint32_t i = 0; i < 5; i++)
+        assert_int_equal(a[i].result, -EIO);
+    assert_int_equal(a[5].result, 0);
+    assert_int_equal(kit_end_of(log), 1);
+    assert_int_equal(kit_append(&k, log, 50, 20000, 1), 0);
+    assert_int_equal(kit_read(&k, log, 0, 1, 100, 1), 0);
+    assert_int_equal(kit_read(&k, log, 1, 50, 20000, 1), 0);
+    assert_int_equal(kit_read(&k, b, 1, 15, 20000, 1), 0);
+    for (int i = 0; i < 6; i++)
+        kit_record_free(&a[i]);
+    kit_end(&k);
+}
+
+static void test_device_that_fails_for_good_says_so_and_loses_nothing(void **state)
+{
+    (void)state;
+    struct store_kit k = {0};
+    struct kept kept = {0};
+    struct dk_log *log, *other;
+    kit_make(&k, BYTES);
+    log = kit_log(&k, "a", DK_LOG_CREATE);
+    for (uint64_t i = 0; i < 30; i++)
+        append(&k, log, &kept, i);
+    k.medium.fail_from = k.medium.writes + 1;
+    for (uint64_t i = 30; i < 40; i++)
+        append(&k, log, &kept, i);
+    assert_int_equal(kept.errors, 10);
+    check(&k, log, &kept);
+    assert_int_equal(dk_log_trim(log, 5), -EIO);
+    assert_int_equal(dk_log_open(&other, k.store, "b", DK_LOG_CREATE), -EIO);
+    assert_int_equal(dk_log_unlink(k.store, "nothing"), -ENOENT);
+    kit_kill(&k);
+    k.medium.fail_from = 0;
+    const char *why = "";
+    assert_int_equal(kit_open(&k, &why), 0);
+    log = kit_log(&k, "a", 0);
+    assert_int_equal(kit_first(log), 0);
+    check(&k, log, &kept);
+    append(&k, log, &kept, 50);
+    check(&k, log, &kept);
+    kit_end(&k);
+}
+
+static void test_block_that_cannot_be_read_is_an_error_of_its_record(void **state)
+{
+    (void)state;
+    struct store_kit k = {0};
+    struct kept kept = {0};
+    kit_make(&k, BYTES);
+    struct dk_log *log = kit_log(&k, "a", DK_LOG_CREATE);
+    for (uint64_t i = 0; i < 60; i++)
+        append(&k, log, &kept, i);
+    for (int again = 0; again < 2; again++) {
+        uint32_t errors = 0;
+        for (uint64_t at = BYTES / 4; at < BYTES; at += 4096) {
+            uint32_t now = 0;
+            k.medium.bad_offset = at;
+            k.medium.bad_bytes = 4096;
+            kit_reopen(&k, true);
+            log = kit_log(&k, "a", 0);
+            for (uint64_t i = 0; i < kept.num; i++) {
+                int ret = kit_read(&k, log, i, kept.seeds[i], len_of(kept.seeds[i]), 1);
+                assert_true(ret == 0 || ret == -EIO);
+                now += ret != 0;
+            }
+            assert_true(now <= 1);
+            errors += now;
+        }
+        assert_true(errors > 100);
+        k.medium.bad_bytes = 0;
+        check(&k, log, &kept);
+    }
+    kit_end(&k);
+}
+
+/* Small I/Os, few at a time, in any order. */
+static void test_device_that_takes_little_at_a_time(void **state)
+{
+    (void)state;
+    static const struct medium mediums[] = {
+        {.max_bytes = 4096, .depth = 1},
+        {.max_bytes = 12288, .max_segs = 2, .depth = 3},
+        {.max_segs = 1, .depth = 2, .no_fua = true, .block_bytes = 4096},
+    };
+    for (uint32_t m = 0; m < 3; m++) {
+        struct store_kit k = {.medium = mediums[m]};
+        struct kept kept = {0};
+        struct kit_append a[40];
+        kit_make(&k, BYTES);
+        k.medium.shuffles = true;
+        dk_random_init(&k.medium.random, m);
+        struct dk_log *log = kit_log(&k, "a", DK_LOG_CREATE);
+        for (uint64_t i = 0; i < 40; i++) {
+            kit_record(&a[i], i, len_of(i), 1);
+            kit_issue(log, &a[i]);
+            kept.seeds[kept.num++] = i;
+        }
+        for (uint64_t i = 0; i < 40; i++) {
+            kit_wait(&k, &a[i]);
+            assert_int_equal(a[i].result, 0);
+            kit_record_free(&a[i]);
+        }
+        check(&k, log, &kept);
+        kit_reopen(&k, false);
+        log = kit_log(&k, "a", 0);
+        check(&k, log, &kept);
+        kit_end(&k);
+    }
+}
+
+static void test_async_appends_cost_no_flush_and_are_there_after_close(void **state)
+{
+    (void)state;
+    struct store_kit k = {.medium = {.no_fua = true}};
+    kit_make(&k, BYTES);
+    struct dk_log *log = kit_log(&k, "a", DK_LOG_CREATE);
+    uint64_t flushes = k.medium.flushes;
+    for (uint64_t i = 0; i < 5; i++)
+        assert_int_equal(kit_append_async(&k, log, i, 100), 0);
+    assert_true(k.medium.flushes <= flushes + 1);
+    assert_int_equal(kit_append(&k, log, 5, 100, 1), 0);
+    assert_true(k.medium.flushes > flushes);
+    assert_int_equal(kit_append_async(&k, log, 6, 100), 0);
+    kit_reopen(&k, true);
+    log = kit_log(&k, "a", 0);
+    for (uint64_t i = 0; i < 7; i++)
+        assert_int_equal(kit_read(&k, log, i, i, 100, 1), 0);
+    kit_end(&k);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_write_fails_once),
+        cmocka_unit_test(test_every_flush_fails_once),
+        cmocka_unit_test(test_appends_behind_one_that_fails_fail_with_it),
+        cmocka_unit_test(test_device_that_fails_for_good_says_so_and_loses_nothing),
+        cmocka_unit_test(test_block_that_cannot_be_read_is_an_error_of_its_record),
+        cmocka_unit_test(test_device_that_takes_little_at_a_time),
+        cmocka_unit_test(test_async_appends_cost_no_flush_and_are_there_after_close),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
