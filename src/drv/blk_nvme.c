@@ -55,7 +55,7 @@ struct slot {
 struct nvme {
     struct dk_blkdev dev;
     struct dk_nvme_namespace ns;
-    struct dk_blk_ring ring;
+    struct dk_blk_rings rings;
     uint32_t completed; /* in this call of poll or wait */
     struct slot *free_slots;
     struct slot *slots;
@@ -82,7 +82,7 @@ static struct nvme_uring_cmd *prepare(const struct nvme *n, struct io_uring_sqe 
 static void point_at_one(struct nvme *n, struct io_uring_sqe *sqe, struct nvme_uring_cmd *cmd,
                          const struct dk_blk_seg *seg)
 {
-    const int buffer = dk_blk_ring_buffer(&n->ring, seg, 1);
+    const int buffer = dk_blk_ring_buffer(&n->rings.main, seg, 1);
     cmd->addr = (uintptr_t)seg->data;
     cmd->data_len = seg->len;
     if (buffer >= 0) {
@@ -154,7 +154,9 @@ static int submit(struct dk_blkdev *dev, struct dk_blk_io *io)
     int r = dk_blk_check(dev, io);
     if (r < 0)
         return r;
-    struct io_uring_sqe *sqe = dk_blk_ring_sqe(&n->ring, io);
+    /* Linux 6.1 looks for what a command without data moves, when it is polled for. */
+    const bool may_poll = io->num_segs == 1;
+    struct io_uring_sqe *sqe = dk_blk_rings_sqe(&n->rings, io, may_poll);
     if (!sqe)
         return -EAGAIN;
     struct slot *slot = n->free_slots;
@@ -195,18 +197,23 @@ static uint32_t poll(struct dk_blkdev *dev, int64_t now)
 {
     struct nvme *n = nvme_of(dev);
     (void)now;
-    return dk_blk_ring_reap(&n->ring, false, take, n);
+    n->completed = 0;
+    dk_blk_rings_reap(&n->rings, false, take, n);
+    return n->completed;
 }
 
 static uint32_t wait(struct dk_blkdev *dev)
 {
     struct nvme *n = nvme_of(dev);
-    return dk_blk_ring_reap(&n->ring, true, take, n);
+    n->completed = 0;
+    while (n->completed == 0 && dk_blk_rings_in_flight(&n->rings) > 0)
+        dk_blk_rings_reap(&n->rings, true, take, n);
+    return n->completed;
 }
 
 static int arm(struct dk_blkdev *dev)
 {
-    return dk_blk_ring_arm(&nvme_of(dev)->ring);
+    return dk_blk_rings_arm(&nvme_of(dev)->rings);
 }
 
 static void release(struct nvme *n)
@@ -221,7 +228,7 @@ static void close_nvme(struct dk_blkdev *dev)
     struct nvme *n = nvme_of(dev);
     while (wait(dev) > 0)
         continue;
-    dk_blk_ring_close(&n->ring);
+    dk_blk_rings_close(&n->rings);
     dk_nvme_close(&n->ns);
     release(n);
 }
@@ -229,7 +236,7 @@ static void close_nvme(struct dk_blkdev *dev)
 static void abandon(struct dk_blkdev *dev)
 {
     struct nvme *n = nvme_of(dev);
-    dk_blk_ring_abandon(&n->ring);
+    dk_blk_rings_abandon(&n->rings);
     dk_nvme_close(&n->ns);
 }
 
@@ -280,34 +287,38 @@ static int try_read(struct nvme *n)
 
 #define LARGE (IORING_SETUP_SQE128 | IORING_SETUP_CQE32)
 
-/* Opens a ring of that kind, and tries it; -EIO, too, where the first block cannot be read: then it
- * cannot be told which kind works. */
-static int open_ring(struct nvme *n, uint32_t flags, bool registered, const char **why_out)
+/* Opens rings of that kind, and tries them; -EIO, too, where the first block cannot be read: then
+ * it cannot be told which kind works. */
+static int open_rings(struct nvme *n, bool polled, bool registered, const char **why_out)
 {
-    int r = dk_blk_ring_open(&n->ring, n->dev.caps.depth, flags, why_out);
+    struct dk_blk_rings *rings = &n->rings;
+    int r = dk_blk_ring_open(&rings->main, n->dev.caps.depth,
+                             LARGE | (polled ? IORING_SETUP_IOPOLL : 0), why_out);
     if (r < 0)
         return r;
-    n->ring.has_vectors = false; /* those are of another kind of entry */
+    rings->main.has_vectors = false; /* those are of another kind of entry */
     if (registered)
-        dk_blk_ring_register_heap(&n->ring);
-    r = try_read(n);
-    if (r == 0)
+        dk_blk_ring_register_heap(&rings->main);
+    if (polled)
+        r = dk_blk_rings_add_side(rings, LARGE, why_out);
+    if (r == 0 && (r = try_read(n)) == 0)
         return 0;
-    dk_blk_ring_close(&n->ring);
+    dk_blk_rings_close(rings);
     return dk_why(why_out, r, "commands cannot be passed through, or the first block not read: %s",
                   strerror(-r));
 }
 
-/* The best that works: polled, with registered memory; without the one, the other. */
-static int open_best_ring(struct nvme *n, const struct dk_blk_nvme_options *o, const char **why_out)
+/* The best that works: polled rather than not, with registered memory rather than without. */
+static int open_best_rings(struct nvme *n, const struct dk_blk_nvme_options *o,
+                           const char **why_out)
 {
+    const bool polled[] = {true, true, false, false}, registered[] = {true, false, true, false};
     int r = -EIO;
-    if (n->ns.can_poll && !o->interrupts)
-        r = open_ring(n, LARGE | IORING_SETUP_IOPOLL, !o->unregistered, why_out);
-    if (r < 0)
-        r = open_ring(n, LARGE, !o->unregistered, why_out);
-    if (r < 0 && !o->unregistered)
-        r = open_ring(n, LARGE, false, why_out);
+    for (int i = 0; r < 0 && i < 4; i++) {
+        if ((polled[i] && (o->interrupts || !n->ns.can_poll)) || (registered[i] && o->unregistered))
+            continue;
+        r = open_rings(n, polled[i], registered[i], why_out);
+    }
     return r;
 }
 
@@ -324,7 +335,7 @@ int dk_blk_nvme_open(struct dk_blkdev **dev_out, const struct dk_blk_nvme_option
     }
     dk_blkdev_init(&n->dev, &ops);
     n->dev.caps = n->ns.caps;
-    r = make_slots(n, n->dev.caps.depth) ? open_best_ring(n, options, why_out)
+    r = make_slots(n, n->dev.caps.depth) ? open_best_rings(n, options, why_out)
                                          : dk_why(why_out, -ENOMEM, "nvme: no memory");
     if (r < 0) {
         dk_nvme_close(&n->ns);

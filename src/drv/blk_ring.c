@@ -190,3 +190,57 @@ int dk_blk_ring_arm(struct dk_blk_ring *r)
         return -1;
     return r->ring.ring_fd;
 }
+
+int dk_blk_rings_add_side(struct dk_blk_rings *rings, uint32_t flags, const char **why_out)
+{
+    int r = dk_blk_ring_open(&rings->side, rings->main.depth, flags, why_out);
+    rings->is_polled = r == 0;
+    return r;
+}
+
+void dk_blk_rings_close(struct dk_blk_rings *rings)
+{
+    dk_blk_ring_close(&rings->main);
+    if (rings->is_polled)
+        dk_blk_ring_close(&rings->side);
+    rings->is_polled = false;
+}
+
+void dk_blk_rings_abandon(struct dk_blk_rings *rings)
+{
+    dk_blk_ring_abandon(&rings->main);
+    if (rings->is_polled)
+        dk_blk_ring_abandon(&rings->side);
+}
+
+struct io_uring_sqe *dk_blk_rings_sqe(struct dk_blk_rings *rings, struct dk_blk_io *io,
+                                      bool may_poll)
+{
+    if (dk_blk_rings_in_flight(rings) == rings->main.depth)
+        return NULL;
+    return dk_blk_ring_sqe(rings->is_polled && !may_poll ? &rings->side : &rings->main, io);
+}
+
+struct io_uring_sqe *dk_blk_rings_again(struct dk_blk_rings *rings, struct dk_blk_io *io)
+{
+    return dk_blk_ring_again(rings->is_polled ? &rings->side : &rings->main, io);
+}
+
+void dk_blk_rings_reap(struct dk_blk_rings *rings, bool wait, dk_blk_ring_fn take, void *arg)
+{
+    if (!rings->is_polled) {
+        dk_blk_ring_reap(&rings->main, wait, take, arg);
+        return;
+    }
+    const bool main_alone = rings->side.in_flight == 0, side_alone = rings->main.in_flight == 0;
+    dk_blk_ring_reap(&rings->main, wait && main_alone, take, arg);
+    dk_blk_ring_reap(&rings->side, wait && side_alone, take, arg);
+}
+
+int dk_blk_rings_arm(struct dk_blk_rings *rings)
+{
+    if (!rings->is_polled)
+        return dk_blk_ring_arm(&rings->main);
+    int fd = dk_blk_ring_arm(&rings->side);
+    return dk_blk_ring_arm(&rings->main) < 0 ? -1 : fd;
+}

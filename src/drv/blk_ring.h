@@ -63,4 +63,33 @@ uint32_t dk_blk_ring_reap(struct dk_blk_ring *r, bool wait, dk_blk_ring_fn take,
  * or there is nothing to sleep on. */
 int dk_blk_ring_arm(struct dk_blk_ring *r);
 
+/*
+ * The rings of a device: one, or two of a device that is polled. A polled ring
+ * (IORING_SETUP_IOPOLL) takes reads and writes only, and none that the block layer has to cut,
+ * which it would try for ever (Linux 6.1). The others go to `side` then.
+ */
+struct dk_blk_rings {
+    struct dk_blk_ring main, side;
+    bool is_polled;
+};
+
+/* Opens the side of a main that is polled and open. 0 or a negative errno. */
+int dk_blk_rings_add_side(struct dk_blk_rings *rings, uint32_t flags, const char **why_out);
+void dk_blk_rings_close(struct dk_blk_rings *rings);
+void dk_blk_rings_abandon(struct dk_blk_rings *rings);
+
+static inline uint32_t dk_blk_rings_in_flight(const struct dk_blk_rings *rings)
+{
+    return rings->main.in_flight + rings->side.in_flight;
+}
+
+/* As dk_blk_ring_sqe, dk_blk_ring_again: on the ring that may have it. */
+struct io_uring_sqe *dk_blk_rings_sqe(struct dk_blk_rings *rings, struct dk_blk_io *io,
+                                      bool may_poll);
+struct io_uring_sqe *dk_blk_rings_again(struct dk_blk_rings *rings, struct dk_blk_io *io);
+
+/* As dk_blk_ring_reap, of both; with wait it may return without any, to be called again. */
+void dk_blk_rings_reap(struct dk_blk_rings *rings, bool wait, dk_blk_ring_fn take, void *arg);
+int dk_blk_rings_arm(struct dk_blk_rings *rings);
+
 #endif /* DK_DRV_BLK_RING_H */

@@ -17,6 +17,7 @@
 #include <linux/fs.h>
 #include <linux/magic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
@@ -160,24 +161,36 @@ static int measure_block(struct dk_blk_target *t)
     return 0;
 }
 
-static bool read_flag(const char *path)
+/* Reads a number of the disk's queue; a partition has none of its own. 0 where there is none. */
+static uint32_t queue_number(dev_t disk, const char *name)
 {
-    char c = '0';
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    bool is_set = read(fd, &c, 1) == 1 && c == '1';
-    close(fd);
-    return is_set;
+    static const char *const places[] = {"queue", "../queue"};
+    char path[96], text[16];
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%s/%s", major(disk), minor(disk),
+                 places[i], name);
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+        if (fd >= 0)
+            close(fd);
+        if (n > 0) {
+            text[n] = '\0';
+            return (uint32_t)strtoul(text, NULL, 10);
+        }
+    }
+    return 0;
 }
 
-/* Whether the disk has queues to poll; a partition has them where the whole disk has. */
-static bool has_polled_queues(dev_t disk)
+/* The longest I/O that the disk can be polled for: one that is not cut. */
+static uint32_t poll_bytes_of(dev_t disk)
 {
-    char whole[80], part[80];
-    snprintf(whole, sizeof(whole), "/sys/dev/block/%u:%u/queue/io_poll", major(disk), minor(disk));
-    snprintf(part, sizeof(part), "/sys/dev/block/%u:%u/../queue/io_poll", major(disk), minor(disk));
-    return read_flag(whole) || read_flag(part);
+    const uint64_t kib = queue_number(disk, "max_sectors_kb");
+    const uint64_t segments = queue_number(disk, "max_segments");
+    if (queue_number(disk, "io_poll") != 1 || segments < 2)
+        return 0;
+    const uint64_t by_length = kib << 10, by_segments = (segments - 1) * 4096;
+    const uint64_t bytes = by_length < by_segments ? by_length : by_segments;
+    return bytes < MAX_BYTES ? (uint32_t)bytes : MAX_BYTES;
 }
 
 static int measure(struct dk_blk_target *t, const struct dk_blk_file_options *o,
@@ -195,7 +208,8 @@ static int measure(struct dk_blk_target *t, const struct dk_blk_file_options *o,
                       r == -EROFS ? "the device is read-only" : strerror(-r));
     if (!t->is_direct && !o->buffered)
         r = stop_direct(t, o->path);
-    t->can_poll = wanted && t->is_direct && has_polled_queues(t->is_block ? st.st_rdev : st.st_dev);
+    if (wanted && t->is_direct)
+        t->poll_bytes = poll_bytes_of(t->is_block ? st.st_rdev : st.st_dev);
     return r < 0 ? dk_why(why_out, r, "%s: %s", o->path, strerror(-r)) : 0;
 }
 

@@ -16,7 +16,7 @@ struct dk_blk_target {
     int fd;
     bool is_block; /* no regular file */
     bool is_direct;
-    bool can_poll; /* for completions */
+    uint32_t poll_bytes; /* of I/Os that can be polled for, at most; 0: none can */
     struct dk_blkdev_caps caps;
 };
 

@@ -5,8 +5,7 @@
  * Reads and writes use registered memory when all segments lie in one registered buffer, and the
  * vectored form else. What the kernel leaves undone of one (a short transfer) is asked for again,
  * so that the reason comes to light. The file is not registered: a ring lets go of what it has some
- * time after its process has ended, and the file would be locked until then. A polled ring takes
- * nothing but reads and writes; flushes and discards then have a ring of their own, `side`.
+ * time after its process has ended, and the file would be locked until then.
  *
  * Invariant: an I/O in flight that moves data has a slot, with what is left of its segments.
  */
@@ -23,8 +22,9 @@
 #include <linux/falloc.h>
 #include <string.h>
 
+#define PAGE 4096u
+
 struct slot {
-    struct dk_blk_uring *owner;
     uint64_t left;       /* bytes */
     uint32_t first, num; /* of iov: what is left */
     struct slot *next_free;
@@ -33,8 +33,7 @@ struct slot {
 
 struct dk_blk_uring {
     struct dk_blk_file file;
-    struct dk_blk_ring main, side;
-    bool is_polled;
+    struct dk_blk_rings rings;
     uint32_t completed; /* in this call of poll or wait */
     struct slot *free_slots;
     struct slot *slots;
@@ -98,10 +97,34 @@ static void prepare_transfer(struct io_uring_sqe *sqe, int fd, struct dk_blk_io 
     io_uring_sqe_set_data(sqe, io);
 }
 
+static bool moves_data(const struct dk_blk_io *io)
+{
+    return io->op == DK_BLK_READ || io->op == DK_BLK_WRITE;
+}
+
+/* Whether an I/O will not be cut: it is not too long, and its segments meet between pages. */
+static bool may_poll(const struct dk_blk_uring *u, const struct dk_blk_io *io)
+{
+    if (!moves_data(io) || io->bytes > u->file.target.poll_bytes)
+        return false;
+    for (uint32_t i = 1; i < io->num_segs; i++)
+        if ((uintptr_t)io->segs[i].data % PAGE != 0 ||
+            (uintptr_t)(io->segs[i - 1].data + io->segs[i - 1].len) % PAGE != 0)
+            return false;
+    return true;
+}
+
+/* The heap is registered with the main ring. */
+static bool knows_heap(const struct dk_blk_uring *u, const struct dk_blk_io *io)
+{
+    return !u->rings.is_polled || may_poll(u, io);
+}
+
 static void prepare_data(struct dk_blk_uring *u, struct io_uring_sqe *sqe, struct dk_blk_io *io)
 {
     struct slot *slot = u->free_slots;
-    const int buffer = dk_blk_ring_buffer(&u->main, io->segs, io->num_segs);
+    const int buffer =
+        knows_heap(u, io) ? dk_blk_ring_buffer(&u->rings.main, io->segs, io->num_segs) : -1;
     struct dk_blkdev_stats *stats = u->file.dev.stats;
     u->free_slots = slot->next_free;
     fill_slot(slot, io);
@@ -125,21 +148,15 @@ static void prepare_control(const struct dk_blk_uring *u, struct io_uring_sqe *s
     io_uring_sqe_set_data(sqe, io);
 }
 
-static bool moves_data(const struct dk_blk_io *io)
-{
-    return io->op == DK_BLK_READ || io->op == DK_BLK_WRITE;
-}
-
 static int submit(struct dk_blkdev *dev, struct dk_blk_io *io)
 {
     struct dk_blk_uring *u = uring_of(dev);
     int r = dk_blk_check(dev, io);
     if (r < 0)
         return r;
-    if (u->main.in_flight + u->side.in_flight == dev->caps.depth)
+    struct io_uring_sqe *sqe = dk_blk_rings_sqe(&u->rings, io, may_poll(u, io));
+    if (!sqe)
         return -EAGAIN;
-    struct dk_blk_ring *ring = u->is_polled && !moves_data(io) ? &u->side : &u->main;
-    struct io_uring_sqe *sqe = dk_blk_ring_sqe(ring, io);
     if (moves_data(io))
         prepare_data(u, sqe, io);
     else
@@ -147,7 +164,8 @@ static int submit(struct dk_blkdev *dev, struct dk_blk_io *io)
     return 0;
 }
 
-/* Whether a transfer is to go on: it was short, or interrupted. */
+/* Whether a transfer is to go on: it was short, interrupted, or a polled ring has no room for it.
+ */
 static bool is_unfinished(struct slot *slot, int result)
 {
     if (result > 0)
@@ -159,7 +177,7 @@ static void take_data(struct dk_blk_uring *u, struct dk_blk_io *io, int result)
 {
     struct slot *slot = slot_of(io);
     if (dk_unlikely(is_unfinished(slot, result))) {
-        struct io_uring_sqe *sqe = dk_blk_ring_again(&u->main, io);
+        struct io_uring_sqe *sqe = dk_blk_rings_again(&u->rings, io);
         prepare_transfer(sqe, u->file.target.fd, io, -1);
         return;
     }
@@ -190,9 +208,7 @@ static uint32_t poll(struct dk_blkdev *dev, int64_t now)
     struct dk_blk_uring *u = uring_of(dev);
     (void)now;
     u->completed = 0;
-    dk_blk_ring_reap(&u->main, false, take, u);
-    if (u->is_polled)
-        dk_blk_ring_reap(&u->side, false, take, u);
+    dk_blk_rings_reap(&u->rings, false, take, u);
     return u->completed;
 }
 
@@ -200,29 +216,19 @@ static uint32_t wait(struct dk_blkdev *dev)
 {
     struct dk_blk_uring *u = uring_of(dev);
     u->completed = 0;
-    while (u->completed == 0 && u->main.in_flight + u->side.in_flight > 0) {
-        const bool both = u->main.in_flight > 0 && u->side.in_flight > 0;
-        dk_blk_ring_reap(&u->main, !both, take, u);
-        if (u->completed == 0 && u->is_polled)
-            dk_blk_ring_reap(&u->side, !both, take, u);
-    }
+    while (u->completed == 0 && dk_blk_rings_in_flight(&u->rings) > 0)
+        dk_blk_rings_reap(&u->rings, true, take, u);
     return u->completed;
 }
 
 static int arm(struct dk_blkdev *dev)
 {
-    struct dk_blk_uring *u = uring_of(dev);
-    if (!u->is_polled)
-        return dk_blk_ring_arm(&u->main);
-    int fd = dk_blk_ring_arm(&u->side);
-    return dk_blk_ring_arm(&u->main) < 0 ? -1 : fd;
+    return dk_blk_rings_arm(&uring_of(dev)->rings);
 }
 
 static void release(struct dk_blk_uring *u)
 {
-    dk_blk_ring_close(&u->main);
-    if (u->is_polled)
-        dk_blk_ring_close(&u->side);
+    dk_blk_rings_close(&u->rings);
     if (u->slots)
         dk_heap_free(u->slots);
     dk_heap_free(u);
@@ -241,9 +247,7 @@ static void close_uring(struct dk_blkdev *dev)
 static void abandon(struct dk_blkdev *dev)
 {
     struct dk_blk_uring *u = uring_of(dev);
-    dk_blk_ring_abandon(&u->main);
-    if (u->is_polled)
-        dk_blk_ring_abandon(&u->side);
+    dk_blk_rings_abandon(&u->rings);
     close(u->file.target.fd);
 }
 
@@ -298,23 +302,18 @@ static bool polling_works(struct dk_blk_ring *ring, const struct dk_blk_target *
     return result == (int)t->caps.block_bytes;
 }
 
-/* The two rings of a device that is polled; false: not this one. */
+/* Opens the rings of a device that is polled; false: not this one. */
 static bool open_polled(struct dk_blk_uring *u, const struct dk_blk_target *t)
 {
+    struct dk_blk_rings *rings = &u->rings;
     const char *why;
-    if (dk_blk_ring_open(&u->main, t->caps.depth, IORING_SETUP_IOPOLL, &why) < 0)
+    if (t->poll_bytes == 0 ||
+        dk_blk_ring_open(&rings->main, t->caps.depth, IORING_SETUP_IOPOLL, &why) < 0)
         return false;
-    if (polling_works(&u->main, t) && dk_blk_ring_open(&u->side, t->caps.depth, 0, &why) == 0)
+    if (polling_works(&rings->main, t) && dk_blk_rings_add_side(rings, 0, &why) == 0)
         return true;
-    dk_blk_ring_close(&u->main);
+    dk_blk_ring_close(&rings->main);
     return false;
-}
-
-static int open_rings(struct dk_blk_uring *u, const struct dk_blk_target *t,
-                      const struct dk_blk_file_options *o, const char **why_out)
-{
-    u->is_polled = t->can_poll && !o->interrupts && open_polled(u, t);
-    return u->is_polled ? 0 : dk_blk_ring_open(&u->main, t->caps.depth, 0, why_out);
 }
 
 int dk_blk_uring_start(struct dk_blkdev **dev_out, const struct dk_blk_target *target,
@@ -323,7 +322,9 @@ int dk_blk_uring_start(struct dk_blkdev **dev_out, const struct dk_blk_target *t
     struct dk_blk_uring *u = dk_heap_zalloc(sizeof(*u));
     if (!u)
         return dk_why(why_out, -ENOMEM, "%s: no memory", options->path);
-    int r = open_rings(u, target, options, why_out);
+    int r = 0;
+    if (options->interrupts || !open_polled(u, target))
+        r = dk_blk_ring_open(&u->rings.main, target->caps.depth, 0, why_out);
     if (r < 0) {
         dk_heap_free(u);
         return r;
@@ -336,7 +337,7 @@ int dk_blk_uring_start(struct dk_blkdev **dev_out, const struct dk_blk_target *t
     u->file.dev.caps = target->caps;
     u->file.target = *target;
     if (!options->unregistered)
-        dk_blk_ring_register_heap(&u->main);
+        dk_blk_ring_register_heap(&u->rings.main);
     *dev_out = &u->file.dev;
     return 0;
 }

@@ -43,6 +43,8 @@ void blk_op_make(struct blk_op *op, const struct dk_blkdev *dev, uint8_t what, u
 {
     const uint32_t align = dev->caps.mem_align;
     uint32_t at = 0;
+    while (num_segs > 1 && bytes / num_segs < align)
+        num_segs--; /* none is empty */
     memset(op, 0, sizeof(*op));
     op->io = (struct dk_blk_io){.op = what,
                                 .num_segs = num_segs,

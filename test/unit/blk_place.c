@@ -24,8 +24,8 @@ static int loop_fd = -1;
 int blk_place_make(void **state)
 {
     (void)state;
-    snprintf(folder, sizeof(folder), "blk-test.%d", (int)getpid());
-    return mkdir(folder, 0700);
+    snprintf(folder, sizeof(folder), "blk-test.XXXXXX");
+    return mkdtemp(folder) ? 0 : -1;
 }
 
 int blk_place_remove(void **state)

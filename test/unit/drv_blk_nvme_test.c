@@ -173,6 +173,26 @@ static void test_nvme_memory_of_the_heap_is_registered(void **state)
     dev->ops->close(dev);
 }
 
+static void test_nvme_device_that_can_be_polled_is_polled(void **state)
+{
+    struct dk_blkdev *dev = open_plain(false, false);
+    struct blk_op op;
+    (void)state;
+    if (!getenv("DEMI_TEST_POLLED")) {
+        dev->ops->close(dev);
+        print_message("DEMI_TEST_POLLED does not say that the device is (make check-vm)\n");
+        skip();
+    }
+    blk_op_make(&op, dev, DK_BLK_READ, 0, 4096, 1);
+    for (int i = 0; i < 20; i++) {
+        blk_start(dev, &op);
+        assert_int_equal(dev->ops->arm(dev), -1); /* nothing to sleep on */
+        must(-blk_finish(dev, &op));
+    }
+    blk_op_free(&op);
+    dev->ops->close(dev);
+}
+
 /* Neither by a second of ours, nor by a mount: the block device is taken, too. */
 static void test_nvme_device_is_exclusive(void **state)
 {
@@ -234,6 +254,7 @@ int main(void)
         BLK_CONTRACT(nvme),
         BLK_CONTRACT(interrupts),
         cmocka_unit_test(test_nvme_memory_of_the_heap_is_registered),
+        cmocka_unit_test(test_nvme_device_that_can_be_polled_is_polled),
         cmocka_unit_test(test_nvme_device_is_exclusive),
         cmocka_unit_test(test_nvme_block_device_shows_what_was_written),
         cmocka_unit_test(test_nvme_medium_error_is_an_error_of_that_read),
