@@ -11,7 +11,8 @@ export B prefix DESTDIR
 # What make check runs; CI adds asan and tsan.
 VARIANTS ?= plain
 
-.PHONY: all help setup run check check-asan check-tsan check-root tidy fuzz bench install clean
+.PHONY: all help setup run check check-asan check-tsan check-root check-vm tidy fuzz bench \
+	install clean
 .NOTPARALLEL:
 
 all: ## build into build/
@@ -37,6 +38,9 @@ check-tsan: ## the thread tests under ThreadSanitizer
 
 check-root: ## what needs network namespaces: devices, and the stack against Linux's
 	@scripts/check root
+
+check-vm: ## what needs devices that are not here: NVMe, in a virtual machine
+	@scripts/check vm
 
 tidy: ## format, layering, lengths, headers, names, words (a few seconds)
 	@scripts/tidy
