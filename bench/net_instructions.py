@@ -30,7 +30,7 @@ BULK_TARGET = 0.25  # per byte
 NO_REP_MOVSB = {"GLIBC_TUNABLES": "glibc.cpu.x86_rep_movsb_threshold=1073741824"}
 
 CLAIMS = (
-    ("udp", "UDP: received, and one sent", 800),
+    ("udp", "UDP: received, and one sent", 600),
     ("tcp", "TCP: data received, and the reply sent", 1000),
     ("ack", "TCP: acknowledgement received", 350),
 )

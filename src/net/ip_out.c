@@ -2,7 +2,7 @@
 /*
  * IP output: which way, how long, the header, and on to the neighbour table. Most packets find the
  * head of the one before them, which went to the same destination, and what is different is written
- * into a copy of it.
+ * into a copy of it; or into itself, where a transport keeps it (ip_out.h).
  *
  * An IPv4 packet that fits its path goes with DF: path MTU discovery sees it, and it needs no
  * identification (RFC 6864 section 4.1). The exception is a path that takes less than we believe
@@ -169,7 +169,6 @@ static void prepare_way(struct dk_net *net, struct dk_way *way)
     if (way->dst.version == 4)
         way->sum = (uint64_t)word_at(ip + 4) + word_at(ip + 16);
     way->head_len = (uint32_t)(end - head);
-    way->head_number = ++net->ways_made;
     way->max_bytes = net->config.mtu - dk_ip_header_bytes(way->dst.version);
     way->ready_until = dk_neigh_ready_until(neigh);
     way->generation = net->ways_generation;
@@ -190,7 +189,7 @@ __attribute__((noinline)) static int send_other(struct dk_net *net, struct dk_wa
 {
     net->now = now;
     if (tx->kept)
-        tx->kept->head = 0; /* others are put in their place */
+        tx->kept->until = INT64_MIN; /* others are put in their place */
     if (way->path.hop == DK_HOP_SELF)
         return dk_loop_send(net, tx);
     const int error = check_size(net, tx, bytes);
@@ -247,45 +246,29 @@ static inline void put_head(const struct dk_way *way, struct dk_ip_tx *tx, uint3
     set_head(tx, tx->header - way->head_len);
 }
 
-/* All that differs from the packet before. */
-static inline void put_length(const struct dk_ip_tx *tx, uint32_t bytes)
+/* Keeps the head that was put before a packet. */
+static void keep_head(const struct dk_way *way, const struct dk_ip_tx *tx)
 {
-    if (dk_unlikely(tx->dst.version != 4)) {
-        dk_put_be16(tx->header - DK_IP6_HEADER_LEN + 4, (uint16_t)bytes);
-        return;
-    }
-    uint8_t *at = tx->header - DK_IP4_HEADER_LEN;
-    const uint16_t total = htobe16((uint16_t)(DK_IP4_HEADER_LEN + bytes));
-    memcpy(at + 2, &total, 2);
-    dk_checksum_put(at + 10, tx->kept->words + total);
-}
-
-__attribute__((noinline)) static void put_head_to_keep(const struct dk_way *way,
-                                                       struct dk_ip_tx *tx, uint32_t bytes)
-{
-    put_head(way, tx, bytes);
-    tx->kept->head = way->head_number;
-    tx->kept->words = way->sum + first_word(tx, 0) + third_word(tx) + tx->src.v4;
-}
-
-static inline int send_at_once(struct dk_net *net, const struct dk_way *way, struct dk_ip_tx *tx,
-                               uint32_t bytes)
-{
-    if (!tx->kept)
-        put_head(way, tx, bytes);
-    else if (dk_likely(tx->kept->head == way->head_number))
-        put_length(tx, bytes);
-    else
-        put_head_to_keep(way, tx, bytes);
-    return dk_link_emit(net, &tx->frame) ? 0 : -EAGAIN;
+    *tx->kept = (struct dk_ip_kept){
+        .head = tx->frame.head,
+        .head_len = tx->frame.head_len,
+        .max_bytes = way->max_bytes,
+        .generation = way->generation,
+        .until = way->ready_until,
+        .words = way->sum + first_word(tx, 0) + third_word(tx) + tx->src.v4,
+    };
 }
 
 int dk_ip_send_way(struct dk_net *net, struct dk_way *way, struct dk_ip_tx *tx, uint32_t bytes,
                    int64_t now)
 {
     if (dk_likely(way->generation == net->ways_generation && now < way->ready_until &&
-                  bytes <= way->max_bytes))
-        return send_at_once(net, way, tx, bytes);
+                  bytes <= way->max_bytes)) {
+        put_head(way, tx, bytes);
+        if (tx->kept)
+            keep_head(way, tx);
+        return dk_link_emit(net, &tx->frame) ? 0 : -EAGAIN;
+    }
     return send_other(net, way, tx, bytes, now);
 }
 

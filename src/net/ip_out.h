@@ -3,7 +3,11 @@
 #ifndef DK_NET_IP_OUT_H
 #define DK_NET_IP_OUT_H
 
+#include "base/bytes.h"
+#include "base/checksum.h"
 #include "net/stack.h"
+#include "net/wire/ipv4.h"
+#include "net/wire/ipv6.h"
 
 /* A transport's header is at most so long: a packet that waits is kept with it. */
 #define DK_IP_TX_HEADER_MAX (DK_TX_HEAD_MAX - DK_IP_HEADROOM)
@@ -33,6 +37,28 @@ struct dk_way;
 /* dk_ip_send, where the way and the number of bytes are known. */
 int dk_ip_send_way(struct dk_net *net, struct dk_way *way, struct dk_ip_tx *tx, uint32_t bytes,
                    int64_t now);
+
+/* Whether the next packet may go with the headers of the one before. */
+static inline bool dk_ip_is_kept(const struct dk_net *net, const struct dk_ip_kept *kept,
+                                 int64_t now)
+{
+    return kept->generation == net->ways_generation && now < kept->until;
+}
+
+/* Writes all that differs in kept headers, before the transport's of a packet of that many bytes
+ * (kept->max_bytes at most). */
+static inline void dk_ip_put_length(const struct dk_ip_kept *kept, uint8_t version, uint8_t *header,
+                                    uint32_t bytes)
+{
+    if (dk_unlikely(version != 4)) {
+        dk_put_be16(header - DK_IP6_HEADER_LEN + 4, (uint16_t)bytes);
+        return;
+    }
+    uint8_t *at = header - DK_IP4_HEADER_LEN;
+    const uint16_t total = htobe16((uint16_t)(DK_IP4_HEADER_LEN + bytes));
+    memcpy(at + 2, &total, 2);
+    dk_checksum_put(at + 10, kept->words + total);
+}
 
 /*
  * Sends a packet of that many bytes to a link address, in fragments where the path takes no more.

@@ -184,6 +184,7 @@ void dk_route_fini(struct dk_net *net)
 void dk_route_changed(struct dk_net *net)
 {
     memset(net->routes->recent, 0, sizeof net->routes->recent);
+    dk_ways_changed(net);
     dk_plain_forget(net);
 }
 
@@ -234,7 +235,6 @@ __attribute__((noinline)) static struct dk_way *find_way(struct dk_net *net, str
     if (look_up(net, dst, &way->path) != 0)
         return NULL;
     way->dst = *dst;
-    way->number = ++net->ways_made;
     way->src = (struct dk_ip){.version = 0};
     way->ready_until = INT64_MIN;
     const struct dk_ip *src =

@@ -30,9 +30,7 @@ _Static_assert(DK_WAY_HEAD_MAX <= DK_WAY_HEAD_ROOM && DK_WAY_HEAD_ROOM <= DK_IP_
 struct dk_way {
     struct dk_ip dst; /* version 0: none */
     struct dk_path path;
-    struct dk_ip src;     /* the best one for it; version 0: none is good */
-    uint64_t number;      /* no other way, nor what was here before, has it; never 0 */
-    uint64_t head_number; /* of the head: as number */
+    struct dk_ip src; /* the best one for it; version 0: none is good */
     uint64_t generation;
     int64_t ready_until;
     uint32_t max_bytes; /* of what IP carries */

@@ -219,7 +219,6 @@ struct dk_net {
     uint32_t due;             /* DK_NET_DUE_... */
     bool patient_wait;        /* of neigh.c: senders were told -EBUSY */
     bool pmtu_known;          /* something was learned of a path */
-    uint64_t ways_made;       /* so far: of route.c */
     uint64_t ways_generation; /* of what is known for sending at once (route.h) */
     struct dk_gro gro;        /* what follows the frame that is worked on */
     const uint8_t *udp_frame; /* that one, where it may be of a flow to be learnt, or NULL */

@@ -42,6 +42,7 @@ static int init(struct dk_net *net, int64_t now)
     net->udp = udp;
     dk_list_init(&udp->sockets);
     udp->eventful_end = &udp->eventful;
+    dk_udp_tx_init(net);
     dk_list_init(&udp->no_room);
     for (uint32_t i = 0; i < DK_UDP_BUCKETS; i++) {
         dk_list_init(&udp->bound[i]);
@@ -150,7 +151,7 @@ static void forget_lookups(struct dk_udp_sock *sock)
 {
     sock->net->udp->last = NULL;
     dk_udp_forget_flows(sock->net);
-    sock->path.way = NULL;
+    dk_udp_forget_paths(sock);
 }
 
 /* Its events are not told any more. */

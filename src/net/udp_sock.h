@@ -13,6 +13,7 @@
 #define DK_UDP_WAITING_MAX 4096u /* datagrams to be received, of all sockets */
 #define DK_UDP_OVERHEAD    256u  /* what one counts beside its bytes against DK_UDP_RCVBUF */
 #define DK_UDP_BUCKETS     1024u
+#define DK_UDP_PATHS       64u
 
 #define DK_UDP_STATS(X)                                                                            \
     X(rx_datagrams, "udp.rx_datagrams")                                                            \
@@ -39,19 +40,20 @@ struct dk_udp_waiting {
     struct dk_udp_datagram datagram;
 };
 
-/* What is known of sending to where a socket sent last. Good while the way there is the same: what
- * a socket is bound to and its options, on which it depends too, end it. */
+/*
+ * What is known of sending from a socket to an endpoint: a place of dk_udp.paths, found by the
+ * bytes in which peers mostly differ. Good while the generation of `kept` is that of ways; what a
+ * socket is bound to and its options, on which it depends too, end it.
+ */
 struct dk_udp_path {
-    struct dk_way *way; /* NULL: nothing is known */
-    uint64_t number;    /* of the way */
-    uint64_t words;     /* of the pseudo header and the header, without lengths (checksum.h) */
-    uint32_t max_bytes; /* with the header */
-    uint16_t port;
+    struct dk_udp_sock *sock; /* NULL: nothing is known */
+    struct dk_endpoint to;
+    struct dk_ip_kept kept;
+    uint64_t words; /* of the pseudo header and the header, without lengths (checksum.h) */
+    struct dk_ip src;
     bool group; /* the destination is: a multicast one, or broadcast */
     bool multicast;
-    struct dk_ip_tx tx; /* whole but for pieces, length and checksum */
-    struct dk_ip_kept kept;
-    uint8_t storage[DK_IP_HEADROOM + DK_UDP_HEADER_LEN]; /* of its header */
+    uint8_t storage[DK_IP_HEADROOM + DK_UDP_HEADER_LEN]; /* of the headers */
 };
 
 struct dk_udp_sock {
@@ -63,7 +65,6 @@ struct dk_udp_sock {
     dk_udp_event_fn on_event;
     void *arg;
     struct dk_udp_waiting *oldest, *latest; /* of what waits; NULL: nothing does */
-    struct dk_udp_path path;
     struct dk_udp_sock *next_eventful;
     uint32_t events; /* to be told; not 0: it is in the list of those */
     int error;
@@ -86,8 +87,11 @@ struct dk_udp {
     uint32_t num_sockets;
     uint32_t num_connected;
     bool telling;
-    bool tell_now; /* not only when the burst is over */
+    bool tell_now;         /* not only when the burst is over */
+    bool partial_checksum; /* the device does them */
+    struct dk_ip_tx tx;    /* of what is sent: of a path, where frame.head is its kept head */
     struct dk_udp_flow flows[DK_UDP_FLOWS];
+    struct dk_udp_path paths[DK_UDP_PATHS];
     struct dk_list bound[DK_UDP_BUCKETS];
     struct dk_list connected[DK_UDP_BUCKETS];
     struct dk_udp_waiting waiting[DK_UDP_WAITING_MAX];
@@ -99,6 +103,12 @@ struct dk_list *dk_udp_bucket(struct dk_net *net, const struct dk_ip *local_ip, 
 /* Binds a socket that is not: to a port that is free. remote: of a socket that is to be connected,
  * or NULL. */
 int dk_udp_autobind(struct dk_udp_sock *sock, const struct dk_endpoint *remote);
+
+/* udp_tx.c: makes what all that is sent has in common. */
+void dk_udp_tx_init(struct dk_net *net);
+
+/* udp_tx.c: what is known of sending from a socket is not good any more. */
+void dk_udp_forget_paths(const struct dk_udp_sock *sock);
 
 /* Notes events; they are told by dk_udp_advance, when the tables are not in use. */
 static inline void dk_udp_note(struct dk_net *net, struct dk_udp_sock *sock, uint32_t events)

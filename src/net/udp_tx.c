@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Datagrams that go out: from where, checksum, and how they come to ourselves too.
+ *
+ * What was found out for a datagram, and the headers that it went with, are kept for the next one
+ * to the same endpoint: lengths and checksums are written anew, and it goes (struct dk_udp_path).
  */
 #include "base/bytes.h"
-#include "base/checksum.h"
+#include "base/checksum_here.h"
 #include "net/dev.h"
 #include "net/groups.h"
 #include "net/ifaddr.h"
@@ -13,6 +16,16 @@
 #include "net/route.h"
 #include "net/udp_sock.h"
 #include "net/wire/udp.h"
+
+void dk_udp_tx_init(struct dk_net *net)
+{
+    struct dk_udp *udp = net->udp;
+    udp->partial_checksum = (net->config.device_caps & DK_NETDEV_TX_CHECKSUM) != 0;
+    udp->tx.protocol = DK_IP_UDP;
+    udp->tx.header_len = DK_UDP_HEADER_LEN;
+    udp->tx.partial_checksum = udp->partial_checksum;
+    udp->tx.frame.checksum_offset = DK_UDP_CHECKSUM_OFFSET;
+}
 
 /* The source address: as bound, or the best one. */
 static int choose_source(struct dk_udp_sock *sock, const struct dk_way *way, struct dk_ip *src)
@@ -28,50 +41,65 @@ static int choose_source(struct dk_udp_sock *sock, const struct dk_way *way, str
     return dk_way_source(sock->net, way, src);
 }
 
-static void fill_tx(struct dk_udp_sock *sock, const struct dk_endpoint *to)
+/* Where a path's header is. */
+static inline uint8_t *header_of(struct dk_udp_path *path)
 {
-    struct dk_udp_path *path = &sock->path;
-    struct dk_ip_tx *tx = &path->tx;
-    tx->dst = to->ip;
-    tx->protocol = DK_IP_UDP;
-    tx->ttl = (uint8_t)sock->options[path->multicast ? DK_UDP_MULTICAST_TTL : DK_UDP_TTL];
-    tx->tos = (uint8_t)sock->options[DK_UDP_TOS];
-    tx->dont_fragment = sock->options[DK_UDP_DONT_FRAGMENT] != 0;
-    tx->header = path->storage + DK_IP_HEADROOM;
-    tx->header_len = DK_UDP_HEADER_LEN;
-    tx->partial_checksum = (sock->net->config.device_caps & DK_NETDEV_TX_CHECKSUM) != 0;
-    tx->frame.checksum_offset = DK_UDP_CHECKSUM_OFFSET;
-    tx->frame.segment_bytes = 0;
-    tx->kept = &path->kept;
-    path->kept.head = 0;
-    dk_put_be32(tx->header, (uint32_t)sock->local.port << 16 | to->port);
+    return path->storage + DK_IP_HEADROOM;
 }
 
 /* Finds out all that does not differ from one datagram to the next. */
-static int fill_path(struct dk_udp_sock *sock, const struct dk_endpoint *to, struct dk_way *way)
+static int fill_path(struct dk_udp_sock *sock, struct dk_udp_path *path,
+                     const struct dk_endpoint *to)
 {
-    struct dk_udp_path *path = &sock->path;
+    struct dk_net *net = sock->net;
+    const struct dk_way *way = dk_route_way(net, &to->ip);
+    if (!way)
+        return -ENETUNREACH;
     path->group = way->path.hop == DK_HOP_GROUP;
     path->multicast = path->group && dk_ip_is_multicast(&to->ip);
     if (path->group && !path->multicast && !sock->options[DK_UDP_BROADCAST])
         return -EACCES;
-    const int error = choose_source(sock, way, &path->tx.src);
+    const int error = choose_source(sock, way, &path->src);
     if (error != 0)
         return error;
-    fill_tx(sock, to);
-    path->port = to->port;
-    path->max_bytes = to->ip.version == 4 ? 65535 - 20 : 65535;
-    const uint32_t pseudo = dk_ip_pseudo_sum(&path->tx.src, &to->ip, DK_IP_UDP, 0);
+    const uint32_t pseudo = dk_ip_pseudo_sum(&path->src, &to->ip, DK_IP_UDP, 0);
     path->words =
-        htobe32(path->tx.partial_checksum ? pseudo : pseudo + to->port + sock->local.port);
-    path->number = way->number;
-    path->way = way;
+        htobe32(net->udp->partial_checksum ? pseudo : pseudo + to->port + sock->local.port);
+    dk_put_be32(header_of(path), (uint32_t)sock->local.port << 16 | to->port);
+    path->kept = (struct dk_ip_kept){.generation = net->ways_generation, .until = INT64_MIN};
+    path->to = *to;
+    path->sock = sock;
     return 0;
 }
 
+void dk_udp_forget_paths(const struct dk_udp_sock *sock)
+{
+    struct dk_udp_path *paths = sock->net->udp->paths;
+    for (uint32_t i = 0; i < DK_UDP_PATHS; i++) {
+        if (paths[i].sock == sock)
+            paths[i].sock = NULL;
+    }
+}
+
+static inline struct dk_udp_path *place_of(struct dk_udp *udp, const struct dk_endpoint *to)
+{
+    const uint8_t *ip = to->ip.bytes;
+    struct dk_udp_path *path = &udp->paths[(ip[3] ^ ip[15] ^ to->port) % DK_UDP_PATHS];
+    dk_forget(path); /* or it is found anew for each of its fields */
+    return path;
+}
+
+/* Whether a datagram may go there as the one before it did. */
+static inline bool is_known(const struct dk_udp_path *path, const struct dk_udp_sock *sock,
+                            const struct dk_endpoint *to)
+{
+    return path->sock == sock && path->to.port == to->port && dk_ip_equal(&path->to.ip, &to->ip) &&
+           path->kept.generation == sock->net->ways_generation;
+}
+
 /* Checks what the caller may not do, and fills the path to there. */
-__attribute__((noinline)) static int find_path(struct dk_udp_sock *sock,
-                                               const struct dk_endpoint *to, uint32_t num_pieces)
+static int find_path(struct dk_udp_sock *sock, struct dk_udp_path *path,
+                     const struct dk_endpoint *to, uint32_t num_pieces)
 {
     int error = dk_udp_take_error(sock);
     if (error != 0)
@@ -80,129 +108,196 @@ __attribute__((noinline)) static int find_path(struct dk_udp_sock *sock,
         return -EDESTADDRREQ;
     if (num_pieces > DK_UDP_PIECES_MAX)
         return -EMSGSIZE;
-    sock->path.way = NULL;
+    if (is_known(path, sock, to))
+        return 0;
+    path->sock = NULL;
     if (sock->local.port == 0)
         error = dk_udp_autobind(sock, to);
-    if (error != 0)
-        return error;
-    struct dk_way *way = dk_route_way(sock->net, &to->ip);
-    return way ? fill_path(sock, to, way) : -ENETUNREACH;
-}
-
-/* Whether a datagram may go there as the one before it did. */
-static inline bool is_known(const struct dk_udp_sock *sock, const struct dk_endpoint *to,
-                            uint32_t num_pieces)
-{
-    const struct dk_udp_path *path = &sock->path;
-    return path->way && path->way->number == path->number && path->port == to->port &&
-           dk_ip_equal(&path->way->dst, &to->ip) && sock->error == 0 &&
-           num_pieces <= DK_UDP_PIECES_MAX;
-}
-
-/* To a group that we are in, or to all: to us too, as if it came in. */
-__attribute__((noinline)) static int send_to_group(struct dk_udp_sock *sock, uint32_t bytes,
-                                                   int64_t now)
-{
-    struct dk_net *net = sock->net;
-    struct dk_udp_path *path = &sock->path;
-    if (!path->multicast || path->tx.ttl != 0) { /* 0: not beyond this host */
-        const int error = dk_ip_send_way(net, path->way, &path->tx, bytes, now);
-        if (error != 0)
-            return error;
-    }
-    if (!path->multicast ||
-        (sock->options[DK_UDP_MULTICAST_LOOP] && dk_group_is_joined(net, &path->tx.dst)))
-        dk_loop_send(net, &path->tx);
-    return 0;
+    return error ? error : fill_path(sock, path, to);
 }
 
 /* Takes the pieces over, and adds them to the words, but where the device does. Returns the bytes
  * of the datagram; *loose_out: those in no buffer. */
-static inline uint64_t take_pieces(struct dk_udp_path *path, const struct dk_tx_piece *pieces,
-                                   uint32_t num_pieces, uint64_t *words, uint64_t *loose_out)
+static uint64_t take_pieces(struct dk_udp *udp, const struct dk_tx_piece *pieces,
+                            uint32_t num_pieces, uint64_t *words, uint64_t *loose_out)
 {
-    struct dk_ip_tx *tx = &path->tx;
-    const bool adds = !tx->partial_checksum;
-    uint64_t bytes = DK_UDP_HEADER_LEN, loose = 0;
+    struct dk_tx_frame *frame = &udp->tx.frame;
+    uint64_t bytes = DK_UDP_HEADER_LEN;
+    *loose_out = 0;
     for (uint32_t i = 0; i < num_pieces; i++) {
-        const struct dk_tx_piece piece = pieces[i];
-        tx->frame.pieces[i].data = piece.data;
-        tx->frame.pieces[i].len = piece.len;
-        tx->frame.pieces[i].buf = piece.buf;
-        const uint64_t at = bytes;
-        bytes += piece.len;
-        if (dk_unlikely(!piece.buf))
-            loose += piece.len;
-        if (adds)
-            *words = dk_checksum_words_at(*words, at, piece.data, piece.len);
+        const struct dk_tx_piece *piece = &pieces[i];
+        frame->pieces[i] = *piece;
+        if (!piece->buf)
+            *loose_out += piece->len;
+        if (!udp->partial_checksum)
+            *words = dk_checksum_words_at(*words, bytes, piece->data, piece->len);
+        bytes += piece->len;
     }
-    tx->frame.num_pieces = num_pieces;
-    *loose_out = loose;
+    frame->num_pieces = num_pieces;
     return bytes;
 }
 
-/* Writes length and checksum. A device that does the checksum wants the sum of the pseudo header;
- * else the length is in it twice. */
-static inline void complete_header(const struct dk_ip_tx *tx, uint32_t bytes, uint64_t words)
+/* The sum of the header and the pseudo header, in both of which the length is. */
+static inline uint64_t words_of(const struct dk_udp_path *path, uint32_t bytes)
 {
-    dk_put_be16(tx->header + 4, (uint16_t)bytes);
-    if (dk_unlikely(tx->partial_checksum))
-        dk_put_be16(tx->header + 6, dk_checksum_fold64(words + htobe32(bytes)));
-    else
-        dk_checksum_put_not_0(tx->header + 6, dk_checksum_add_word(words, htobe32(2 * bytes)));
+    return path->words + 2 * (uint64_t)htobe16((uint16_t)bytes);
 }
 
-static inline __attribute__((always_inline)) int send_datagram(struct dk_udp_sock *sock,
-                                                               uint32_t bytes, int64_t now)
+/* Writes length and checksum: of a sum of all, or, where the device does it, of the pseudo header.
+ */
+static inline void complete_header(struct dk_udp_path *path, bool partial, uint32_t bytes,
+                                   uint64_t sum)
+{
+    uint8_t *header = header_of(path);
+    const uint16_t len = htobe16((uint16_t)bytes);
+    memcpy(header + 4, &len, sizeof(len));
+    if (dk_unlikely(partial))
+        dk_put_be16(header + DK_UDP_CHECKSUM_OFFSET, dk_checksum_fold64(path->words + len));
+    else
+        dk_checksum_put_not_0(header + DK_UDP_CHECKSUM_OFFSET, sum);
+}
+
+static int no_room(struct dk_udp_sock *sock)
+{
+    if (dk_list_empty(&sock->no_room))
+        dk_list_add_tail(&sock->net->udp->no_room, &sock->no_room);
+    return -EAGAIN;
+}
+
+static inline void count_sent(struct dk_udp *udp, uint32_t bytes)
+{
+    dk_net_count(&udp->stats.tx_datagrams);
+    dk_count(&udp->stats.tx_bytes, bytes - DK_UDP_HEADER_LEN);
+}
+
+/* The frame is sent with the headers of a path from here on. */
+static inline void point_to(struct dk_udp *udp, struct dk_udp_path *path)
+{
+    struct dk_tx_frame *frame = &udp->tx.frame;
+    frame->head = path->kept.head;
+    frame->head_len = path->kept.head_len;
+    frame->checksum_start =
+        udp->partial_checksum ? (uint16_t)(header_of(path) - path->kept.head) : 0;
+}
+
+/* Sends a datagram, whose pieces the frame has, with the headers that are kept. */
+static inline __attribute__((always_inline)) int send_kept(struct dk_udp_sock *sock,
+                                                           struct dk_udp_path *path, uint32_t bytes)
 {
     struct dk_net *net = sock->net;
-    struct dk_udp_path *path = &sock->path;
-    const int error = dk_unlikely(path->group)
-                          ? send_to_group(sock, bytes, now)
-                          : dk_ip_send_way(net, path->way, &path->tx, bytes, now);
-    if (dk_unlikely(error != 0)) {
-        if (error == -EAGAIN && dk_list_empty(&sock->no_room))
-            dk_list_add_tail(&net->udp->no_room, &sock->no_room);
-        return error;
-    }
-    struct dk_udp_stats *stats = &net->udp->stats;
-    dk_net_count(&stats->tx_datagrams);
-    dk_count(&stats->tx_bytes, bytes - DK_UDP_HEADER_LEN);
+    struct dk_udp *udp = net->udp;
+    dk_ip_put_length(&path->kept, path->to.ip.version, header_of(path), bytes);
+    if (dk_unlikely(udp->tx.frame.head != path->kept.head))
+        point_to(udp, path);
+    if (dk_unlikely(!dk_link_emit(net, &udp->tx.frame)))
+        return no_room(sock);
+    count_sent(udp, bytes);
     return 0;
 }
 
-/* As dk_udp_send's end, where pieces lie in no buffer. */
-__attribute__((noinline)) static int send_copied(struct dk_udp_sock *sock, uint32_t bytes,
-                                                 uint32_t loose, int64_t now)
+/* To a group that we are in, or to all: to us too, as if it came in. */
+static int send_to_group(struct dk_udp_sock *sock, const struct dk_udp_path *path,
+                         struct dk_way *way, uint32_t bytes, int64_t now)
 {
+    struct dk_net *net = sock->net;
+    struct dk_ip_tx *tx = &net->udp->tx;
+    if (!path->multicast || tx->ttl != 0) { /* 0: not beyond this host */
+        const int error = dk_ip_send_way(net, way, tx, bytes, now);
+        if (error != 0)
+            return error;
+    }
+    if (!path->multicast ||
+        (sock->options[DK_UDP_MULTICAST_LOOP] && dk_group_is_joined(net, &tx->dst)))
+        dk_loop_send(net, tx);
+    return 0;
+}
+
+/* As send_kept, where no headers are kept that will do. */
+static int send_anew(struct dk_udp_sock *sock, struct dk_udp_path *path, uint32_t bytes,
+                     int64_t now)
+{
+    struct dk_net *net = sock->net;
+    struct dk_ip_tx *tx = &net->udp->tx;
+    struct dk_way *way = dk_route_way(net, &path->to.ip);
+    if (!way)
+        return -ENETUNREACH;
+    tx->src = path->src;
+    tx->dst = path->to.ip;
+    tx->ttl = (uint8_t)sock->options[path->multicast ? DK_UDP_MULTICAST_TTL : DK_UDP_TTL];
+    tx->tos = (uint8_t)sock->options[DK_UDP_TOS];
+    tx->dont_fragment = sock->options[DK_UDP_DONT_FRAGMENT] != 0;
+    tx->header = header_of(path);
+    tx->kept = &path->kept;
+    const int error = path->group ? send_to_group(sock, path, way, bytes, now)
+                                  : dk_ip_send_way(net, way, tx, bytes, now);
+    if (error == 0)
+        count_sent(net->udp, bytes);
+    return error == -EAGAIN ? no_room(sock) : error;
+}
+
+static int send_either(struct dk_udp_sock *sock, struct dk_udp_path *path, uint32_t bytes,
+                       int64_t now)
+{
+    return dk_ip_is_kept(sock->net, &path->kept, now) && bytes <= path->kept.max_bytes
+               ? send_kept(sock, path, bytes)
+               : send_anew(sock, path, bytes, now);
+}
+
+/* As that, where pieces lie in no buffer. */
+static int send_copied(struct dk_udp_sock *sock, struct dk_udp_path *path, uint32_t bytes,
+                       uint32_t loose, int64_t now)
+{
+    struct dk_udp *udp = sock->net->udp;
     uint32_t pieces;
-    struct dk_buf *copy = dk_loose_copy(&sock->path.tx, loose, &pieces);
+    struct dk_buf *copy = dk_loose_copy(&udp->tx, loose, &pieces);
     if (!copy)
         return -ENOBUFS;
-    dk_count(&sock->net->udp->stats.tx_copied, pieces);
-    const int error = send_datagram(sock, bytes, now);
+    dk_count(&udp->stats.tx_copied, pieces);
+    const int error = send_either(sock, path, bytes, now);
     dk_buf_put(copy);
     return error;
+}
+
+/* Whatever is not one piece in a buffer that goes where one went before. */
+__attribute__((noinline)) static int send_other(struct dk_udp_sock *sock,
+                                                const struct dk_endpoint *to,
+                                                const struct dk_tx_piece *pieces,
+                                                uint32_t num_pieces, int64_t now)
+{
+    struct dk_udp *udp = sock->net->udp;
+    struct dk_udp_path *path = place_of(udp, to);
+    uint64_t sum = 0, loose;
+    sock->net->now = now;
+    const int error = find_path(sock, path, to, num_pieces);
+    if (error != 0)
+        return error;
+    const uint64_t bytes = take_pieces(udp, pieces, num_pieces, &sum, &loose);
+    if (bytes > (to->ip.version == 4 ? 65535 - DK_IP4_HEADER_LEN : 65535))
+        return -EMSGSIZE;
+    sum = dk_checksum_add_word(sum, words_of(path, (uint32_t)bytes));
+    complete_header(path, udp->partial_checksum, (uint32_t)bytes, sum);
+    return loose ? send_copied(sock, path, (uint32_t)bytes, (uint32_t)loose, now)
+                 : send_either(sock, path, (uint32_t)bytes, now);
 }
 
 int dk_udp_send(struct dk_udp_sock *sock, const struct dk_endpoint *remote,
                 const struct dk_tx_piece *pieces, uint32_t num_pieces, int64_t now)
 {
     const struct dk_endpoint *to = remote ? remote : &sock->remote;
-    struct dk_udp_path *path = &sock->path;
-    uint64_t loose;
-    if (dk_unlikely(!is_known(sock, to, num_pieces))) {
-        sock->net->now = now;
-        const int error = find_path(sock, to, num_pieces);
-        if (error != 0)
-            return error;
-    }
-    uint64_t words = path->words;
-    const uint64_t bytes = take_pieces(path, pieces, num_pieces, &words, &loose);
-    if (dk_unlikely(bytes > path->max_bytes))
-        return -EMSGSIZE;
-    complete_header(&path->tx, (uint32_t)bytes, words);
-    if (dk_unlikely(loose != 0))
-        return send_copied(sock, (uint32_t)bytes, (uint32_t)loose, now);
-    return send_datagram(sock, (uint32_t)bytes, now);
+    struct dk_net *net = sock->net;
+    struct dk_udp *udp = net->udp;
+    struct dk_udp_path *path = place_of(udp, to);
+    if (dk_unlikely(num_pieces != 1 || !pieces->buf || sock->error != 0 ||
+                    !is_known(path, sock, to) || now >= path->kept.until ||
+                    pieces->len > path->kept.max_bytes - DK_UDP_HEADER_LEN))
+        return send_other(sock, to, pieces, num_pieces, now);
+    const uint32_t bytes = DK_UDP_HEADER_LEN + pieces->len;
+    const bool partial = udp->partial_checksum;
+    uint64_t sum = words_of(path, bytes);
+    if (dk_likely(!partial))
+        sum = dk_checksum_words_here(sum, pieces->data, pieces->len);
+    complete_header(path, partial, bytes, sum);
+    udp->tx.frame.pieces[0] = *pieces;
+    udp->tx.frame.num_pieces = 1;
+    return send_kept(sock, path, bytes);
 }

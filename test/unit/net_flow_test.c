@@ -74,10 +74,7 @@ static void forget(struct twin *t)
     if (!t->forgets)
         return;
     dk_udp_forget_flows(t->net);
-    for (uint32_t i = 0; i < SOCKS; i++) {
-        if (t->socks[i])
-            t->socks[i]->path.way = NULL;
-    }
+    memset(t->net->udp->paths, 0, sizeof(t->net->udp->paths));
 }
 
 static struct dk_ip address(uint8_t version, uint8_t host)

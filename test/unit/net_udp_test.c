@@ -155,6 +155,7 @@ static void test_udp_offloaded_checksum_has_the_pseudo_sum(void **state)
     (void)state;
     start();
     kit.net->config.device_caps = DK_NETDEV_TX_CHECKSUM;
+    dk_udp_tx_init(kit.net);
     kit_sock_open(&kit, &s, any, 7);
     kit_send(&kit, &s, &peer4, "abc", 3);
     const struct kit_frame *f = kit_next(&kit);
@@ -402,6 +403,9 @@ static void test_udp_icmp_error_reaches_the_connected_socket(void **state)
     assert_int_equal(other.errors, 0);
     assert_int_equal(kit_send(&kit, &s, NULL, "x", 1), -ECONNREFUSED);
     assert_int_equal(kit_send(&kit, &s, NULL, "x", 1), 0);
+    assert_int_equal(kit_send(&kit, &s, NULL, "x", 1), 0); /* goes where one went before */
+    icmp_about(&s, &peer4, DK_ICMP4_UNREACHABLE, DK_ICMP4_PORT_UNREACHABLE, 0, 100);
+    assert_int_equal(kit_send(&kit, &s, NULL, "x", 1), -ECONNREFUSED);
     icmp_about(&s, &peer4, DK_ICMP4_UNREACHABLE, DK_ICMP4_HOST_UNREACHABLE, 0, 100);
     assert_int_equal(dk_udp_take_error(s.sock), -EHOSTUNREACH);
     icmp_about(&other, &peer4, DK_ICMP4_UNREACHABLE, DK_ICMP4_PORT_UNREACHABLE, 0, 100);
