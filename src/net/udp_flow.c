@@ -27,6 +27,8 @@
 #define IP6_ADDRESSES_AT (DK_ETH_HEADER_LEN + 8)
 #define IP6_UDP_AT       (DK_ETH_HEADER_LEN + DK_IP6_HEADER_LEN)
 
+_Static_assert(DK_UDP_FLOWS == UINT8_MAX + 1, "a byte finds their places");
+
 static inline uint64_t word64(const uint8_t *at)
 {
     uint64_t word;
@@ -91,7 +93,7 @@ static inline bool is_same6(const struct dk_udp_words6 *a, const struct dk_udp_w
 static inline struct dk_udp_flow *place4(struct dk_udp *udp, const uint8_t *at)
 {
     const uint8_t index = at[IP4_ADDRESSES_AT + 3] ^ at[IP4_UDP_AT + 1];
-    struct dk_udp_flow *flow = &udp->flows[index % DK_UDP_FLOWS];
+    struct dk_udp_flow *flow = &udp->flows[index];
     dk_forget(flow); /* or it is found anew for each of its fields */
     return flow;
 }
@@ -99,7 +101,7 @@ static inline struct dk_udp_flow *place4(struct dk_udp *udp, const uint8_t *at)
 static inline struct dk_udp_flow *place6(struct dk_udp *udp, const uint8_t *at)
 {
     const uint8_t index = at[IP6_ADDRESSES_AT + 15] ^ at[IP6_UDP_AT + 1];
-    struct dk_udp_flow *flow = &udp->flows[index % DK_UDP_FLOWS];
+    struct dk_udp_flow *flow = &udp->flows[index];
     dk_forget(flow);
     return flow;
 }
@@ -122,12 +124,16 @@ void dk_udp_flow_learn(struct dk_net *net, const struct dk_ip_rx *rx, struct dk_
     const struct dk_udp_datagram datagram = dk_udp_datagram_of(rx);
     memcpy(flow->like, &datagram, sizeof(flow->like));
     flow->sock = sock;
+    net->udp->knows_flows = true;
 }
 
 void dk_udp_forget_flows(struct dk_net *net)
 {
-    if (net->udp)
-        memset(net->udp->flows, 0, sizeof(net->udp->flows));
+    struct dk_udp *udp = net->udp;
+    if (!udp || !udp->knows_flows)
+        return;
+    memset(udp->flows, 0, sizeof(udp->flows));
+    udp->knows_flows = false;
 }
 
 /* Whether a datagram, header and all, fits into its frame, and its checksum is good: of the

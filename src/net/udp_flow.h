@@ -6,7 +6,7 @@
 #include "net/stack.h"
 #include "net/udp.h"
 
-#define DK_UDP_FLOWS 64
+#define DK_UDP_FLOWS 256
 
 #define DK_UDP_LIKE_BYTES offsetof(struct dk_udp_datagram, buf) /* of a datagram */
 

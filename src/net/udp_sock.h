@@ -13,7 +13,7 @@
 #define DK_UDP_WAITING_MAX 4096u /* datagrams to be received, of all sockets */
 #define DK_UDP_OVERHEAD    256u  /* what one counts beside its bytes against DK_UDP_RCVBUF */
 #define DK_UDP_BUCKETS     1024u
-#define DK_UDP_PATHS       64u
+#define DK_UDP_PATHS       256u
 
 #define DK_UDP_STATS(X)                                                                            \
     X(rx_datagrams, "udp.rx_datagrams")                                                            \
@@ -68,6 +68,7 @@ struct dk_udp_sock {
     struct dk_udp_sock *next_eventful;
     uint32_t events; /* to be told; not 0: it is in the list of those */
     int error;
+    bool has_paths;                   /* there are places of dk_udp.paths that are its */
     struct dk_endpoint local, remote; /* port 0: not bound, not connected */
     struct dk_ip bound_ip;            /* local.ip as it was before connect chose one */
     int options[DK_UDP_OPTIONS];
@@ -89,6 +90,7 @@ struct dk_udp {
     bool telling;
     bool tell_now;         /* not only when the burst is over */
     bool partial_checksum; /* the device does them */
+    bool knows_flows;      /* or all of `flows` are zero */
     struct dk_ip_tx tx;    /* of what is sent: of a path, where frame.head is its kept head */
     struct dk_udp_flow flows[DK_UDP_FLOWS];
     struct dk_udp_path paths[DK_UDP_PATHS];
@@ -108,7 +110,7 @@ int dk_udp_autobind(struct dk_udp_sock *sock, const struct dk_endpoint *remote);
 void dk_udp_tx_init(struct dk_net *net);
 
 /* udp_tx.c: what is known of sending from a socket is not good any more. */
-void dk_udp_forget_paths(const struct dk_udp_sock *sock);
+void dk_udp_forget_paths(struct dk_udp_sock *sock);
 
 /* Notes events; they are told by dk_udp_advance, when the tables are not in use. */
 static inline void dk_udp_note(struct dk_net *net, struct dk_udp_sock *sock, uint32_t events)

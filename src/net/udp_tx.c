@@ -69,16 +69,18 @@ static int fill_path(struct dk_udp_sock *sock, struct dk_udp_path *path,
     path->kept = (struct dk_ip_kept){.generation = net->ways_generation, .until = INT64_MIN};
     path->to = *to;
     path->sock = sock;
+    sock->has_paths = true;
     return 0;
 }
 
-void dk_udp_forget_paths(const struct dk_udp_sock *sock)
+void dk_udp_forget_paths(struct dk_udp_sock *sock)
 {
     struct dk_udp_path *paths = sock->net->udp->paths;
-    for (uint32_t i = 0; i < DK_UDP_PATHS; i++) {
+    for (uint32_t i = 0; sock->has_paths && i < DK_UDP_PATHS; i++) {
         if (paths[i].sock == sock)
             paths[i].sock = NULL;
     }
+    sock->has_paths = false;
 }
 
 static inline struct dk_udp_path *place_of(struct dk_udp *udp, const struct dk_endpoint *to)

@@ -73,7 +73,7 @@ static void forget(struct twin *t)
 {
     if (!t->forgets)
         return;
-    dk_udp_forget_flows(t->net);
+    memset(t->net->udp->flows, 0, sizeof(t->net->udp->flows));
     memset(t->net->udp->paths, 0, sizeof(t->net->udp->paths));
 }
 
@@ -203,7 +203,7 @@ static void choose_flow(void)
 {
     if (below(4) != 0 && flow.version != 0)
         return;
-    flow = (struct flow){.from = (uint16_t)(9 + 64 * below(2)),
+    flow = (struct flow){.from = (uint16_t)(9 + 256 * below(2)),
                          .to = (uint16_t)(7 + below(3)), /* nobody has the last */
                          .version = below(2) ? 4 : 6,
                          .host = (uint8_t)(2 + below(2))};
