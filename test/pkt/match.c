@@ -247,6 +247,7 @@ static void check_tcp(struct test *t, const struct packet *p, const char *what)
         differ(t, p, "the kind of packet, or the connection");
     if ((p->flags & ~PSH) != (flags & ~PSH) || ((flags & PSH) != 0 && (p->flags & PSH) == 0))
         differ(t, p, "flags");
+    check_flag(t, p, "no-psh", !(p->flags & PSH));
     check_tcp_sequence(t, p, f);
     int scale = scale_of(f, p);
     check(t, p, "win", p->window);

@@ -178,6 +178,19 @@ static void note_sent(struct dk_tcp_conn *c, uint32_t sent, uint32_t full, bool 
     dk_tcp_board_add(c, end + fin, fin ? DK_TCP_SEG_FIN : 0, now);
 }
 
+/* Whether a segment is the last of several that leave together (or the last ones of these, which
+ * the device cuts): what the windows let go ends with it. Then it has PSH, as with Linux: a
+ * receiver that delays its acknowledgement would wait for what comes a round trip later. One that
+ * leaves alone has none: where the path is full, one acknowledgement of two segments is better than
+ * two. */
+static bool ends_group(const struct dk_tcp_conn *c, uint32_t len, uint32_t full, int64_t now)
+{
+    if (len > full)
+        return true;
+    return c->last_tx_data == now && c->flight_bytes > 0 &&
+           dk_tcp_min64(usable_window(c), congestion_room(c, true)) < (uint64_t)len + full;
+}
+
 /* Sends new bytes, in segments of `full` bytes where they are more, and FIN: 0 or an error;
  * -EMSGSIZE: a segment is shorter from now on. */
 static int send_fresh(struct dk_tcp_conn *c, uint32_t len, uint32_t full, bool fin, int64_t now)
@@ -188,7 +201,7 @@ static int send_fresh(struct dk_tcp_conn *c, uint32_t len, uint32_t full, bool f
                              .len = len,
                              .flags = DK_TCP_ACK,
                              .segment = len > full ? full : 0};
-    if (ends && len)
+    if (len && (ends || ends_group(c, len, full, now)))
         out.flags |= DK_TCP_PSH;
     if (fin)
         out.flags |= DK_TCP_FIN;
