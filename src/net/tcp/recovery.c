@@ -27,7 +27,7 @@ void dk_tcp_recovery_enter(struct dk_tcp_conn *c, uint32_t flight, int64_t now)
     c->cc.ops->on_loss(&c->cc, flight, now);
     dk_tcp_ecn_reduced(c);
     c->troubled = c->in_recovery = true;
-    c->partial_acked = false;
+    c->partial_acks = 0;
     c->recover = c->snd_nxt;
     r->tlp_end = 0;
     r->prr_delivered = r->prr_out = 0;
@@ -48,20 +48,29 @@ void dk_tcp_recovery_leave(struct dk_tcp_conn *c, int64_t now)
     dk_tcp_rack_recovered(c);
 }
 
+/* Much may be acknowledged at once: no burst beyond an initial window, as in undo.c. */
 static void leave_loss(struct dk_tcp_conn *c)
 {
+    uint64_t most = c->snd_nxt - c->snd_una + dk_tcp_cc_initial_window(c->snd_mss);
+    c->cc.cwnd = (uint32_t)dk_tcp_min64(c->cc.cwnd, most);
     c->in_loss = false;
     c->loss->frto = DK_TCP_FRTO_OFF;
     dk_tcp_rack_recovered(c);
 }
 
+/* What is out by the window. What limited transmit sent does not count (RFC 6675 section 5, (4.2)),
+ * nor what recovery without SACK sent beyond the window for duplicates: that had left the network.
+ */
+static uint32_t window_in_flight(const struct dk_tcp_conn *c)
+{
+    return (uint32_t)dk_tcp_min64(c->snd_nxt - c->snd_una, c->cc.cwnd);
+}
+
 /* The first that is lost goes at once, whatever the window says (RFC 6675 section 5, (4.3)). */
 static void enter_by_rack(struct dk_tcp_conn *c, int64_t now)
 {
-    /* What limited transmit sent does not count (RFC 6675 section 5, (4.2)). */
-    uint64_t flight = dk_tcp_min64(c->snd_nxt - c->snd_una, c->cc.cwnd);
     DK_TCP_COUNT(c->tcp, sack_recoveries);
-    dk_tcp_recovery_enter(c, (uint32_t)flight, now);
+    dk_tcp_recovery_enter(c, window_in_flight(c), now);
     struct dk_tcp_segment *s = dk_tcp_board_first_lost(c);
     if (s)
         s->flags |= DK_TCP_SEG_FORCED;
@@ -193,6 +202,17 @@ void dk_tcp_recovery_ack(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
     dk_tcp_record_done(c);
 }
 
+/* A timeout within an episode makes no more of the window than there was. Without SACK it is how a
+ * recovery ends in which very much was lost, and reduces the window once more (RFC 5681 section
+ * 4.3); with SACK, as with Linux, it does not. */
+static void tell_timeout(struct dk_tcp_conn *c, bool first, int64_t now)
+{
+    const uint32_t before = c->in_recovery || c->in_loss ? c->cc.ssthresh : UINT32_MAX;
+    const uint32_t flight = (uint32_t)(c->snd_nxt - c->snd_una);
+    c->cc.ops->on_rto(&c->cc, dk_tcp_uses_sack(c) ? flight : window_in_flight(c), first, now);
+    c->cc.ssthresh = dk_tcp_min32(c->cc.ssthresh, before);
+}
+
 void dk_tcp_recovery_timeout(struct dk_tcp_conn *c, bool first, int64_t now)
 {
     dk_tcp_record_need(c);
@@ -203,7 +223,7 @@ void dk_tcp_recovery_timeout(struct dk_tcp_conn *c, bool first, int64_t now)
     else
         r->undo_from = 0; /* twice in a row: no doubt any more */
     if (c->cc.cwnd)
-        c->cc.ops->on_rto(&c->cc, (uint32_t)(c->snd_nxt - c->snd_una), first, now);
+        tell_timeout(c, first, now);
     dk_tcp_ecn_reduced(c);
     if (c->board->flags & DK_TCP_SEG_SACKED) { /* RFC 6675 section 5.1 */
         DK_TCP_COUNT(c->tcp, sack_reneged);

@@ -19,6 +19,8 @@
 #include "net/tcp/timer.h"
 #include "net/tcp/tx.h"
 
+#define PARTIAL_ACKS_MAX 9 /* slow start from one segment to 512 takes as many round trips */
+
 /* RFC 5961 section 5.2. */
 static bool is_in_range(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx)
 {
@@ -118,14 +120,19 @@ static inline void congestion(struct dk_tcp_conn *c, uint64_t bytes, uint32_t fl
         recovery(c, bytes, now);
 }
 
-/* Restarts the timer for what is in flight still; without SACK, in recovery for the first partial
- * one only, so that many losses end in a timeout instead of one round trip each (RFC 6582,
- * "impatient"). */
+/* Restarts the timer for what is in flight still. Without SACK each partial acknowledgement repairs
+ * one loss: RFC 6582 section 4 leaves it open whether the timer restarts for the first only, which
+ * ends a long recovery by slow start ("impatient"), or for all. It does for as many as slow start
+ * takes round trips, about: few losses are repaired sooner so, and many at twice the cost at most.
+ */
 static void restart_timer(struct dk_tcp_conn *c, int64_t now)
 {
-    if (!c->in_recovery || dk_tcp_uses_sack(c) || !c->partial_acked || c->snd_una == c->snd_nxt)
+    const bool counts = c->in_recovery && !dk_tcp_uses_sack(c);
+    const bool restarts = !counts || c->partial_acks < PARTIAL_ACKS_MAX;
+    if (restarts || c->snd_una == c->snd_nxt)
         dk_tcp_rto_restart(c, now);
-    c->partial_acked = c->in_recovery;
+    if (counts && restarts)
+        c->partial_acks++;
 }
 
 static inline int64_t new_ack(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx, uint64_t bytes)

@@ -302,12 +302,12 @@ struct dk_tcp_conn {
     uint32_t entered_at;      /* the state; likewise */
     uint8_t challenges;       /* sent since challenge_from */
     uint8_t rcv_wscale_offer; /* what our SYN says */
-    bool in_recovery;    /* after a loss that acknowledgements told of, until snd_una >= recover */
-    bool in_loss;        /* after a timeout, until then */
-    bool partial_acked;  /* in this recovery: RFC 6582 restarts the timer for the first only */
-    bool hashed : 1;     /* dk_tcp_lookup finds it */
-    bool passive : 1;    /* a listener made it */
-    bool unresolved : 1; /* pending for a neighbour's sake: in dk_tcp.unresolved */
+    bool in_recovery;     /* after a loss that acknowledgements told of, until snd_una >= recover */
+    bool in_loss;         /* after a timeout, until then */
+    uint8_t partial_acks; /* in this recovery, that restarted the timer (rx_ack.c) */
+    bool hashed : 1;      /* dk_tcp_lookup finds it */
+    bool passive : 1;     /* a listener made it */
+    bool unresolved : 1;  /* pending for a neighbour's sake: in dk_tcp.unresolved */
     bool wscale_on : 1;
     bool rcv_tuned : 1; /* the receive buffer grows by itself (tune.c) */
     int16_t err;
