@@ -31,7 +31,8 @@ struct cubic {
     union {
         struct dk_hystart hystart;
         struct {
-            uint32_t cwnd, ssthresh, w_max;
+            struct dk_cc_undo window;
+            uint32_t w_max;
         } undo;
     };
 } __attribute__((may_alias));
@@ -207,8 +208,7 @@ static void on_ack(struct dk_tcp_cc *cc, const struct dk_tcp_cc_ack *ack, int64_
 static void reduce(struct dk_tcp_cc *cc, uint32_t flight)
 {
     struct cubic *c = own(cc);
-    c->undo.cwnd = cc->cwnd;
-    c->undo.ssthresh = cc->ssthresh;
+    c->undo.window = dk_cc_remember(cc);
     c->undo.w_max = c->w_max;
     c->cwnd_prior = cc->cwnd;
     c->w_max = cc->cwnd < c->w_max ? (uint32_t)((uint64_t)cc->cwnd * 17 / 20) : cc->cwnd;
@@ -231,12 +231,6 @@ static void on_ecn(struct dk_tcp_cc *cc, uint32_t flight, int64_t now)
     cc->ssthresh = dk_cc_max32(cc->ssthresh, 2 * cc->mss);
 }
 
-static void on_recovered(struct dk_tcp_cc *cc, uint32_t flight, int64_t now)
-{
-    (void)now;
-    dk_cc_deflate(cc, flight);
-}
-
 /* Section 4.8. */
 static void on_rto(struct dk_tcp_cc *cc, uint32_t flight, bool first, int64_t now)
 {
@@ -254,8 +248,7 @@ static void on_spurious(struct dk_tcp_cc *cc, int64_t now)
 {
     struct cubic *c = own(cc);
     (void)now;
-    cc->cwnd = dk_cc_max32(cc->cwnd, c->undo.cwnd);
-    cc->ssthresh = dk_cc_max32(cc->ssthresh, c->undo.ssthresh);
+    dk_cc_take_back(cc, &c->undo.window);
     c->w_max = dk_cc_max32(c->w_max, c->undo.w_max);
     end_epoch(cc);
     if (cc->ssthresh == UINT32_MAX)
@@ -265,15 +258,8 @@ static void on_spurious(struct dk_tcp_cc *cc, int64_t now)
 static void on_idle(struct dk_tcp_cc *cc, int64_t idle_ns, int64_t now)
 {
     struct cubic *c = own(cc);
-    (void)idle_ns;
-    dk_cc_restart(cc);
+    dk_cc_on_idle(cc, idle_ns, now);
     pause_epoch(c, now);
-}
-
-static void on_mss(struct dk_tcp_cc *cc, uint32_t former_mss)
-{
-    (void)former_mss;
-    cc->cwnd = dk_cc_max32(cc->cwnd, cc->mss);
 }
 
 const struct dk_tcp_cc_ops dk_tcp_cubic = {
@@ -281,10 +267,10 @@ const struct dk_tcp_cc_ops dk_tcp_cubic = {
     .init = init,
     .on_ack = on_ack,
     .on_loss = on_loss,
-    .on_recovered = on_recovered,
+    .on_recovered = dk_cc_on_recovered,
     .on_rto = on_rto,
     .on_spurious = on_spurious,
     .on_ecn = on_ecn,
     .on_idle = on_idle,
-    .on_mss = on_mss,
+    .on_mss = dk_cc_on_mss,
 };

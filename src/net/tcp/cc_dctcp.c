@@ -16,7 +16,7 @@ struct dctcp {
     uint32_t alpha;
     uint32_t bytes, marked; /* acknowledged in this window */
     uint32_t acked;         /* in congestion avoidance, since cwnd grew */
-    uint32_t undo_cwnd, undo_ssthresh;
+    struct dk_cc_undo undo;
 } __attribute__((may_alias));
 
 _Static_assert(sizeof(struct dctcp) <= 8 * DK_TCP_CC_OWN, "own");
@@ -73,8 +73,7 @@ static void on_ack(struct dk_tcp_cc *cc, const struct dk_tcp_cc_ack *ack, int64_
 static void remember(struct dk_tcp_cc *cc)
 {
     struct dctcp *d = own(cc);
-    d->undo_cwnd = cc->cwnd;
-    d->undo_ssthresh = cc->ssthresh;
+    d->undo = dk_cc_remember(cc);
     d->acked = 0;
 }
 
@@ -95,12 +94,6 @@ static void on_ecn(struct dk_tcp_cc *cc, uint32_t flight, int64_t now)
     cc->cwnd = cc->ssthresh = dk_cc_max32(cc->cwnd - less, 2 * cc->mss);
 }
 
-static void on_recovered(struct dk_tcp_cc *cc, uint32_t flight, int64_t now)
-{
-    (void)now;
-    dk_cc_deflate(cc, flight);
-}
-
 static void on_rto(struct dk_tcp_cc *cc, uint32_t flight, bool first, int64_t now)
 {
     if (first)
@@ -111,21 +104,7 @@ static void on_rto(struct dk_tcp_cc *cc, uint32_t flight, bool first, int64_t no
 static void on_spurious(struct dk_tcp_cc *cc, int64_t now)
 {
     (void)now;
-    cc->cwnd = dk_cc_max32(cc->cwnd, own(cc)->undo_cwnd);
-    cc->ssthresh = dk_cc_max32(cc->ssthresh, own(cc)->undo_ssthresh);
-}
-
-static void on_idle(struct dk_tcp_cc *cc, int64_t idle_ns, int64_t now)
-{
-    (void)idle_ns;
-    (void)now;
-    dk_cc_restart(cc);
-}
-
-static void on_mss(struct dk_tcp_cc *cc, uint32_t former_mss)
-{
-    (void)former_mss;
-    cc->cwnd = dk_cc_max32(cc->cwnd, cc->mss);
+    dk_cc_take_back(cc, &own(cc)->undo);
 }
 
 const struct dk_tcp_cc_ops dk_tcp_dctcp = {
@@ -134,10 +113,10 @@ const struct dk_tcp_cc_ops dk_tcp_dctcp = {
     .init = init,
     .on_ack = on_ack,
     .on_loss = on_loss,
-    .on_recovered = on_recovered,
+    .on_recovered = dk_cc_on_recovered,
     .on_rto = on_rto,
     .on_spurious = on_spurious,
     .on_ecn = on_ecn,
-    .on_idle = on_idle,
-    .on_mss = on_mss,
+    .on_idle = dk_cc_on_idle,
+    .on_mss = dk_cc_on_mss,
 };

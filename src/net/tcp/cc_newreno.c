@@ -9,7 +9,7 @@
 
 struct reno {
     uint32_t acked; /* in congestion avoidance, since cwnd grew */
-    uint32_t undo_cwnd, undo_ssthresh;
+    struct dk_cc_undo undo;
 } __attribute__((may_alias));
 
 _Static_assert(sizeof(struct reno) <= 8 * DK_TCP_CC_OWN, "own");
@@ -44,8 +44,7 @@ static void on_ack(struct dk_tcp_cc *cc, const struct dk_tcp_cc_ack *ack, int64_
 static void halve(struct dk_tcp_cc *cc, uint32_t flight)
 {
     struct reno *r = own(cc);
-    r->undo_cwnd = cc->cwnd;
-    r->undo_ssthresh = cc->ssthresh;
+    r->undo = dk_cc_remember(cc);
     r->acked = 0;
     cc->ssthresh = dk_cc_max32(flight / 2 / cc->mss * cc->mss, 2 * cc->mss);
 }
@@ -55,12 +54,6 @@ static void on_loss(struct dk_tcp_cc *cc, uint32_t flight, int64_t now)
     (void)now;
     halve(cc, flight);
     cc->cwnd = cc->ssthresh;
-}
-
-static void on_recovered(struct dk_tcp_cc *cc, uint32_t flight, int64_t now)
-{
-    (void)now;
-    dk_cc_deflate(cc, flight);
 }
 
 static void on_rto(struct dk_tcp_cc *cc, uint32_t flight, bool first, int64_t now)
@@ -74,21 +67,7 @@ static void on_rto(struct dk_tcp_cc *cc, uint32_t flight, bool first, int64_t no
 static void on_spurious(struct dk_tcp_cc *cc, int64_t now)
 {
     (void)now;
-    cc->cwnd = dk_cc_max32(cc->cwnd, own(cc)->undo_cwnd);
-    cc->ssthresh = dk_cc_max32(cc->ssthresh, own(cc)->undo_ssthresh);
-}
-
-static void on_idle(struct dk_tcp_cc *cc, int64_t idle_ns, int64_t now)
-{
-    (void)idle_ns;
-    (void)now;
-    dk_cc_restart(cc);
-}
-
-static void on_mss(struct dk_tcp_cc *cc, uint32_t former_mss)
-{
-    (void)former_mss;
-    cc->cwnd = dk_cc_max32(cc->cwnd, cc->mss);
+    dk_cc_take_back(cc, &own(cc)->undo);
 }
 
 const struct dk_tcp_cc_ops dk_tcp_newreno = {
@@ -96,10 +75,10 @@ const struct dk_tcp_cc_ops dk_tcp_newreno = {
     .init = init,
     .on_ack = on_ack,
     .on_loss = on_loss,
-    .on_recovered = on_recovered,
+    .on_recovered = dk_cc_on_recovered,
     .on_rto = on_rto,
     .on_spurious = on_spurious,
     .on_ecn = on_loss, /* RFC 3168 section 6.1.2: as for a loss */
-    .on_idle = on_idle,
-    .on_mss = on_mss,
+    .on_idle = dk_cc_on_idle,
+    .on_mss = dk_cc_on_mss,
 };

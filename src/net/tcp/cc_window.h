@@ -64,16 +64,31 @@ static inline void dk_cc_begin(struct dk_tcp_cc *cc)
     cc->ssthresh = UINT32_MAX; /* "arbitrarily high" */
 }
 
-/* RFC 6582 section 3.2 step 3, option 1: no burst. */
-static inline void dk_cc_deflate(struct dk_tcp_cc *cc, uint32_t flight)
+/* What a reduction changed, to be taken back (RFC 4015, RFC 9438 section 4.9). */
+struct dk_cc_undo {
+    uint32_t cwnd, ssthresh;
+};
+
+static inline struct dk_cc_undo dk_cc_remember(const struct dk_tcp_cc *cc)
 {
-    cc->cwnd = dk_cc_min32(cc->ssthresh, dk_cc_max32(flight, cc->mss) + cc->mss);
+    return (struct dk_cc_undo){.cwnd = cc->cwnd, .ssthresh = cc->ssthresh};
 }
 
-/* RFC 5681 section 4.1: the restart window. */
-static inline void dk_cc_restart(struct dk_tcp_cc *cc)
+static inline void dk_cc_take_back(struct dk_tcp_cc *cc, const struct dk_cc_undo *undo)
 {
-    cc->cwnd = dk_cc_min32(cc->cwnd, dk_tcp_cc_initial_window(cc->mss));
+    cc->cwnd = dk_cc_max32(cc->cwnd, undo->cwnd);
+    cc->ssthresh = dk_cc_max32(cc->ssthresh, undo->ssthresh);
 }
+
+/* ---- Functions of algorithms (struct dk_tcp_cc_ops) ------------------------------------------ */
+
+/* RFC 6582 section 3.2 step 3, option 1: no burst. */
+void dk_cc_on_recovered(struct dk_tcp_cc *cc, uint32_t flight, int64_t now);
+
+/* RFC 5681 section 4.1: the restart window. */
+void dk_cc_on_idle(struct dk_tcp_cc *cc, int64_t idle_ns, int64_t now);
+
+/* One segment at least. */
+void dk_cc_on_mss(struct dk_tcp_cc *cc, uint32_t former_mss);
 
 #endif /* DK_NET_TCP_CC_WINDOW_H */
