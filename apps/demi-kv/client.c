@@ -126,18 +126,52 @@ void kv_client_check_linger(struct kv_client *c, int64_t now_ms)
 
 /* ---- sending ------------------------------------------------------------------------------ */
 
+/* Keeps an answer until what it may tell of is on the log. */
+static bool keep(struct kv_client *c, const demi_sgarray_t *sga)
+{
+    struct kv_server *server = c->server;
+    uint64_t group = server->is_changing ? KV_ANSWER_OPEN : kv_journal_group(&server->journal);
+
+    if (!kv_answers_keep(&server->answers, c, group, sga))
+        return false;
+    c->kept++;
+    return true;
+}
+
+/* Whether an answer has to wait for the log, or for one of the same client that does. */
+static bool must_wait(const struct kv_client *c)
+{
+    const struct kv_journal *journal = &c->server->journal;
+
+    return c->kept > 0 || c->server->is_changing ||
+           !kv_journal_is_acked(journal, kv_journal_group(journal));
+}
+
 void kv_client_push(struct kv_client *c, const demi_sgarray_t *sga)
 {
     demi_qtoken_t token;
 
     if (c->broken)
         return;
-    if (demi_push(&token, c->qd, sga) != 0) {
+    if (must_wait(c) ? !keep(c, sga) : demi_push(&token, c->qd, sga) != 0) {
         c->broken = true;
         return;
     }
     c->pushes++;
     c->unsent += sga->sga_segs[0].sgaseg_len;
+}
+
+void kv_client_send_kept(struct kv_client *c, const demi_sgarray_t *sga)
+{
+    demi_qtoken_t token;
+
+    c->kept--;
+    if (c->closed || demi_push(&token, c->qd, sga) != 0) {
+        c->pushes--;
+        kv_client_close(c);
+    } else if (c->kept == 0 && (c->ended || (c->finishing && demi_shutdown(c->qd, SHUT_WR) != 0))) {
+        kv_client_close(c);
+    }
 }
 
 static bool too_much_unsent(const struct kv_client *c)
@@ -225,7 +259,9 @@ static void hold(struct kv_client *c, const demi_sgarray_t *sga, uint32_t off)
 static void settle(struct kv_client *c)
 {
     kv_out_flush(&c->server->out);
-    if (c->broken || (c->finishing && demi_shutdown(c->qd, SHUT_WR) != 0))
+    bool says_end = c->finishing && c->kept == 0; /* else when the last one is sent */
+
+    if (c->broken || (says_end && demi_shutdown(c->qd, SHUT_WR) != 0))
         kv_client_close(c);
     else if (c->finishing || (!c->held && !too_much_unsent(c)))
         start_pop(c);
@@ -313,9 +349,12 @@ void kv_client_popped(struct kv_client *c, demi_sgarray_t *sga)
 {
     c->pop = 0;
     c->server->stats.bytes_in += kv_input_bytes(sga);
-    if (c->closed || sga->sga_numsegs == 0) {
+    c->ended |= sga->sga_numsegs == 0;
+    if (c->closed || (c->ended && c->kept == 0)) {
         demi_sgafree(sga);
         kv_client_close(c);
+    } else if (c->ended) {
+        demi_sgafree(sga);
     } else if (c->finishing) {
         demi_sgafree(sga);
         start_pop(c);
@@ -348,7 +387,7 @@ void kv_client_pushed(struct kv_client *c)
         c->unsent = 0;
     if (c->closed)
         release(c);
-    else if (c->pop == 0 && c->pushes <= KV_MAX_PUSHES / 2 && !too_much_unsent(c))
+    else if (c->pop == 0 && !c->ended && c->pushes <= KV_MAX_PUSHES / 2 && !too_much_unsent(c))
         resume(c);
 }
 

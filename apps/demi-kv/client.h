@@ -36,9 +36,11 @@ struct kv_client {
     uint8_t resp;   /* 2 or 3 */
     bool broken;    /* to be closed as soon as nobody is at work on it */
     bool finishing; /* runs no more commands */
+    bool ended;     /* its peer says no more; it closes when the last answer has gone */
     bool closed;
     bool no_evict;        /* CLIENT NO-EVICT, kept for CLIENT LIST only */
-    uint32_t pushes;      /* outstanding */
+    uint32_t pushes;      /* outstanding, and answers that wait for the log */
+    uint32_t kept;        /* the latter */
     uint64_t unsent;      /* bytes pushed since no push was outstanding */
     demi_qtoken_t pop;    /* outstanding pop, or 0 */
     struct kv_held *held; /* received, not run: NULL unless BLOCKED */
@@ -61,6 +63,9 @@ void kv_client_failed(struct kv_client *c, demi_qtoken_t token, int error);
 
 /* Pushes bytes that the caller may free afterwards. */
 void kv_client_push(struct kv_client *c, const demi_sgarray_t *sga);
+
+/* Pushes an answer that waited for the log. The client may be gone afterwards. */
+void kv_client_send_kept(struct kv_client *c, const demi_sgarray_t *sga);
 
 /* Runs no more commands; see above. To be called while one of its commands runs. */
 void kv_client_finish(struct kv_client *c);

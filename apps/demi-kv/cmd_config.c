@@ -11,7 +11,7 @@
 #define VALUE_CHARS 80
 
 /* Where a value comes from: a text, or a number of this width in struct kv_config. */
-enum kind { TEXT, U16, U32, U64, BIND };
+enum kind { TEXT, U16, U32, U64, BIND, LOG };
 
 static const struct {
     const char *name;
@@ -19,7 +19,9 @@ static const struct {
     enum kind kind;
     size_t offset;
 } settings[] = {
-    {"appendonly", "no", TEXT, 0},
+    {"appendfsync", "always", TEXT, 0},
+    {"appendonly", NULL, LOG, 0},
+    {"auto-aof-rewrite-min-size", NULL, U64, offsetof(struct kv_config, log_min)},
     {"bind", NULL, BIND, offsetof(struct kv_config, bind)},
     {"client-query-buffer-limit", NULL, U64, offsetof(struct kv_config, max_request)},
     {"databases", "1", TEXT, 0},
@@ -54,6 +56,8 @@ static void reply_setting(const struct kv_call *call, size_t i)
 
     if (settings[i].kind == TEXT)
         snprintf(value, sizeof(value), "%s", settings[i].text);
+    else if (settings[i].kind == LOG)
+        snprintf(value, sizeof(value), "%s", call->server->config->log ? "yes" : "no");
     else if (settings[i].kind == BIND)
         snprintf(value, sizeof(value), "%s", call->server->config->bind);
     else

@@ -59,9 +59,15 @@ static void put_memory(FILE *f, const struct kv_server *s)
 
 static void put_persistence(FILE *f, const struct kv_server *s)
 {
-    (void)s;
-    fprintf(f, "loading:0\r\nrdb_changes_since_last_save:0\r\nrdb_bgsave_in_progress:0\r\n"
-               "aof_enabled:0\r\naof_rewrite_in_progress:0\r\n");
+    const struct kv_journal *j = &s->journal;
+
+    fprintf(f,
+            "loading:0\r\nrdb_changes_since_last_save:0\r\nrdb_bgsave_in_progress:0\r\n"
+            "aof_enabled:%d\r\naof_rewrite_in_progress:%d\r\n",
+            j->qd >= 0, j->rewrite != KV_REWRITE_NONE);
+    if (j->qd >= 0)
+        fprintf(f, "aof_rewrites:%llu\r\naof_current_size:%llu\r\n", (ull)j->rewrites,
+                (ull)j->bytes);
 }
 
 static void put_stats(FILE *f, const struct kv_server *s)

@@ -24,6 +24,21 @@ void kv_cmd_flush(struct kv_call *call)
     kv_reply_ok(call->out);
 }
 
+void kv_cmd_bgrewriteaof(struct kv_call *call)
+{
+    struct kv_journal *j = &call->server->journal;
+
+    if (j->qd < 0)
+        kv_reply_literal(call->out, "-ERR there is no log (see --log)\r\n");
+    else if (j->rewrite != KV_REWRITE_NONE)
+        kv_reply_literal(call->out, "-ERR Background append only file rewriting already in "
+                                    "progress\r\n");
+    else {
+        kv_journal_rewrite(j);
+        kv_reply_literal(call->out, "+Background append only file rewriting started\r\n");
+    }
+}
+
 static void reply_number_text(struct kv_out *out, uint64_t v)
 {
     char digits[KV_I64_CHARS];

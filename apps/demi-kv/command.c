@@ -193,6 +193,17 @@ static bool choose_subcommand(struct kv_call *call)
     return true;
 }
 
+/* Runs a command whose answer waits for what it changes. */
+static void change(struct kv_call *call)
+{
+    struct kv_server *server = call->server;
+
+    server->is_changing = true;
+    call->command->handler(call);
+    server->is_changing = false;
+    kv_answers_settle(&server->answers, kv_journal_group(&server->journal));
+}
+
 void kv_command_run(struct kv_call *call)
 {
     call->server->stats.commands++;
@@ -204,5 +215,8 @@ void kv_command_run(struct kv_call *call)
     if (!choose_subcommand(call) || !check(call))
         return;
     call->client->last = call->command;
-    call->command->handler(call);
+    if (call->server->journal.qd >= 0 && call->command->flags & KV_WRITE)
+        change(call);
+    else
+        call->command->handler(call);
 }

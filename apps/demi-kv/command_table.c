@@ -29,6 +29,8 @@
 const struct kv_command kv_commands[] = {
     {"append", kv_cmd_append, 3, STOREF, ONE_KEY, STRING, "2.0.0", "O(1)",
      "Append a value to a key", NO_SUBS},
+    {"bgrewriteaof", kv_cmd_bgrewriteaof, 1, KV_ADMIN | KV_NOSCRIPT, NO_KEYS, SERVER, "1.0.0",
+     "O(1)", "Rewrite the log of changes in the background", NO_SUBS},
     {"client", NULL, -2, 0, NO_KEYS, CONNECT, "2.4.0", "Depends on subcommand.",
      "A container for client connection commands", kv_client_subcommands,
      KV_NUM_CLIENT_SUBCOMMANDS},

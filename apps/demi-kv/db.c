@@ -32,6 +32,15 @@ void kv_db_init(struct kv_db *db, const uint64_t seed[2])
     kv_dict_init(&db->dict, seed);
 }
 
+static const struct kv_str nothing = {"", 0};
+
+static void tell(const struct kv_db *db, enum kv_change what, struct kv_str key,
+                 struct kv_str value, int64_t when_ms)
+{
+    if (db->changed)
+        db->changed(db->changed_arg, what, key, value, when_ms);
+}
+
 /* Frees an entry that is in neither table nor heap any more. */
 static void forget(struct kv_db *db, struct kv_entry *e)
 {
@@ -158,27 +167,43 @@ static bool set_in_place(struct kv_db *db, struct kv_entry *e, struct kv_str byt
     return true;
 }
 
-bool kv_db_set(struct kv_db *db, struct kv_str key, const struct kv_value *value, int64_t when_ms)
+/* Stores a value where a key was found, or not. */
+static bool set_found(struct kv_db *db, const struct found *f, struct kv_str key,
+                      const struct kv_value *value, int64_t when_ms)
 {
-    struct found f = search(db, key);
     struct kv_entry *e;
 
-    if (when_ms == KV_EXPIRE_KEEP)
-        when_ms = expiry_of(f.entry);
-    if (f.entry && set_in_place(db, f.entry, value->bytes, when_ms))
+    if (f->entry && set_in_place(db, f->entry, value->bytes, when_ms))
         return true;
     e = make_entry(key, value, when_ms != KV_EXPIRE_NEVER);
     if (!e)
         return false;
-    if (install(db, &f, e, when_ms))
+    if (install(db, f, e, when_ms))
         return true;
     kv_entry_free(e);
     return false;
 }
 
+bool kv_db_set(struct kv_db *db, struct kv_str key, const struct kv_value *value, int64_t when_ms)
+{
+    struct found f = search(db, key);
+
+    if (when_ms == KV_EXPIRE_KEEP)
+        when_ms = expiry_of(f.entry);
+    if (!set_found(db, &f, key, value, when_ms))
+        return false;
+    tell(db, KV_CHANGE_SET, key, value->bytes, when_ms);
+    return true;
+}
+
 bool kv_db_overwrite(struct kv_db *db, struct kv_entry *e, struct kv_str bytes)
 {
-    return set_in_place(db, e, bytes, expiry_of(e));
+    int64_t when_ms = expiry_of(e);
+
+    if (!set_in_place(db, e, bytes, when_ms))
+        return false;
+    tell(db, KV_CHANGE_SET, (struct kv_str){kv_entry_key(e), e->key_len}, bytes, when_ms);
+    return true;
 }
 
 /* Replaces an entry by one with room for an expiry, with the same value. */
@@ -209,7 +234,10 @@ bool kv_db_expire_at(struct kv_db *db, struct kv_str key, int64_t when_ms)
         return true;
     if (when_ms != KV_EXPIRE_NEVER && !f.entry->has_ttl)
         f.entry = make_ttl_room(db, &f);
-    return f.entry && set_expiry(db, f.entry, when_ms);
+    if (!f.entry || !set_expiry(db, f.entry, when_ms))
+        return false;
+    tell(db, KV_CHANGE_EXPIRE, key, nothing, when_ms);
+    return true;
 }
 
 /* Appends within a growable blob that has room. */
@@ -251,34 +279,47 @@ static struct kv_entry *make_appended(struct kv_entry *old, struct kv_str tail, 
     return e;
 }
 
+/* Appends to the entry that was found; the new length, or -1 without memory. */
+static int64_t append_found(struct kv_db *db, const struct found *f, struct kv_str tail)
+{
+    struct kv_entry *e;
+    int64_t when_ms;
+
+    if (append_in_place(f->entry, tail))
+        return f->entry->value_len;
+    when_ms = expiry_of(f->entry);
+    e = make_appended(f->entry, tail, when_ms != KV_EXPIRE_NEVER);
+    if (!e)
+        return -1;
+    if (install(db, f, e, when_ms))
+        return e->value_len;
+    kv_entry_free(e);
+    return -1;
+}
+
 int64_t kv_db_append(struct kv_db *db, struct kv_str key, struct kv_str tail)
 {
     struct found f = search(db, key);
     struct kv_value first = {.bytes = tail};
-    struct kv_entry *e;
-    int64_t when_ms;
+    int64_t len;
 
     if (!f.entry)
         return kv_db_set(db, key, &first, KV_EXPIRE_NEVER) ? (int64_t)tail.len : -1;
-    if (append_in_place(f.entry, tail))
-        return f.entry->value_len;
-    when_ms = expiry_of(f.entry);
-    e = make_appended(f.entry, tail, when_ms != KV_EXPIRE_NEVER);
-    if (!e)
-        return -1;
-    if (install(db, &f, e, when_ms))
-        return e->value_len;
-    kv_entry_free(e);
-    return -1;
+    len = append_found(db, &f, tail);
+    if (len >= 0)
+        tell(db, KV_CHANGE_APPEND, key, tail, 0);
+    return len;
 }
 
 bool kv_db_delete(struct kv_db *db, struct kv_str key)
 {
     struct found f = search(db, key);
 
-    if (f.entry)
-        remove_at(db, &f);
-    return f.entry != NULL;
+    if (!f.entry)
+        return false;
+    remove_at(db, &f);
+    tell(db, KV_CHANGE_DELETE, key, nothing, 0);
+    return true;
 }
 
 void kv_db_flush(struct kv_db *db)
@@ -286,6 +327,7 @@ void kv_db_flush(struct kv_db *db)
     struct kv_graveyard *grave = malloc(sizeof(*grave));
     struct kv_dict dict = db->dict;
 
+    tell(db, KV_CHANGE_FLUSH, nothing, nothing, 0);
     kv_expiry_fini(&db->expiry);
     kv_dict_init(&db->dict, dict.key);
     db->entry_bytes = 0;

@@ -15,6 +15,16 @@
 
 struct kv_graveyard;
 
+/* What happened to a key, as it is told to who keeps a log. */
+enum kv_change {
+    KV_CHANGE_SET, /* value and expiry are these */
+    KV_CHANGE_APPEND,
+    KV_CHANGE_EXPIRE, /* at a time, or KV_EXPIRE_NEVER */
+    KV_CHANGE_DELETE,
+    KV_CHANGE_FLUSH, /* all keys are gone */
+    KV_CHANGES,
+};
+
 struct kv_db {
     struct kv_dict dict;
     struct kv_expiry expiry;
@@ -24,6 +34,11 @@ struct kv_db {
     uint64_t hits;
     uint64_t misses;
     uint64_t expired;
+    /* Is told of every change but expiry, which happens by itself; NULL: nobody. Bytes are good for
+     * the call. */
+    void (*changed)(void *arg, enum kv_change what, struct kv_str key, struct kv_str value,
+                    int64_t when_ms);
+    void *changed_arg;
 };
 
 /*

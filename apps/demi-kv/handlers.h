@@ -67,6 +67,7 @@ extern const struct kv_command kv_client_subcommands[];
 #define KV_NUM_CLIENT_SUBCOMMANDS 8
 
 /* cmd_server.c */
+void kv_cmd_bgrewriteaof(struct kv_call *call);
 void kv_cmd_dbsize(struct kv_call *call);
 void kv_cmd_flush(struct kv_call *call);
 void kv_cmd_time(struct kv_call *call);

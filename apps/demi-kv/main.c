@@ -32,6 +32,8 @@ enum option_key {
     OPT_MAX_ARGS,
     OPT_MAX_REQUEST,
     OPT_MAX_UNSENT,
+    OPT_LOG,
+    OPT_LOG_MIN,
     OPT_BACKLOG
 };
 
@@ -50,6 +52,11 @@ static const struct argp_option options[] = {
      "bytes of one command, 1mb to 1gb (default 1gb)", 0},
     {"client-output-limit", OPT_MAX_UNSENT, "BYTES", 0,
      "unsent replies beyond which a client is not read any more (default 1mb)", 0},
+    {"log", OPT_LOG, "PATH", 0,
+     "log of all changes: each is on stable storage before it is answered, and read at the start",
+     0},
+    {"log-rewrite-min", OPT_LOG_MIN, "BYTES", 0,
+     "bytes of the log below which it is not rewritten by itself (default 64mb)", 0},
     {0},
 };
 
@@ -111,6 +118,12 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         return 0;
     case OPT_MAX_UNSENT:
         config->max_unsent = number_arg(state, arg, "client-output-limit", KV_OUT_BYTES, INT64_MAX);
+        return 0;
+    case OPT_LOG:
+        config->log = arg;
+        return 0;
+    case OPT_LOG_MIN:
+        config->log_min = number_arg(state, arg, "log-rewrite-min", 0, INT64_MAX);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -191,6 +204,7 @@ int main(int argc, char **argv)
                                .backlog = 511,
                                .max_unsent = 1024 * 1024,
                                .max_request = KV_INPUT_MAX,
+                               .log_min = UINT64_C(64) << 20,
                                .limits = {RESP_MAX_BULK, RESP_MAX_ARGS}};
     const char *what;
     int err;
@@ -211,5 +225,5 @@ int main(int argc, char **argv)
     err = kv_server_run(&server);
     kv_server_close(&server);
     demi_fini();
-    return err != 0 ? fail("wait", err) : EXIT_SUCCESS;
+    return err != 0 ? fail(server.journal.error ? "log" : "wait", err) : EXIT_SUCCESS;
 }

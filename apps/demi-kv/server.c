@@ -160,11 +160,31 @@ static struct kv_client *owner_of(const struct kv_server *server, int qd)
     return (uint32_t)qd < server->by_qd_size ? server->by_qd[qd] : NULL;
 }
 
+/* ---- the log ------------------------------------------------------------------------------ */
+
+static int turn(struct kv_server *server, int64_t timeout_ms);
+
+/* Waits until all that was changed is on the log, and its answers are sent. */
+static void finish_log(struct kv_server *server, int64_t deadline_ms)
+{
+    struct kv_journal *j = &server->journal;
+
+    kv_journal_flush(j);
+    while (!kv_journal_is_acked(j, kv_journal_group(j)) && j->error == 0 &&
+           wall_clock_ms() < deadline_ms)
+        if (turn(server, TICK_MS) != 0)
+            break;
+}
+
 /* ---- the loop ----------------------------------------------------------------------------- */
 
 /* c: whose descriptor it was when the result was collected. */
 static void dispatch(struct kv_server *server, struct kv_client *c, demi_qresult_t *qr)
 {
+    if (server->journal.qd >= 0 && qr->qr_qd == server->journal.qd) {
+        kv_journal_pushed(&server->journal, (int)qr->qr_ret);
+        return;
+    }
     if (qr->qr_qd == server->listen_qd) {
         if (qr->qr_opcode == DEMI_OPC_ACCEPT)
             accepted(server, qr->qr_value.ares.qd);
@@ -198,7 +218,9 @@ static int turn(struct kv_server *server, int64_t timeout_ms)
         owners[i] = owner_of(server, results[i].qr_qd);
     for (int i = 0; i < n; i++)
         dispatch(server, owners[i], &results[i]);
-    return 0;
+    kv_journal_flush(&server->journal);
+    kv_answers_send(&server->answers, server->journal.acked);
+    return server->journal.error;
 }
 
 static void tick(struct kv_server *server)
@@ -232,6 +254,7 @@ int kv_server_run(struct kv_server *server)
         tick(server);
         busy = kv_db_expire(&server->db, MAX_EXPIRED);
         busy |= kv_db_step(&server->db);
+        busy |= kv_journal_step(&server->journal, &server->db, server->config->log_min);
     }
     return 0;
 }
@@ -303,15 +326,19 @@ int kv_server_open(struct kv_server *server, struct kv_config *config,
     memset(server, 0, sizeof(*server));
     server->config = config;
     server->stop = stop;
+    server->journal.qd = -1;
     *what_out = "getrandom";
     if (getrandom(seed, sizeof(seed), 0) != sizeof(seed))
         return EIO;
+    kv_db_init(&server->db, seed);
+    server->db.now_ms = server->start_ms = server->tick_ms = wall_clock_ms();
+    if (config->log &&
+        (err = kv_journal_open(&server->journal, config->log, &server->db, what_out)) != 0)
+        return err;
     if ((err = listen_on(server, what_out)) != 0)
         return err;
-    kv_db_init(&server->db, seed);
     resp_init(&server->scan, &config->limits);
     kv_commands_init();
-    server->db.now_ms = server->start_ms = server->tick_ms = wall_clock_ms();
     start_accepts(server);
     return 0;
 }
@@ -328,10 +355,14 @@ void kv_server_close(struct kv_server *server)
 
     server->closing = true;
     demi_close(server->listen_qd);
+    finish_log(server, deadline);
     for_each_client(server, close_one);
     while ((server->num_structs > 0 || server->accepts > 0) && wall_clock_ms() < deadline)
         if (turn(server, TICK_MS) != 0)
             break;
+    kv_answers_send(&server->answers, UINT64_MAX); /* of clients that are closed */
+    server->db.changed = NULL;
+    kv_journal_close(&server->journal);
     kv_out_fini(&server->out);
     resp_fini(&server->scan);
     kv_db_flush(&server->db);

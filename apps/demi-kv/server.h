@@ -7,7 +7,9 @@
 #ifndef KV_SERVER_H
 #define KV_SERVER_H
 
+#include "answers.h"
 #include "db.h"
+#include "journal.h"
 #include "reply.h"
 #include "resp.h"
 
@@ -27,6 +29,8 @@ struct kv_config {
     uint64_t max_memory;  /* bytes of keys and values, 0: no limit */
     uint64_t max_unsent;  /* bytes of replies per client, beyond which it is not read */
     uint64_t max_request; /* bytes of one command */
+    const char *log;      /* of changes, NULL: none is kept */
+    uint64_t log_min;     /* bytes of it below which it is not rewritten by itself */
     struct resp_limits limits;
 };
 
@@ -45,6 +49,9 @@ struct kv_server {
     struct resp_scan scan; /* of commands that have arrived whole */
     struct kv_out out;
     struct kv_stats stats;
+    struct kv_journal journal;
+    struct kv_answers answers; /* that wait for it */
+    bool is_changing;          /* a command runs that may change something, and there is a log */
 
     int listen_qd;
     uint32_t accepts; /* outstanding */

@@ -381,6 +381,62 @@ static void test_db_random_run_agrees_with_model(void **state)
     stop(&db);
 }
 
+/* Does to another keyspace what was told of the first; time stands still there. */
+static void follow(void *arg, enum kv_change what, struct kv_str key, struct kv_str value,
+                   int64_t when_ms)
+{
+    struct kv_db *db = arg;
+    struct kv_value v = {.bytes = value};
+
+    if (what == KV_CHANGE_SET)
+        assert_true(kv_db_set(db, key, &v, when_ms));
+    else if (what == KV_CHANGE_APPEND)
+        assert_true(kv_db_append(db, key, value) >= 0);
+    else if (what == KV_CHANGE_EXPIRE)
+        assert_true(kv_db_expire_at(db, key, when_ms));
+    else if (what == KV_CHANGE_DELETE)
+        kv_db_delete(db, key);
+    else
+        kv_db_flush(db);
+}
+
+static void test_changes_that_are_told_make_the_same_keyspace(void **state)
+{
+    static struct model models[KEYS];
+    uint64_t random = unit_seed("changes");
+    char *fill = long_text(KV_BLOB_MIN + 5000, 'f');
+    struct kv_db db, other;
+
+    (void)state;
+    start(&db);
+    start(&other);
+    other.now_ms = INT64_MIN;
+    db.changed = follow;
+    db.changed_arg = &other;
+    for (int i = 0; i < 50000; i++) {
+        unsigned n = (unsigned)(unit_random(&random) % KEYS);
+        db.now_ms += (int64_t)(unit_random(&random) % 3);
+        if (models[n].there && models[n].when <= db.now_ms)
+            models[n].there = false;
+        random_change(&db, &models[n], n, fill, &random);
+        if (i == 25000) {
+            kv_db_flush(&db);
+            memset(models, 0, sizeof(models));
+        }
+    }
+    other.now_ms = db.now_ms;
+    for (unsigned n = 0; n < KEYS; n++) {
+        if (models[n].when <= db.now_ms)
+            models[n].there = false;
+        check_key(&db, &models[n], n);
+        check_key(&other, &models[n], n);
+    }
+    free(fill);
+    db.changed = NULL;
+    stop(&db);
+    stop(&other);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -395,6 +451,7 @@ int main(void)
         cmocka_unit_test(test_expiry_of_blob_value_kept),
         cmocka_unit_test(test_flush_everything_gone_memory_freed_later),
         cmocka_unit_test(test_db_random_run_agrees_with_model),
+        cmocka_unit_test(test_changes_that_are_told_make_the_same_keyspace),
     };
 
     return cmocka_run_group_tests_name("kv-db", tests, unit_start_library, unit_stop_library);
