@@ -135,6 +135,12 @@ def demi_kv(path):
     return Server("demi-kv", [path, "--port", "0", "--bind", "127.0.0.1"])
 
 
+def demi_kv_log(path, folder):
+    """With a log of changes in a folder."""
+    return Server("demi-kv --log", [path, "--port", "0", "--bind", "127.0.0.1",
+                                    "--log", os.path.join(folder, "kv.log")])
+
+
 def epoll_kv(path):
     return Server("epoll server", [path, "--port", "0", "--bind", "127.0.0.1"])
 
@@ -145,6 +151,15 @@ def redis():
     return Server("redis-server", [
         ROOT / "scripts" / "redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "",
         "--appendonly", "no", "--loglevel", "warning"], port)
+
+
+def redis_log(folder):
+    """The Redis server, which writes and syncs its log before it answers."""
+    port = free_port()
+    return Server("redis-server appendfsync always", [
+        ROOT / "scripts" / "redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "",
+        "--appendonly", "yes", "--appendfsync", "always", "--dir", folder,
+        "--loglevel", "warning"], port)
 
 
 def load(server, tests, requests, pipeline, seconds=LOAD_SECONDS):
