@@ -130,7 +130,8 @@ static int resize(struct dk_blkdev *dev, uint64_t bytes)
 
 static void release(struct memblk *m)
 {
-    dk_pages_release(m->memory, m->limit_bytes);
+    if (m->memory)
+        dk_pages_release(m->memory, m->limit_bytes);
     if (m->event_fd >= 0)
         close(m->event_fd);
     dk_heap_free(m);
@@ -231,11 +232,13 @@ int dk_memblk_open(struct dk_blkdev **dev_out, const struct dk_memblk_options *o
     m->limit_bytes = limit_bytes;
     dk_random_init(&m->random, options->seed);
     m->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    m->memory = dk_pages_reserve(limit_bytes);
-    if (m->event_fd < 0 || !m->memory) {
+    r = m->event_fd < 0 ? -errno : 0;
+    m->memory = r == 0 ? dk_pages_reserve(limit_bytes) : NULL;
+    if (!m->memory) {
         release(m);
-        return dk_why(why_out, -ENOMEM, "memblk: no memory for %llu bytes, or no descriptor",
-                      (unsigned long long)limit_bytes);
+        return r < 0 ? dk_why(why_out, r, "memblk: no file descriptor")
+                     : dk_why(why_out, -ENOMEM, "memblk: no memory for %llu bytes",
+                              (unsigned long long)limit_bytes);
     }
     *dev_out = &m->dev;
     return 0;
