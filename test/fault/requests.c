@@ -8,6 +8,7 @@
 #include "../lib/backend.h"
 #include "inject.h"
 
+#include <demi/storage.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -265,6 +266,54 @@ static bool use_shared(void)
     return done;
 }
 
+static bool push_record(int qd, const demi_sgarray_t *sga)
+{
+    demi_qresult_t qr;
+    demi_qtoken_t qt = 0;
+    TRY_OP(&qr, qt, demi_push(&qt, qd, sga));
+    return true;
+}
+
+/* A record is appended once, whatever failed before, and read. */
+static bool move_record(int qd, uint32_t len, uint32_t num_segs)
+{
+    demi_sgarray_t sga;
+    demi_qresult_t qr;
+    demi_qtoken_t qt = 0;
+    TRY(alloc_pattern(&sga, len, num_segs, len));
+    const bool pushed = push_record(qd, &sga);
+    must(demi_sgafree(&sga));
+    if (!pushed)
+        return false;
+    TRY_OP(&qr, qt, demi_pop(&qt, qd));
+    assert_int_equal(sga_bytes(&qr.qr_value.sga), len);
+    pattern_check_sga(&qr.qr_value.sga, len, 0);
+    must(demi_sgafree(&qr.qr_value.sga));
+    return true;
+}
+
+/* A log on a device in memory; and through an operator. */
+static bool use_log(void)
+{
+    int qd = -1, filtered = -1;
+    int64_t pos = -1;
+    TRY(demi_open(&qd, "log", O_RDWR | O_CREAT));
+    for (uint32_t i = 0; i < 3; i++)
+        if (!move_record(qd, 84 + i * 20160, 1 + i * 3))
+            return false;
+    TRY(demi_lseek(qd, 0, SEEK_END, &pos));
+    assert_int_equal(pos, 3);
+    TRY(demi_trim(qd, 2));
+    TRY(demi_filter(&filtered, qd, let_pass, NULL));
+    if (!move_record(filtered, 5000, 2))
+        return false;
+    must(demi_close(filtered));
+    TRY(demi_truncate(qd, 3));
+    must(demi_close(qd));
+    TRY(demi_unlink("log"));
+    return true;
+}
+
 static bool use_tcp(void)
 {
     struct sockaddr_storage addr;
@@ -329,7 +378,8 @@ static bool use_udp(void)
 static bool scenario_started(void)
 {
     int fd = -1;
-    if (!use_memory() || !use_operators() || !use_shared() || !use_tcp() || !use_udp())
+    if (!use_memory() || !use_operators() || !use_shared() || !use_tcp() || !use_udp() ||
+        !use_log())
         return false;
     TRY(demi_eventfd(&fd));
     return true;
@@ -546,6 +596,7 @@ int main(int argc, char **argv)
     /* Without large packets: where no memory comes back, each is lost, and has to time out. */
     setenv("DEMI_NET_OFFLOAD", "checksum,rx-checksum,gro", 1);
     setenv("DEMI_ENGINE", is_loop ? "auto" : argv[1], 1);
+    setenv("DEMI_STORE", "memblk,bytes=8M", 1);
     program = argv[0];
     if (argc == 3)
         return fresh_main(argv[2]);

@@ -66,9 +66,13 @@ static void logs_destroy(struct dk_poller *p)
 {
     struct dk_logs *logs = (struct dk_logs *)p;
     struct dk_list *l, *tmp;
-    dk_list_for_each_safe (l, tmp, &logs->disks)
-        dk_logs_disk_close(dk_container_of(l, struct dk_logs_disk, link));
-    dk_logs_settle(logs); /* the last pushes are out: closed queues go */
+    dk_list_for_each_safe (l, tmp, &logs->disks) {
+        struct dk_logs_disk *disk = dk_container_of(l, struct dk_logs_disk, link);
+        disk->holds++;
+        dk_logs_disk_close(disk);
+        dk_logs_settle(logs); /* the last pushes are out: closed queues go */
+        dk_logs_disk_put(disk);
+    }
     dk_logs_free_pushes(logs);
     dk_logs_free_reads(logs);
     dk_logs_sleep_close(logs);
