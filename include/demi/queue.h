@@ -8,9 +8,9 @@
  * An operator is a queue whose elements come from another one, its source (HotOS'19, section 4.2).
  * It takes the source's pop side: popping the source is EBUSY until the operator is closed, which
  * gives the side back, with what was taken and not popped at its head. Operators stand over memory
- * queues, sockets and operators, to any depth, and take an element only when one is wanted. Closing
- * a source ends its operators' pops with ECANCELED. pushto, shutdown, socket options and names go
- * to the source. demi_queue(7) has the whole algebra.
+ * queues, sockets, logs and operators, to any depth, and take an element only when one is wanted.
+ * Closing a source ends its operators' pops with ECANCELED. pushto, shutdown, socket options and
+ * names go to the source. demi_queue(7) has the whole algebra.
  *
  * Functions of the application run on whichever thread drives the instance, one at a time, with no
  * lock held. They must not block, and may call only demi/memory.h and demi/sga.h: any other call is

@@ -50,6 +50,7 @@ struct dk_logs_sleep {
     uint32_t kicked, armed, blocking;
     uint32_t armed_by;          /* thread that armed last */
     int64_t armed_due;          /* until when who armed sleeps at most */
+    int64_t timer_due;          /* what timerfd is set to; INT64_MAX: it is not */
     struct dk_logs_watch watch; /* of who blocks */
 };
 

@@ -27,6 +27,7 @@ static int watch(const struct dk_logs_sleep *sl, int fd)
 int dk_logs_sleep_open(struct dk_logs *logs)
 {
     struct dk_logs_sleep *sl = &logs->sleep;
+    sl->timer_due = INT64_MAX;
     sl->kickfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     sl->timerfd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     sl->epfd = epoll_create1(EPOLL_CLOEXEC);
@@ -156,10 +157,13 @@ void dk_logs_block(struct dk_poller *p, int64_t timeout_ns)
 }
 
 /* Has timerfd readable when a store is due; 0 would stop it. */
-static void set_timer(const struct dk_logs_sleep *sl, const struct dk_logs_watch *w)
+static void set_timer(struct dk_logs_sleep *sl, const struct dk_logs_watch *w)
 {
     struct itimerspec at = {{0, 0}, {0, 0}};
     int64_t due = w->awake || w->due < 1 ? 1 : w->due;
+    if (due == sl->timer_due)
+        return;
+    sl->timer_due = due;
     if (due != INT64_MAX) {
         at.it_value.tv_sec = due / 1000000000;
         at.it_value.tv_nsec = due % 1000000000;
