@@ -23,5 +23,6 @@ struct command {
 int info_run(int argc, char **argv);
 int echo_run(int argc, char **argv);
 int ping_run(int argc, char **argv);
+int log_run(int argc, char **argv);
 
 #endif /* TOOLS_COMMAND_H */

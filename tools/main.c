@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The `demi` command: finds the subcommand and hands over. Uses the public interface only, so that
- * it is at the same time a test that the interface is enough.
+ * The `demi` command: finds the subcommand and hands over. All but `log` use the public interface
+ * only, so that it is at the same time a test that the interface is enough.
  */
 #include "command.h"
 
@@ -16,6 +16,7 @@ static const struct command commands[] = {
     {"info", "show version, library OSes, configuration, counters of a process", info_run},
     {"echo", "send back what arrives", echo_run},
     {"ping", "measure round trips to an echo server", ping_run},
+    {"log", "make, fill, read and check logs on a file or block device", log_run},
 };
 
 #define NUM_COMMANDS (sizeof(commands) / sizeof(commands[0]))

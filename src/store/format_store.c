@@ -67,7 +67,7 @@ static int choose(struct formatter *f, const struct dk_blkdev *dev,
     uint64_t num = room / bytes < most ? room / bytes : most;
     if (num < SEGMENTS_MIN && !f->grows)
         return -ENOSPC;
-    f->num_segments = num < SEGMENTS_MIN ? SEGMENTS_MIN : (uint32_t)num;
+    f->num_segments = num < 1 ? 1 : (uint32_t)num; /* a file grows by those that it needs */
     return 0;
 }
 

@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""demi log as a user runs it: log_command.py PATH/TO/demi"""
+
+import os
+import pathlib
+import pty
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+
+DEMI = ""
+PATIENCE_S = 60
+
+
+def demi_log(*args, data=b"", code=0):
+    """Runs it; what it printed to standard output, and to standard error."""
+    done = subprocess.run([DEMI, "log", *map(str, args)], input=data, capture_output=True,
+                          timeout=PATIENCE_S, check=False)
+    if done.returncode != code:
+        raise AssertionError(f"{args}: {done.returncode}, not {code}: "
+                             f"{done.stdout[-1000:]!r} {done.stderr[-1000:]!r}")
+    return done.stdout, done.stderr.decode()
+
+
+class Logs(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        self.image = pathlib.Path(self.folder.name) / "image"
+
+    def create(self, *names, size="2M"):
+        demi_log("create", "--size", size, "--segment", "64K", self.image, *names[:1])
+        for name in names[1:]:
+            demi_log("create", self.image, name)
+
+    def append(self, records, *name):
+        demi_log("append", self.image, *name, data="".join(f"{r}\n" for r in records).encode())
+
+    def damage(self, offset):
+        with open(self.image, "r+b") as image:
+            image.seek(offset)
+            byte = image.read(1)[0]
+            image.seek(offset)
+            image.write(bytes([byte ^ 0x10]))
+
+    def dump(self, *name):
+        """Places: of each record, and of the batch that it is in."""
+        records, batches, batch = {}, {}, None
+        for line in demi_log("dump", self.image, *name)[0].decode().splitlines():
+            if found := re.match(r"batch .* bytes at (\d+),", line):
+                batch = int(found[1])
+            elif found := re.match(r"  record (\d+): at (\d+),", line):
+                records[int(found[1])] = int(found[2])
+                batches[int(found[1])] = batch
+        return records, batches
+
+    def test_lines_come_back_in_order_over_several_appends(self):
+        lines = [f"line {i} {'x' * (i % 700)}" for i in range(3000)]
+        self.create(size="8M")
+        for start in range(0, 3000, 1000):
+            self.append(lines[start:start + 1000])
+        self.assertEqual(demi_log("cat", self.image)[0].decode().splitlines(), lines)
+        self.assertEqual(demi_log("cat", "-r", 2990, "-n", 5, self.image)[0].decode().splitlines(),
+                         lines[2990:2995])
+        self.assertIn(b"records 0 to 3000: 3000 good, 0 damaged", demi_log("verify", self.image)[0])
+
+    def test_records_of_any_bytes(self):
+        self.create("a")
+        whole = bytes(range(256)) * 150
+        demi_log("append", "--whole", self.image, "a", data=whole)
+        demi_log("append", "--null", self.image, "a", data=b"one\ntwo\0three\0")
+        self.assertEqual(demi_log("cat", "-w", "-n", 1, self.image, "a")[0], whole)
+        self.assertEqual(demi_log("cat", "-0", "-r", 1, self.image, "a")[0], b"one\ntwo\0three\0")
+
+    def test_list_and_stat_say_what_is_there(self):
+        self.create("b", "a")
+        self.append(range(10), "b")
+        rows = [line.split() for line in demi_log("list", self.image)[0].decode().splitlines()[1:]]
+        self.assertEqual([(r[0], r[1], r[2], r[4]) for r in rows],
+                         [("0", "0", "0", "a"), ("0", "10", "10", "b")])
+        stat = demi_log("stat", self.image)[0].decode()
+        self.assertRegex(stat, r"segment bytes +65536\n")
+        self.assertRegex(stat, r"logs +2\n")
+
+    def test_verify_names_the_records_that_are_damaged(self):
+        self.create("a", "b")
+        for _ in range(6):
+            self.append(["y" * 5000, "z" * 5000], "a")
+            self.append(["w" * 100], "b")
+        records, batches = self.dump("a")
+        self.damage(records[3] + 4000)
+        self.damage(batches[6] + 50)  # the header: all its records
+        out = demi_log("verify", self.image, code=1)[0].decode()
+        self.assertIn(f"log a, record 3: damaged: 5000 bytes at {records[3]}\n", out)
+        self.assertRegex(out, f"log a, records 6 to 7: lost: \\d+ bytes at {batches[6]}\n")
+        self.assertIn("log a: records 0 to 12: 9 good, 3 damaged\n", out)
+        self.assertIn("log b: records 0 to 6: 6 good, 0 damaged\n", out)
+        # What is good is still there.
+        out, err = demi_log("cat", self.image, "a", code=1)
+        self.assertEqual(len(out.splitlines()), 9)
+        for record in (3, 6, 7):
+            self.assertIn(f"record {record}: Input/output error", err)
+        self.assertEqual(len(demi_log("cat", self.image, "b")[0].splitlines()), 6)
+        demi_log("verify", self.image, "b")
+
+    def test_verify_names_copies_that_are_damaged(self):
+        self.create()
+        self.append(range(5))
+        self.damage(16 * 4096 + 30)
+        out = demi_log("verify", self.image, code=1)[0].decode()
+        self.assertIn("superblock, copy 2: damaged: 4096 bytes at 65536\n", out)
+        self.assertIn("5 good, 0 damaged", out)
+        self.damage(30)
+        self.assertIn("both superblocks are damaged", demi_log("list", self.image, code=1)[1])
+
+    def test_what_is_wrong_is_said(self):
+        text = pathlib.Path(self.folder.name) / "text"
+        text.write_text("somebody's\n" * 10000)
+        self.assertIn("no store", demi_log("list", text, code=1)[1])
+        self.assertIn("something else", demi_log("create", text, code=1)[1])
+        self.assertIn("cannot open", demi_log("cat", self.image, code=1)[1])
+        self.assertIn("verbs", demi_log("frob", self.image, code=2)[1])
+        self.assertIn("a verb and a device", demi_log("list", code=2)[1])
+        self.assertIn("must be a number", demi_log("create", "--size", "4X", self.image, code=2)[1])
+        self.create()
+        self.assertIn("already", demi_log("create", self.image, code=1)[1])
+        self.assertIn("No such file", demi_log("cat", self.image, "other", code=1)[1])
+        self.assertIn("exists", demi_log("create", self.image, "log", code=1)[1])
+        whole = b"x" * 70000
+        self.assertIn("Message too long",
+                      demi_log("append", "-w", self.image, data=whole, code=1)[1])
+        demi_log("create", "--force", text)
+        self.assertEqual(demi_log("cat", text)[0], b"")
+
+    def test_truncated_image_is_refused(self):
+        self.create()
+        self.append(range(100))
+        os.truncate(self.image, os.path.getsize(self.image) - 65536)
+        self.assertIn("shorter", demi_log("verify", self.image, code=1)[1])
+
+    def test_progress_is_shown_on_a_terminal_only(self):
+        self.create(size="16M")
+        self.append(["x" * 60000] * 100)
+        master, slave = pty.openpty()
+        done = subprocess.run([DEMI, "log", "verify", self.image], stdout=subprocess.PIPE,
+                              stderr=slave, stdin=subprocess.DEVNULL, timeout=PATIENCE_S,
+                              check=True)
+        os.close(slave)
+        shown = os.read(master, 65536)
+        os.close(master)
+        self.assertIn(b"%", shown)
+        self.assertNotIn(b"%", done.stdout)
+        self.assertEqual(demi_log("verify", self.image)[1], "")
+
+
+if __name__ == "__main__":
+    DEMI = sys.argv.pop(1)
+    unittest.main(verbosity=2)
