@@ -37,23 +37,20 @@ static uint32_t find_used(struct dk_store *store)
     return i < store->touched ? i : UINT32_MAX;
 }
 
-/* A file grows by an eighth, or by one segment where there is no room for more. */
+/* A file grows by one segment: the driver writes it, so that appends overwrite, which takes a
+ * while; it is asked for ahead of its use. */
 static int grow(struct dk_store *store)
 {
     struct dk_blkdev *dev = store->dev;
-    uint32_t max = store->geometry.max_segments, n = store->num_segments;
-    if (!(dev->caps.flags & DK_BLKDEV_GROWS) || !dev->ops->resize || n >= max)
+    uint32_t n = store->num_segments;
+    if (!(dev->caps.flags & DK_BLKDEV_GROWS) || !dev->ops->resize ||
+        n >= store->geometry.max_segments)
         return -ENOSPC;
-    uint32_t more = n / 8 + 1 < max - n ? n / 8 + 1 : max - n;
-    int ret = dev->ops->resize(dev, dk_segment_offset(&store->geometry, n + more));
-    if (ret != 0 && more > 1) {
-        more = 1;
-        ret = dev->ops->resize(dev, dk_segment_offset(&store->geometry, n + more));
-    }
+    int ret = dev->ops->resize(dev, dk_segment_offset(&store->geometry, n + 1));
     if (ret != 0)
         return ret;
-    store->num_segments += more;
-    store->num_free += more;
+    store->num_segments++;
+    store->num_free++;
     dk_meta_mark_store(store);
     return 0;
 }
