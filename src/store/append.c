@@ -137,9 +137,6 @@ int dk_appends_init(struct dk_store *store)
     for (uint32_t i = 0; i < DK_BATCHES; i++) {
         struct dk_batch *b = &store->batches[i];
         b->store = store;
-        b->buffer = dk_heap_aligned(DK_BLOCK, DK_BATCH_BUFFER);
-        if (!b->buffer)
-            return -ENOMEM;
         dk_list_init(&b->appends);
         dk_list_add_tail(&store->free_batches, &b->link);
     }

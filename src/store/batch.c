@@ -200,11 +200,15 @@ static void make_head(struct dk_batch_head *h, const struct dk_log *log, const s
     memcpy(h->uuid, g->uuid, sizeof(h->uuid));
 }
 
-/* Memory for what is copied: the batch's buffer, or, for a record that needs more, its own. */
+/* Memory for what is copied: the batch's buffer, which it has from its first use on; or, for a
+ * record that needs more, its own. */
 static uint8_t *memory_for(struct dk_batch *batch, uint64_t bytes)
 {
-    if (bytes <= DK_BATCH_BUFFER)
+    if (bytes <= DK_BATCH_BUFFER) {
+        if (!batch->buffer)
+            batch->buffer = dk_heap_aligned(DK_BLOCK, DK_BATCH_BUFFER);
         return batch->buffer;
+    }
     batch->large = dk_heap_aligned(DK_BLOCK, bytes);
     return batch->large;
 }

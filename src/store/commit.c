@@ -44,7 +44,7 @@ static void release(struct dk_batch *b)
         dk_heap_free(b->large);
     b->large = NULL;
     dk_list_del(&b->link);
-    dk_list_add_tail(&log->store->free_batches, &b->link);
+    dk_list_add_head(&log->store->free_batches, &b->link); /* what has a buffer comes first */
     log->num_in_flight--;
 }
 

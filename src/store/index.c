@@ -3,6 +3,7 @@
 
 #include "mem/heap.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 void dk_index_init(struct dk_index *index, uint32_t max)
@@ -15,7 +16,24 @@ void dk_index_fini(struct dk_index *index)
     if (index->entries)
         dk_heap_free(index->entries);
     index->entries = NULL;
-    index->num = 0;
+    index->num = index->room = 0;
+}
+
+/* Makes room for one more entry, up to max. False without memory. */
+static bool make_room(struct dk_index *index)
+{
+    if (index->num < index->room || index->room == index->max)
+        return true;
+    uint32_t room = index->room == 0 ? 32 : index->room * 2;
+    room = room < index->max ? room : index->max;
+    struct dk_index_entry *entries = index->entries
+                                         ? dk_heap_realloc(index->entries, room * sizeof(*entries))
+                                         : dk_heap_malloc(room * sizeof(*entries));
+    if (!entries)
+        return false;
+    index->entries = entries;
+    index->room = room;
+    return true;
 }
 
 /* How many entries are not beyond a record. */
@@ -43,9 +61,7 @@ static void thin_out(struct dk_index *index)
 
 void dk_index_add(struct dk_index *index, uint64_t record, uint64_t ordinal, uint64_t offset)
 {
-    if (!index->entries)
-        index->entries = dk_heap_malloc(index->max * sizeof(*index->entries));
-    if (!index->entries || ++index->skipped < index->stride)
+    if (++index->skipped < index->stride || !make_room(index))
         return;
     index->skipped = 0;
     if (index->num == index->max)

@@ -16,8 +16,8 @@ struct dk_index_entry {
 };
 
 struct dk_index {
-    struct dk_index_entry *entries; /* max; NULL: none was put in yet */
-    uint32_t num, max;
+    struct dk_index_entry *entries; /* `room` of them */
+    uint32_t num, room, max;
     uint32_t stride; /* one of so many batches is put in */
     uint32_t skipped;
 };

@@ -14,8 +14,9 @@
  *     - A block that holds an acknowledged record is not written again until the record is dropped.
  *
  * format.h has the layout. Everything is driven by whoever calls dk_store_poll; there is no clock,
- * no thread and no system call here. Calls marked "control path" wait for the device; the others
- * never block.
+ * no thread and no system call here. Calls marked "control path" wait for the device, and call
+ * `done` of others meanwhile; the others never block. A `done` may append and read, and makes no
+ * call of the control path.
  */
 #ifndef DK_STORE_STORE_H
 #define DK_STORE_STORE_H
