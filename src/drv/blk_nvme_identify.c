@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -171,10 +172,20 @@ static int open_and_lock(struct dk_nvme_namespace *ns, const struct dk_blk_nvme_
     return r < 0 ? dk_why(why_out, r, "cannot open %s: %s", o->path, strerror(-r)) : 0;
 }
 
+/* Linux before 6.5 may look for a command that is polled for where it was: its memory is another's
+ * by then. */
+static bool is_polling_safe(void)
+{
+    struct utsname name;
+    unsigned major = 0, minor = 0;
+    return uname(&name) == 0 && sscanf(name.release, "%u.%u", &major, &minor) == 2 &&
+           (major > 6 || (major == 6 && minor >= 5));
+}
+
 static bool has_polled_queues(const struct dk_blk_nvme_options *o)
 {
     char block[256], path[320], c = '0';
-    if (!block_path(o->path, block, sizeof(block)))
+    if (!is_polling_safe() || !block_path(o->path, block, sizeof(block)))
         return false;
     snprintf(path, sizeof(path), "/sys/block/%s/queue/io_poll", strrchr(block, '/') + 1);
     int fd = open(path, O_RDONLY | O_CLOEXEC);

@@ -66,6 +66,7 @@ static const struct backend backends[] = {
     {"log/memblk", "loop", NULL, NULL, LOG(0), false, "memblk,bytes=1G"},
     {"log/memblk-never", "memory", NULL, "never", LOG(0), false, "memblk,bytes=1G"},
     {"log/blk_uring", "kernel", NULL, NULL, LOG(CAN_LAST), false, "none"},
+    {"log/blk_nvme", "kernel", NULL, NULL, LOG(0), false, "nvme:/dev/ng0n1"}, /* test/vm */
     {"log/blk_uring-threaded", "kernel", NULL, NULL, LOG(CAN_LAST), true, "none"},
     {"memory-threaded", "memory", NULL, NULL, AF_UNSPEC, 0, MEM_CAN, 64u << 20, 1000, true},
     {"uring-tcp4-threaded", "kernel", "io_uring", NULL, TCP(AF_INET), true},
