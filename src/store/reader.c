@@ -223,7 +223,7 @@ static void read_ahead(struct dk_log *log, struct dk_window *w, uint32_t at)
     if (at >= log->num_segs || offset >= dk_log_segment(log, at)->limit ||
         other->state == DK_WINDOW_LOADING || window_at(r, dk_log_segment(log, at)->ordinal, offset))
         return;
-    load(log, other, at, offset, 0);
+    load(log, other, at, offset, r->careful ? 0 : DK_READ_AHEAD);
 }
 
 /* Where to look for a record: 0, or -EIO when there is no segment that could have it. */
