@@ -8,7 +8,7 @@
 #define UNITS_EXHAUSTIVE  6 /* all 64 subsets of so many units */
 #define WRITES_EXHAUSTIVE 4 /* all subsets of so many whole writes */
 #define SAMPLES           6
-#define NESTED_ONE_IN     80
+#define NESTED_ONE_IN     200
 #define READ_ONLY_ONE_IN  16
 
 /* The image that is looked at, and the one that a crash of its recovery leaves. */

@@ -25,6 +25,8 @@ static struct {
     struct in_flight appends[IN_FLIGHT];
     struct dk_random random, states;
     uint64_t next_seed;
+    bool is_even; /* batches of one length, many in flight, many crashes: what is left over of one
+                   * life fits behind what the next one writes */
 } w;
 
 static uint32_t below(uint32_t n)
@@ -85,6 +87,8 @@ static void append_done(struct dk_log_append *append, int result)
 static struct model_record draw_record(void)
 {
     static const uint32_t lens[] = {0, 20, 300, 4096, 4096, 5000, 8192, 12288, 36000};
+    if (w.is_even)
+        return (struct model_record){.seed = ++w.next_seed, .len = 4096, .num_segs = 1};
     return (struct model_record){
         .seed = ++w.next_seed,
         .len = lens[below(9)],
@@ -117,18 +121,20 @@ static void issue(uint32_t i, bool is_async)
         report("an append was refused: %d", ret);
 }
 
-static void step_append(void)
-{
-    uint32_t i = below(LOGS), n = 1 + below(4);
-    bool is_async = below(5) == 0;
-    for (; w.logs[i] && n > 0; n--)
-        issue(i, is_async);
-}
-
 static void poll_some(uint32_t n)
 {
     for (; n > 0; n--)
         dk_store_poll(w.store, 0);
+}
+
+static void step_append(void)
+{
+    uint32_t i = below(LOGS), n = 1 + below(4);
+    bool is_async = below(5) == 0;
+    for (; w.logs[i] && n > 0; n--) {
+        issue(i, is_async);
+        poll_some(w.is_even);
+    }
 }
 
 /* What is issued is done before a call of the control path changes the model. */
@@ -236,9 +242,24 @@ static void step_crash(void)
     counts.lives++;
 }
 
+/* Appends and crashes. */
+static void even_step(void)
+{
+    if (!w.logs[0])
+        step_name();
+    else if (below(4) > 0)
+        step_append();
+    else
+        step_crash();
+}
+
 static void step(void)
 {
     uint32_t what = below(32);
+    if (w.is_even && what < 28) {
+        even_step();
+        return;
+    }
     if (what < 18)
         step_append();
     else if (what < 22)
@@ -281,6 +302,7 @@ void run_workload(uint64_t seed)
     dk_random_init(&w.states, ~seed);
     for (uint32_t i = 0; i < LOGS; i++)
         snprintf(w.model.logs[i].name, sizeof(w.model.logs[i].name), "log%u", i);
+    w.is_even = below(3) == 0;
     format(seed);
     open_store();
     step_name();

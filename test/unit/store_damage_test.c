@@ -201,6 +201,52 @@ static void test_lost_writes_are_errors_and_the_log_goes_on(void **state)
     medium_fini(&k.medium);
 }
 
+/* Appends two records in two batches that are in flight together. */
+static void append_two_at_once(struct store_kit *k, struct dk_log *log)
+{
+    struct kit_append a[2];
+    k->medium.holds = true;
+    for (uint64_t i = 0; i < 2; i++) {
+        kit_record(&a[i], 1 + i, 4096, 1);
+        kit_issue(log, &a[i]);
+        dk_store_poll(k->store, 0);
+    }
+    k->medium.holds = false;
+    kit_wait(k, &a[0]);
+    kit_wait(k, &a[1]);
+    kit_record_free(&a[0]);
+    kit_record_free(&a[1]);
+}
+
+/* The first of two batches that were in flight is lost, the second is there: the log ends before
+ * both. A later writer's batch of the same length takes the place of the first. */
+static void test_batch_left_over_continues_nothing_later(void **state)
+{
+    (void)state;
+    struct store_kit k = {0};
+    uint64_t at[8];
+    kit_make(&k, BYTES);
+    struct dk_log *log = kit_log(&k, "a", DK_LOG_CREATE);
+    assert_int_equal(kit_append(&k, log, 0, 4096, 1), 0);
+    append_two_at_once(&k, log);
+    assert_int_equal(find_batches(&k, at, 8), 3);
+    for (int again = 0; again < 3; again++) {
+        kit_kill(&k);
+        if (again == 0)
+            memset(k.medium.memory + at[1], 0, DK_BLOCK);
+        const char *why = "";
+        assert_int_equal(kit_open(&k, &why), 0);
+        log = kit_log(&k, "a", 0);
+        assert_int_equal(kit_end_of(log), again == 0 ? 1 : 2);
+        if (again == 0)
+            assert_int_equal(kit_append(&k, log, 50, 4096, 1), 0);
+        assert_int_equal(find_batches(&k, at, 8), 3);
+        assert_int_equal(kit_read(&k, log, 1, 50, 4096, 1), 0);
+        assert_int_equal(kit_read(&k, log, 2, 0, 0, 1), -ENODATA);
+    }
+    kit_end(&k);
+}
+
 static void expect_open(struct store_kit *k, int error, const char *words)
 {
     const char *why = "";
@@ -303,6 +349,7 @@ int main(void)
         cmocka_unit_test(test_bit_of_a_killed_store_flipped_is_one_error_at_most),
         cmocka_unit_test(test_misdirected_write_is_an_error_or_nothing),
         cmocka_unit_test(test_lost_writes_are_errors_and_the_log_goes_on),
+        cmocka_unit_test(test_batch_left_over_continues_nothing_later),
         cmocka_unit_test(test_devices_that_hold_no_store_of_ours_are_refused),
         cmocka_unit_test(test_format_keeps_what_is_there_unless_it_is_forced),
     };

@@ -218,7 +218,7 @@ static uint32_t wait_some(struct dk_blkdev *dev)
 {
     struct device *d = device_of(dev);
     struct medium *m = d->m;
-    uint32_t n = d->num;
+    uint32_t n = m->holds ? 0 : d->num;
     if (m->shuffles && n > 0)
         n = 1 + dk_random_below(&m->random, n);
     for (uint32_t i = 0; i < n; i++)

@@ -26,6 +26,7 @@ struct medium {
     uint64_t bytes, limit_bytes;
     uint32_t block_bytes, atomic_bytes, max_bytes, max_segs, depth; /* 0: usual */
     bool no_fua, read_only;
+    bool holds;    /* completes nothing */
     bool shuffles; /* completes in any order, some at a time */
     struct dk_random random;
     struct medium_write pending[MEDIUM_PENDING_MAX]; /* in the order of submit */
