@@ -70,17 +70,6 @@ void dk_ip_confirm(struct dk_net *net, const struct dk_ip *dst, int64_t now);
 /* Headroom in front of a transport's header for what lies below. */
 #define DK_IP_HEADROOM 80 /* Ethernet, 802.1Q, IPv6 with a fragment header */
 
-/* The headers of link and IP which a packet was sent with, and stand before its transport's still:
- * the next one of at most max_bytes may go with them (ip_out.h). */
-struct dk_ip_kept {
-    const uint8_t *head; /* where they begin */
-    uint32_t head_len;   /* with the transport's */
-    uint32_t max_bytes;  /* of what IP carries */
-    uint64_t generation; /* as those of a way (route.h) */
-    int64_t until;       /* INT64_MIN: there are none */
-    uint64_t words;      /* IPv4: of the header, without the length (checksum.h) */
-};
-
 /* What a transport sends. */
 struct dk_ip_tx {
     struct dk_ip src, dst;

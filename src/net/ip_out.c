@@ -188,8 +188,6 @@ __attribute__((noinline)) static int send_other(struct dk_net *net, struct dk_wa
                                                 struct dk_ip_tx *tx, uint32_t bytes, int64_t now)
 {
     net->now = now;
-    if (tx->kept)
-        tx->kept->until = INT64_MIN; /* others are put in their place */
     if (way->path.hop == DK_HOP_SELF)
         return dk_loop_send(net, tx);
     const int error = check_size(net, tx, bytes);
@@ -246,10 +244,9 @@ static inline void put_head(const struct dk_way *way, struct dk_ip_tx *tx, uint3
     set_head(tx, tx->header - way->head_len);
 }
 
-/* Keeps the head that was put before a packet. */
-static void keep_head(const struct dk_way *way, const struct dk_ip_tx *tx)
+void dk_ip_keep(const struct dk_way *way, const struct dk_ip_tx *tx, struct dk_ip_kept *kept_out)
 {
-    *tx->kept = (struct dk_ip_kept){
+    *kept_out = (struct dk_ip_kept){
         .head = tx->frame.head,
         .head_len = tx->frame.head_len,
         .max_bytes = way->max_bytes,
@@ -262,11 +259,8 @@ static void keep_head(const struct dk_way *way, const struct dk_ip_tx *tx)
 int dk_ip_send_way(struct dk_net *net, struct dk_way *way, struct dk_ip_tx *tx, uint32_t bytes,
                    int64_t now)
 {
-    if (dk_likely(way->generation == net->ways_generation && now < way->ready_until &&
-                  bytes <= way->max_bytes)) {
+    if (dk_likely(dk_way_is_ready(net, way, bytes, now))) {
         put_head(way, tx, bytes);
-        if (tx->kept)
-            keep_head(way, tx);
         return dk_link_emit(net, &tx->frame) ? 0 : -EAGAIN;
     }
     return send_other(net, way, tx, bytes, now);

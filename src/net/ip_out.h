@@ -38,6 +38,21 @@ struct dk_way;
 int dk_ip_send_way(struct dk_net *net, struct dk_way *way, struct dk_ip_tx *tx, uint32_t bytes,
                    int64_t now);
 
+/* The headers of link and IP which a packet was sent with, and stand before its transport's still:
+ * the next one of at most max_bytes may go with them, if its dk_ip_tx would be the same but for the
+ * pieces. */
+struct dk_ip_kept {
+    const uint8_t *head; /* where they begin */
+    uint32_t head_len;   /* with the transport's */
+    uint32_t max_bytes;  /* of what IP carries */
+    uint64_t generation; /* as those of a way (route.h) */
+    int64_t until;       /* INT64_MIN: there are none */
+    uint64_t words;      /* IPv4: of the header, without the length (checksum.h) */
+};
+
+/* ip_out.c: keeps the headers of a packet that dk_ip_send_way sent, when the way was ready. */
+void dk_ip_keep(const struct dk_way *way, const struct dk_ip_tx *tx, struct dk_ip_kept *kept_out);
+
 /* Whether the next packet may go with the headers of the one before. */
 static inline bool dk_ip_is_kept(const struct dk_net *net, const struct dk_ip_kept *kept,
                                  int64_t now)

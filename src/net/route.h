@@ -39,6 +39,14 @@ struct dk_way {
     uint8_t head[DK_WAY_HEAD_ROOM]; /* its last head_len bytes; what differs is zero */
 };
 
+/* Whether a packet of so many bytes may go that way at once. */
+static inline bool dk_way_is_ready(const struct dk_net *net, const struct dk_way *way,
+                                   uint32_t bytes, int64_t now)
+{
+    return way->generation == net->ways_generation && now < way->ready_until &&
+           bytes <= way->max_bytes;
+}
+
 /* The way to dst, or NULL: there is none. Good until the next call of any function here. */
 struct dk_way *dk_route_way(struct dk_net *net, const struct dk_ip *dst);
 

@@ -5,6 +5,7 @@
 
 #include "base/bytes.h"
 #include "base/list.h"
+#include "net/ip_out.h"
 #include "net/route.h"
 #include "net/udp.h"
 #include "net/udp_flow.h"

@@ -229,11 +229,14 @@ static int send_anew(struct dk_udp_sock *sock, struct dk_udp_path *path, uint32_
     tx->tos = (uint8_t)sock->options[DK_UDP_TOS];
     tx->dont_fragment = sock->options[DK_UDP_DONT_FRAGMENT] != 0;
     tx->header = header_of(path);
-    tx->kept = &path->kept;
+    path->kept.until = INT64_MIN; /* others are put in their place */
+    const bool at_once = dk_way_is_ready(net, way, bytes, now);
     const int error = path->group ? send_to_group(sock, path, way, bytes, now)
                                   : dk_ip_send_way(net, way, tx, bytes, now);
     if (error == 0)
         count_sent(net->udp, bytes);
+    if (error == 0 && at_once)
+        dk_ip_keep(way, tx, &path->kept);
     return error == -EAGAIN ? no_room(sock) : error;
 }
 
