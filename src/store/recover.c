@@ -36,7 +36,8 @@ struct recovery {
     struct dk_scan *scan;
     struct walk at;
     uint64_t committed;
-    bool checks; /* payload of what is not committed */
+    bool checks;     /* payload of what is not committed */
+    struct walk end; /* then: where the headers end, behind which there is no witness */
     struct walk begin;
     struct walk notes[NOTES]; /* the last places, in a ring */
     uint32_t num_notes;
@@ -157,13 +158,18 @@ static bool skip_damage(struct recovery *r)
     return true;
 }
 
+static bool is_known_end(const struct recovery *r)
+{
+    return r->checks && r->at.place == r->end.place && r->at.offset == r->end.offset;
+}
+
 static void walk(struct recovery *r)
 {
     for (;;) {
         struct walk before = r->at;
         const struct dk_batch_head *h = next_batch(r);
         if (!h) {
-            if (!skip_damage(r))
+            if (is_known_end(r) || !skip_damage(r))
                 return;
             before = r->at;
             h = next_batch(r);
@@ -279,6 +285,7 @@ static int search_end(struct dk_log *log, struct dk_scan *scan)
     r.committed = r.at.expected;
     walk(&r);
     if (scan->error == 0 && r.at.expected > r.committed) {
+        r.end = r.at;
         r.at = before_uncommitted(&r);
         r.checks = true;
         r.num_notes = 0;
