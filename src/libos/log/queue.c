@@ -147,13 +147,14 @@ static int logq_shutdown(struct dk_queue *q, int how)
 static void logq_close(struct dk_queue *q)
 {
     struct dk_logq *lq = q->impl;
+    struct dk_logs *logs = lq->logs;
     lq->closed = true;
     lq->hungry = false;
     finish_pops(lq, -ECANCELED);
     dk_logq_drop_reads(lq);
     dk_logq_note(lq);
-    dk_logs_settle(lq->logs);
-    dk_logs_wake(lq->logs); /* pushes that are outstanding go on */
+    dk_logs_settle(logs); /* lq may be gone now */
+    dk_logs_wake(logs);   /* pushes that are outstanding go on */
 }
 
 static void logq_release(void *impl)
