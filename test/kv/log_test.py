@@ -3,7 +3,7 @@
 """Tests of demi-kv --log: what was acknowledged is there after a kill, and after power failed.
 
     log_test.py PATH [NAME...]         all tests, or those whose name contains one of these
-    log_test.py --rounds N PATH ...    kills so often (default 12), and cuts power at so many
+    log_test.py --rounds N PATH ...    kills so often (default 8), and cuts power at so many
                                        writes (twice that)
 
 Exit code: 0 all passed, 1 some failed.
@@ -448,7 +448,7 @@ def out_of_time(*_):
 
 def main():
     args = sys.argv[1:]
-    rounds = 12
+    rounds = 8
     if args and args[0] == "--rounds":
         rounds = int(args[1])
         args = args[2:]
@@ -457,7 +457,7 @@ def main():
     seed = int(os.environ.get("TEST_SEED", random.randrange(1 << 30)))
     print(f"TEST_SEED={seed}", flush=True)
     signal.signal(signal.SIGALRM, out_of_time)
-    signal.alarm(DEADLINE_S if rounds == 12 else 0)
+    signal.alarm(DEADLINE_S if rounds == 8 else 0)
     names = args[1:]
     failed = 0
     for function in TESTS:
