@@ -14,8 +14,8 @@
 
 #define DK_READ_WINDOWS   2
 #define DK_READ_BYTES     (256u << 10) /* of a window, unless a batch needs more */
-#define DK_READ_AHEAD     (1u << 20) /* of one that is read ahead: the device works on it meanwhile */
-#define DK_READ_BYTES_MAX (4u << 20) /* as above: what large batches make of it */
+#define DK_READ_AHEAD     (1u << 20)   /* of one that is read ahead, meanwhile */
+#define DK_READ_BYTES_MAX (4u << 20)   /* as above: what large batches make of it */
 
 enum dk_window_state { DK_WINDOW_EMPTY, DK_WINDOW_LOADING, DK_WINDOW_READY, DK_WINDOW_FAILED };
 
