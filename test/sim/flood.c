@@ -4,9 +4,14 @@
  * end, again and again, while somebody else sends as many frames as a bad day has. Two stacks, a
  * virtual clock, a fixed seed: the numbers are the same each time.
  *
- *     flood            all floods; TAP
+ *     flood [DEAF]     all floods; TAP; DEAF: connections that read nothing, 100,000 without it
  *
  * The client gets at least 0.9 of what it gets in calm, and the server's memory stays bounded.
+ *
+ * The last two are no frames of nobody: somebody opens very many connections, asks on each, and
+ * reads nothing, but answers each probe of the window that is shut. The server has room for all of
+ * them, and gives them up, as it has closed them, before probes go on for ever; or it has room for
+ * some, and counts the others.
  */
 #include "../lib/received.h"
 #include "base/bytes.h"
@@ -31,7 +36,14 @@
 #define REQUEST_BYTES 100
 #define ANSWER_BYTES  4000
 #define LINK_FRAMES   8192
-#define BUFFERS_MAX   6000 /* of the server, however long a flood lasts */
+#define BUFFERS_MAX   6000  /* of the server, however long a flood lasts */
+#define DEAF_WINDOW   500   /* of a peer that will read nothing */
+#define DEAF_ANSWER   1000  /* what it asks for */
+#define DEAF_MEMORY   2200  /* of the server for one of them, with what it is to be sent */
+#define DEAF_PER_STEP 2     /* opened: 100,000 in a second */
+#define DEAF_PORTS    1024  /* of one address */
+#define SLAB_BYTES    16384 /* of memory where pushes are copied to */
+#define PATIENCE_NS   (3600 * S)
 #define PORT          80
 
 struct frame {
@@ -57,13 +69,39 @@ struct session {
     uint32_t received;
 };
 
+/* What somebody does beside the client. */
+struct attack {
+    const char *name;
+    void (*step)(void);                  /* PER_STEP times in a step; NULL: calm */
+    void (*hear)(const struct frame *f); /* what the server sends to others than the client */
+    bool keeps;         /* the server closes no connection: the client asks on the same ones */
+    uint32_t conns_max; /* of the server; 0: as ever */
+};
+
+/* What came of a run. */
+struct outcome {
+    uint32_t exchanges, failures, buffers;
+    bool valid; /* and nothing is left */
+};
+
+/* A connection that reads nothing. */
+struct deaf {
+    uint32_t iss; /* of the server */
+    bool is_full; /* it has what fits in its window */
+};
+
 static struct way ways[2];
 static struct host server, client;
 static struct session sessions[SESSIONS];
 static struct dk_tcp_listener *listener;
 static struct dk_random attacker;
+static const struct attack *attack;
 static int64_t now;
 static uint32_t exchanges, failures;
+static uint8_t first_byte; /* of what was read last */
+static bool is_over;       /* no new exchanges */
+static struct deaf *deafs;
+static uint32_t num_deaf, deafs_tried, deafs_asked;
 static uint8_t answer[ANSWER_BYTES];
 
 static const struct dk_mac server_mac = {{2, 0, 0, 0, 0, 1}}, client_mac = {{2, 0, 0, 0, 0, 2}},
@@ -106,16 +144,29 @@ static bool emit(void *arg, const struct dk_tx_frame *frame)
     return true;
 }
 
+static void input(struct host *to, const struct frame *f)
+{
+    struct dk_buf *buf = dk_buf_alloc(f->len, DK_BUF_PEER_BYTES);
+    if (!buf)
+        abort();
+    memcpy(buf->data, f->bytes, f->len);
+    dk_net_input(to->net, &(struct dk_rx_frame){.buf = buf, .data = buf->data, .len = f->len}, now);
+    dk_buf_put(buf);
+}
+
+static bool is_for_client(const struct frame *f)
+{
+    return memcmp(f->bytes, client_mac.bytes, sizeof(client_mac.bytes)) == 0;
+}
+
 static void deliver(struct way *w, struct host *to)
 {
     while (w->num > 0 && w->frames[w->first].due <= now) {
-        struct frame *f = &w->frames[w->first];
-        struct dk_buf *buf = received(f->bytes, f->len);
-        if (!buf)
-            abort();
-        dk_net_input(to->net, &(struct dk_rx_frame){.buf = buf, .data = buf->data, .len = f->len},
-                     now);
-        dk_buf_put(buf);
+        const struct frame *f = &w->frames[w->first];
+        if (to == &client && attack->hear && !is_for_client(f))
+            attack->hear(f);
+        else
+            input(to, f);
         w->first = (w->first + 1) % LINK_FRAMES;
         w->num--;
     }
@@ -131,6 +182,7 @@ static uint32_t take(struct dk_tcp_conn *c, bool *end)
     int n;
     while ((n = dk_tcp_recv(c, bufs, 16, SIZE_MAX, now)) > 0)
         for (int i = 0; i < n; i++) {
+            first_byte = bufs[i]->data[0];
             bytes += dk_buf_bytes(bufs[i]);
             dk_buf_put(bufs[i]);
         }
@@ -155,13 +207,16 @@ static void ignore(struct dk_tcp_conn *c, void *owner)
 
 static void serve(struct dk_tcp_conn *c, void *owner)
 {
-    const struct dk_tx_piece piece = {.data = answer, .len = ANSWER_BYTES};
+    struct dk_tx_piece piece = {.data = answer, .len = ANSWER_BYTES};
     bool end;
     (void)owner;
     if (take(c, &end) < REQUEST_BYTES)
         return;
+    if (first_byte != answer[0])
+        piece.len = DEAF_ANSWER;
     dk_tcp_send(c, &piece, 1, DK_TCP_SEND_COPY, NULL, now);
-    dk_tcp_close(c, now);
+    if (!attack->keeps)
+        dk_tcp_close(c, now);
 }
 
 static void give_up(struct dk_tcp_conn *c, void *owner, int err)
@@ -206,6 +261,11 @@ static void read_answer(struct dk_tcp_conn *c, void *owner)
     struct session *s = owner;
     bool end;
     s->received += take(c, &end);
+    if (attack->keeps && s->received == ANSWER_BYTES) {
+        exchanges++;
+        s->received = 0;
+        ask(c, owner, 0);
+    }
     if (end)
         dk_tcp_close(c, now);
 }
@@ -218,7 +278,8 @@ static void over(struct dk_tcp_conn *c, void *owner)
         exchanges++;
     else
         failures++;
-    begin(s);
+    if (!is_over)
+        begin(s);
 }
 
 static const struct dk_tcp_ops client_ops = {.connected = ask,
@@ -267,27 +328,34 @@ static void put_ip(struct frame *f, struct dk_ip src, uint8_t protocol, uint16_t
     f->len += (uint32_t)dk_ip4_header_emit(&ip, f->bytes + f->len);
 }
 
-static void send_tcp(struct dk_ip src, const struct dk_mac *mac, uint8_t flags)
+static void send_segment(struct dk_ip src, const struct dk_mac *mac, const struct dk_tcp_header *h,
+                         uint32_t payload)
 {
     struct frame *f = frame_begin(mac, DK_ETHERTYPE_IP4);
     if (!f)
         return;
     const struct dk_ip dst = ip4(SERVER_IP);
-    struct dk_tcp_header h = {.src_port = (uint16_t)(draw() | 1),
-                              .dst_port = PORT,
-                              .seq = draw(),
-                              .ack = draw(),
-                              .flags = flags,
-                              .window = 60000,
-                              .options = {.has = DK_TCP_HAS_MSS, .mss = 1460}};
-    uint8_t bytes[DK_TCP_HEADER_MAX];
-    const uint32_t len = (uint32_t)dk_tcp_header_emit(&h, bytes);
+    uint8_t bytes[DK_TCP_HEADER_MAX + REQUEST_BYTES];
+    const uint32_t header_len = (uint32_t)dk_tcp_header_emit(h, bytes), len = header_len + payload;
+    memset(bytes + header_len, 1, payload);
     const uint32_t sum = dk_ip_pseudo_sum(&src, &dst, DK_IP_TCP, len);
     dk_put_be16(bytes + DK_TCP_CHECKSUM_OFFSET,
                 dk_checksum_finish(dk_checksum_add(sum, bytes, len)));
     put_ip(f, src, DK_IP_TCP, (uint16_t)len, 0);
     memcpy(f->bytes + f->len, bytes, len);
     f->len += len;
+}
+
+static void send_tcp(struct dk_ip src, const struct dk_mac *mac, uint8_t flags)
+{
+    const struct dk_tcp_header h = {.src_port = (uint16_t)(draw() | 1),
+                                    .dst_port = PORT,
+                                    .seq = draw(),
+                                    .ack = draw(),
+                                    .flags = flags,
+                                    .window = 60000,
+                                    .options = {.has = DK_TCP_HAS_MSS, .mss = 1460}};
+    send_segment(src, mac, &h, 0);
 }
 
 static struct dk_ip far_away(void)
@@ -348,13 +416,90 @@ static void arp(void)
     f->len += (uint32_t)dk_arp_emit(&question, f->bytes + f->len);
 }
 
+/* ---- Connections that read nothing ----------------------------------------------------------- */
+
+static struct dk_ip deaf_ip(uint32_t number)
+{
+    return ip4(UINT32_C(0xc6130000) + number / DEAF_PORTS);
+}
+
+static struct dk_tcp_header deaf_header(uint32_t number, uint32_t seq, uint32_t ack, uint8_t flags,
+                                        uint16_t window)
+{
+    return (struct dk_tcp_header){.src_port = (uint16_t)(DEAF_PORTS + number % DEAF_PORTS),
+                                  .dst_port = PORT,
+                                  .seq = number + seq,
+                                  .ack = ack,
+                                  .flags = flags,
+                                  .window = window};
+}
+
+static void open_deaf(void)
+{
+    if (deafs_tried == num_deaf)
+        return;
+    struct dk_tcp_header h = deaf_header(deafs_tried, 0, 0, DK_TCP_SYN, DEAF_WINDOW);
+    h.options = (struct dk_tcp_options){.has = DK_TCP_HAS_MSS, .mss = 1460};
+    send_segment(deaf_ip(deafs_tried++), &router_mac, &h, 0);
+}
+
+/* Of PER_STEP calls in a step. */
+static void open_deafs(void)
+{
+    static uint32_t turn;
+    if (turn++ % (PER_STEP / DEAF_PER_STEP) == 0)
+        open_deaf();
+}
+
+/* Asks, once the connection is there; then takes what fits and shuts its window. Whatever comes
+ * then, a probe, is answered: it is there still, and has no room. */
+static void answer_as_deaf(uint32_t number, const struct dk_tcp_header *h, uint32_t payload)
+{
+    struct deaf *d = &deafs[number];
+    if (h->flags & DK_TCP_SYN) {
+        d->iss = h->seq;
+        deafs_asked++;
+        const struct dk_tcp_header question =
+            deaf_header(number, 1, d->iss + 1, DK_TCP_ACK | DK_TCP_PSH, DEAF_WINDOW);
+        send_segment(deaf_ip(number), &router_mac, &question, REQUEST_BYTES);
+        return;
+    }
+    if (h->flags & DK_TCP_RST)
+        return;
+    d->is_full |= payload == DEAF_WINDOW && h->seq == d->iss + 1;
+    const struct dk_tcp_header full =
+        deaf_header(number, 1 + REQUEST_BYTES, d->iss + 1 + (d->is_full ? DEAF_WINDOW : 0),
+                    DK_TCP_ACK, d->is_full ? 0 : DEAF_WINDOW);
+    if (payload > 0)
+        send_segment(deaf_ip(number), &router_mac, &full, 0);
+}
+
+static void hear_as_deaf(const struct frame *f)
+{
+    struct dk_ip4_header ip;
+    struct dk_tcp_header h;
+    if (dk_ip4_header_parse(f->bytes + DK_ETH_HEADER_LEN, f->len - DK_ETH_HEADER_LEN, &ip) !=
+            DK_WIRE_OK ||
+        ip.protocol != DK_IP_TCP)
+        return;
+    const uint8_t *segment = f->bytes + DK_ETH_HEADER_LEN + ip.header_len;
+    const uint32_t len = ip.total_len - ip.header_len;
+    if (dk_tcp_header_parse(segment, len, &h) != DK_WIRE_OK)
+        return;
+    const uint32_t number =
+        (ntohl(ip.dst.v4) - UINT32_C(0xc6130000)) * DEAF_PORTS + (uint32_t)h.dst_port - DEAF_PORTS;
+    if (number < num_deaf)
+        answer_as_deaf(number, &h, len - h.header_len);
+}
+
 /* ---- Runs ------------------------------------------------------------------------------------ */
 
 static void open_host(struct host *h, uint32_t ip, const struct dk_mac *mac, struct way *out)
 {
     struct dk_tcp_config tcp;
     dk_tcp_config_init(&tcp);
-    ;
+    if (h == &server && attack->conns_max)
+        tcp.conns_max = attack->conns_max;
     struct dk_net_config config = {
         .mac = *mac,
         .mtu = 1500,
@@ -378,14 +523,14 @@ static void open_host(struct host *h, uint32_t ip, const struct dk_mac *mac, str
     h->tcp = dk_net_tcp(h->net);
 }
 
-/* Runs with a flood; returns the exchanges of the client. */
-static uint32_t run(void (*attack)(void), uint32_t *buffers_out)
+static void open_both(void)
 {
     const struct dk_endpoint local = {ip4(SERVER_IP), PORT};
-    const uint32_t before = dk_buf_in_use();
     now = S;
-    exchanges = failures = *buffers_out = 0;
+    exchanges = failures = deafs_tried = deafs_asked = 0;
+    is_over = false;
     memset(ways, 0, sizeof(ways));
+    memset(deafs, 0, num_deaf * sizeof(*deafs));
     dk_random_init(&attacker, 7);
     open_host(&server, SERVER_IP, &server_mac, &ways[0]);
     open_host(&client, CLIENT_IP, &client_mac, &ways[1]);
@@ -393,46 +538,174 @@ static uint32_t run(void (*attack)(void), uint32_t *buffers_out)
         abort();
     for (int i = 0; i < SESSIONS; i++)
         begin(&sessions[i]);
-    for (int64_t end = now + RUN_NS; now < end; now += STEP_NS) {
-        for (int i = 0; attack && i < PER_STEP; i++)
-            attack();
-        deliver(&ways[1], &server);
-        deliver(&ways[0], &client);
-        const uint32_t used = dk_buf_in_use() - before;
-        *buffers_out = used > *buffers_out ? used : *buffers_out;
-    }
-    const uint32_t done = dk_tcp_all_valid(server.tcp) ? exchanges : 0;
-    dk_net_destroy(client.net);
-    dk_net_destroy(server.net);
-    if (dk_buf_in_use() != before)
-        return 0;
-    return done;
 }
 
-int main(void)
+static void step(void)
 {
-    static const struct {
-        const char *name;
-        void (*attack)(void);
-    } floods[] = {
-        {"SYN", syn}, {"SYN from the link", syn_near},
-        {"ACK", ack}, {"SYN and ACK, with cookies", syn_and_ack},
-        {"RST", rst}, {"fragments", fragment},
-        {"ARP", arp},
-    };
-    const uint32_t n = sizeof(floods) / sizeof(floods[0]);
-    uint32_t buffers;
-    const uint32_t calm = run(NULL, &buffers);
-    int bad = 0;
-    printf("1..%u\n# calm: %u exchanges in 2 s, %u buffers\n", n, calm, buffers);
-    for (uint32_t i = 0; i < n; i++) {
-        const uint32_t done = run(floods[i].attack, &buffers);
-        const bool good =
-            calm > 1000 && done >= calm * 9 / 10 && failures == 0 && buffers <= BUFFERS_MAX;
-        bad += !good;
-        printf("%sok %u - %s: %.2f of calm, %u failed, %u buffers\n", good ? "" : "not ", i + 1,
-               floods[i].name, (double)done / calm, failures, buffers);
-        fflush(stdout);
+    for (int i = 0; attack->step && i < PER_STEP; i++)
+        attack->step();
+    deliver(&ways[1], &server);
+    deliver(&ways[0], &client);
+}
+
+/* Runs beside an attack, and leaves what there is then. */
+static struct outcome run(const struct attack *beside)
+{
+    struct outcome out = {0};
+    const uint32_t before = dk_buf_in_use();
+    attack = beside;
+    open_both();
+    for (int64_t end = now + RUN_NS; now < end; now += STEP_NS) {
+        step();
+        const uint32_t used = dk_buf_in_use() - before;
+        out.buffers = used > out.buffers ? used : out.buffers;
     }
+    out.exchanges = exchanges;
+    out.failures = failures;
+    out.valid = dk_tcp_all_valid(server.tcp);
+    return out;
+}
+
+/* Ends a run; false: something is left. */
+static bool end_run(uint32_t buffers_before)
+{
+    dk_net_destroy(client.net);
+    dk_net_destroy(server.net);
+    return dk_buf_in_use() == buffers_before;
+}
+
+static uint32_t points, bad;
+
+static void check(bool good, const char *what)
+{
+    bad += !good;
+    printf("%sok %u - %s\n", good ? "" : "not ", ++points, what);
+    fflush(stdout);
+}
+
+static uint32_t calm_exchanges(const struct attack *calm)
+{
+    const uint32_t before = dk_buf_in_use();
+    const struct outcome out = run(calm);
+    printf("# %s: %u exchanges in 2 s, %u buffers\n", calm->name, out.exchanges, out.buffers);
+    return out.valid && end_run(before) && out.failures == 0 ? out.exchanges : 0;
+}
+
+static void check_floods(uint32_t calm)
+{
+    static const struct attack floods[] = {
+        {.name = "SYN", .step = syn}, {.name = "SYN from the link", .step = syn_near},
+        {.name = "ACK", .step = ack}, {.name = "SYN and ACK, with cookies", .step = syn_and_ack},
+        {.name = "RST", .step = rst}, {.name = "fragments", .step = fragment},
+        {.name = "ARP", .step = arp},
+    };
+    for (uint32_t i = 0; i < sizeof(floods) / sizeof(floods[0]); i++) {
+        const uint32_t before = dk_buf_in_use();
+        const struct outcome out = run(&floods[i]);
+        printf("# %.2f of calm, %u failed, %u buffers\n", (double)out.exchanges / calm,
+               out.failures, out.buffers);
+        check(end_run(before) && out.valid && calm > 1000 && out.exchanges >= calm * 9 / 10 &&
+                  out.failures == 0 && out.buffers <= BUFFERS_MAX,
+              floods[i].name);
+    }
+}
+
+/* At most, of what the server has for connections: objects, and buffers as if all were the large
+ * ones that pushes are copied to. */
+static uint64_t server_bytes(uint32_t buffers)
+{
+    const struct dk_tcp *tcp = server.tcp;
+    const struct dk_tcp_pool *pools[] = {&tcp->conns,     &tcp->segments, &tcp->pieces,
+                                         &tcp->elements,  &tcp->reasms,   &tcp->ranges,
+                                         &tcp->recoveries};
+    uint64_t bytes = (tcp->table.mask + 1) * sizeof(void *) + (uint64_t)buffers * SLAB_BYTES;
+    for (uint32_t i = 0; i < sizeof(pools) / sizeof(pools[0]); i++)
+        bytes += (uint64_t)pools[i]->made * pools[i]->object_bytes;
+    return bytes;
+}
+
+static void report_deafs(const struct outcome *out, uint32_t calm)
+{
+    const struct dk_tcp_stats *stats = dk_tcp_stats(server.tcp);
+    printf(
+        "# %.2f of calm, %u failed; of %u that read nothing %u have asked; server: %u connections, "
+        "%lu bytes for each; window_probes %lu, drop_no_memory %lu\n",
+        (double)out->exchanges / calm, out->failures, deafs_tried, deafs_asked,
+        server.tcp->conns.used,
+        (unsigned long)(server_bytes(out->buffers) / server.tcp->conns.made),
+        (unsigned long)stats->window_probes, (unsigned long)stats->drop_no_memory);
+}
+
+static bool is_served(const struct outcome *out, uint32_t calm)
+{
+    return out->valid && calm > 1000 && out->exchanges >= calm * 9 / 10 && out->failures == 0;
+}
+
+/* Until the server has given up all connections, and no longer than that needs. */
+static void run_until_given_up(void)
+{
+    const int64_t end = now + PATIENCE_NS;
+    is_over = true;
+    while (server.tcp->conns.used > 0 && now < end) {
+        const bool under_way = ways[0].num + ways[1].num > 0;
+        const int64_t due = dk_net_next_due(server.net);
+        now = under_way || due < now + STEP_NS ? now + STEP_NS : due;
+        step();
+    }
+}
+
+/* The server has room for all of them, and is through with each when it has its answer. */
+static void check_deafs(uint32_t calm)
+{
+    const struct attack deaf = {
+        .step = open_deafs, .hear = hear_as_deaf, .conns_max = num_deaf + 2 * SESSIONS + 1000};
+    const uint32_t before = dk_buf_in_use();
+    const struct outcome out = run(&deaf);
+    const struct dk_tcp_stats *stats = dk_tcp_stats(server.tcp);
+    report_deafs(&out, calm);
+    check(is_served(&out, calm), "connections that read nothing: others are served");
+    check(deafs_asked == num_deaf && server.tcp->conns.used >= num_deaf &&
+              server_bytes(out.buffers) <= (uint64_t)DEAF_MEMORY * server.tcp->conns.made,
+          "each holds what was accepted for it, no more");
+    check(stats->window_probes > num_deaf, "they are probed, and counted (tcp.window_probes)");
+    const int64_t start = now;
+    run_until_given_up();
+    printf("# given up after %d s, %lu probes\n", (int)((now - start) / S),
+           (unsigned long)stats->window_probes);
+    check(server.tcp->conns.used == 0 && stats->timeouts == num_deaf,
+          "they are given up, and counted (tcp.timeouts)");
+    check(end_run(before), "nothing is left of them");
+}
+
+/* It has room for a third of them, and closes none: whom it knew before goes on. */
+static void check_deafs_beyond(void)
+{
+    static const struct attack calm_deaf = {.name = "calm, the same connections", .keeps = true};
+    const struct attack deaf = {
+        .step = open_deafs, .hear = hear_as_deaf, .keeps = true, .conns_max = num_deaf / 3};
+    const uint32_t calm = calm_exchanges(&calm_deaf), before = dk_buf_in_use();
+    const struct outcome out = run(&deaf);
+    const struct dk_tcp_stats *stats = dk_tcp_stats(server.tcp);
+    report_deafs(&out, calm);
+    check(is_served(&out, calm), "more of them than there may be: who is there is served");
+    check(server.tcp->conns.made <= deaf.conns_max &&
+              stats->drop_no_memory >= num_deaf - deaf.conns_max,
+          "those that find no room are counted (tcp.drop_no_memory)");
+    check(end_run(before), "nothing is left of them");
+}
+
+int main(int argc, char **argv)
+{
+    static const struct attack calm_attack = {.name = "calm"};
+    num_deaf = argc > 1 ? (uint32_t)atoi(argv[1]) : 100000;
+    deafs = calloc(num_deaf, sizeof(*deafs));
+    if (!deafs || num_deaf < 1000)
+        return 2;
+    const uint32_t calm = calm_exchanges(&calm_attack);
+    check_floods(calm);
+    check_deafs(calm);
+    check_deafs_beyond();
+    printf("1..%u\n", points);
+    free(deafs);
     return bad != 0;
 }
