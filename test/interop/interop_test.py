@@ -23,6 +23,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 
@@ -391,11 +392,19 @@ def check_agreement(said, version, options, fault):
 def watch(client, marks_of):
     """Until the client ends: what ss says of Linux's side, and how many marks were made."""
     ss, marks = agreed.Ss(PORT), 0
+
+    def look():
+        while client.process.poll() is None:
+            ss.look()
+            time.sleep(0.01)
+
+    looking = threading.Thread(target=look)  # a transfer is short, and both take their time
+    looking.start()
     while client.process.poll() is None:
-        ss.look()
         with contextlib.suppress(AssertionError):  # of a process that has just ended
             marks = counters(marks_of).get("fault.marked", marks)
         time.sleep(0.01)
+    looking.join()
     return ss, marks
 
 
