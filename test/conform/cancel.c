@@ -62,7 +62,7 @@ static void test_cancel_ready_result_is_ealready_and_still_collected(void **stat
     must(demi_sgafree(&sga));
     demi_qtoken_t both[2] = {pop_start(pair.rx), pop_start(idle.rx)};
     demi_qresult_t qrs[2];
-    const struct timespec moment = ms_time(5);
+    const struct timespec moment = delivery_time();
     must_fail(demi_wait_all(qrs, both, 2, &moment), ETIMEDOUT);
     must_fail(demi_cancel(push), EALREADY);
     must_fail(demi_cancel(both[0]), EALREADY);

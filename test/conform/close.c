@@ -32,7 +32,7 @@ static void test_close_ready_results_stay_good(void **state)
     must(demi_sgafree(&sga));
     demi_qtoken_t both[2] = {pop_start(pair.rx), pop_start(pair.rx)};
     demi_qresult_t qrs[2];
-    const struct timespec moment = ms_time(4);
+    const struct timespec moment = delivery_time();
     must_fail(demi_wait_all(qrs, both, 2, &moment), ETIMEDOUT);
     must(demi_close(pair.rx));
     demi_qresult_t qr = wait_success(both[0], DEMI_OPC_POP);

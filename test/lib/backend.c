@@ -446,6 +446,11 @@ static struct pair memory_pair(void)
     return pair;
 }
 
+struct timespec delivery_time(void)
+{
+    return ms_time(backend()->store ? 500 : 5);
+}
+
 struct pair pair_make(void)
 {
     if (backend_can(CAN_LISTEN))

@@ -80,6 +80,10 @@ int deadline_teardown(void **state);
 /* Names a log that no test has used; files are removed when the program ends. */
 void backend_log_name(char *out, size_t size);
 
+/* How long a test waits for what was pushed to be there to pop, where it cannot wait for just that:
+ * a log has it when it is durable. */
+struct timespec delivery_time(void);
+
 struct pair pair_make(void);
 void pair_close(struct pair pair);
 
