@@ -15,6 +15,14 @@ PRELOAD_NAMES = {"dk_malloc_is_preloaded"}
 WARN = ["-Wall", "-Wextra", "-Werror", "-fsyntax-only"]
 
 
+def needed(name):
+    """What the headers of a device that a header includes need; None: they are not installed."""
+    if not re.search(r"^#include <rte_", tree.text(name), re.M):
+        return []
+    code, out, _ = tree.output(["pkg-config", "--cflags", "libdpdk"])
+    return out.replace("-I/", "-isystem/").split() if code == 0 else None
+
+
 def compilers_of(name, empty):
     """Commands that compile a header alone: before a source file that needs nothing of it."""
     folder, path = name.split("/", 1)
@@ -22,9 +30,9 @@ def compilers_of(name, empty):
         common = ["-pedantic", *WARN, "-Iinclude", "-include", path, empty]
         yield [tree.tool("cc"), "-x", "c", "-std=c17", *common]
         yield [tree.tool("c++"), "-x", "c++", "-std=c++17", *common]
-    else:
+    elif needed(name) is not None:
         yield [tree.tool("cc"), "-x", "c", "-std=gnu17", "-D_GNU_SOURCE", *WARN, "-Iinclude",
-               "-Isrc", "-include", path, empty]
+               "-Isrc", *needed(name), "-include", path, empty]
 
 
 def check_headers():

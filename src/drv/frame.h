@@ -27,10 +27,10 @@ static inline uint32_t dk_frame_max(uint32_t mtu)
 
 /* Makes memory to receive frames of at most max bytes into, pool_bytes (0: the default) of it; slab
  * is filled with zeros. false without memory. */
-bool dk_frame_slab_open(struct dk_rxslab *slab, size_t pool_bytes, uint32_t max);
+DK_EXPORT bool dk_frame_slab_open(struct dk_rxslab *slab, size_t pool_bytes, uint32_t max);
 
 /* Lets it go; frames that were received stay. A slab of zeros is allowed. */
-void dk_frame_slab_close(struct dk_rxslab *slab);
+DK_EXPORT void dk_frame_slab_close(struct dk_rxslab *slab);
 
 /* Returns room for a frame of len bytes; NULL without memory. Until dk_frame_take the next call may
  * return the same. */
@@ -108,7 +108,7 @@ static inline void dk_frame_count_tx(struct dk_netdev *dev, uint64_t frames, uin
 }
 
 /* Counts a frame of a length that no link, or not one whose longest has max bytes, can carry. */
-void dk_frame_misfit(struct dk_netdev *dev, uint32_t bytes, uint32_t max);
+DK_EXPORT void dk_frame_misfit(struct dk_netdev *dev, uint32_t bytes, uint32_t max);
 
 /* Whether a frame of so many bytes can be sent on a link whose longest has max; counts it as
  * dropped when not. */

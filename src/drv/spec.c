@@ -8,6 +8,7 @@
  */
 #include "drv/spec.h"
 
+#include "drv/dpdk/dpdk.h"
 #include "drv/fault.h"
 #include "drv/loop.h"
 #include "drv/packet.h"
@@ -26,6 +27,7 @@ union options {
     struct dk_loop_options loop;
     struct dk_tap_options tap;
     struct dk_packet_options packet;
+    struct dk_dpdk_options dpdk;
     struct dk_pcap_options pcap;
     struct dk_fault_options fault;
 };
@@ -42,6 +44,9 @@ struct driver {
     /* Opens it; over inner, for a decorator. */
     int (*open)(struct dk_netdev **dev_out, struct dk_netdev *inner, const union options *o,
                 const char **why_out);
+    /* Of a module instead: with what it is. */
+    int (*open_with)(struct dk_netdev **dev_out, const void *module, const union options *o,
+                     const char **why_out);
 };
 
 static uint32_t first_of(uint32_t said, uint32_t otherwise)
@@ -60,6 +65,7 @@ static uint32_t first_of(uint32_t said, uint32_t otherwise)
 COMPLETE(loop)
 COMPLETE(tap)
 COMPLETE(packet)
+COMPLETE(dpdk)
 
 /* The device between here and here does what it is let to. */
 static void complete_link(union options *o, const struct dk_spec_context *context)
@@ -78,6 +84,12 @@ static void complete_socket(union options *o, const struct dk_spec_context *cont
 {
     complete_packet(o, context);
     o->packet.offloads = context->offloads;
+}
+
+static void complete_port(union options *o, const struct dk_spec_context *context)
+{
+    complete_dpdk(o, context);
+    o->dpdk.offloads = context->offloads;
 }
 
 static void complete_pcap(union options *o, const struct dk_spec_context *context)
@@ -118,6 +130,13 @@ static int open_packet(struct dk_netdev **dev_out, struct dk_netdev *inner, cons
 {
     (void)inner;
     return dk_packet_open(dev_out, &o->packet, why_out);
+}
+
+static int open_dpdk(struct dk_netdev **dev_out, const void *module, const union options *o,
+                     const char **why_out)
+{
+    const struct dk_dpdk_driver *driver = module;
+    return driver->open(dev_out, &o->dpdk, why_out);
 }
 
 static int open_pcap(struct dk_netdev **dev_out, struct dk_netdev *inner, const union options *o,
@@ -169,6 +188,17 @@ static const struct dk_spec_key packet_keys[] = {
     {0},
 };
 
+static const struct dk_spec_key dpdk_keys[] = {
+    KEY("mtu", DK_SPEC_NUMBER, dk_dpdk_options, mtu),
+    KEY("mac", DK_SPEC_MAC, dk_dpdk_options, mac),
+    KEY("ring", DK_SPEC_NUMBER, dk_dpdk_options, ring_frames),
+    KEY("pool", DK_SPEC_SIZE, dk_dpdk_options, rx_pool_bytes),
+    KEY("promiscuous", DK_SPEC_YES, dk_dpdk_options, promiscuous),
+    KEY("copy", DK_SPEC_YES, dk_dpdk_options, copy),
+    KEY("eal", DK_SPEC_TEXT, dk_dpdk_options, eal),
+    {0},
+};
+
 static const struct dk_spec_key pcap_keys[] = {
     KEY("limit", DK_SPEC_SIZE, dk_pcap_options, limit_bytes),
     KEY("snap", DK_SPEC_NUMBER, dk_pcap_options, snap_bytes),
@@ -195,27 +225,28 @@ static const struct dk_spec_key fault_keys[] = {
 
 #define INTERFACE "the name of an interface"
 
-enum { LOOP, TAP, PACKET, PCAP, FAULT, NUM_DRIVERS };
+enum { LOOP, TAP, PACKET, DPDK, PCAP, FAULT, NUM_DRIVERS };
 
 static const struct dk_spec_driver names[NUM_DRIVERS + 1] = {
     [LOOP] = {"loop", false, NULL, 0, loop_keys},
     [TAP] = {"tap", false, INTERFACE, offsetof(struct dk_tap_options, name), tap_keys},
     [PACKET] = {"packet", false, INTERFACE, offsetof(struct dk_packet_options, name), packet_keys},
+    [DPDK] = {"dpdk", false, "a port", offsetof(struct dk_dpdk_options, device), dpdk_keys, true},
     [PCAP] = {"pcap", true, "a file", offsetof(struct dk_pcap_options, path), pcap_keys},
     [FAULT] = {"fault", true, NULL, 0, fault_keys},
 };
 
 static const struct driver drivers[NUM_DRIVERS] = {
     [LOOP] = {complete_link, open_loop},       [TAP] = {complete_interface, open_tap},
-    [PACKET] = {complete_socket, open_packet}, [PCAP] = {complete_pcap, open_pcap},
-    [FAULT] = {complete_fault, open_fault},
+    [PACKET] = {complete_socket, open_packet}, [DPDK] = {complete_port, NULL, open_dpdk},
+    [PCAP] = {complete_pcap, open_pcap},       [FAULT] = {complete_fault, open_fault},
 };
 
 static int no_driver(const char *name, const char **why_out)
 {
     return dk_why(why_out, -EINVAL,
-                  "there is no network device \"%s\": it is loop, tap:INTERFACE or "
-                  "packet:INTERFACE, with pcap(FILE): or fault(...): before it",
+                  "there is no network device \"%s\": it is loop, tap:INTERFACE, "
+                  "packet:INTERFACE or dpdk:PORT, with pcap(FILE): or fault(...): before it",
                   name);
 }
 
@@ -262,15 +293,27 @@ int dk_spec_check(const char *spec, const char **why_out)
     return read_chain(&chain, spec, why_out);
 }
 
+static int open_layer(struct layer *layer, const struct dk_spec_context *context,
+                      struct dk_netdev **dev, const char **why_out)
+{
+    const struct driver *driver = &drivers[layer->driver];
+    const char *name = names[layer->driver].name;
+    const void *module;
+    driver->complete(&layer->options, context);
+    if (!driver->open_with)
+        return driver->open(dev, *dev, &layer->options, why_out);
+    if (!context->find_module)
+        return dk_why(why_out, -ENOSYS, "%s is a module, and none can be loaded here", name);
+    int r = context->find_module(name, &module, why_out);
+    return r < 0 ? r : driver->open_with(dev, module, &layer->options, why_out);
+}
+
 static int open_chain(struct chain *chain, const struct dk_spec_context *context,
                       struct dk_netdev **dev_out, const char **why_out)
 {
     struct dk_netdev *dev = NULL;
     for (uint32_t i = chain->num_layers; i-- > 0;) {
-        struct layer *layer = &chain->layers[i];
-        const struct driver *driver = &drivers[layer->driver];
-        driver->complete(&layer->options, context);
-        int r = driver->open(&dev, dev, &layer->options, why_out);
+        int r = open_layer(&chain->layers[i], context, &dev, why_out);
         if (r == 0)
             continue;
         if (dev)

@@ -15,6 +15,9 @@
  *         mtu=BYTES mac=MAC ring=FRAMES pool=SIZE
  *     tap:INTERFACE                          mtu= mac= pool=
  *     packet:INTERFACE                       mtu= mac= pool= ring=FRAMES promiscuous
+ *     dpdk:DEVICE                            mtu= mac= pool= ring=FRAMES promiscuous copy eal=WORDS
+ *         DEVICE is an address (0000:00:04.0), or devargs of DPDK with blanks for commas; without
+ *         one ("dpdk") it is the first port that EAL finds. WORDS are separated by blanks.
  *     pcap(FILE):...                         limit=SIZE snap=BYTES
  *     fault(...):...                         seed=NUMBER hold=FRAMES pool=SIZE, and, for both
  *         directions or with "rx." or "tx." before it for one,
@@ -27,6 +30,7 @@
  * pairs of hexadecimal digits with colons.
  *
  *     tap:demi0,mtu=1400
+ *     dpdk:net_memif0 role=client id=0 socket=/run/a.sock,mtu=1500,eal=--no-huge -m 64
  *     pcap(/tmp/a.pcapng,limit=64M):fault(seed=7,loss=1%,tx.delay=10ms):packet:veth1
  */
 #ifndef DK_DRV_SPEC_H
@@ -40,6 +44,9 @@ struct dk_spec_context {
     uint32_t mtu;         /* likewise */
     uint32_t offloads;    /* DK_NETDEV_TX_CHECKSUM, RX_CHECKSUM, TSO: what it may have, if it can */
     int64_t wall_offset_ns; /* the time of day minus `now`: of captures */
+    /* Gives what a loadable module is (os/module.h), by its name: 0, or a negative errno and
+     * *why_out. NULL: there are none. */
+    int (*find_module)(const char *name, const void **driver_out, const char **why_out);
 };
 
 /*

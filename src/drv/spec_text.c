@@ -205,6 +205,7 @@ union value {
     int64_t i64;
     struct dk_mac mac;
     bool yes;
+    const char *text;
 };
 
 /* Reads a value (NULL: the key stood alone): its bytes, 0 when it is none of that kind. */
@@ -233,6 +234,9 @@ static size_t read_value(enum dk_spec_kind kind, const char *value, union value 
     case DK_SPEC_YES:
         out->yes = strcmp(value, "yes") == 0;
         return out->yes || strcmp(value, "no") == 0 ? sizeof(out->yes) : 0;
+    case DK_SPEC_TEXT:
+        out->text = value;
+        return sizeof(out->text);
     }
     return 0;
 }
@@ -248,6 +252,7 @@ static const char *what_is_wanted(enum dk_spec_kind kind)
         [DK_SPEC_SPEED] = "bits per second, as 2.5Mbit",
         [DK_SPEC_MAC] = "an address of one station, as 02:00:00:00:00:01",
         [DK_SPEC_YES] = "yes or no",
+        [DK_SPEC_TEXT] = "a text",
     };
     return wanted[kind];
 }
@@ -305,7 +310,7 @@ static int read_options(struct dk_spec_text *text, const struct dk_spec_driver *
     int r;
     if (d->target) {
         char *target = target_of(text);
-        if (!target || !*target)
+        if ((!target || !*target) && !d->no_target_too)
             return dk_why(why_out, -EINVAL, "%s: %s is missing: %s%s%s", d->name, d->target,
                           d->name, d->is_decorator ? "(FILE):" : ":",
                           d->is_decorator ? "..." : "NAME");

@@ -21,6 +21,7 @@ enum dk_spec_kind {
     DK_SPEC_SPEED,    /* uint64_t: bits per second, from kbit, Mbit, Gbit */
     DK_SPEC_MAC,      /* struct dk_mac */
     DK_SPEC_YES,      /* bool */
+    DK_SPEC_TEXT,     /* const char * */
 };
 
 /* A key, and where its value goes. A table ends with a name that is NULL. */
@@ -45,6 +46,7 @@ struct dk_spec_driver {
     const char *target; /* what it needs to be told, NULL: nothing */
     size_t target_at;   /* const char *, in its options */
     const struct dk_spec_key *keys;
+    bool no_target_too; /* the target may be left out */
 };
 
 /* Returns the name of a layer. */

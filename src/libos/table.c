@@ -4,6 +4,12 @@
  */
 #include "libos/table.h"
 
+#include "libos/module.h"
+
+#ifdef DK_LINKED_DPDK
+#include "drv/dpdk/dpdk.h"
+#endif
+
 #include <string.h>
 #include <strings.h>
 
@@ -23,6 +29,12 @@ static const char *probe_memory(const char **why_out)
 {
     *why_out = "";
     return "memory";
+}
+
+static const char *probe_dpdk(const char **why_out)
+{
+    const void *driver;
+    return dk_module_find("dpdk", &driver, why_out) == 0 ? "dpdk" : "";
 }
 
 static const struct dk_libos libos_table[] = {
@@ -67,7 +79,34 @@ static const struct dk_libos libos_table[] = {
         .socket = dk_stack_socket,
         .probe = dk_stack_probe_packet,
     },
+    {
+        .name = "dpdk",
+        .kind = "network",
+        .summary = "TCP/IP stack over any port of DPDK",
+        .is_stack = true,
+        .open = open_stack,
+        .socket = dk_stack_socket,
+        .probe = probe_dpdk,
+    },
 };
+
+static const struct {
+    const char *name;
+    const void *driver;
+} linked[] = {
+#ifdef DK_LINKED_DPDK
+    {"dpdk", &dk_dpdk_driver},
+#endif
+    {NULL, NULL},
+};
+
+const void *dk_libos_linked(const char *name)
+{
+    for (size_t i = 0; linked[i].name; i++)
+        if (strcmp(linked[i].name, name) == 0)
+            return linked[i].driver;
+    return NULL;
+}
 
 const struct dk_libos *dk_libos_at(size_t index)
 {

@@ -29,6 +29,9 @@ struct dk_libos {
     const char *(*probe)(const char **why_out);
 };
 
+/* Returns the module of a name that this build has linked in (dk_module.driver), or NULL. */
+const void *dk_libos_linked(const char *name);
+
 /* Returns the index-th library OS that this build has, or NULL. */
 const struct dk_libos *dk_libos_at(size_t index);
 

@@ -148,13 +148,13 @@ struct dk_buf *dk_buf_alias(struct dk_buf *buf);
 struct dk_buf *dk_buf_reference(uint8_t *data, size_t len);
 
 /* Allocates a buffer of a device, which it has back: see dk_buf_give_out. NULL without memory. */
-struct dk_buf *dk_buf_alloc_device(size_t size, size_t behind);
+DK_EXPORT struct dk_buf *dk_buf_alloc_device(size_t size, size_t behind);
 
 /* The device gives it up: it is freed with its last hold. */
-void dk_buf_give_up(struct dk_buf *buf);
+DK_EXPORT void dk_buf_give_up(struct dk_buf *buf);
 
 /* Lets go what a buffer whose last hold is gone stands for; called by dk_buf_put. */
-void dk_buf_free(struct dk_buf *buf);
+DK_EXPORT void dk_buf_free(struct dk_buf *buf);
 
 /* Whether nobody but the one holder of buf can see its bytes. */
 bool dk_buf_is_exclusive(const struct dk_buf *buf);

@@ -44,12 +44,19 @@ static inline struct dk_buf *dk_buf_alloc_now(uint32_t size, uint32_t behind)
     return buf;
 }
 
+/* Whether a device can give a buffer out: it is back, and nothing is in flight that was pushed out
+ * of its memory. */
+static inline bool dk_buf_is_back(const struct dk_buf *buf)
+{
+    return __atomic_load_n(&buf->place, __ATOMIC_ACQUIRE) == DK_BUF_BACK &&
+           __atomic_load_n(buf->ref, __ATOMIC_ACQUIRE) == DK_REF_ONE;
+}
+
 /* Gives a buffer of a device out, for that many bytes, pad bytes behind its start, and with one
- * hold. false: it is not back, or something is in flight that was pushed out of its memory. */
+ * hold. false: it is not back. */
 static inline bool dk_buf_give_out(struct dk_buf *buf, size_t pad, size_t bytes)
 {
-    if (dk_unlikely(__atomic_load_n(&buf->place, __ATOMIC_ACQUIRE) != DK_BUF_BACK ||
-                    __atomic_load_n(buf->ref, __ATOMIC_ACQUIRE) != DK_REF_ONE))
+    if (dk_unlikely(!dk_buf_is_back(buf)))
         return false;
     buf->refs = 1;
     buf->data = buf->memory + pad;

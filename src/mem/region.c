@@ -429,6 +429,11 @@ void dk_registrar_remove(struct dk_registrar *r)
     dk_unlock(&space.telling);
 }
 
+uint64_t dk_region_handle_at(const void *p, const struct dk_registrar *r)
+{
+    return dk_heap_owns(p) ? dk_region_handle(p, r) : DK_NO_HANDLE;
+}
+
 void dk_region_before_fork(void)
 {
     dk_lock(&space.telling);

@@ -108,10 +108,10 @@ bool dk_region_move(struct dk_region *to, struct dk_region *from);
 
 /* Adds a registrar and maps every region. 0, or -ENOSPC (DK_REGISTRARS_MAX are there). A region
  * that cannot be mapped is counted and gets DK_NO_HANDLE. */
-int dk_registrar_add(struct dk_registrar *r);
+DK_EXPORT int dk_registrar_add(struct dk_registrar *r);
 
 /* Unmaps every region and forgets r. */
-void dk_registrar_remove(struct dk_registrar *r);
+DK_EXPORT void dk_registrar_remove(struct dk_registrar *r);
 
 /* Returns the handle of the memory at p for r's device; p is in memory of the heap. O(1). */
 static inline uint64_t dk_region_handle(const void *p, const struct dk_registrar *r)
@@ -121,6 +121,9 @@ static inline uint64_t dk_region_handle(const void *p, const struct dk_registrar
     return dk_likely(region != NULL) ? __atomic_load_n(&region->handles[r->index], __ATOMIC_ACQUIRE)
                                      : DK_NO_HANDLE;
 }
+
+/* The same of any address: DK_NO_HANDLE for what is not in memory of the heap. */
+DK_EXPORT uint64_t dk_region_handle_at(const void *p, const struct dk_registrar *r);
 
 /* Around fork: no other thread is inside; the child has no registrars (devices are the parent's).
  */

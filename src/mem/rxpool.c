@@ -126,12 +126,12 @@ uint8_t *dk_rxslab_room(struct dk_rxslab *slab, uint32_t want, uint32_t *room_ou
     return slab->buf->data + slab->used;
 }
 
-static struct dk_buf *copy(const struct dk_rxslab *slab, uint32_t len)
+struct dk_buf *dk_rxpool_copy(const uint8_t *data, uint32_t len, uint32_t behind)
 {
-    struct dk_buf *buf = dk_buf_alloc(len ? len : 1, slab->behind);
+    struct dk_buf *buf = dk_buf_alloc(len ? len : 1, behind);
     if (!buf)
         return NULL;
-    memcpy(buf->data, slab->buf->data + slab->used, len);
+    memcpy(buf->data, data, len);
     dk_mem_count(copies_pool, 1);
     dk_mem_count(copied_bytes_pool, len);
     return buf;
@@ -155,6 +155,6 @@ struct dk_buf *dk_rxslab_take(struct dk_rxslab *slab, uint32_t len)
 {
     struct dk_buf *buf = NULL;
     if (dk_unlikely(half_is_held(slab->pool)))
-        buf = copy(slab, len);
+        buf = dk_rxpool_copy(slab->buf->data + slab->used, len, slab->behind);
     return buf ? buf : take_view(slab, len);
 }

@@ -42,11 +42,15 @@ void dk_rxpool_returned(struct dk_rxpool *pool, size_t bytes);
  * Returns room to receive at most want bytes into, and how much it is: half of what is wanted at
  * least. NULL without memory. Until dk_rxslab_take the next call may return the same room.
  */
-uint8_t *dk_rxslab_room(struct dk_rxslab *slab, uint32_t want, uint32_t *room_out);
+DK_EXPORT uint8_t *dk_rxslab_room(struct dk_rxslab *slab, uint32_t want, uint32_t *room_out);
 
 /* Makes the first len bytes of the room a buffer with one hold of the library: a view of the slab,
  * or a copy while half of the pool is held. Never fails. */
-struct dk_buf *dk_rxslab_take(struct dk_rxslab *slab, uint32_t len);
+DK_EXPORT struct dk_buf *dk_rxslab_take(struct dk_rxslab *slab, uint32_t len);
+
+/* Copies what was received to a buffer of its own size, for which half of a pool is held, and
+ * counts that. One hold of the library; NULL without memory. */
+DK_EXPORT struct dk_buf *dk_rxpool_copy(const uint8_t *data, uint32_t len, uint32_t behind);
 
 /* Lets the slab's memory go; views of it stay. */
 void dk_rxslab_drop(struct dk_rxslab *slab);

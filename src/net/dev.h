@@ -42,15 +42,18 @@ struct dk_netdev_caps {
 #define DK_NETDEV_STATS(X)                                                                         \
     X(rx_frames, "dev.rx_frames")                                                                  \
     X(rx_bytes, "dev.rx_bytes")                                                                    \
+    X(rx_copied, "dev.rx_copied")   /* frames that came in memory which cannot be handed on */     \
     X(rx_dropped, "dev.rx_dropped") /* no room, truncated: counted by the device */                \
     X(rx_too_long,                                                                                 \
       "dev.rx_too_long") /* longer than the link's MTU: not segmented by an offload */             \
     X(rx_too_short, "dev.rx_too_short") /* no Ethernet header */                                   \
     X(rx_ring_full, "dev.rx_ring_full") /* came faster than they were taken */                     \
+    X(rx_damaged, "dev.rx_damaged")     /* on the wire, as the device says */                      \
     X(rx_no_memory, "dev.rx_no_memory")                                                            \
     X(tx_frames, "dev.tx_frames")                                                                  \
     X(tx_bytes, "dev.tx_bytes")                                                                    \
-    X(tx_dropped, "dev.tx_dropped") /* refused for good: too long, link down */                    \
+    X(tx_attached, "dev.tx_attached") /* pieces that were sent where they lie, without a copy */   \
+    X(tx_dropped, "dev.tx_dropped")   /* refused for good: too long, link down */                  \
     X(tx_too_long, "dev.tx_too_long")                                                              \
     X(tx_too_short, "dev.tx_too_short") /* no Ethernet header */                                   \
     X(tx_link_down, "dev.tx_link_down")                                                            \

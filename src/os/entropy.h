@@ -5,10 +5,12 @@
 #ifndef DK_OS_ENTROPY_H
 #define DK_OS_ENTROPY_H
 
+#include "base/compiler.h"
+
 #include <stdint.h>
 
 /* Returns 64 unpredictable bits; where the kernel has none yet, bits of the clock. Never blocks. */
-uint64_t dk_entropy_u64(void);
+DK_EXPORT uint64_t dk_entropy_u64(void);
 
 /* The same of a key's length. */
 void dk_entropy_secret(uint8_t secret_out[16]);

@@ -37,8 +37,8 @@ struct dk_lock {
     uint32_t word;
 };
 
-void dk_lock_slow(struct dk_lock *lock);
-void dk_lock_wake(struct dk_lock *lock);
+DK_EXPORT void dk_lock_slow(struct dk_lock *lock);
+DK_EXPORT void dk_lock_wake(struct dk_lock *lock);
 
 static inline bool dk_lock_try(struct dk_lock *lock)
 {

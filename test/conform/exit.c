@@ -80,6 +80,7 @@ static void test_exit_with_pushes_outstanding_delivers_them_and_the_end(void **s
 {
     (void)state;
     backend_needs(CAN_LISTEN | CAN_KERNEL);
+    backend_needs_fork();
     for (enum way way = 0; way < WAYS; way++) {
         struct sockaddr_storage addr;
         socklen_t len;
@@ -110,6 +111,7 @@ static void test_exit_many_connections_are_all_drained(void **state)
 {
     (void)state;
     backend_needs(CAN_LISTEN | CAN_KERNEL);
+    backend_needs_fork();
     enum { CONNS = 10, EACH = 3 << 20 };
     struct sockaddr_storage addr;
     socklen_t len;
@@ -149,6 +151,7 @@ static void test_exit_peer_never_reads_lingers_then_resets(void **state)
 {
     (void)state;
     backend_needs(CAN_LISTEN | CAN_KERNEL);
+    backend_needs_fork();
     struct sockaddr_storage addr;
     socklen_t len;
     int listener = plain_listener(backend()->domain, &addr, &len);
@@ -181,6 +184,7 @@ static void test_exit_right_after_datagrams_sends_them(void **state)
 {
     (void)state;
     backend_needs(CAN_PUSHTO | CAN_KERNEL);
+    backend_needs_fork();
     enum { PUSHES = 10 };
     static const uint32_t sizes[] = {1, 1000, 3000, 8000};
     static uint8_t got[65536];
@@ -250,6 +254,7 @@ static void test_exit_in_a_signal_handler_over_the_library_ends(void **state)
 {
     (void)state;
     backend_needs(CAN_LISTEN | CAN_KERNEL);
+    backend_needs_fork();
     uint64_t random = seed_choose(__func__);
     struct sockaddr_storage addr;
     socklen_t len;

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define TCP_CAN                                                                                    \
@@ -39,6 +40,12 @@
 #define TAP_TCP(family)  family, SOCK_STREAM, TCP_CAN & ~TAP_CANNOT, 64u << 20, 1000
 #define TAP_UDP(family)  family, SOCK_DGRAM, UDP_CAN & ~TAP_CANNOT, 65507, 48
 
+/* Ports of DPDK: a ring that leads back to where it begins, and one end of a veth. */
+#define RING_CANNOT      (LOOP_CANNOT | TAP_CANNOT)
+#define RING_TCP(family) family, SOCK_STREAM, TCP_CAN & ~RING_CANNOT, 64u << 20, 1000
+#define RING_UDP(family) family, SOCK_DGRAM, UDP_CAN & ~RING_CANNOT, 65507, 48
+#define VETH_PORT        "net_af_packet0 iface=demi0"
+
 static const struct backend backends[] = {
     {"memory", "memory", NULL, NULL, AF_UNSPEC, 0, MEM_CAN, 64u << 20, 1000},
     {"memory-never", "kernel", NULL, "never", AF_UNSPEC, 0, MEM_CAN, 64u << 20, 1000},
@@ -61,6 +68,12 @@ static const struct backend backends[] = {
     {"tap-tcp4", "tap:demi0", NULL, NULL, TAP_TCP(AF_INET)},
     {"tap-tcp6", "tap:demi0", NULL, NULL, TAP_TCP(AF_INET6)},
     {"tap-udp4", "tap:demi0", NULL, NULL, TAP_UDP(AF_INET)},
+    {"dpdk-ring-tcp4", "dpdk:net_ring0", NULL, NULL, RING_TCP(AF_INET)},
+    {"dpdk-ring-tcp6", "dpdk:net_ring0", NULL, NULL, RING_TCP(AF_INET6)},
+    {"dpdk-ring-udp4", "dpdk:net_ring0", NULL, NULL, RING_UDP(AF_INET)},
+    {"dpdk-veth-tcp4", "dpdk:" VETH_PORT, NULL, NULL, TAP_TCP(AF_INET)},
+    {"dpdk-veth-tcp6", "dpdk:" VETH_PORT, NULL, NULL, TAP_TCP(AF_INET6)},
+    {"dpdk-veth-udp4", "dpdk:" VETH_PORT, NULL, NULL, TAP_UDP(AF_INET)},
     {"loop-tcp4-always", "loop", NULL, "always", LOOP_TCP(AF_INET)},
     {"loop-tcp4-never", "loop", NULL, "never", LOOP_TCP(AF_INET)},
     {"log/memblk", "loop", NULL, NULL, LOG(0), false, "memblk,bytes=1G"},
@@ -113,23 +126,42 @@ static void *nothing(void *arg)
 
 static const char *tap_missing;
 
+static bool net_begins(const char *with)
+{
+    return chosen != NULL && strncmp(chosen->net, with, strlen(with)) == 0;
+}
+
+/* Whether its sockets have addresses of ours, and not 127.0.0.1. */
+static bool has_addresses(void)
+{
+    return net_begins("tap:") || net_begins("dpdk:");
+}
+
+/* Whether the kernel is at the other end of its link. */
 static bool is_tap(void)
 {
-    return chosen != NULL && strncmp(chosen->net, "tap:", 4) == 0;
+    return net_begins("tap:") || net_begins("dpdk:" VETH_PORT);
 }
 
 /* In a network namespace of this process. */
 static void tap_set_up(void)
 {
-    setenv("DEMI_NET_ADDRESSES", TAP_OWN4 "/24," TAP_OWN6 "/64", 1);
-    setenv("DEMI_NET_PROBE", "no", 1); /* nobody else is there */
     if (unshare(CLONE_NEWNET) != 0)
         tap_missing = "no network namespace can be made: run as root";
-    else if (system("{ ip link set lo up && ip tuntap add mode tap name demi0 && "
-                    "ip addr add " TAP_HOST4 "/24 dev demi0 && "
-                    "ip addr add " TAP_HOST6 "/64 dev demi0 nodad && "
-                    "ip link set demi0 up; } >/dev/null 2>&1") != 0)
+    else if (net_begins("tap:") && system("{ ip link set lo up && "
+                                          "ip tuntap add mode tap name demi0 && "
+                                          "ip addr add " TAP_HOST4 "/24 dev demi0 && "
+                                          "ip addr add " TAP_HOST6 "/64 dev demi0 nodad && "
+                                          "ip link set demi0 up; } >/dev/null 2>&1") != 0)
         tap_missing = "no TAP interface can be made (ip tuntap)";
+    else if (net_begins("dpdk:") && system("{ ip link set lo up && "
+                                           "ip link add demi0 type veth peer name host0 && "
+                                           "ethtool -K host0 tx off tso off gso off gro off && "
+                                           "ip link set demi0 up && "
+                                           "ip addr add " TAP_HOST4 "/24 dev host0 && "
+                                           "ip addr add " TAP_HOST6 "/64 dev host0 nodad && "
+                                           "ip link set host0 up; } >/dev/null 2>&1") != 0)
+        tap_missing = "no veth can be made (ip link, ethtool)";
 }
 
 /* --- logs -------------------------------------------------------------------------------------
@@ -192,6 +224,10 @@ bool backend_choose(const char *name)
             continue;
         chosen = &backends[i];
         setenv("DEMI_NET", chosen->net, 1);
+        if (has_addresses()) {
+            setenv("DEMI_NET_ADDRESSES", TAP_OWN4 "/24," TAP_OWN6 "/64", 1);
+            setenv("DEMI_NET_PROBE", "no", 1); /* nobody else is there */
+        }
         if (is_tap())
             tap_set_up();
         if (chosen->engine != NULL)
@@ -231,6 +267,24 @@ bool backend_spins(void)
     return chosen->poll != NULL && strcmp(chosen->poll, "always") == 0;
 }
 
+/* Starts the library, and ends it: 0 or the errno. What a child could not do after us, a child does
+ * (see backend_needs_fork). */
+static int try_to_start(void)
+{
+    const pid_t pid = net_begins("dpdk:") ? fork() : -1;
+    if (pid > 0) {
+        int status = 0;
+        waitpid(pid, &status, 0);
+        return WIFEXITED(status) ? WEXITSTATUS(status) : EIO;
+    }
+    const int error = demi_init(NULL);
+    if (error == 0)
+        demi_fini();
+    if (pid == 0)
+        _exit(error);
+    return error;
+}
+
 const char *backend_missing(void)
 {
     static char reason[256];
@@ -248,11 +302,9 @@ const char *backend_missing(void)
             return reason;
         }
     }
-    int error = demi_init(NULL);
-    if (error == 0) {
-        demi_fini();
+    int error = try_to_start();
+    if (error == 0)
         return NULL;
-    }
     snprintf(reason, sizeof reason, "demi_init: %s", errno_name(error));
     return error == ENODEV ? reason : NULL; /* other errors are for the tests to report */
 }
@@ -267,9 +319,21 @@ void backend_needs(uint32_t what)
     skip();
 }
 
+static bool was_started; /* the library, in this process */
+
+void backend_needs_fork(void)
+{
+    if (!was_started || !net_begins("dpdk:"))
+        return;
+    print_message(
+        "DPDK cannot be started in the child of a process that did: run this group alone\n");
+    skip();
+}
+
 int library_setup(void **state)
 {
     deadline_setup(state);
+    was_started = true;
     const int error = demi_init(NULL);
     if (error == EEXIST) { /* an earlier test crashed inside: what follows would mean nothing */
         print_error("the library of an earlier test cannot be ended; giving up\n");
@@ -326,7 +390,7 @@ static socklen_t address_of(int domain, const char *ip4, const char *ip6, uint16
 
 socklen_t loopback(int domain, uint16_t port, struct sockaddr_storage *addr_out)
 {
-    if (is_tap())
+    if (has_addresses())
         return address_of(domain, TAP_OWN4, TAP_OWN6, port, addr_out);
     return address_of(domain, "127.0.0.1", "::1", port, addr_out);
 }
@@ -340,7 +404,7 @@ socklen_t host_address(int domain, uint16_t port, struct sockaddr_storage *addr_
 
 socklen_t absent_address(int domain, uint16_t port, struct sockaddr_storage *addr_out)
 {
-    if (is_tap())
+    if (has_addresses())
         return address_of(domain, "10.9.0.200", "fd09::c8", port, addr_out);
     return address_of(domain, "198.18.0.200", "fd00::c8", port, addr_out);
 }

@@ -68,6 +68,10 @@ const char *backend_missing(void);
 /* Skips the running test, saying why, unless the backend can do all of it. */
 void backend_needs(uint32_t what);
 
+/* Skips the running test, saying why, where a child cannot start the library because this process
+ * has. */
+void backend_needs_fork(void);
+
 /* Group set-up and tear-down of every test: a started library, a deadline. demi_fini must succeed.
  */
 int library_setup(void **state);

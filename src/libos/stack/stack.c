@@ -4,6 +4,7 @@
  */
 #include "drv/offload.h"
 #include "drv/spec.h"
+#include "libos/module.h"
 #include "libos/stack/sock.h"
 #include "net/tcp/cc.h"
 #include "os/entropy.h"
@@ -311,7 +312,8 @@ static int open_device(struct dk_stack *st, const char **why_out)
         .mtu = o->mtu,
         .offloads =
             o->vlan == 0 ? offloads & ~DK_STACK_GRO : 0, /* the kernel cuts nothing behind a tag */
-        .wall_offset_ns = wall_offset(st)};
+        .wall_offset_ns = wall_offset(st),
+        .find_module = dk_module_find};
     int r = dk_spec_open(&st->dev, o->device, &context, why_out);
     return r < 0 ? r : add_offload(st, offloads, why_out);
 }

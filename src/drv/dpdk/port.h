@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * State of a port, for the files of this driver.
+ *
+ * Received frames. Each mbuf of `rx_pool` has a buffer of the heap (mem/buf.h, DEVICE) as its data,
+ * for ever. A frame is given out with its buffer, and its mbuf is in `out` until the buffer is
+ * back: then it returns to the pool. Invariant: an mbuf is with DPDK or in `out`, never both.
+ *
+ * Sent frames. An mbuf with bytes of its own is from `tx_pool`; one that stands for memory of the
+ * application is from `ext_pool`, and has a hold on that buffer.
+ */
+#ifndef DK_DRV_DPDK_PORT_H
+#define DK_DRV_DPDK_PORT_H
+
+#include "drv/dpdk/dpdk.h"
+#include "drv/frame.h"
+#include "mem/region.h"
+
+#include <rte_ethdev.h>
+#include <rte_mbuf.h>
+
+#define DK_DPDK_BURST 32u
+
+/* Of an mbuf of rx_pool. */
+struct dk_dpdk_rx_priv {
+    struct dk_buf *buf;
+    uint64_t unused; /* the area is a multiple of 8, as DPDK has it, and of a half line */
+};
+
+struct dk_dpdk_port;
+
+/* Of an mbuf of ext_pool. */
+struct dk_dpdk_ext_priv {
+    struct rte_mbuf_ext_shared_info shared;
+    struct dk_buf *buf;
+    struct dk_dpdk_port *port;
+};
+
+struct dk_dpdk_port {
+    struct dk_netdev dev;
+    uint16_t port;
+    struct rte_device *device;
+    struct dk_registrar dma;
+    bool knows_heap;
+    bool started;
+    bool own_buffers; /* rx_pool's mbufs are buffers of the heap */
+    bool attaches;    /* sends application memory where it lies */
+    bool at_once;     /* has let go of a frame when tx_burst returns */
+    bool cleans;      /* lets go of it when asked (rte_eth_tx_done_cleanup) */
+    bool segments;    /* takes frames of several mbufs */
+    bool wants_room;
+    uint16_t segments_max;
+    uint32_t frame_max; /* of the port */
+    uint32_t whole_max; /* of a frame that it cuts */
+    uint32_t room;      /* for bytes in an mbuf of tx_pool */
+
+    struct rte_mempool *rx_pool, *tx_pool, *ext_pool;
+    struct dk_buf **bufs; /* of rx_pool */
+    uint32_t num_bufs;
+    struct rte_mbuf **out; /* frames that were given out */
+    uint32_t num_out, next_out;
+    struct dk_rxslab slab;                 /* for what is copied */
+    struct rte_mbuf *ready[DK_DPDK_BURST]; /* received by who looked before a sleep */
+    uint32_t num_ready;
+    uint32_t attached; /* mbufs that stand for application memory */
+
+    /* sleep.c */
+    int epfd, timerfd, intrfd; /* intrfd < 0: it has no interrupts */
+    bool intr_is_event;        /* an eventfd, that is to be read */
+    bool intr_on;
+    bool armed;
+    int64_t now, active_at; /* of the last poll; of the last frame */
+    uint32_t polls;
+    struct rte_eth_stats last; /* as counted so far */
+};
+
+static inline struct dk_dpdk_port *dk_dpdk_port_of(struct dk_netdev *dev)
+{
+    return dk_container_of(dev, struct dk_dpdk_port, dev);
+}
+
+/* ---- pool.c -----------------------------------------------------------------------------------
+ */
+
+/* Makes the pools for a port with rings of so many frames: 0 or -ENOMEM. Where own_buffers is set
+ * and cannot be had it is not set afterwards. */
+int dk_dpdk_pools_open(struct dk_dpdk_port *p, uint32_t frames, size_t rx_bytes);
+/* The port has been stopped. */
+void dk_dpdk_pools_close(struct dk_dpdk_port *p);
+
+/* ---- memory.c: the heap, as DPDK knows it ------------------------------------------------------
+ */
+
+/* Tells DPDK, and the device, of the heap: 0 or a negative errno. */
+int dk_dpdk_memory_open(struct dk_dpdk_port *p);
+void dk_dpdk_memory_close(struct dk_dpdk_port *p);
+
+/* Whether the device may read at an address, which may be of anybody's memory. */
+bool dk_dpdk_memory_is_known(const struct dk_dpdk_port *p, const void *at);
+
+/* ---- rx.c, tx.c -------------------------------------------------------------------------------
+ */
+
+uint32_t dk_dpdk_rx_burst(struct dk_netdev *dev, struct dk_rx_frame frames_out[], uint32_t max,
+                          int64_t now);
+uint32_t dk_dpdk_tx_burst(struct dk_netdev *dev, const struct dk_tx_frame frames[], uint32_t n,
+                          int64_t now);
+
+/* ---- sleep.c ----------------------------------------------------------------------------------
+ */
+
+int dk_dpdk_sleep_open(struct dk_dpdk_port *p, bool interrupts);
+void dk_dpdk_sleep_close(struct dk_dpdk_port *p);
+int dk_dpdk_arm(struct dk_netdev *dev);
+/* Somebody is awake. */
+void dk_dpdk_disarm(struct dk_dpdk_port *p);
+
+enum dk_link dk_dpdk_link(struct dk_netdev *dev);
+
+/* ---- stats.c ----------------------------------------------------------------------------------
+ */
+
+/* Counts what the port has counted itself since the last time. */
+void dk_dpdk_count(struct dk_dpdk_port *p);
+
+#endif /* DK_DRV_DPDK_PORT_H */

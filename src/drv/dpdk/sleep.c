@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sleeping until the port has frames.
+ *
+ * Where the driver has receive interrupts, its descriptor wakes. Elsewhere a timer does, after an
+ * eighth of the time that nothing has come for, and within bounds: a port in use is looked at
+ * often, an idle one seldom. The timer also stands in for room to send, of which no driver tells.
+ *
+ * Who arms looks at the port once more, after its interrupt is on: what it finds is kept for the
+ * next rx_burst (`ready`).
+ */
+#include "drv/dpdk/port.h"
+
+#include <errno.h>
+#include <rte_log.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#define SLEEP_MIN_NS 50000
+#define SLEEP_MAX_NS 5000000 /* a look costs some microseconds: less than 1 % of a CPU */
+#define ROOM_NS      20000   /* until there may be room again */
+
+static int watch(struct dk_dpdk_port *p, int fd)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+    return epoll_ctl(p->epfd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+/* An eventfd stays readable until it is read; what else stands for a queue must not be. */
+static bool is_eventfd(int fd)
+{
+    char path[64], target[64];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(path, target, sizeof target - 1);
+    target[n > 0 ? n : 0] = '\0';
+    return strcmp(target, "anon_inode:[eventfd]") == 0;
+}
+
+/* A driver without interrupts is no error, of which DPDK would write a line. */
+static int quiet_interrupt_fd(const struct dk_dpdk_port *p)
+{
+    const int log = rte_log_register("lib.ethdev"), level = rte_log_get_level((uint32_t)log);
+    rte_log_set_level((uint32_t)log, RTE_LOG_CRIT);
+    int fd = rte_eth_dev_rx_intr_ctl_q_get_fd(p->port, 0);
+    rte_log_set_level((uint32_t)log, (uint32_t)level);
+    return fd;
+}
+
+static void find_interrupt(struct dk_dpdk_port *p)
+{
+    p->intrfd = quiet_interrupt_fd(p);
+    if (p->intrfd < 0)
+        return;
+    if (rte_eth_dev_rx_intr_enable(p->port, 0) == 0 && watch(p, p->intrfd) == 0) {
+        rte_eth_dev_rx_intr_disable(p->port, 0);
+        p->intr_is_event = is_eventfd(p->intrfd);
+    } else {
+        p->intrfd = -1;
+    }
+}
+
+int dk_dpdk_sleep_open(struct dk_dpdk_port *p, bool interrupts)
+{
+    p->timerfd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    p->epfd = epoll_create1(EPOLL_CLOEXEC);
+    if (p->timerfd < 0 || p->epfd < 0)
+        return -errno;
+    if (interrupts)
+        find_interrupt(p);
+    return watch(p, p->timerfd);
+}
+
+void dk_dpdk_sleep_close(struct dk_dpdk_port *p)
+{
+    if (p->timerfd >= 0)
+        close(p->timerfd);
+    if (p->epfd >= 0)
+        close(p->epfd);
+    p->timerfd = p->epfd = -1;
+}
+
+/* Has the timer end in so many nanoseconds; 0: never. */
+static void set_timer(const struct dk_dpdk_port *p, int64_t ns)
+{
+    const struct itimerspec at = {.it_value = {.tv_nsec = ns}};
+    timerfd_settime(p->timerfd, 0, &at, NULL);
+}
+
+static int64_t time_to_sleep(const struct dk_dpdk_port *p)
+{
+    int64_t ns = (p->now - p->active_at) / 8;
+    if (p->wants_room)
+        return ROOM_NS;
+    if (p->intrfd >= 0)
+        return 0;
+    return ns < SLEEP_MIN_NS ? SLEEP_MIN_NS : ns > SLEEP_MAX_NS ? SLEEP_MAX_NS : ns;
+}
+
+static void enable(struct dk_dpdk_port *p)
+{
+    uint64_t count;
+    if (p->intrfd < 0)
+        return;
+    if (p->intr_is_event && read(p->intrfd, &count, sizeof count) < 0 && errno != EAGAIN)
+        return;
+    p->intr_on = rte_eth_dev_rx_intr_enable(p->port, 0) == 0;
+}
+
+int dk_dpdk_arm(struct dk_netdev *dev)
+{
+    struct dk_dpdk_port *p = dk_dpdk_port_of(dev);
+    dk_dpdk_count(p);
+    p->armed = true;
+    enable(p);
+    if (p->num_ready == 0)
+        p->num_ready = rte_eth_rx_burst(p->port, 0, p->ready, DK_DPDK_BURST);
+    if (p->num_ready > 0)
+        return -1;
+    set_timer(p, time_to_sleep(p));
+    return p->epfd;
+}
+
+void dk_dpdk_disarm(struct dk_dpdk_port *p)
+{
+    p->armed = false;
+    if (p->intr_on)
+        rte_eth_dev_rx_intr_disable(p->port, 0);
+    p->intr_on = false;
+}

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sending. A frame becomes a chain of mbufs: bytes that were copied, and pieces of application
+ * memory where they lie. Short pieces are copied too: a copy costs less than an mbuf.
+ *
+ * Where the driver takes one mbuf per frame only, or reads later than we could be told of, the
+ * frame is copied into one.
+ */
+#include "base/bytes.h"
+#include "drv/dpdk/port.h"
+
+#include <rte_ether.h>
+#include <rte_ip.h>
+
+#define ATTACH_MIN 512u /* bytes of a piece that is sent where it lies */
+
+#define TCP_CHECKSUM_AT 16u /* in its header; that of UDP is elsewhere */
+
+static void let_go(void *addr, void *opaque)
+{
+    struct dk_dpdk_ext_priv *priv = opaque;
+    (void)addr;
+    priv->port->attached--;
+    dk_buf_put(priv->buf);
+}
+
+/* A chain that is being built. */
+struct chain {
+    struct rte_mbuf *head, *last;
+};
+
+static void append(struct chain *c, struct rte_mbuf *m)
+{
+    c->last->next = m;
+    c->last = m;
+    c->head->nb_segs++;
+    c->head->pkt_len += m->data_len;
+}
+
+static bool attach(struct dk_dpdk_port *p, struct chain *c, const struct dk_tx_piece *piece)
+{
+    struct rte_mbuf *m = rte_pktmbuf_alloc(p->ext_pool);
+    if (dk_unlikely(!m))
+        return false;
+    struct dk_dpdk_ext_priv *priv = rte_mbuf_to_priv(m);
+    priv->port = p;
+    priv->buf = piece->buf;
+    priv->shared.free_cb = let_go;
+    priv->shared.fcb_opaque = priv;
+    rte_mbuf_ext_refcnt_set(&priv->shared, 1);
+    dk_buf_get(piece->buf);
+    p->attached++;
+    dk_count(&p->dev.stats->tx_attached, 1);
+    rte_pktmbuf_attach_extbuf(m, (void *)(uintptr_t)piece->data, (uintptr_t)piece->data,
+                              (uint16_t)piece->len, &priv->shared);
+    m->data_len = (uint16_t)piece->len;
+    m->pkt_len = piece->len;
+    append(c, m);
+    return true;
+}
+
+/* Copies bytes to the end of a chain: behind what was copied there, or into an mbuf of their own.
+ */
+static bool copy(struct dk_dpdk_port *p, struct chain *c, const uint8_t *from, uint32_t len)
+{
+    while (len > 0) {
+        uint32_t room = c->last->pool == p->tx_pool ? rte_pktmbuf_tailroom(c->last) : 0;
+        if (room == 0) {
+            struct rte_mbuf *m = p->segments ? rte_pktmbuf_alloc(p->tx_pool) : NULL;
+            if (!m)
+                return false;
+            append(c, m);
+            continue;
+        }
+        uint32_t n = len < room ? len : room;
+        memcpy(rte_pktmbuf_mtod_offset(c->last, uint8_t *, c->last->data_len), from, n);
+        c->last->data_len = (uint16_t)(c->last->data_len + n);
+        c->head->pkt_len += n;
+        from += n;
+        len -= n;
+    }
+    return true;
+}
+
+static bool can_attach(const struct dk_dpdk_port *p, const struct chain *c,
+                       const struct dk_tx_piece *piece)
+{
+    /* One more for what follows it, and is copied. */
+    return p->attaches && piece->len >= ATTACH_MIN && piece->len <= UINT16_MAX && piece->buf &&
+           c->head->nb_segs + 2 < p->segments_max && dk_dpdk_memory_is_known(p, piece->data);
+}
+
+static bool fill(struct dk_dpdk_port *p, struct chain *c, const struct dk_tx_frame *frame)
+{
+    if (!copy(p, c, frame->head, frame->head_len))
+        return false;
+    for (uint32_t i = 0; i < frame->num_pieces; i++) {
+        const struct dk_tx_piece *piece = &frame->pieces[i];
+        if (can_attach(p, c, piece) ? !attach(p, c, piece) : !copy(p, c, piece->data, piece->len))
+            return false;
+    }
+    return true;
+}
+
+/* Describes headers for a device that finishes checksums, or cuts segments. The sum of the pseudo
+ * header is there; of one that is cut it has no length, as DPDK wants it. */
+static void describe(struct rte_mbuf *m, const struct dk_tx_frame *frame)
+{
+    uint8_t *head = rte_pktmbuf_mtod(m, uint8_t *);
+    bool tagged = dk_get_be16(head + 12) == RTE_ETHER_TYPE_VLAN;
+    m->l2_len = DK_FRAME_HEADER + (tagged ? DK_FRAME_TAG : 0);
+    m->l3_len = frame->checksum_start - m->l2_len;
+    uint8_t *ip = head + m->l2_len, *transport = head + frame->checksum_start;
+    bool is_ip6 = ip[0] >> 4 == 6, is_tcp = frame->checksum_offset == TCP_CHECKSUM_AT;
+    m->ol_flags |= is_ip6 ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4;
+    if (frame->segment_bytes == 0) {
+        m->ol_flags |= is_tcp ? RTE_MBUF_F_TX_TCP_CKSUM : RTE_MBUF_F_TX_UDP_CKSUM;
+        return;
+    }
+    m->l4_len = (uint32_t)(transport[12] >> 4) * 4;
+    m->tso_segsz = frame->segment_bytes;
+    m->ol_flags |= RTE_MBUF_F_TX_TCP_SEG | (is_ip6 ? 0 : RTE_MBUF_F_TX_IP_CKSUM);
+    uint16_t sum;
+    if (is_ip6) {
+        sum = rte_ipv6_phdr_cksum((const struct rte_ipv6_hdr *)(const void *)ip, m->ol_flags);
+    } else {
+        ((struct rte_ipv4_hdr *)(void *)ip)->hdr_checksum = 0;
+        sum = rte_ipv4_phdr_cksum((const struct rte_ipv4_hdr *)(const void *)ip, m->ol_flags);
+    }
+    memcpy(transport + TCP_CHECKSUM_AT, &sum, sizeof sum);
+}
+
+/* Makes the mbufs of a frame; NULL while there are none to be had. */
+static struct rte_mbuf *build(struct dk_dpdk_port *p, const struct dk_tx_frame *frame)
+{
+    struct chain c;
+    c.head = c.last = rte_pktmbuf_alloc(p->tx_pool);
+    if (dk_unlikely(!c.head))
+        return NULL;
+    if (dk_unlikely(!fill(p, &c, frame))) {
+        rte_pktmbuf_free(c.head);
+        return NULL;
+    }
+    if (frame->checksum_start != 0)
+        describe(c.head, frame);
+    return c.head;
+}
+
+static uint32_t longest(const struct dk_dpdk_port *p, const struct dk_tx_frame *frame)
+{
+    return frame->segment_bytes != 0 ? p->whole_max : p->frame_max;
+}
+
+static bool fits(const struct dk_dpdk_port *p, const struct dk_tx_frame *frame)
+{
+    const uint32_t bytes = dk_tx_frame_bytes(frame);
+    return bytes >= DK_FRAME_HEADER && bytes <= longest(p, frame);
+}
+
+/* Makes mbufs of frames up to one that does not fit; returns how many. */
+static uint32_t build_some(struct dk_dpdk_port *p, const struct dk_tx_frame frames[], uint32_t n,
+                           struct rte_mbuf *mbufs[DK_DPDK_BURST])
+{
+    uint32_t i;
+    for (i = 0; i < n && i < DK_DPDK_BURST && fits(p, &frames[i]); i++)
+        if ((mbufs[i] = build(p, &frames[i])) == NULL)
+            break;
+    return i;
+}
+
+/* Gives the port n mbufs; returns how many it took. */
+static uint32_t send_some(struct dk_dpdk_port *p, struct rte_mbuf *mbufs[], uint32_t n)
+{
+    uint32_t lens[DK_DPDK_BURST];
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < n; i++)
+        lens[i] = mbufs[i]->pkt_len;
+    uint32_t sent = n ? rte_eth_tx_burst(p->port, 0, mbufs, (uint16_t)n) : 0;
+    for (uint32_t i = 0; i < sent; i++)
+        bytes += lens[i];
+    dk_frame_count_tx(&p->dev, sent, bytes);
+    for (uint32_t i = sent; i < n; i++)
+        rte_pktmbuf_free(mbufs[i]);
+    return sent;
+}
+
+static uint32_t drop_all(struct dk_dpdk_port *p, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        dk_frame_drop_tx(&p->dev, tx_link_down);
+    return n;
+}
+
+uint32_t dk_dpdk_tx_burst(struct dk_netdev *dev, const struct dk_tx_frame frames[], uint32_t n,
+                          int64_t now)
+{
+    struct dk_dpdk_port *p = dk_dpdk_port_of(dev);
+    struct rte_mbuf *mbufs[DK_DPDK_BURST];
+    uint32_t taken = 0;
+    (void)now;
+    p->wants_room = false;
+    while (taken < n) {
+        const struct dk_tx_frame *next = &frames[taken];
+        uint32_t sent = send_some(p, mbufs, build_some(p, next, n - taken, mbufs));
+        if (dk_unlikely(sent == 0 && !fits(p, next))) {
+            dk_frame_misfit(dev, dk_tx_frame_bytes(next), longest(p, next));
+            sent = 1;
+        }
+        taken += sent;
+        if (dk_likely(sent > 0))
+            continue;
+        if (dk_dpdk_link(dev) == DK_LINK_DOWN)
+            return taken + drop_all(p, n - taken);
+        p->wants_room = true;
+        break;
+    }
+    return taken;
+}

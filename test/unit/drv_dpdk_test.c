@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+/* Ports of DPDK: two rings as a wire, and what the null driver lets be seen. */
+#include "drv_kit.h"
+
+#include "drv/dpdk/dpdk.h"
+#include "drv/dpdk/eal.h"
+#include "mem/heap.h"
+#include "mem/stats.h"
+
+#include <rte_eth_ring.h>
+#include <rte_ethdev.h>
+#include <rte_ring.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RING_FRAMES 1024u
+
+static struct rte_ring *wire[2];
+static unsigned number; /* of wires so far */
+
+static void start(void)
+{
+    const char *why = NULL;
+    must_hold(dk_dpdk_start(&(struct dk_dpdk_options){.device = "net_ring"}, &why) == 0, "%s", why);
+}
+
+static struct dk_netdev *open_device(const char *device, struct dk_dpdk_options options)
+{
+    struct dk_netdev *dev = NULL;
+    const char *why = NULL;
+    options.device = device;
+    int r = dk_dpdk_driver.open(&dev, &options, &why);
+    must_hold(r == 0, "%s: %s", device, why);
+    return dev;
+}
+
+/* A port that sends to wire[to], and receives from the other. */
+static struct dk_netdev *open_end(unsigned to, const struct dk_dpdk_options *options)
+{
+    char name[32], device[64];
+    snprintf(name, sizeof name, "w%u_%u", number, to);
+    snprintf(device, sizeof device, "net_ring_%s", name);
+    assert_true(rte_eth_from_rings(name, &wire[1 - to], 1, &wire[to], 1, 0) >= 0);
+    return open_device(device, *options);
+}
+
+static void open_wire(struct drv_link *link, const struct dk_dpdk_options *options)
+{
+    start();
+    number++;
+    for (unsigned i = 0; i < 2; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "wire%u_%u", number, i);
+        wire[i] = rte_ring_create(name, RING_FRAMES, 0, RING_F_SP_ENQ | RING_F_SC_DEQ);
+        assert_non_null(wire[i]);
+    }
+    for (unsigned i = 0; i < 2; i++)
+        link->dev[i] = open_end(i, options);
+}
+
+static void open_ring(struct drv_link *link, uint32_t mtu, size_t pool_bytes)
+{
+    open_wire(link, &(struct dk_dpdk_options){.mtu = mtu, .rx_pool_bytes = pool_bytes});
+}
+
+static void open_copying(struct drv_link *link, uint32_t mtu, size_t pool_bytes)
+{
+    open_wire(link,
+              &(struct dk_dpdk_options){.mtu = mtu, .rx_pool_bytes = pool_bytes, .copy = true});
+}
+
+static void free_wire(void)
+{
+    for (unsigned i = 0; i < 2; i++)
+        rte_ring_free(wire[i]);
+}
+
+static const struct drv_maker ring = {"ring", open_ring, free_wire, 9000};
+static const struct drv_maker copying = {"copying", open_copying, free_wire, 9000};
+
+/* ---- zero copy --------------------------------------------------------------------------------
+ */
+
+static void test_dpdk_frame_of_another_pool_is_copied(void **state)
+{
+    (void)state;
+    struct drv_link link;
+    struct drv_frame f;
+    struct dk_rx_frame got;
+    open_ring(&link, 0, 0);
+    drv_frame_make(&f, 1000, DRV_HEADER, 1, 1);
+    drv_send(link.dev[0], &f);
+    drv_receive(link.dev[1], &got, 1);
+    /* The other port's mbuf: its pool is not ours. */
+    assert_int_not_equal(got.buf->kind, DK_BUF_DEVICE);
+    drv_check(&got, &f);
+    drv_frame_free(&f);
+    drv_close(&link);
+    free_wire();
+}
+
+/* One that comes round is received in the memory that was filled. */
+static void test_dpdk_null_gives_frames_as_they_are(void **state)
+{
+    (void)state;
+    struct dk_rx_frame got[8];
+    struct dk_netdev *dev = open_device("net_null0", (struct dk_dpdk_options){.mtu = 0});
+    const uint64_t copies = dk_mem_stats->copies_pool;
+    for (uint32_t round = 0; round < 2000; round++) {
+        const uint32_t n = dev->ops->rx_burst(dev, got, 8, 0);
+        assert_int_equal(n, 8);
+        for (uint32_t i = 0; i < n; i++) {
+            assert_int_equal(got[i].buf->kind, DK_BUF_DEVICE);
+            assert_int_equal((uintptr_t)got[i].data % 16, 2);
+            dk_buf_put(got[i].buf);
+        }
+    }
+    assert_true(dk_mem_stats->copies_pool == copies);
+    dev->ops->close(dev);
+}
+
+/* Sends `bytes` of a buffer; what the device counts is what was sent, and nobody holds it after. */
+static void send_buffer(struct dk_netdev *dev, uint32_t bytes, uint64_t *frames)
+{
+    static const uint8_t head[60] = {2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x88, 0xb5};
+    struct dk_buf *buf = dk_buf_alloc(bytes, 0);
+    const struct dk_tx_frame frame = {.head = head,
+                                      .head_len = sizeof head,
+                                      .num_pieces = 1,
+                                      .pieces = {{buf->data, bytes, buf}}};
+    assert_int_equal(dev->ops->tx_burst(dev, &frame, 1, 0), 1);
+    assert_true(dev->stats->tx_frames == ++*frames);
+    assert_int_equal(buf->refs, 1);
+    dk_buf_put(buf);
+}
+
+/* It takes no frames of several mbufs: all is copied into one. */
+static void test_dpdk_null_is_sent_copies_and_nothing_is_held(void **state)
+{
+    (void)state;
+    struct dk_netdev *dev = open_device("net_null0", (struct dk_dpdk_options){.mtu = 0});
+    uint64_t frames = 0;
+    const uint32_t bufs = dk_buf_in_use();
+    assert_false(dev->caps.flags & DK_NETDEV_ZERO_COPY);
+    for (uint32_t round = 0; round < 10000; round++) /* more than there are mbufs */
+        send_buffer(dev, 100 + round % 1300, &frames);
+    assert_int_equal(dk_buf_in_use(), bufs);
+    assert_true(dev->stats->tx_dropped == 0 && dev->stats->tx_attached == 0);
+    dev->ops->close(dev);
+}
+
+/* ---- limits -----------------------------------------------------------------------------------
+ */
+
+/* A ring that nobody reads takes what fits; what does not is offered again. */
+static void test_dpdk_full_ring_is_no_loss(void **state)
+{
+    (void)state;
+    struct drv_link link;
+    struct drv_frame f;
+    struct dk_rx_frame got[32];
+    uint32_t sent = 0, received = 0;
+    open_ring(&link, 0, 0);
+    drv_frame_make(&f, 100, DRV_HEADER, 1, 1);
+    while (link.dev[0]->ops->tx_burst(link.dev[0], &f.tx, 1, 0) == 1)
+        sent++;
+    assert_true(sent >= 512 && sent <= RING_FRAMES);
+    assert_true(drv_readable(link.dev[0], 1000)); /* there may be room: it asks again */
+    for (uint32_t n; (n = link.dev[1]->ops->rx_burst(link.dev[1], got, 32, 0)) > 0; received += n)
+        for (uint32_t i = 0; i < n; i++)
+            drv_check(&got[i], &f);
+    assert_int_equal(received, sent);
+    assert_int_equal(link.dev[0]->ops->tx_burst(link.dev[0], &f.tx, 1, 0), 1);
+    assert_true(link.dev[0]->stats->tx_dropped == 0 && link.dev[1]->stats->rx_dropped == 0);
+    drv_frame_free(&f);
+    drv_close(&link);
+    free_wire();
+}
+
+static void must_not_open(const struct dk_dpdk_options *options, int error, const char *words)
+{
+    struct dk_netdev *dev = NULL;
+    const char *why = NULL;
+    drv_must_fail(dk_dpdk_driver.open(&dev, options, &why), error, &why, words);
+    assert_null(dev);
+}
+
+static void test_dpdk_what_cannot_be_says_why(void **state)
+{
+    (void)state;
+    start();
+    must_not_open(&(struct dk_dpdk_options){.device = "net_null0", .ring_frames = 1 << 20}, EINVAL,
+                  "at most");
+    must_not_open(&(struct dk_dpdk_options){.device = "net_null0", .mtu = 20}, EINVAL, "at least");
+    must_not_open(&(struct dk_dpdk_options){.device = "net_null0", .mtu = 1 << 20}, EINVAL,
+                  "more than the port can have");
+    must_not_open(&(struct dk_dpdk_options){.device = NULL}, ENODEV, "no port that is free");
+    struct dk_netdev *dev = open_device("net_null0", (struct dk_dpdk_options){.mtu = 0});
+    must_not_open(&(struct dk_dpdk_options){.device = "net_null0"}, EBUSY, "in use");
+    dev->ops->close(dev);
+    dev = open_device("net_null0", (struct dk_dpdk_options){.mtu = 0}); /* again */
+    dev->ops->close(dev);
+}
+
+static void test_dpdk_missing_driver_is_named(void **state)
+{
+    (void)state;
+    struct dk_netdev *dev = NULL;
+    const char *why = NULL;
+    start();
+    const struct dk_dpdk_options options = {.device = "net_nothing0 a=b"};
+    assert_true(dk_dpdk_driver.open(&dev, &options, &why) < 0);
+    must_hold(strstr(why, "\"net_nothing0,a=b\"") && strstr(why, "no driver"), "%s", why);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        DRV_CONTRACT(ring),
+        DRV_CONTRACT(copying),
+        cmocka_unit_test(test_dpdk_frame_of_another_pool_is_copied),
+        cmocka_unit_test(test_dpdk_null_gives_frames_as_they_are),
+        cmocka_unit_test(test_dpdk_null_is_sent_copies_and_nothing_is_held),
+        cmocka_unit_test(test_dpdk_full_ring_is_no_loss),
+        cmocka_unit_test(test_dpdk_what_cannot_be_says_why),
+        cmocka_unit_test(test_dpdk_missing_driver_is_named),
+    };
+    start(); /* it opens descriptors that stay */
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
