@@ -15,6 +15,7 @@
 #define DEFAULT_FRAMES 512u
 #define MAX_FRAMES     8192u
 #define MIN_MTU        68u
+#define RETRY_NS       100000000 /* between two tries to connect */
 #define TSO_BYTES      65535u
 
 #define BOTH_CHECKSUMS_TX (RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM)
@@ -28,8 +29,9 @@ static const struct quirk {
     const char *driver;
     bool own_memory;
     bool at_once;
+    bool restarts; /* a link that went down comes back by a new start only */
 } quirks[] = {
-    {"net_memif", false, true},       {"net_tap", false, true},   {"net_af_packet", false, true},
+    {"net_memif", false, true, true}, {"net_tap", false, true},   {"net_af_packet", false, true},
     {"net_pcap", false, true},        {"net_null", false, true},  {"net_af_xdp", true, false},
     {"net_virtio_user", true, false}, {"net_vhost", true, false},
 };
@@ -44,6 +46,19 @@ enum dk_link dk_dpdk_link(struct dk_netdev *dev)
     struct rte_eth_link link = {.link_status = RTE_ETH_LINK_DOWN};
     rte_eth_link_get_nowait(dk_dpdk_port_of(dev)->port, &link);
     return link.link_status == RTE_ETH_LINK_UP ? DK_LINK_UP : DK_LINK_DOWN;
+}
+
+/* A client of memif whose server has gone does not look for the next one by itself. */
+void dk_dpdk_revive(struct dk_dpdk_port *p)
+{
+    if (!p->restarts || p->now - p->tried_at < RETRY_NS)
+        return;
+    p->tried_at = p->now;
+    if (p->started && dk_dpdk_link(&p->dev) == DK_LINK_UP)
+        return;
+    if (p->started && rte_eth_dev_stop(p->port) != 0)
+        return;
+    p->started = rte_eth_dev_start(p->port) == 0;
 }
 
 static void reclaim(struct dk_netdev *dev, int64_t now)
@@ -107,6 +122,7 @@ static void choose_memory(struct dk_dpdk_port *p, const struct rte_eth_dev_info 
     p->segments_max = info->tx_desc_lim.nb_mtu_seg_max ? info->tx_desc_lim.nb_mtu_seg_max : 64;
     p->own_buffers = may;
     p->at_once = quirk->at_once;
+    p->restarts = quirk->restarts;
     p->attaches = may && p->segments && quirk->at_once;
 }
 
@@ -134,11 +150,14 @@ static void choose_offloads(struct dk_dpdk_port *p, const struct rte_eth_dev_inf
 
 static int check_mtu(uint32_t wanted, const struct rte_eth_dev_info *info, const char **why_out)
 {
+    uint32_t most = info->max_mtu;
+    if (info->max_rx_pktlen > DK_FRAME_HEADER + RTE_ETHER_CRC_LEN && info->max_rx_pktlen < most)
+        most = info->max_rx_pktlen - DK_FRAME_HEADER - RTE_ETHER_CRC_LEN;
     if (wanted != 0 && wanted < MIN_MTU)
         return dk_why(why_out, -EINVAL, "dpdk: an MTU of %u: at least %u", wanted, MIN_MTU);
-    if (wanted > info->max_mtu)
+    if (wanted > most)
         return dk_why(why_out, -EINVAL, "dpdk: an MTU of %u is more than the port can have (%u)",
-                      wanted, info->max_mtu);
+                      wanted, most);
     return 0;
 }
 

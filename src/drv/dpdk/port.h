@@ -69,7 +69,9 @@ struct dk_dpdk_port {
     bool intr_is_event;        /* an eventfd, that is to be read */
     bool intr_on;
     bool armed;
+    bool restarts;          /* it is started anew while its link is down */
     int64_t now, active_at; /* of the last poll; of the last frame */
+    int64_t tried_at;       /* to start it anew */
     uint32_t polls;
     struct rte_eth_stats last; /* as counted so far */
 };
@@ -116,6 +118,8 @@ int dk_dpdk_arm(struct dk_netdev *dev);
 void dk_dpdk_disarm(struct dk_dpdk_port *p);
 
 enum dk_link dk_dpdk_link(struct dk_netdev *dev);
+/* Starts a port anew whose link went down, where that helps; now and then. */
+void dk_dpdk_revive(struct dk_dpdk_port *p);
 
 /* ---- stats.c ----------------------------------------------------------------------------------
  */

@@ -114,7 +114,7 @@ int dk_dpdk_arm(struct dk_netdev *dev)
     dk_dpdk_count(p);
     p->armed = true;
     enable(p);
-    if (p->num_ready == 0)
+    if (p->num_ready == 0 && p->started)
         p->num_ready = rte_eth_rx_burst(p->port, 0, p->ready, DK_DPDK_BURST);
     if (p->num_ready > 0)
         return -1;

@@ -7,7 +7,7 @@
 void dk_dpdk_count(struct dk_dpdk_port *p)
 {
     struct rte_eth_stats now;
-    dk_dpdk_link(&p->dev); /* a client of memif connects again where it is asked */
+    dk_dpdk_revive(p);
     if (rte_eth_stats_get(p->port, &now) != 0)
         return;
     const uint64_t missed = now.imissed - p->last.imissed;

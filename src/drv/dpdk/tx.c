@@ -175,7 +175,7 @@ static uint32_t send_some(struct dk_dpdk_port *p, struct rte_mbuf *mbufs[], uint
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < n; i++)
         lens[i] = mbufs[i]->pkt_len;
-    uint32_t sent = n ? rte_eth_tx_burst(p->port, 0, mbufs, (uint16_t)n) : 0;
+    uint32_t sent = n && p->started ? rte_eth_tx_burst(p->port, 0, mbufs, (uint16_t)n) : 0;
     for (uint32_t i = 0; i < sent; i++)
         bytes += lens[i];
     dk_frame_count_tx(&p->dev, sent, bytes);
@@ -209,8 +209,10 @@ uint32_t dk_dpdk_tx_burst(struct dk_netdev *dev, const struct dk_tx_frame frames
         taken += sent;
         if (dk_likely(sent > 0))
             continue;
-        if (dk_dpdk_link(dev) == DK_LINK_DOWN)
+        if (dk_dpdk_link(dev) == DK_LINK_DOWN) {
+            dk_dpdk_revive(p);
             return taken + drop_all(p, n - taken);
+        }
         p->wants_room = true;
         break;
     }
