@@ -253,7 +253,7 @@ static void child_works_until_signal(const struct sockaddr_storage *addr, sockle
 static void test_exit_in_a_signal_handler_over_the_library_ends(void **state)
 {
     (void)state;
-    backend_needs(CAN_LISTEN | CAN_KERNEL);
+    backend_needs(CAN_LISTEN | CAN_KERNEL | CAN_LAST_WORDS);
     backend_needs_fork();
     uint64_t random = seed_choose(__func__);
     struct sockaddr_storage addr;

@@ -18,7 +18,7 @@
 
 #define TCP_CAN                                                                                    \
     (CAN_STREAM | CAN_DUPLEX | CAN_SOCKET | CAN_LISTEN | CAN_SHUTDOWN | CAN_RELIABLE |             \
-     CAN_KERNEL | CAN_POOL | CAN_FDS | CAN_SHARE)
+     CAN_KERNEL | CAN_POOL | CAN_FDS | CAN_SHARE | CAN_LAST_WORDS)
 #define UDP_CAN                                                                                    \
     (CAN_BOUNDARY | CAN_DUPLEX | CAN_SOCKET | CAN_PUSHTO | CAN_KERNEL | CAN_POOL | CAN_FDS |       \
      CAN_SHARE)
@@ -41,9 +41,11 @@
 #define TAP_UDP(family)  family, SOCK_DGRAM, UDP_CAN & ~TAP_CANNOT, 65507, 48
 
 /* Ports of DPDK: a ring that leads back to where it begins, and one end of a veth. */
-#define RING_CANNOT      (LOOP_CANNOT | TAP_CANNOT)
+#define VETH_CANNOT      (TAP_CANNOT | CAN_LAST_WORDS)
+#define RING_CANNOT      (LOOP_CANNOT | VETH_CANNOT)
 #define RING_TCP(family) family, SOCK_STREAM, TCP_CAN & ~RING_CANNOT, 64u << 20, 1000
 #define RING_UDP(family) family, SOCK_DGRAM, UDP_CAN & ~RING_CANNOT, 65507, 48
+#define VETH_TCP(family) family, SOCK_STREAM, TCP_CAN & ~VETH_CANNOT, 64u << 20, 1000
 #define VETH_PORT        "net_af_packet0 iface=demi0"
 
 static const struct backend backends[] = {
@@ -71,8 +73,8 @@ static const struct backend backends[] = {
     {"dpdk-ring-tcp4", "dpdk:net_ring0", NULL, NULL, RING_TCP(AF_INET)},
     {"dpdk-ring-tcp6", "dpdk:net_ring0", NULL, NULL, RING_TCP(AF_INET6)},
     {"dpdk-ring-udp4", "dpdk:net_ring0", NULL, NULL, RING_UDP(AF_INET)},
-    {"dpdk-veth-tcp4", "dpdk:" VETH_PORT, NULL, NULL, TAP_TCP(AF_INET)},
-    {"dpdk-veth-tcp6", "dpdk:" VETH_PORT, NULL, NULL, TAP_TCP(AF_INET6)},
+    {"dpdk-veth-tcp4", "dpdk:" VETH_PORT, NULL, NULL, VETH_TCP(AF_INET)},
+    {"dpdk-veth-tcp6", "dpdk:" VETH_PORT, NULL, NULL, VETH_TCP(AF_INET6)},
     {"dpdk-veth-udp4", "dpdk:" VETH_PORT, NULL, NULL, TAP_UDP(AF_INET)},
     {"loop-tcp4-always", "loop", NULL, "always", LOOP_TCP(AF_INET)},
     {"loop-tcp4-never", "loop", NULL, "never", LOOP_TCP(AF_INET)},
@@ -108,6 +110,7 @@ static const struct {
     {CAN_SHARE, "several processes at a time"},
     {CAN_STORAGE, "logs"},
     {CAN_LAST, "logs that outlive the process"},
+    {CAN_LAST_WORDS, "last words of an exit amid a call"},
     {CAN_INHERENT, "to be the one backend that runs this"},
 };
 

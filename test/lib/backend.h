@@ -14,22 +14,23 @@
 #include <netinet/in.h>
 
 enum backend_can {
-    CAN_STREAM = 1u << 0,    /* bytes: elements are not kept apart */
-    CAN_BOUNDARY = 1u << 1,  /* one element pushed is one element popped */
-    CAN_DUPLEX = 1u << 2,    /* both ends of a pair push and pop */
-    CAN_SOCKET = 1u << 3,    /* made by demi_socket: names, options */
-    CAN_LISTEN = 1u << 4,    /* listen, accept, connect */
-    CAN_SHUTDOWN = 1u << 5,  /* demi_shutdown(SHUT_WR) ends the stream for the other end */
-    CAN_RELIABLE = 1u << 6,  /* loses nothing, whatever the burst */
-    CAN_PUSHTO = 1u << 7,    /* one queue reaches many addresses */
-    CAN_KERNEL = 1u << 8,    /* the host's own sockets can be the peer */
-    CAN_REFERENCE = 1u << 9, /* hands elements over by reference, segments as they were */
-    CAN_INHERENT = 1u << 10, /* the one backend that also runs what no backend changes */
-    CAN_POOL = 1u << 11,     /* a pair receives into a pool of DEMI_RX_POOL_BYTES */
-    CAN_FDS = 1u << 12,      /* its sockets are descriptors */
-    CAN_SHARE = 1u << 13,    /* several processes at a time */
-    CAN_STORAGE = 1u << 14,  /* logs: made by demi_open */
-    CAN_LAST = 1u << 15,     /* logs in files: what is stored is there for the next process */
+    CAN_STREAM = 1u << 0,      /* bytes: elements are not kept apart */
+    CAN_BOUNDARY = 1u << 1,    /* one element pushed is one element popped */
+    CAN_DUPLEX = 1u << 2,      /* both ends of a pair push and pop */
+    CAN_SOCKET = 1u << 3,      /* made by demi_socket: names, options */
+    CAN_LISTEN = 1u << 4,      /* listen, accept, connect */
+    CAN_SHUTDOWN = 1u << 5,    /* demi_shutdown(SHUT_WR) ends the stream for the other end */
+    CAN_RELIABLE = 1u << 6,    /* loses nothing, whatever the burst */
+    CAN_PUSHTO = 1u << 7,      /* one queue reaches many addresses */
+    CAN_KERNEL = 1u << 8,      /* the host's own sockets can be the peer */
+    CAN_REFERENCE = 1u << 9,   /* hands elements over by reference, segments as they were */
+    CAN_INHERENT = 1u << 10,   /* the one backend that also runs what no backend changes */
+    CAN_POOL = 1u << 11,       /* a pair receives into a pool of DEMI_RX_POOL_BYTES */
+    CAN_FDS = 1u << 12,        /* its sockets are descriptors */
+    CAN_SHARE = 1u << 13,      /* several processes at a time */
+    CAN_STORAGE = 1u << 14,    /* logs: made by demi_open */
+    CAN_LAST = 1u << 15,       /* logs in files: what is stored is there for the next process */
+    CAN_LAST_WORDS = 1u << 16, /* an exit amid a call tells the peers of streams */
 };
 
 struct backend {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Programs of the tree over a TAP interface and over a veth, against the kernel:
-stack_command.py PATH/TO/demi PATH/TO/demi-kv
+"""Programs of the tree over a TAP interface, over a veth, and over ports of DPDK, against the kernel;
+and two of them over a memif: stack_command.py PATH/TO/demi PATH/TO/demi-kv [PATH/TO/dpdk.so]
 
 In network namespaces of its own. Exits 77 where none can be made.
 """
@@ -14,9 +14,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
-DEMI = KV = ""
+DEMI = KV = DPDK = ""
 PATIENCE_S = 30
 OWN4, HOST4 = "10.9.0.2", "10.9.0.1"
 OWN6, HOST6 = "fd09::2", "fd09::1"
@@ -51,6 +52,11 @@ def make_veth():
     return "packet:veth1"
 
 
+def need_dpdk():
+    if not DPDK:
+        raise unittest.SkipTest("the library was built without DPDK (libdpdk-dev)")
+
+
 def environment(net, **extra):
     env = {k: v for k, v in os.environ.items() if not k.startswith("DEMI_")}
     env.update(DEMI_NET=net, **extra)
@@ -74,9 +80,10 @@ class Server:
         return self.process
 
     def __exit__(self, kind, *_):
+        killed = self.process.poll() == -signal.SIGKILL  # by the test
         self.process.send_signal(signal.SIGINT)
         out, err = self.process.communicate(timeout=PATIENCE_S)
-        if kind is None and self.process.returncode != 0:
+        if kind is None and self.process.returncode != 0 and not killed:
             raise AssertionError(f"ended with {self.process.returncode}: {out} {err}")
 
 
@@ -92,6 +99,7 @@ class OverDevice:
     """What must work over any device; the peer is the kernel."""
 
     net = ""
+    datagram = "20K"
 
     def test_kernel_client_is_answered(self):
         with Server(self.net, DEMI, "echo", "-l", "0.0.0.0:7000"):
@@ -111,7 +119,7 @@ class OverDevice:
     def test_datagrams_both_ways(self):
         with Server(self.net, DEMI, "echo", "-u", "-l", "0.0.0.0:7000"):
             ping("kernel", OWN4 + ":7000", "-u", "-n", "1000")
-            ping("kernel", OWN4 + ":7000", "-u", "-n", "50", "-s", "20K")
+            ping("kernel", OWN4 + ":7000", "-u", "-n", "50", "-s", self.datagram)
         with Server("kernel", DEMI, "echo", "-u", "-l", HOST4 + ":7000"):
             ping(self.net, HOST4 + ":7000", "-u", "-n", "1000")
 
@@ -128,10 +136,22 @@ class OverDevice:
                     self.assertTrue(part, f"end after {len(got)} of {len(want)} bytes")
                     got += part
                 self.assertEqual(got, want)
-            if shutil.which("redis-benchmark"):
-                subprocess.run(["redis-benchmark", "-h", OWN4, "-n", "5000", "-c", "20", "-q",
-                                "-t", "set,get"], check=True, capture_output=True,
-                               timeout=PATIENCE_S)
+            self.benchmark(OWN4)
+
+    def benchmark(self, host):
+        if shutil.which("redis-benchmark"):
+            subprocess.run(["redis-benchmark", "-h", host, "-n", "5000", "-c", "20", "-q",
+                            "-t", "set,get"], check=True, capture_output=True, timeout=PATIENCE_S)
+
+    def test_key_value_server_serves_redis_clients_over_ipv6(self):
+        if not shutil.which("redis-cli"):
+            self.skipTest("no redis-cli")
+        with Server(self.net, KV, "-b", OWN6, "-p", "6379", ready="ready on "):
+            for words, want in (("SET a b", "OK"), ("GET a", "b")):
+                done = subprocess.run(["redis-cli", "-h", OWN6, *words.split()], check=True, text=True,
+                                      capture_output=True, timeout=PATIENCE_S)
+                self.assertEqual(done.stdout.strip(), want)
+            self.benchmark(OWN6)
 
     def test_bad_link_delivers_everything(self):
         bad = "fault(seed=1,loss=1%,reorder=1%,duplicate=1%,corrupt=0.5%):" + self.net
@@ -187,8 +207,141 @@ class Packet(OverDevice, unittest.TestCase):
         ip("link", "del", "veth0")
 
 
+class DpdkVeth(OverDevice, unittest.TestCase):
+    """DPDK's net_af_packet, which has the kernel put fragments together, and then cuts them off."""
+
+    datagram = "1400"
+
+    @classmethod
+    def setUpClass(cls):
+        need_dpdk()
+        cls.net = make_veth().replace("packet:", "dpdk:net_af_packet0 iface=")
+        # The driver cannot tell of sums that were left to the device.
+        subprocess.run(["ethtool", "-K", "veth0", "tx", "off"], check=True, capture_output=True)
+
+    @classmethod
+    def tearDownClass(cls):
+        ip("link", "del", "veth0")
+
+
+class DpdkMemif(unittest.TestCase):
+    """Two processes, and no kernel between them."""
+
+    def setUp(self):
+        need_dpdk()
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.socket = os.path.join(folder.name, "memif.sock")
+
+    def end(self, role, more=""):
+        last = {"server": "1", "client": "2"}[role]
+        return (f"dpdk:net_memif0 role={role} id=0 socket={self.socket}{more}",
+                {"DEMI_NET_ADDRESSES": f"10.9.1.{last}/24,fd19::{last}/64", "DEMI_NET_PROBE": "no"})
+
+    def serve(self, *words, more=""):
+        net, extra = self.end("server", more)
+        return Server(net, DEMI, "echo", *words, **extra)
+
+    def ping(self, target, *words, more=""):
+        net, extra = self.end("client", more)
+        return ping(net, target, *words, **extra)
+
+    def counters(self, process):
+        out = subprocess.run([DEMI, "info", "--stats", str(process.pid)], text=True,
+                             capture_output=True, check=True).stdout
+        return dict(line.split(None, 1) for line in out.splitlines() if " " in line)
+
+    def test_streams_are_whole_and_nothing_is_copied(self):
+        with self.serve("-l", "10.9.1.1:7000") as process:
+            self.ping("10.9.1.1:7000", "-n", "1000", "-c", "10")
+            self.ping("10.9.1.1:7000", "-n", "50", "-s", "64K")
+            counters = self.counters(process)
+            self.assertGreater(int(counters["dev.tx_attached"]), 50 * 40, counters)
+            self.assertEqual(int(counters["dev.rx_copied"]), 0, counters)
+        with self.serve("-l", "[fd19::1]:7000"):
+            self.ping("[fd19::1]:7000", "-n", "1000")
+
+    def test_datagrams_are_whole(self):
+        with self.serve("-u", "-l", "10.9.1.1:7000"):
+            self.ping("10.9.1.1:7000", "-u", "-n", "1000")
+            self.ping("10.9.1.1:7000", "-u", "-n", "50", "-s", "20K")
+        with self.serve("-u", "-l", "[fd19::1]:7000"):
+            self.ping("[fd19::1]:7000", "-u", "-n", "1000")
+
+    def test_copies_both_ways_work_too(self):
+        with self.serve("-l", "10.9.1.1:7000", more=",copy") as process:
+            self.ping("10.9.1.1:7000", "-n", "50", "-s", "64K", more=",copy")
+            self.assertEqual(int(self.counters(process)["dev.tx_attached"]), 0)
+
+    def test_mtu_that_the_port_cannot_have_is_said(self):
+        with self.assertRaisesRegex(AssertionError, "MTU of 9000 is more than the port can have"):
+            self.ping("10.9.1.1:7000", more=",mtu=9000")
+
+    def start_client(self):
+        net, extra = self.end("client")
+        client = subprocess.Popen([DEMI, "ping", "--json", "-u", "-n", "100000", "10.9.1.1:7000"],
+                                  text=True, env=environment(net, **extra), stdout=subprocess.PIPE)
+        self.addCleanup(client.communicate)
+        self.addCleanup(client.kill)
+        return client
+
+    def test_client_that_is_killed_and_comes_back_is_served_again(self):
+        with self.serve("-u", "-l", "10.9.1.1:7000") as process:
+            for _ in range(3):
+                before = int(self.counters(process)["dev.tx_frames"])
+                client = self.start_client()
+                self.wait_for_datagrams(process, before)
+                client.kill()
+                client.wait()
+            self.ping("10.9.1.1:7000", "-u", "-n", "1000")
+
+    def test_server_that_is_killed_and_comes_back_is_reached_again(self):
+        mac = ",mac=02:00:00:00:00:07"  # as a NIC: what the client knows of it stays true
+        with self.serve("-u", "-l", "10.9.1.1:7000", more=mac) as process:
+            self.start_client()
+            self.wait_for_datagrams(process, 0)
+            process.kill()
+            process.wait()
+        with self.serve("-u", "-l", "10.9.1.1:7000", more=mac) as again:
+            self.wait_for_datagrams(again, 0)
+
+    def wait_for_datagrams(self, process, before):
+        for _ in range(PATIENCE_S * 10):
+            counters = self.counters(process)
+            if int(counters.get("dev.tx_frames", 0)) > before + 20:
+                return
+            time.sleep(0.1)
+        self.fail(f"nothing is answered: {counters}")
+
+    def test_client_without_a_server_says_so(self):
+        net, extra = self.end("client")
+        done = subprocess.run([DEMI, "ping", "10.9.1.1:7000"], env=environment(net, **extra),
+                              text=True, capture_output=True, check=False, timeout=PATIENCE_S)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("a client of memif needs its server first", done.stderr)
+
+    def test_driver_that_is_missing_is_named(self):
+        done = subprocess.run([DEMI, "ping", "10.9.1.1:7000"], text=True, capture_output=True,
+                              env=environment("dpdk:net_nothing0"), check=False, timeout=PATIENCE_S)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn('no port "net_nothing0": DPDK has no driver of that name', done.stderr)
+
+    def test_idle_server_sleeps(self):
+        with self.serve("-l", "10.9.1.1:7000") as process:
+            self.ping("10.9.1.1:7000", "-n", "100")
+            before = self.cpu_seconds(process)
+            time.sleep(5)
+            used = self.cpu_seconds(process) - before
+        self.assertLess(used, 0.05, "more than 1 % of a CPU")
+
+    def cpu_seconds(self, process):
+        with open(f"/proc/{process.pid}/stat", encoding="ascii") as file:
+            fields = file.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def main():
-    global DEMI, KV
+    global DEMI, KV, DPDK
     if os.environ.get("STACK_COMMAND_INSIDE") != "yes":
         probe = subprocess.run(["unshare", "--net", "ip", "link", "set", "lo", "up"], check=False,
                                capture_output=True, text=True)
@@ -199,6 +352,8 @@ def main():
         os.execvp("unshare", ["unshare", "--net", sys.executable, *sys.argv])
     ip("link", "set", "lo", "up")
     DEMI, KV = sys.argv.pop(1), sys.argv.pop(1)
+    if len(sys.argv) > 1 and sys.argv[1].endswith(".so"):
+        DPDK = sys.argv.pop(1)
     unittest.main(verbosity=2)
 
 
