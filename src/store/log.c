@@ -117,7 +117,7 @@ void dk_log_cut(struct dk_log *log, uint64_t record)
     dk_meta_mark_ends(log);
     if (log->undurable)
         dk_meta_flush_first(store);
-    log->undurable = false;
+    log->undurable = log->end_unread = false;
     log->base = log->durable = log->acked = log->next = record;
     log->last = log->num_segs;
     log->offset = 0;
@@ -248,6 +248,8 @@ int dk_log_open(struct dk_log **log_out, struct dk_store *store, const char *nam
         return -ENOENT;
     if (store->read_only && (!log || (flags & DK_LOG_TRUNC)))
         return -EROFS;
+    if (log && log->end_unread && !store->read_only && !(flags & DK_LOG_TRUNC))
+        return -EIO;
     if (!log)
         ret = create(store, name, &log);
     else if ((flags & DK_LOG_TRUNC) && (log->acked > 0 || log->num_segs > 0 || dk_log_busy(log)))

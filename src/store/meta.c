@@ -137,7 +137,7 @@ static void put_log(struct writer *w, const struct dk_log *log)
     e->base = log->base;
     e->next_ordinal = log->next_ordinal;
     e->flags = log->unlinked ? DK_ENTRY_LOG_UNLINKED : 0;
-    if (log->store->closing && log->durable == log->next)
+    if (log->store->closing && log->durable == log->next && !log->end_unread)
         put_end(e, log);
 }
 

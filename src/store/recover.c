@@ -12,6 +12,9 @@
  * A place without a batch that continues is the end unless a batch behind it says that the records
  * there were committed. Then the walk goes on at the first batch behind it which has the epoch of
  * that witness; what is left over of another writer has another one.
+ *
+ * A place that the device cannot read is not taken for the end: nothing tells whether a record is
+ * there that was acknowledged. Such a log is not opened for writing until it can be read.
  */
 #include "store/log.h"
 #include "store/scan.h"
@@ -36,6 +39,7 @@ struct recovery {
     struct dk_scan *scan;
     struct walk at;
     uint64_t committed;
+    uint32_t ahead;  /* bytes that are read at once */
     bool checks;     /* payload of what is not committed */
     struct walk end; /* then: where the headers end, behind which there is no witness */
     struct walk begin;
@@ -62,12 +66,12 @@ static const struct dk_batch_head *batch_at(struct recovery *r, uint32_t place, 
 static const struct dk_batch_head *next_batch(struct recovery *r)
 {
     struct walk *at = &r->at;
-    const struct dk_batch_head *h = batch_at(r, at->place, at->offset, HEADERS_AHEAD);
+    const struct dk_batch_head *h = batch_at(r, at->place, at->offset, r->ahead);
     if (h && continues(r, h))
         return h;
     if (at->offset == 0)
         return NULL;
-    h = batch_at(r, at->place + 1, 0, HEADERS_AHEAD);
+    h = batch_at(r, at->place + 1, 0, r->ahead);
     if (!h || !continues(r, h))
         return NULL;
     at->place++;
@@ -82,7 +86,7 @@ static bool payload_good(struct recovery *r, uint64_t offset)
     uint64_t batch = dk_segment_offset(&log->store->geometry, log->segs[r->at.place]) + offset;
     uint32_t seg = 0, records = 1;
     for (uint32_t i = 0; i < records; i++) {
-        const struct dk_batch_head *h = batch_at(r, r->at.place, offset, HEADERS_AHEAD);
+        const struct dk_batch_head *h = batch_at(r, r->at.place, offset, r->ahead);
         if (!h)
             return false;
         struct dk_batch_record record = dk_batch_records(h)[i];
@@ -150,7 +154,7 @@ static bool skip_damage(struct recovery *r)
     uint64_t epoch = look_behind(r, 0);
     if (epoch == 0 || look_behind(r, epoch) == 0)
         return false;
-    const struct dk_batch_head *h = batch_at(r, r->at.place, r->at.offset, HEADERS_AHEAD);
+    const struct dk_batch_head *h = batch_at(r, r->at.place, r->at.offset, r->ahead);
     if (!h)
         return false;
     r->at.expected = h->first;
@@ -182,7 +186,7 @@ static void walk(struct recovery *r)
             r->at = before;
             return;
         }
-        h = batch_at(r, r->at.place, r->at.offset, HEADERS_AHEAD);
+        h = batch_at(r, r->at.place, r->at.offset, r->ahead);
         if (!h)
             return;
         pass_batch(r, h);
@@ -197,6 +201,19 @@ static struct walk before_uncommitted(const struct recovery *r)
         if (r->notes[i % NOTES].expected <= r->committed)
             return r->notes[i % NOTES];
     return r->begin;
+}
+
+/* Whether it is known to be the end, now that the walk stopped there and the device has failed to
+ * read something: what decides is read once more, by itself. */
+static bool end_is_known(const struct recovery *stopped)
+{
+    struct recovery r = *stopped;
+    r.ahead = DK_BLOCK;
+    r.scan->len = 0;
+    r.scan->unreadable = 0;
+    const struct dk_batch_head *h = next_batch(&r);
+    bool goes_on = h && (!r.checks || payload_good(&r, r.at.offset));
+    return !goes_on && r.scan->unreadable == 0 && r.scan->error == 0;
 }
 
 /* The segments behind the end have no records. */
@@ -280,9 +297,11 @@ static int take_clean_end(struct dk_log *log)
 
 static int search_end(struct dk_log *log, struct dk_scan *scan)
 {
-    struct recovery r = {.log = log, .scan = scan, .begin = first_open(log)};
+    struct recovery r = {
+        .log = log, .scan = scan, .ahead = HEADERS_AHEAD, .begin = first_open(log)};
     r.at = r.begin;
     r.committed = r.at.expected;
+    scan->unreadable = 0;
     walk(&r);
     if (scan->error == 0 && r.at.expected > r.committed) {
         r.end = r.at;
@@ -291,6 +310,8 @@ static int search_end(struct dk_log *log, struct dk_scan *scan)
         r.num_notes = 0;
         walk(&r);
     }
+    if (scan->error == 0 && scan->unreadable > 0)
+        log->end_unread = !end_is_known(&r);
     if (scan->error != 0)
         return scan->error;
     forget_behind(log, &r.at);
@@ -306,7 +327,7 @@ static int recover_log(struct dk_log *log, struct dk_scan *scan)
     if (ret != 0 || log->acked >= log->first)
         return ret;
     /* Damage ate what was behind `first`: the numbers go on there. */
-    if (!log->store->read_only)
+    if (!log->store->read_only && !log->end_unread)
         dk_log_cut(log, log->first);
     else
         log->next = log->acked = log->durable = log->first;

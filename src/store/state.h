@@ -96,8 +96,9 @@ struct dk_log {
     uint64_t change;
 
     uint64_t first, durable, acked, next;
-    uint64_t base; /* as in the metadata */
-    bool clean;    /* at opening: it was closed, its end is known */
+    uint64_t base;   /* as in the metadata */
+    bool clean;      /* at opening: it was closed, its end is known */
+    bool end_unread; /* at opening: the device could not read where it may end */
     uint64_t clean_ordinal;
     uint64_t next_ordinal; /* at least */
 

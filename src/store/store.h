@@ -105,7 +105,9 @@ const struct dk_store_stats *dk_store_stats(const struct dk_store *store);
 
 /*
  * Opens a log by name, any number of times; each open is a hold that dk_log_put ends. Control path.
- * 0, -ENOENT, -EEXIST, -ENAMETOOLONG, -EINVAL (an empty name, or with '/'), -ENOSPC, -EROFS, -EIO.
+ * 0, -ENOENT, -EEXIST, -ENAMETOOLONG, -EINVAL (an empty name, or with '/'), -ENOSPC, -EROFS, -EIO
+ * (also: the place where the log may end could not be read when the store was opened for writing,
+ * so that an append might take that of an acknowledged record; DK_LOG_TRUNC drops it all the same).
  */
 int dk_log_open(struct dk_log **log_out, struct dk_store *store, const char *name, uint32_t flags);
 void dk_log_put(struct dk_log *log);

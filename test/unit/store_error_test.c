@@ -184,6 +184,62 @@ static void test_block_that_cannot_be_read_is_an_error_of_its_record(void **stat
     kit_end(&k);
 }
 
+/* A log that was not closed, and any one block that cannot be read: it has all its records, or is
+ * not opened, and then nothing becomes of it. */
+static void test_end_that_cannot_be_read_is_not_taken_for_one(void **state)
+{
+    (void)state;
+    struct store_kit k = {0};
+    struct kept kept = {0};
+    uint32_t refused = 0;
+    bool refuses = false;
+    kit_make(&k, BYTES);
+    struct dk_log *log = kit_log(&k, "a", DK_LOG_CREATE);
+    for (uint64_t i = 0; i < 9; i++)
+        append(&k, log, &kept, i);
+    for (uint64_t at = 0; at < BYTES; at += 4096) {
+        k.medium.bad_offset = at;
+        k.medium.bad_bytes = 4096;
+        kit_reopen(&k, refuses);
+        int ret = dk_log_open(&log, k.store, "a", 0);
+        assert_true(ret == 0 || ret == -EIO);
+        refuses = ret != 0;
+        refused += refuses;
+        if (!refuses)
+            assert_int_equal(kit_end_of(log), kept.num);
+    }
+    assert_true(refused >= 3);
+    k.medium.bad_bytes = 0;
+    kit_reopen(&k, false);
+    log = kit_log(&k, "a", 0);
+    check(&k, log, &kept);
+    append(&k, log, &kept, 100);
+    check(&k, log, &kept);
+    kit_end(&k);
+}
+
+static void test_log_whose_end_cannot_be_read_can_be_emptied(void **state)
+{
+    (void)state;
+    struct store_kit k = {0};
+    kit_make(&k, BYTES);
+    struct dk_log *log = kit_log(&k, "a", DK_LOG_CREATE);
+    assert_int_equal(kit_append(&k, log, 1, 100, 1), 0);
+    k.medium.bad_offset = BYTES / 2;
+    k.medium.bad_bytes = BYTES / 2;
+    for (uint64_t at = BYTES / 2; dk_log_open(&log, k.store, "a", 0) == 0; at -= 4096) {
+        k.medium.bad_offset = at;
+        kit_reopen(&k, false);
+    }
+    log = kit_log(&k, "a", DK_LOG_TRUNC);
+    k.medium.bad_bytes = 0;
+    assert_int_equal(kit_append(&k, log, 2, 100, 1), 0);
+    kit_reopen(&k, false);
+    log = kit_log(&k, "a", 0);
+    assert_int_equal(kit_read(&k, log, 0, 2, 100, 1), 0);
+    kit_end(&k);
+}
+
 /* Small I/Os, few at a time, in any order. */
 static void test_device_that_takes_little_at_a_time(void **state)
 {
@@ -247,6 +303,8 @@ int main(void)
         cmocka_unit_test(test_appends_behind_one_that_fails_fail_with_it),
         cmocka_unit_test(test_device_that_fails_for_good_says_so_and_loses_nothing),
         cmocka_unit_test(test_block_that_cannot_be_read_is_an_error_of_its_record),
+        cmocka_unit_test(test_end_that_cannot_be_read_is_not_taken_for_one),
+        cmocka_unit_test(test_log_whose_end_cannot_be_read_can_be_emptied),
         cmocka_unit_test(test_device_that_takes_little_at_a_time),
         cmocka_unit_test(test_async_appends_cost_no_flush_and_are_there_after_close),
     };
