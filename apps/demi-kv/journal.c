@@ -130,10 +130,10 @@ void kv_journal_flush(struct kv_journal *j)
 
 void kv_journal_pushed(struct kv_journal *j, int error)
 {
-    if (error != 0) {
+    if (error != 0)
         fail(j, error);
-        return;
-    }
+    if (j->error != 0)
+        return; /* one behind a gap does not count: it would for the one that failed */
     j->records_acked++;
     while (j->acked < j->sent && j->ends[(j->acked + 1) % KV_JOURNAL_GROUPS] <= j->records_acked)
         j->acked++;

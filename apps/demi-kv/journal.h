@@ -57,10 +57,11 @@ int kv_journal_open(struct kv_journal *j, const char *path, struct kv_db *db,
                     const char **what_out);
 void kv_journal_close(struct kv_journal *j);
 
-/* The group that an answer given now has to wait for; acknowledged already: it need not. */
+/* The group that an answer given now has to wait for; acknowledged already: it need not. What was
+ * changed when the log failed is in no group: its answer waits for one that never is. */
 static inline uint64_t kv_journal_group(const struct kv_journal *j)
 {
-    return j->sent + (j->first != NULL);
+    return j->sent + (j->first != NULL || j->error != 0);
 }
 
 static inline bool kv_journal_is_acked(const struct kv_journal *j, uint64_t group)
