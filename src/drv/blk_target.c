@@ -66,11 +66,20 @@ static int open_once(struct dk_blk_target *t, const struct dk_blk_file_options *
     return t->fd < 0 ? -errno : 0;
 }
 
-/* What is there belongs to one process that writes, or to several that read. */
+/* Whether the path names what was opened: it may have been moved, removed or replaced since. */
+static bool is_at(const struct dk_blk_target *t, const char *path)
+{
+    struct stat opened, named;
+    return fstat(t->fd, &opened) == 0 && stat(path, &named) == 0 && opened.st_dev == named.st_dev &&
+           opened.st_ino == named.st_ino;
+}
+
+/* What is there belongs to one process that writes, or to several that read. Before it is locked
+ * another may have it, and end with it: it is looked for again then. */
 static int lock_once(const struct dk_blk_target *t, const struct dk_blk_file_options *o)
 {
     if (flock(t->fd, (o->read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0)
-        return 0;
+        return is_at(t, o->path) ? 0 : -EBUSY;
     return errno == EWOULDBLOCK ? -EBUSY : -errno;
 }
 

@@ -18,10 +18,23 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+static void (*before_lock)(void);
+
+/* The C library's, with a moment before it for somebody else. */
+int flock(int fd, int operation)
+{
+    void (*moment)(void) = before_lock;
+    before_lock = NULL;
+    if (moment)
+        moment();
+    return (int)syscall(SYS_flock, fd, operation);
+}
 
 static struct dk_blkdev *open_file(const struct dk_blk_file_options *options)
 {
@@ -282,6 +295,35 @@ static void test_file_is_locked_while_it_is_open(void **state)
     dev->ops->close(dev);
 }
 
+static void replace_file(void)
+{
+    must(rename(blk_place_path("other"), blk_place_path("file")));
+}
+
+static void remove_file(void)
+{
+    must(unlink(blk_place_path("file")));
+}
+
+/* A lock on a file that no path leads to any more keeps nobody out. */
+static void test_file_replaced_before_it_is_locked_is_not_the_one(void **state)
+{
+    (void)state;
+    struct dk_blkdev *dev = open_threads(false, false);
+    must(-blk_write(dev, 0, 4096, 1, 0));
+    dev->ops->close(dev);
+    dev = open_file(&(struct dk_blk_file_options){
+        .path = blk_place_path("other"), .create = true, .bytes = BLK_BYTES});
+    must(-blk_write(dev, 0, 4096, 2, 0));
+    dev->ops->close(dev);
+    before_lock = replace_file;
+    dev = open_file(&(struct dk_blk_file_options){.path = blk_place_path("file")});
+    must(-blk_read(dev, 0, 4096, 2));
+    dev->ops->close(dev);
+    before_lock = remove_file;
+    must_refuse(&(struct dk_blk_file_options){.path = blk_place_path("file")}, ENOENT, "file");
+}
+
 /* A child that was forked while it was open, and is alive still, does not keep it. */
 static void test_file_is_free_when_its_process_closed_it(void **state)
 {
@@ -487,6 +529,7 @@ int main(int argc, char *argv[])
         cmocka_unit_test(test_file_where_uring_is_forbidden_has_threads),
         cmocka_unit_test(test_file_that_cannot_be_opened_says_why),
         cmocka_unit_test(test_file_is_locked_while_it_is_open),
+        cmocka_unit_test(test_file_replaced_before_it_is_locked_is_not_the_one),
         cmocka_unit_test(test_file_is_free_when_its_process_closed_it),
         cmocka_unit_test(test_loop_device_is_exclusive),
         cmocka_unit_test(test_file_grows),
