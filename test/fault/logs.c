@@ -6,11 +6,39 @@
 #include "../lib/harness.h"
 
 #include <demi/storage.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum { RECORD = 3000 };
+
+static const char *made_by_other; /* before the next lock another process makes this log */
+
+static void make_by_other(const char *path)
+{
+    char program[] = "logs", name[200], *argv[] = {program, name, NULL};
+    pid_t pid;
+    int status = -1;
+    snprintf(name, sizeof name, "%s", path);
+    must(posix_spawn(&pid, "/proc/self/exe", NULL, NULL, argv, environ));
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
+/* The C library's, with a moment before it. */
+int flock(int fd, int operation)
+{
+    const char *path = made_by_other;
+    made_by_other = NULL;
+    if (path)
+        make_by_other(path);
+    return (int)syscall(SYS_flock, fd, operation);
+}
 
 static void start(const char *store)
 {
@@ -258,8 +286,56 @@ static void test_device_that_is_read_only_says_so(void **state)
     assert_true(error != 0);
 }
 
-int main(void)
+/* Two processes make a log in the same file at the same time: what is in it stays. */
+static void make_together(bool empty)
 {
+    static const char path[] = "logs-together";
+    int qd = -1;
+    unlink(path);
+    if (empty)
+        fclose(fopen(path, "w"));
+    start("none");
+    made_by_other = path;
+    must(demi_open(&qd, path, O_RDWR | O_CREAT));
+    assert_null(made_by_other);
+    assert_int_equal(end_of(qd), 1);
+    pop_pattern(qd, RECORD, 7, 0);
+    must(demi_close(qd));
+    unlink(path);
+    made_by_other = path;
+    must_fail(demi_open(&qd, path, O_RDWR | O_CREAT | O_EXCL), EEXIST);
+    qd = open_log(path);
+    pop_pattern(qd, RECORD, 7, 0);
+    unlink(path);
+}
+
+static void test_file_that_two_make_has_the_log_of_the_first(void **state)
+{
+    (void)state;
+    make_together(false);
+}
+
+static void test_empty_file_that_two_make_a_log_of_has_that_of_the_first(void **state)
+{
+    (void)state;
+    make_together(true);
+}
+
+/* The other process. */
+static int make_and_push(const char *path)
+{
+    start("none");
+    int qd = open_log(path);
+    must(push_record(qd, 7));
+    must(demi_close(qd));
+    must(demi_fini());
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 2)
+        return make_and_push(argv[1]);
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_full_device_pushes_again_after_a_trim),
@@ -269,6 +345,8 @@ int main(void)
         TEST(test_rotten_or_misdirected_blocks_are_never_popped),
         TEST(test_slow_device_acknowledges_late_and_in_order),
         TEST(test_device_that_is_read_only_says_so),
+        TEST(test_file_that_two_make_has_the_log_of_the_first),
+        TEST(test_empty_file_that_two_make_a_log_of_has_that_of_the_first),
     };
     return cmocka_run_group_tests_name("logs", tests, NULL, NULL);
 }

@@ -3,7 +3,9 @@
  * Files that hold one log each. A file is known by what it is (device and inode), not by its name.
  *
  * A new one is made beside its place and moved there when it is whole, so that a process that ends
- * in the middle leaves no half of a store under the name.
+ * in the middle leaves no half of a store under the name. Invariant: who moves one there has locked
+ * what is beside the place, so of several that make one at the same time one does, and the others
+ * find it.
  */
 #include "drv/blk_file.h"
 #include "libos/log/logs.h"
@@ -95,9 +97,18 @@ static int sync_folder(const char *path)
     return r;
 }
 
+/* Whether a place is as it was: there is nothing, or (`over`) an empty file. */
+static bool is_free(const char *path, bool over)
+{
+    struct stat st;
+    return stat(path, &st) < 0 ? !over : over && S_ISREG(st.st_mode) && st.st_size == 0;
+}
+
 /* Moves a file to a place where there is none, or (`over`) an empty one. */
 static int move(const char *from, const char *to, bool over)
 {
+    if (!is_free(to, over))
+        return -EEXIST;
     int r = over ? rename(from, to) : renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE);
     if (r < 0 && errno == EINVAL) /* of the file system */
         r = rename(from, to);
@@ -134,10 +145,9 @@ static void tell(const char *path, int r, const char *why)
         dk_log(DK_LOG_ERROR, "log %s: %s (%s)", path, why, strerror(-r));
 }
 
-int dk_logs_get_file(struct dk_logs_disk **disk_out, struct dk_logs *logs, const char *path,
-                     int flags, mode_t mode)
+static int get_once(struct dk_logs_disk **disk_out, struct dk_logs *logs, const char *path,
+                    int flags, mode_t mode, const char **why_out)
 {
-    const char *why = "";
     struct stat st;
     bool there = stat(path, &st) == 0;
     if (!there && (errno != ENOENT || !(flags & O_CREAT)))
@@ -150,8 +160,17 @@ int dk_logs_get_file(struct dk_logs_disk **disk_out, struct dk_logs *logs, const
         return 0;
     }
     bool empty = there && S_ISREG(st.st_mode) && st.st_size == 0 && (flags & O_CREAT);
-    int r = there && !empty ? open_there(disk_out, logs, path, flags, &why)
-                            : create(disk_out, logs, path, mode, empty, &why);
+    return there && !empty ? open_there(disk_out, logs, path, flags, why_out)
+                           : create(disk_out, logs, path, mode, empty, why_out);
+}
+
+int dk_logs_get_file(struct dk_logs_disk **disk_out, struct dk_logs *logs, const char *path,
+                     int flags, mode_t mode)
+{
+    const char *why = "";
+    int r = get_once(disk_out, logs, path, flags, mode, &why);
+    if (r == -EEXIST && !(flags & O_EXCL)) /* somebody else made it meanwhile */
+        r = get_once(disk_out, logs, path, flags, mode, &why);
     tell(path, r, why);
     return r;
 }
