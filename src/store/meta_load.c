@@ -23,6 +23,7 @@ struct loader {
     uint8_t *chunks[2]; /* of either copy */
     uint64_t chunk_at;  /* in the region; both are of the same place */
     uint64_t chunk_len;
+    uint32_t unread[2]; /* of either copy, bit i: block i of the chunk could not be read */
     const char *why;
 };
 
@@ -174,6 +175,22 @@ static int apply(const struct dk_entry *e, void *arg)
     }
 }
 
+/* Reads a chunk block by block, since it could not be read at once. */
+static int load_singly(struct loader *l, uint64_t from, uint32_t copy)
+{
+    for (uint32_t i = 0; i * DK_BLOCK < l->chunk_len; i++) {
+        uint8_t *block = l->chunks[copy] + (uint64_t)i * DK_BLOCK;
+        int ret = load(l, from + (uint64_t)i * DK_BLOCK, block, DK_BLOCK);
+        if (ret == 0)
+            continue;
+        if (ret != -EIO)
+            return ret;
+        memset(block, 0, DK_BLOCK);
+        l->unread[copy] |= 1u << i;
+    }
+    return 0;
+}
+
 /* Makes the chunks hold the block at a place of the region. */
 static int load_chunks(struct loader *l, uint64_t at)
 {
@@ -186,9 +203,10 @@ static int load_chunks(struct loader *l, uint64_t at)
     for (uint32_t copy = 0; copy < 2; copy++) {
         uint64_t from = dk_region_offset(g, l->best.region, copy) + at;
         int ret = load(l, from, l->chunks[copy], l->chunk_len);
+        l->unread[copy] = 0;
         if (ret == -EIO)
-            memset(l->chunks[copy], 0, l->chunk_len);
-        else if (ret != 0)
+            ret = load_singly(l, from, copy);
+        if (ret != 0)
             return ret;
     }
     return 0;
@@ -207,6 +225,13 @@ static const struct dk_meta_head *record_at(struct loader *l, uint64_t at)
     return NULL;
 }
 
+/* Whether neither copy of a block could be read: it may be a transaction that counted. */
+static bool is_unread(const struct loader *l, uint64_t at)
+{
+    uint32_t block = (uint32_t)((at - l->chunk_at) / DK_BLOCK);
+    return (l->unread[0] & l->unread[1]) >> block & 1;
+}
+
 /* Applies what is behind the checkpoint; *at is where it ends. */
 static int replay(struct loader *l, uint64_t *at, uint64_t *number)
 {
@@ -217,6 +242,8 @@ static int replay(struct loader *l, uint64_t *at, uint64_t *number)
         if (ret != 0)
             return ret;
         const struct dk_meta_head *head = record_at(l, place);
+        if (!head && is_unread(l, place))
+            return -EIO;
         if (!head && missing)
             return 0;
         if (head && (missing || head->number != *number)) {

@@ -6,6 +6,8 @@
 #include "store_kit.h"
 
 #include "mem/heap.h"
+#include "store/format.h"
+#include "store/walk.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -218,6 +220,39 @@ static void test_end_that_cannot_be_read_is_not_taken_for_one(void **state)
     kit_end(&k);
 }
 
+/* A place in the metadata of which neither copy can be read: of one all behind it, of the other all
+ * before it. All is there, or nothing is opened. */
+static void test_metadata_that_cannot_be_read_is_not_taken_for_its_end(void **state)
+{
+    (void)state;
+    struct store_kit k = {0};
+    struct kept kept = {0};
+    struct dk_store_info info = {0};
+    uint32_t refused = 0;
+    const char *why = "";
+    kit_make(&k, 2 * BYTES);
+    struct dk_log *log = kit_log(&k, "a", DK_LOG_CREATE);
+    for (uint64_t at = 4096; at == 4096 || at + 4096 < info.meta_bytes; at += 4096) {
+        for (uint64_t i = 0; i < 2; i++) /* a segment, which the metadata has to tell */
+            append(&k, log, &kept, 3);
+        dk_store_info(k.store, &info);
+        uint64_t region = (info.generation - 1) % 2; /* the present one */
+        kit_kill(&k);
+        k.medium.bad_offset = DK_META_OFFSET + 2 * region * info.meta_bytes + at;
+        k.medium.bad_bytes = info.meta_bytes + 4096;
+        int ret = kit_open(&k, &why);
+        assert_true(ret == 0 || ret == -EIO);
+        refused += ret != 0;
+        k.medium.bad_bytes = 0;
+        if (ret != 0)
+            assert_int_equal(kit_open(&k, &why), 0);
+        log = kit_log(&k, "a", 0);
+        check(&k, log, &kept);
+    }
+    assert_true(refused >= 2);
+    kit_end(&k);
+}
+
 static void test_log_whose_end_cannot_be_read_can_be_emptied(void **state)
 {
     (void)state;
@@ -304,6 +339,7 @@ int main(void)
         cmocka_unit_test(test_device_that_fails_for_good_says_so_and_loses_nothing),
         cmocka_unit_test(test_block_that_cannot_be_read_is_an_error_of_its_record),
         cmocka_unit_test(test_end_that_cannot_be_read_is_not_taken_for_one),
+        cmocka_unit_test(test_metadata_that_cannot_be_read_is_not_taken_for_its_end),
         cmocka_unit_test(test_log_whose_end_cannot_be_read_can_be_emptied),
         cmocka_unit_test(test_device_that_takes_little_at_a_time),
         cmocka_unit_test(test_async_appends_cost_no_flush_and_are_there_after_close),
