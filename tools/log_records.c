@@ -177,6 +177,11 @@ static uint64_t print_records(struct dk_store *store, struct dk_log *log,
         fprintf(stderr, "%s: record %" PRIu64 ": %s\n", program_invocation_short_name, at,
                 strerror(-r.result));
     }
+    if (info.is_end_unread && end == info.end) {
+        bad++;
+        fprintf(stderr, "%s: record %" PRIu64 ", if there is one: %s\n",
+                program_invocation_short_name, end, strerror(EIO));
+    }
     return bad;
 }
 

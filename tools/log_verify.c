@@ -70,8 +70,11 @@ static void check_log(struct check *c, struct dk_log *log)
     log_progress_end(&c->progress);
     printf("log %s: records %" PRIu64 " to %" PRIu64 ": %" PRIu64 " good, %" PRIu64 " damaged\n",
            info.name, info.first, info.end, c->good, c->damaged);
+    if (info.is_end_unread)
+        printf("log %s: whether records follow cannot be told: the device cannot read the place\n",
+               info.name);
     c->logs++;
-    c->bad_logs += c->damaged > 0;
+    c->bad_logs += c->damaged > 0 || info.is_end_unread;
 }
 
 static bool check_named(const struct dk_log_info *info, void *arg)

@@ -286,6 +286,7 @@ void dk_log_info(const struct dk_log *log, struct dk_log_info *out)
         .first = log->first,
         .end = log->acked,
         .bytes = log->num_segs * log->store->geometry.segment_bytes,
+        .is_end_unread = log->end_unread,
     };
 }
 

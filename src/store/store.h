@@ -119,9 +119,10 @@ int dk_log_unlink(struct dk_store *store, const char *name);
 /* Calls fn for each log, by name, until it returns false. */
 struct dk_log_info {
     const char *name;
-    uint64_t first; /* record: the oldest that is kept */
-    uint64_t end;   /* one past the newest that is acknowledged */
-    uint64_t bytes; /* of its segments on the device */
+    uint64_t first;     /* record: the oldest that is kept */
+    uint64_t end;       /* one past the newest that is acknowledged */
+    uint64_t bytes;     /* of its segments on the device */
+    bool is_end_unread; /* the device cannot read where further records may be */
 };
 void dk_store_list(struct dk_store *store, bool (*fn)(const struct dk_log_info *info, void *arg),
                    void *arg);

@@ -266,7 +266,17 @@ static void test_log_whose_end_cannot_be_read_can_be_emptied(void **state)
         k.medium.bad_offset = at;
         kit_reopen(&k, false);
     }
+    struct dk_log_info info;
+    k.options.read_only = true; /* who only looks sees what is known, and that it is not all */
+    kit_reopen(&k, false);
+    log = kit_log(&k, "a", 0);
+    dk_log_info(log, &info);
+    assert_true(info.is_end_unread);
+    k.options.read_only = false;
+    kit_reopen(&k, false);
     log = kit_log(&k, "a", DK_LOG_TRUNC);
+    dk_log_info(log, &info);
+    assert_false(info.is_end_unread);
     k.medium.bad_bytes = 0;
     assert_int_equal(kit_append(&k, log, 2, 100, 1), 0);
     kit_reopen(&k, false);
