@@ -5,10 +5,12 @@
  */
 #include "store/reader.h"
 
+#include "base/crc32c.h"
 #include "mem/heap.h"
 #include "store/log.h"
 
 #include <errno.h>
+#include <string.h>
 
 #define READS_PER_PUMP 256
 
@@ -168,6 +170,7 @@ static int load(struct dk_log *log, struct dk_window *w, uint32_t at, uint64_t o
     w->ordinal = s->ordinal;
     w->start = offset;
     w->len = len;
+    w->given_first = w->given_end = 0;
     w->seg = (struct dk_blk_seg){w->data, (uint32_t)len};
     w->xfer.op = DK_BLK_READ;
     w->xfer.flags = 0;
@@ -245,27 +248,76 @@ static int locate(struct dk_log *log, uint64_t record)
     return 0;
 }
 
-/* Gives a record out as views of a window. */
+static void drop_bufs(struct dk_log_read *read, uint32_t num)
+{
+    while (num-- > 0)
+        if (read->bufs[num])
+            dk_buf_put(read->bufs[num]);
+}
+
+static uint8_t *segment_at(const struct dk_batch_head *h, const struct dk_batch_seg *seg)
+{
+    return (uint8_t *)(uintptr_t)h + (size_t)seg->place * DK_BATCH_PLACE_UNIT;
+}
+
+static int give_views(struct dk_log_read *read, struct dk_window *w, const struct dk_batch_head *h,
+                      const struct dk_batch_seg *seg)
+{
+    for (uint32_t i = 0; i < read->num_segs; i++) {
+        read->bufs[i] =
+            seg[i].len > 0 ? dk_buf_view(w->buf, segment_at(h, &seg[i]), seg[i].len) : NULL;
+        if (seg[i].len > 0 && !read->bufs[i]) {
+            drop_bufs(read, i);
+            return -ENOMEM;
+        }
+    }
+    if (w->given_first == w->given_end)
+        w->given_first = w->given_end = read->record;
+    w->given_first = read->record < w->given_first ? read->record : w->given_first;
+    w->given_end = read->record < w->given_end ? w->given_end : read->record + 1;
+    return 0;
+}
+
+/* Gives copies of what somebody has views of: -EIO when that was written to. */
+static int give_copies(struct dk_log_read *read, const struct dk_batch_head *h,
+                       const struct dk_batch_record *record, const struct dk_batch_seg *seg)
+{
+    uint32_t sum = 0;
+    for (uint32_t i = 0; i < read->num_segs; i++) {
+        read->bufs[i] = seg[i].len > 0 ? dk_buf_alloc(seg[i].len, 0) : NULL;
+        if (seg[i].len > 0 && !read->bufs[i]) {
+            drop_bufs(read, i);
+            return -ENOMEM;
+        }
+        if (seg[i].len == 0)
+            continue;
+        memcpy(read->bufs[i]->data, segment_at(h, &seg[i]), seg[i].len);
+        sum = dk_crc32c(sum, read->bufs[i]->data, seg[i].len);
+    }
+    if (sum == record->crc)
+        return 0;
+    drop_bufs(read, read->num_segs);
+    return -EIO;
+}
+
+/* Gives a record of a window out; -EAGAIN: the window is not good for it any more. */
 static int give(struct dk_log_read *read, struct dk_window *w, const struct dk_batch_head *h)
 {
     const struct dk_batch_record *record = dk_batch_records(h);
     const struct dk_batch_seg *seg = dk_batch_segs(h);
     for (uint64_t i = h->first; i < read->record; i++)
         seg += record++->segs;
-    if (!dk_batch_record_good(h, record, seg))
+    bool was_given = read->record >= w->given_first && read->record < w->given_end;
+    if (!was_given && !dk_batch_record_good(h, record, seg))
         return -EIO;
-    for (uint32_t i = 0; i < record->segs; i++) {
-        uint8_t *data = (uint8_t *)(uintptr_t)h + (size_t)seg[i].place * DK_BATCH_PLACE_UNIT;
-        read->bufs[i] = seg[i].len > 0 ? dk_buf_view(w->buf, data, seg[i].len) : NULL;
-        if (seg[i].len > 0 && !read->bufs[i]) {
-            while (i-- > 0)
-                if (read->bufs[i])
-                    dk_buf_put(read->bufs[i]);
-            return -ENOMEM;
-        }
-    }
     read->num_segs = record->segs;
-    return 0;
+    int ret = was_given ? give_copies(read, h, record, seg) : give_views(read, w, h, seg);
+    if (ret != 0)
+        read->num_segs = 0;
+    if (!was_given || ret != -EIO)
+        return ret;
+    w->state = DK_WINDOW_EMPTY;
+    return -EAGAIN;
 }
 
 /* There is no good batch at the present place. */

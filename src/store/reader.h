@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Reading a log: one record after the other, out of windows. A window is a piece of a segment in
- * memory that begins with a batch; records are views of it. Reads of one log are served in the
- * order of issue. While records are read one after the other, the window behind the present one is
- * on its way.
+ * memory that begins with a batch; records are views of it, each of one reader, who may write to
+ * it: another one of the same record gets a copy, or what is read once more. Reads of one log are
+ * served in the order of issue. While records are read one after the other, the window behind the
+ * present one is on its way.
  */
 #ifndef DK_STORE_READER_H
 #define DK_STORE_READER_H
@@ -30,8 +31,9 @@ struct dk_window {
     uint64_t len;
     uint64_t behind; /* the first batch that is not wholly in it; its begin in the segment */
     struct dk_buf *buf;
-    uint8_t *data; /* in buf, aligned */
-    uint64_t size; /* usable at data */
+    uint8_t *data;                   /* in buf, aligned */
+    uint64_t size;                   /* usable at data */
+    uint64_t given_first, given_end; /* among these are the records that somebody got views of */
     struct dk_blk_seg seg;
     struct dk_xfer xfer;
 };

@@ -177,6 +177,55 @@ static bool count_log(const struct dk_log_info *info, void *arg)
     return true;
 }
 
+struct view {
+    struct dk_log_read read;
+    int result;
+};
+
+static void view_done(struct dk_log_read *read, int result)
+{
+    ((struct view *)read->arg)->result = result;
+}
+
+static void view(struct store_kit *k, struct dk_log *log, struct view *v, uint64_t record)
+{
+    *v = (struct view){.read = {.record = record, .done = view_done, .arg = v}, .result = 1};
+    assert_int_equal(dk_log_read(log, &v->read), 0);
+    for (int i = 0; v->result == 1; i++) {
+        assert_true(i < 100000);
+        dk_store_poll(k->store, 0);
+    }
+    assert_int_equal(v->result, 0);
+    assert_int_equal(v->read.num_segs, 1);
+}
+
+/* Who reads a record may write to what was given; others do not see that. */
+static void test_record_that_was_given_is_its_readers_alone(void **state)
+{
+    (void)state;
+    struct store_kit k = {0};
+    struct view one, two;
+    uint8_t expected[5000];
+    kit_make(&k, BYTES);
+    struct dk_log *log = kit_log(&k, "a", DK_LOG_CREATE);
+    for (uint64_t i = 0; i < 4; i++)
+        assert_int_equal(kit_append(&k, log, i, sizeof(expected), 1), 0);
+    kit_fill(expected, sizeof(expected), 1);
+    view(&k, log, &one, 1);
+    view(&k, log, &two, 1);
+    memset(one.read.bufs[0]->data, 0x5a, sizeof(expected));
+    assert_memory_equal(two.read.bufs[0]->data, expected, sizeof(expected));
+    memset(two.read.bufs[0]->data, 0xa5, sizeof(expected));
+    for (uint64_t i = 0; i < 4; i++)
+        assert_int_equal(kit_read(&k, log, i, i, sizeof(expected), 1), 0);
+    dk_buf_put(one.read.bufs[0]);
+    for (uint64_t i = 4; i-- > 0;)
+        assert_int_equal(kit_read(&k, log, i, i, sizeof(expected), 1), 0);
+    dk_buf_put(two.read.bufs[0]);
+    assert_int_equal(dk_store_stats(k.store)->damaged, 0);
+    kit_end(&k);
+}
+
 static void test_names(void **state)
 {
     (void)state;
@@ -333,6 +382,7 @@ int main(void)
         cmocka_unit_test(test_aligned_payload_is_written_from_where_it_is),
         cmocka_unit_test(test_trim_frees_segments_and_numbers_stay),
         cmocka_unit_test(test_truncate_drops_the_tail_and_numbers_go_on),
+        cmocka_unit_test(test_record_that_was_given_is_its_readers_alone),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_trunc_at_open_begins_at_zero),
         cmocka_unit_test(test_full_device_says_so_and_goes_on_after_trim),
