@@ -3,12 +3,14 @@
 """Tests of demi-kv --log: what was acknowledged is there after a kill, and after power failed.
 
     log_test.py PATH [NAME...]         all tests, or those whose name contains one of these
-    log_test.py --rounds N PATH ...    kills so often (default 8), and cuts power at so many
-                                       writes (twice that)
+    log_test.py --rounds N PATH ...    kills so often (default 8), cuts power under load so often,
+                                       and at every write N / 8 times, with other losses each time
 
 Exit code: 0 all passed, 1 some failed.
 """
 
+import collections
+import copy
 import os
 import random
 import shutil
@@ -198,10 +200,10 @@ def power_loss_loses_nothing(place, seed, rounds):
     place.start(store=empty).stop()  # makes the store and its log
     moments = random.Random(seed)
     total = cuts = 0
-    for cut in range(2 * rounds):
+    for cut in range(rounds):
         shutil.copyfile(empty, image)
         models = make_models(f"{seed} {cut}")
-        at = moments.randrange(8, 300) if cut % 2 else cut // 2 + 1
+        at = moments.randrange(8, 300)
         faults = f"fault(seed={seed + cut},power_at={at}):{image}"
         try:
             server = place.start("--log-rewrite-min", "256kb", store=faults)
@@ -215,8 +217,98 @@ def power_loss_loses_nothing(place, seed, rounds):
         server = place.start(store=image)
         check_all(models, server)
         equal(server.stop(), 0, "exit code")
-    assert cuts >= rounds and total > 20, f"{cuts} cuts, {total} commands"
+    assert cuts > rounds // 2 and total > 20, f"{cuts} cuts, {total} commands"
     print(f"#   power failed {cuts} times, {total} commands")
+
+
+# ---- power that fails at every write ------------------------------------------------------------
+
+LIFE_COMMANDS = 40
+REWRITES_AT = (15, 30)
+END_WRITES = 8  # more than an orderly end makes
+
+
+class Small(Model):
+    """Values that take one record or several, and leave the device room to be rewritten."""
+
+    def value(self):
+        size = self.random.choice([1, 100, 5000, 70000])
+        return self.random.randbytes(100) * (size // 100 or 1)
+
+
+def live(model, server):
+    """A life of one client that waits for each answer, with the log rewritten in it, to its orderly
+    end; what of it was cut short, if any."""
+    try:
+        with server.client() as client:
+            model.check(client)
+            for number in range(LIFE_COMMANDS):
+                if number in REWRITES_AT:
+                    client.call("BGREWRITEAOF")
+                model.step(client)
+            equal(persistence(client)["aof_rewrites"], str(len(REWRITES_AT)), "rewrites")
+    except (OSError, Closed):
+        wait_for_end(server)
+        assert server.stop() != 0, "closed for no reason"
+        return "commands"
+    return "end" if server.stop() != 0 else None  # where nothing is left to lose, nothing is said
+
+
+class Lives:
+    """Two lives on one device: the first begins with a blank one, the second with what that left.
+    Each is the same every time, but for when power fails."""
+
+    def __init__(self, place, seed):
+        self.place = place
+        self.seed = seed
+        self.image = place.path + ".image"
+        self.begin = place.path + ".begin"
+        self.model = Small("life", seed)
+        self.acknowledged = 0
+        with open(self.begin, "wb") as f:
+            f.truncate(16 << 20)
+
+    def spec(self, seed, at):
+        return f"fault(seed={seed},power_at={at}):{self.image}"
+
+    def cut(self, seed, at):
+        """Power fails at this write: in what of this life, None if it was not so long."""
+        shutil.copyfile(self.begin, self.image)
+        model = copy.deepcopy(self.model)
+        try:
+            server = self.place.start("--log-rewrite-min", "1gb", store=self.spec(seed, at))
+        except AssertionError as said:
+            assert "log" in str(said), said
+            server = None
+        what = live(model, server) if server else "start"
+        server = self.place.start(store=self.image)
+        try:
+            check_all([model], server)
+        finally:
+            equal(server.stop(), 0, "exit code")
+        self.acknowledged += model.acknowledged - self.model.acknowledged
+        return what
+
+    def next_life(self):
+        """A whole life, which the ones behind begin with."""
+        shutil.copyfile(self.begin, self.image)
+        server = self.place.start("--log-rewrite-min", "1gb", store=self.image)
+        equal(live(self.model, server), None, "was cut short")
+        os.replace(self.image, self.begin)
+
+
+def power_loss_at_every_write_loses_nothing(place, seed, rounds):
+    lives = Lives(place, seed)
+    for life in ("first", "second"):
+        for number in range(max(rounds // 8, 1)):
+            cuts = collections.Counter()
+            while cuts["end"] < END_WRITES:
+                cuts[lives.cut(seed + number, cuts.total() + 1) or "end"] += 1
+            assert cuts["start"] > 0 and cuts["commands"] >= LIFE_COMMANDS, cuts
+            print(f"#   {life} life: power failed at each of {cuts.total()} writes: "
+                  f"{dict(cuts)}", flush=True)
+        lives.next_life()
+    print(f"#   {lives.acknowledged} commands were acknowledged")
 
 
 def expiry_and_counters_are_there_again(place, _seed, _rounds):
@@ -412,6 +504,7 @@ def damaged_log_is_refused(place, _seed, _rounds):
 TESTS = [
     kill_loses_nothing,
     power_loss_loses_nothing,
+    power_loss_at_every_write_loses_nothing,
     expiry_and_counters_are_there_again,
     large_values_take_several_records,
     rewriting_keeps_what_is_there,
