@@ -20,7 +20,7 @@ DEMI_PUBLIC const char *demi_version(void);
 
 /* One library OS or device that this build knows. */
 struct demi_backend {
-    const char *name;    /* as in DEMI_NET */
+    const char *name;    /* as in DEMI_NET; of storage as in DEMI_STORE */
     const char *kind;    /* "network", "memory" or "storage" */
     const char *engine;  /* what carries it here, e.g. "io_uring"; "" when not available */
     const char *summary; /* one line */

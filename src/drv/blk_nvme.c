@@ -285,22 +285,20 @@ static int try_read(struct nvme *n)
     return result;
 }
 
-#define LARGE (IORING_SETUP_SQE128 | IORING_SETUP_CQE32)
-
 /* Opens rings of that kind, and tries them; -EIO, too, where the first block cannot be read: then
  * it cannot be told which kind works. */
 static int open_rings(struct nvme *n, bool polled, bool registered, const char **why_out)
 {
     struct dk_blk_rings *rings = &n->rings;
     int r = dk_blk_ring_open(&rings->main, n->dev.caps.depth,
-                             LARGE | (polled ? IORING_SETUP_IOPOLL : 0), why_out);
+                             DK_BLK_RING_LARGE | (polled ? IORING_SETUP_IOPOLL : 0), why_out);
     if (r < 0)
         return r;
     rings->main.has_vectors = false; /* those are of another kind of entry */
     if (registered)
         dk_blk_ring_register_heap(&rings->main);
     if (polled)
-        r = dk_blk_rings_add_side(rings, LARGE, why_out);
+        r = dk_blk_rings_add_side(rings, DK_BLK_RING_LARGE, why_out);
     if (r == 0 && (r = try_read(n)) == 0)
         return 0;
     dk_blk_rings_close(rings);

@@ -46,6 +46,16 @@ int dk_blk_ring_open(struct dk_blk_ring *r, uint32_t depth, uint32_t flags, cons
     return 0;
 }
 
+int dk_blk_ring_probe(uint32_t flags, const char **why_out)
+{
+    struct io_uring ring;
+    int e = io_uring_queue_init(1, &ring, flags);
+    *why_out = e < 0 ? explain(e) : "";
+    if (e == 0)
+        io_uring_queue_exit(&ring);
+    return e;
+}
+
 void dk_blk_ring_close(struct dk_blk_ring *r)
 {
     if (r->is_registered)

@@ -21,6 +21,9 @@
 #define DK_BLK_READV_FIXED  60
 #define DK_BLK_WRITEV_FIXED 61
 
+/* Entries with room for the command of a device, and completions with its result; Linux 5.19. */
+#define DK_BLK_RING_LARGE (IORING_SETUP_SQE128 | IORING_SETUP_CQE32)
+
 struct dk_blk_ring {
     struct io_uring ring;
     uint32_t depth;
@@ -38,6 +41,10 @@ void dk_blk_ring_close(struct dk_blk_ring *r);
 
 /* In the child of a fork. */
 void dk_blk_ring_abandon(struct dk_blk_ring *r);
+
+/* Whether one can be opened here: nothing is kept open. 0 or a negative errno, and what to do, a
+ * constant. */
+int dk_blk_ring_probe(uint32_t flags, const char **why_out);
 
 /* Makes the heap known to the kernel, as far as limits allow. The ring stays where it is. */
 void dk_blk_ring_register_heap(struct dk_blk_ring *r);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * io_uring forbidden by a system-call filter, as containers do: engine=auto works through epoll and
- * says so, engine=io_uring is refused with a reason.
+ * says so, engine=io_uring is refused with a reason; logs go through threads.
  */
 #include "../lib/backend.h"
 
+#include <demi/storage.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
@@ -79,6 +81,45 @@ static void test_io_uring_forbidden_backends_name_epoll(void **state)
     assert_string_equal(kernel->engine, "epoll");
 }
 
+static void test_io_uring_forbidden_backends_of_logs_say_so(void **state)
+{
+    (void)state;
+    const struct demi_backend *file = backend_named("file");
+    assert_non_null(file);
+    assert_true(file->available);
+    assert_string_equal(file->engine, "threads");
+    assert_string_equal(file->kind, "storage");
+    const struct demi_backend *nvme = backend_named("nvme");
+    assert_non_null(nvme);
+    assert_false(nvme->available);
+    assert_non_null(strstr(nvme->missing, "forbidden"));
+}
+
+static void test_io_uring_forbidden_log_is_durable_through_threads(void **state)
+{
+    (void)state;
+    char name[64];
+    uint64_t flushed = 0;
+    int qd = -1;
+    snprintf(name, sizeof name, "forbidden.%d.log", (int)getpid());
+    setenv("DEMI_STORE", "none", 1);
+    for (uint64_t life = 0; life < 2; life++) {
+        must(demi_init(NULL));
+        must(demi_open(&qd, name, O_RDWR | O_CREAT));
+        for (uint64_t i = 0; i < life; i++)
+            pop_pattern(qd, 5000, i, 0);
+        demi_sgarray_t sga = pattern_sga(5000, life, 0);
+        push_all(qd, &sga);
+        must(demi_sgafree(&sga));
+        assert_true(stat_value("blk.fua_writes", &flushed));
+        assert_true(flushed > 0);
+        must(demi_close(qd));
+        if (life == 1)
+            must(demi_unlink(name));
+        must(demi_fini());
+    }
+}
+
 int main(void)
 {
     setenv("DEMI_NET", "kernel", 1);
@@ -91,6 +132,8 @@ int main(void)
         BOUNDED(test_io_uring_forbidden_auto_takes_epoll),
         BOUNDED(test_io_uring_forbidden_asked_for_is_enodev),
         BOUNDED(test_io_uring_forbidden_backends_name_epoll),
+        BOUNDED(test_io_uring_forbidden_backends_of_logs_say_so),
+        BOUNDED(test_io_uring_forbidden_log_is_durable_through_threads),
     };
     return cmocka_run_group_tests_name("forbidden", tests, NULL, NULL);
 }

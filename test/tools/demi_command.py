@@ -6,6 +6,7 @@ Loopback only. Exits 77 when this machine cannot run the kernel library OS at al
 """
 
 import contextlib
+import glob
 import json
 import os
 import signal
@@ -134,6 +135,16 @@ class Info(unittest.TestCase):
         for backend in backends:
             self.assertEqual(backend["missing"] == "", backend["available"], backend)
             self.assertTrue(backend["summary"], backend)
+
+    def test_devices_of_logs_are_listed(self):
+        backends = {b["name"]: b for b in json.loads(demi("info", "--json").stdout)["backends"]}
+        for name, engines in (("memblk", ("memory",)), ("file", ("io_uring", "threads")),
+                              ("nvme", ("io_uring", ""))):
+            self.assertEqual(backends[name]["kind"], "storage")
+            self.assertIn(backends[name]["engine"], engines)
+        if not glob.glob("/dev/ng*"):
+            self.assertRegex(backends["nvme"]["missing"], "/dev/ng|Linux 6.1|io_uring")
+        self.assertRegex(demi("info").stdout, r"\n  file +storage +(io_uring|threads) +logs ")
 
     def test_config_tells_value_default_and_origin(self):
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:

@@ -120,6 +120,17 @@ class Counters(Case):
         self.assertEqual(stats["core.completions"], 2000)
         self.assertEqual(stats["mem.buffers_in_use"], 0)
 
+    def test_log_and_its_device_are_counted(self):
+        stats = self.asleep(self.start("log", "100", DEMI_STORE="memblk").pid)
+        self.assertEqual(stats["store.appends"], 100)
+        self.assertEqual(stats["store.batches"], 100)
+        self.assertEqual(stats["store.payload_bytes"], 6400)
+        self.assertGreater(stats["store.segments_free"], 0)
+        self.assertGreaterEqual(stats["blk.writes"], 100)
+        self.assertGreaterEqual(stats["blk.written_bytes"], 100 * 4096)
+        self.assertGreaterEqual(stats["blk.fua_writes"] + stats["blk.flushes"], 100)
+        self.assertEqual(stats["blk.errors"], 0)
+
     def test_outside_and_inside_have_the_same_names_and_values(self):
         for net in ("memory", "kernel"):
             with self.subTest(net=net):

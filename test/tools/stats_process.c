@@ -8,6 +8,7 @@
  *   stats_process threads N    two threads, each "sleep N" with an instance of its own
  *   stats_process fork N       "sleep N", after a child was made that lives on without demi_init
  *   stats_process init N       the same, and the child does "sleep 2N" after its demi_init
+ *   stats_process log N        appends N records to a log, one after another, then sleeps
  *   stats_process exit N       "sleep N" but for the sleep: ends by exit
  *   stats_process fini N       ends by demi_fini, and then waits for the end of standard input
  *
@@ -17,8 +18,10 @@
 #include <demi/libos.h>
 #include <demi/queue.h>
 #include <demi/sga.h>
+#include <demi/storage.h>
 #include <demi/wait.h>
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,6 +66,22 @@ static void push_and_pop(int n)
         MUST(demi_pop(&qt, qd));
         MUST(demi_wait(&qr, qt, NULL));
         MUST(demi_sgafree(&qr.qr_value.sga));
+    }
+    MUST(demi_sgafree(&sga));
+}
+
+static void append(int n)
+{
+    demi_qtoken_t qt;
+    demi_qresult_t qr;
+    int qd;
+    MUST(demi_open(&qd, "log", O_RDWR | O_CREAT));
+    demi_sgarray_t sga = demi_sgaalloc(64);
+    memset(sga.sga_segs[0].sgaseg_buf, 7, 64);
+    for (int i = 0; i < n; i++) {
+        MUST(demi_push(&qt, qd, &sga));
+        MUST(demi_wait(&qr, qt, NULL));
+        MUST(qr.qr_opcode == DEMI_OPC_PUSH ? 0 : (int)qr.qr_ret);
     }
     MUST(demi_sgafree(&sga));
 }
@@ -128,6 +147,8 @@ int main(int argc, char **argv)
     MUST(demi_init(NULL));
     if (strcmp(what, "work") == 0)
         push_and_pop(n);
+    else if (strcmp(what, "log") == 0)
+        append(n);
     else
         push_all(n);
     if (strcmp(what, "threads") == 0)

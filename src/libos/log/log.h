@@ -32,6 +32,17 @@ int dk_logs_seek(struct dk_queue *q, int64_t record, int whence, int64_t *pos_ou
 int dk_logs_truncate(struct dk_queue *q, int64_t record);
 int dk_logs_trim(struct dk_queue *q, int64_t record);
 
+/* A kind of device that this build has. */
+struct dk_logs_backend {
+    const char *name; /* as in DEMI_STORE (drv/blk_spec.h) */
+    const char *summary;
+    /* What carries it here ("" and *why_out, a constant: not available). */
+    const char *(*probe)(const char **why_out);
+};
+
+/* Returns the index-th of these, or NULL. */
+const struct dk_logs_backend *dk_logs_backend_at(size_t index);
+
 /* Checks a device in the configuration: 0, or -EINVAL and why. */
 int dk_logs_check_device(const char *text, char why[DK_LOGS_WHY_MAX]);
 
