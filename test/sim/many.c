@@ -28,6 +28,8 @@
 #define BYTES       64
 #define BYTES_MAX   1024 /* of memory, of an idle connection */
 #define PATIENCE_NS (120 * S)
+#define ABORT_US    100 /* at most, to end one: it is 1, and was thousands where each was looked for \
+                         */
 
 struct host {
     struct dk_net *net;
@@ -446,6 +448,20 @@ static void beyond_the_limit(void)
     check(until(&closed, limit), "all close");
 }
 
+/* All are given up at once, and are told so at once: what each costs does not grow with them. */
+static void storm_of_aborts(void)
+{
+    closed = 0;
+    check(connect_all(num_ends), "all connect to be given up");
+    for (uint32_t i = 0; i < num_ends; i++)
+        dk_tcp_abort(ends[i].conn, now);
+    const double start = seconds();
+    check(until(&closed, num_ends), "all are given up at once");
+    const double each = (seconds() - start) * 1e6 / num_ends;
+    printf("# %.2f us for each to end\n", each);
+    check(each < ABORT_US, "none costs more for being one of many");
+}
+
 static void open_both(uint32_t server_max)
 {
     const char *why;
@@ -484,6 +500,7 @@ int main(int argc, char **argv)
     hold_and_use(few);
     storm_of_closes();
     storm_of_connections();
+    storm_of_aborts();
     close_both();
     open_both(1000);
     beyond_the_limit();

@@ -25,10 +25,12 @@ static void tell_sent(struct dk_tcp_conn *c)
     }
 }
 
+/* It is looked at right afterwards. */
 static void tell_closed(struct dk_tcp_conn *c)
 {
     c->ops->closed(c, c->owner);
-    dk_tcp_conn_disown(c);
+    c->owned = false;
+    dk_tcp_events_forget(c);
 }
 
 __attribute__((noinline)) static void tell(struct dk_tcp_conn *c, uint32_t events)

@@ -31,7 +31,7 @@ static inline void dk_tcp_events_forget(struct dk_tcp_conn *c)
     c->events &= DK_TCP_EV_QUEUED;
 }
 
-/* It is not looked at either. */
+/* It is not looked at either. Costs by how many are queued, if it is. */
 void dk_tcp_events_leave(struct dk_tcp_conn *c);
 
 /* Whether dk_tcp_advance has something to tell. */

@@ -101,14 +101,6 @@ void dk_tcp_conn_end(struct dk_tcp_conn *c, int err)
     dk_tcp_event(c, c->closing ? DK_TCP_EV_CLOSED : 0);
 }
 
-void dk_tcp_conn_disown(struct dk_tcp_conn *c)
-{
-    c->owned = false;
-    dk_tcp_events_forget(c);
-    if (c->state == DK_TCP_CLOSED || c->state == DK_TCP_TIME_WAIT)
-        dk_tcp_event(c, 0); /* to be freed, or to become a record */
-}
-
 void dk_tcp_conn_free(struct dk_tcp_conn *c)
 {
     dk_tcp_rcvq_clear(c);
@@ -122,6 +114,10 @@ void dk_tcp_conn_free(struct dk_tcp_conn *c)
 
 void dk_tcp_conn_drop(struct dk_tcp_conn *c)
 {
+    const bool is_queued = c->events != 0;
+    c->events |= DK_TCP_EV_QUEUED; /* not put there, only to be looked for */
     dk_tcp_conn_end(c, 0);
+    if (!is_queued)
+        c->events = 0;
     dk_tcp_conn_free(c);
 }

@@ -111,9 +111,6 @@ void dk_tcp_enter_time_wait(struct dk_tcp_conn *c, int64_t now);
  */
 void dk_tcp_conn_end(struct dk_tcp_conn *c, int err);
 
-/* `closed` was told, or nobody will own it. */
-void dk_tcp_conn_disown(struct dk_tcp_conn *c);
-
 /* Frees one that has ended and has no owner. */
 void dk_tcp_conn_free(struct dk_tcp_conn *c);
 
