@@ -28,8 +28,7 @@
 #define BYTES       64
 #define BYTES_MAX   1024 /* of memory, of an idle connection */
 #define PATIENCE_NS (120 * S)
-#define ABORT_US    100 /* at most, to end one: it is 1, and was thousands where each was looked for \
-                         */
+#define ABORT_US    100 /* at most, to end one: it is 1 when it is not looked for in lists */
 
 struct host {
     struct dk_net *net;

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Programs of the tree over a TAP interface, over a veth, and over ports of DPDK, against the kernel;
+"""Programs of the tree over a TAP interface, a veth, and ports of DPDK, against the kernel;
 and two of them over a memif: stack_command.py PATH/TO/demi PATH/TO/demi-kv [PATH/TO/dpdk.so]
 
 In network namespaces of its own. Exits 77 where none can be made.
@@ -148,8 +148,8 @@ class OverDevice:
             self.skipTest("no redis-cli")
         with Server(self.net, KV, "-b", OWN6, "-p", "6379", ready="ready on "):
             for words, want in (("SET a b", "OK"), ("GET a", "b")):
-                done = subprocess.run(["redis-cli", "-h", OWN6, *words.split()], check=True, text=True,
-                                      capture_output=True, timeout=PATIENCE_S)
+                done = subprocess.run(["redis-cli", "-h", OWN6, *words.split()], check=True,
+                                      text=True, capture_output=True, timeout=PATIENCE_S)
                 self.assertEqual(done.stdout.strip(), want)
             self.benchmark(OWN6)
 

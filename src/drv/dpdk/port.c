@@ -77,9 +77,9 @@ static void close_port(struct dk_netdev *dev)
     dk_dpdk_sleep_close(p);
     if (p->started)
         rte_eth_dev_stop(p->port);
+    dk_dpdk_memory_close(p); /* it unmaps from the device, which is gone after the next line */
     dk_dpdk_drop_port(p->port);
     dk_dpdk_pools_close(p);
-    dk_dpdk_memory_close(p);
     dk_heap_free(p);
 }
 
