@@ -446,6 +446,16 @@ static int resize(struct dk_blkdev *dev, uint64_t bytes)
     return r;
 }
 
+static int extend(struct dk_blkdev *dev, uint64_t bytes)
+{
+    struct dk_blkdev *inner = dev->inner;
+    if (!inner->ops->extend)
+        return resize(dev, bytes);
+    int r = fault_of(dev)->is_dead ? -EIO : inner->ops->extend(inner, bytes);
+    dev->caps.bytes = inner->caps.bytes;
+    return r;
+}
+
 static void close_fault(struct dk_blkdev *dev)
 {
     struct fault *f = fault_of(dev);
@@ -481,6 +491,7 @@ static const struct dk_blkdev_ops growing_ops = {
     .arm = arm,
     .next_due = next_due,
     .resize = resize,
+    .extend = extend,
     .close = close_fault,
     .abandon = abandon,
 };

@@ -9,16 +9,27 @@
 
 #include <errno.h>
 
-int dk_blk_file_resize(struct dk_blkdev *dev, uint64_t bytes)
+static int lengthen(struct dk_blkdev *dev, uint64_t bytes,
+                    int (*how)(struct dk_blk_target *target, uint64_t bytes))
 {
     struct dk_blk_file *f = dk_blk_file_of(dev);
     if (bytes % dev->caps.block_bytes != 0 || bytes < dev->caps.bytes)
         return -EINVAL;
     if (bytes == dev->caps.bytes)
         return 0;
-    int r = dk_blk_target_grow(&f->target, bytes);
+    int r = how(&f->target, bytes);
     dev->caps.bytes = f->target.caps.bytes;
     return r;
+}
+
+int dk_blk_file_resize(struct dk_blkdev *dev, uint64_t bytes)
+{
+    return lengthen(dev, bytes, dk_blk_target_grow);
+}
+
+int dk_blk_file_extend(struct dk_blkdev *dev, uint64_t bytes)
+{
+    return lengthen(dev, bytes, dk_blk_target_extend);
 }
 
 int dk_blk_file_open(struct dk_blkdev **dev_out, const struct dk_blk_file_options *options,

@@ -238,29 +238,45 @@ static int write_zeros(int fd, uint64_t from, uint64_t to)
     return r;
 }
 
-/* Allocates and writes. Linux may do both in one, without a byte sent. */
-static int write_new_blocks(int fd, uint64_t from, uint64_t to)
+/* Allocates. Linux may write in one with that, without a byte sent. */
+static int allocate(int fd, uint64_t from, uint64_t to)
 {
     if (fallocate(fd, FALLOC_FL_WRITE_ZEROES, (off_t)from, (off_t)(to - from)) == 0)
+        return DK_BLKDEV_WRITTEN;
+    if (fallocate(fd, 0, (off_t)from, (off_t)(to - from)) == 0)
         return 0;
-    if (fallocate(fd, 0, (off_t)from, (off_t)(to - from)) < 0 && errno != EOPNOTSUPP)
-        return -errno;
-    return write_zeros(fd, from, to);
+    if (errno == EOPNOTSUPP && ftruncate(fd, (off_t)to) == 0)
+        return 0;
+    return -errno;
+}
+
+/* What a file is after an attempt to make it longer: 0 or DK_BLKDEV_WRITTEN, or the error. */
+static int settle(struct dk_blk_target *t, uint64_t bytes, int result)
+{
+    if (result >= 0)
+        t->caps.bytes = bytes;
+    else if (ftruncate(t->fd, (off_t)t->caps.bytes) < 0)
+        result = -EIO; /* longer than it was: the next open finds zeros there */
+    return result == -EDQUOT ? -ENOSPC : result;
+}
+
+int dk_blk_target_extend(struct dk_blk_target *t, uint64_t bytes)
+{
+    if (bytes > INT64_MAX)
+        return -EFBIG;
+    return settle(t, bytes, allocate(t->fd, t->caps.bytes, bytes));
 }
 
 int dk_blk_target_grow(struct dk_blk_target *t, uint64_t bytes)
 {
-    const uint64_t old = t->caps.bytes;
     if (bytes > INT64_MAX)
         return -EFBIG;
-    int r = write_new_blocks(t->fd, old, bytes);
-    if (r == 0 && fsync(t->fd) < 0)
-        r = -errno;
+    int r = allocate(t->fd, t->caps.bytes, bytes);
     if (r == 0)
-        t->caps.bytes = bytes;
-    else if (ftruncate(t->fd, (off_t)old) < 0)
-        r = -EIO; /* longer than it was: the next open finds zeros there */
-    return r == -EDQUOT ? -ENOSPC : r;
+        r = write_zeros(t->fd, t->caps.bytes, bytes);
+    if (r >= 0)
+        r = fsync(t->fd) < 0 ? -errno : 0;
+    return settle(t, bytes, r);
 }
 
 /* A file that was created is there after a power failure only when its directory was written. */

@@ -29,6 +29,9 @@ void dk_blk_target_close(struct dk_blk_target *target);
  * then it is as it was. */
 int dk_blk_target_grow(struct dk_blk_target *target, uint64_t bytes);
 
+/* As that, without writing, and durable with the next flush; DK_BLKDEV_WRITTEN: they are. */
+int dk_blk_target_extend(struct dk_blk_target *target, uint64_t bytes);
+
 /* What both ways begin with. */
 struct dk_blk_file {
     struct dk_blkdev dev;
@@ -40,8 +43,9 @@ static inline struct dk_blk_file *dk_blk_file_of(struct dk_blkdev *dev)
     return dk_container_of(dev, struct dk_blk_file, dev);
 }
 
-/* The device's `resize`. */
+/* The device's `resize` and `extend`. */
 int dk_blk_file_resize(struct dk_blkdev *dev, uint64_t bytes);
+int dk_blk_file_extend(struct dk_blkdev *dev, uint64_t bytes);
 
 /* Make a device over the target, which is its own from success on. 0 or a negative errno. */
 int dk_blk_uring_start(struct dk_blkdev **dev_out, const struct dk_blk_target *target,

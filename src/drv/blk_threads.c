@@ -248,6 +248,7 @@ static const struct dk_blkdev_ops growing_ops = {
     .wait = wait,
     .arm = arm,
     .resize = dk_blk_file_resize,
+    .extend = dk_blk_file_extend,
     .close = close_threads,
     .abandon = abandon,
 };

@@ -76,6 +76,8 @@ enum dk_blk_op {
                        anything afterwards; a device without it completes with 0 */
 };
 
+#define DK_BLKDEV_WRITTEN 1 /* of extend */
+
 #define DK_BLK_FUA (1u << 0) /* of a WRITE: durable when it completes */
 
 /* A piece of memory of the heap, at caps.mem_align. */
@@ -124,6 +126,10 @@ struct dk_blkdev_ops {
     /* Makes the device `bytes` long, durably; caps.bytes says so afterwards. 0, -ENOSPC or another
      * error. NULL: its size is what it is. */
     int (*resize)(struct dk_blkdev *dev, uint64_t bytes);
+    /* As resize, in a moment: the new blocks read as zeros, and are durable with the next FLUSH. 0:
+     * they were not written yet, and a write into them costs more than into others;
+     * DK_BLKDEV_WRITTEN; or an error. NULL: resize takes no time. */
+    int (*extend)(struct dk_blkdev *dev, uint64_t bytes);
     /* Waits for what is in flight, whose `done` are called, and frees everything. */
     void (*close)(struct dk_blkdev *dev);
     /* In the child of a fork: closes descriptors, and touches nothing else; the device is the

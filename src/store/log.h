@@ -34,8 +34,12 @@ void dk_log_cut(struct dk_log *log, uint64_t record);
 /* Drops segments all of whose records are before `first`. */
 void dk_log_drop_below_first(struct dk_log *log);
 
+/* grow.c: asks for one more segment of a file, ahead of its use: 0, -EAGAIN (it is being made, and
+ * there later), -ENOSPC, -ENOMEM, or why the attempt before failed. */
+int dk_store_grow(struct dk_store *store);
+
 /* segment.c: gives a log one more segment behind its others: 0, -ENOSPC, -EAGAIN (some are about to
- * be free), -ENOMEM. ahead: it is not needed yet, so nobody else's is taken. */
+ * be free, or there), -ENOMEM. ahead: it is not needed yet, so nobody else's is taken. */
 int dk_segment_take(struct dk_log *log, bool ahead);
 
 /* Adds a segment, which the table says is its own, to a log. 0 or -ENOMEM. */

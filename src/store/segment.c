@@ -37,24 +37,6 @@ static uint32_t find_used(struct dk_store *store)
     return i < store->touched ? i : UINT32_MAX;
 }
 
-/* A file grows by one segment: the driver writes it, so that appends overwrite, which takes a
- * while; it is asked for ahead of its use. */
-static int grow(struct dk_store *store)
-{
-    struct dk_blkdev *dev = store->dev;
-    uint32_t n = store->num_segments;
-    if (!(dev->caps.flags & DK_BLKDEV_GROWS) || !dev->ops->resize ||
-        n >= store->geometry.max_segments)
-        return -ENOSPC;
-    int ret = dev->ops->resize(dev, dk_segment_offset(&store->geometry, n + 1));
-    if (ret != 0)
-        return ret;
-    store->num_segments++;
-    store->num_free++;
-    dk_meta_mark_store(store);
-    return 0;
-}
-
 /* Takes what a log has ahead: UINT32_MAX when none has. */
 static uint32_t steal(struct dk_store *store)
 {
@@ -92,7 +74,9 @@ static int find(struct dk_store *store, bool ahead, uint32_t *index_out)
     if (index == UINT32_MAX && store->touched == store->num_segments) {
         if (some_come_back(store))
             return -EAGAIN;
-        int ret = grow(store);
+        int ret = dk_store_grow(store);
+        if (ret == -EAGAIN)
+            return ret;
         if (ret != 0 && (ahead || (index = steal(store)) == UINT32_MAX))
             return ret;
     }

@@ -123,6 +123,18 @@ struct dk_log {
     struct dk_reader reader;
 };
 
+#define DK_GROWTH_SEGS 16u
+
+/* A segment that a file grows by (grow.c). */
+struct dk_growth {
+    bool runs;
+    int error; /* of the last attempt, until it is told */
+    uint64_t at, end;
+    uint8_t *zeros;
+    struct dk_blk_seg segs[DK_GROWTH_SEGS];
+    struct dk_xfer xfer;
+};
+
 struct dk_store {
     struct dk_blkdev *dev;
     struct dk_xfers xfers;
@@ -156,6 +168,8 @@ struct dk_store {
 
     struct dk_xfer discard;
     uint32_t discarding; /* index, or UINT32_MAX */
+
+    struct dk_growth growth;
 
     struct dk_store_stats *stats;
     struct dk_store_stats own_stats;

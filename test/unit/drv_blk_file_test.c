@@ -393,6 +393,34 @@ static void test_file_grows(void **state)
         grow(dev);
 }
 
+static void extend(struct dk_blkdev *dev)
+{
+    struct stat st;
+    const uint64_t most = 3 * BLK_BYTES;
+    must(-blk_write(dev, BLK_BYTES - 4096, 4096, 1, 0));
+    const int r = dev->ops->extend(dev, most);
+    assert_true(r == 0 || r == DK_BLKDEV_WRITTEN);
+    assert_int_equal(dev->caps.bytes, most);
+    must(stat(blk_place_path("file"), &st));
+    assert_int_equal(st.st_size, most);
+    must(-blk_write(dev, most - 8192, 8192, 2, DK_BLK_FUA));
+    must(-blk_read(dev, most - 8192, 8192, 2));
+    must(-blk_read(dev, BLK_BYTES - 4096, 4096, 1));
+    must_fail(-dev->ops->extend(dev, BLK_BYTES), EINVAL);
+    must_fail(-dev->ops->extend(dev, most + 1), EINVAL);
+    must(-dev->ops->extend(dev, most));
+    dev->ops->close(dev);
+}
+
+static void test_file_is_extended(void **state)
+{
+    (void)state;
+    extend(open_threads(false, false));
+    struct dk_blkdev *dev = open_uring(false, false);
+    if (dev)
+        extend(dev);
+}
+
 /* On a small file system: growing says so, what was there stays, and room made is used. */
 static void test_file_without_space_stays_as_it_was(void **state)
 {
@@ -411,6 +439,7 @@ static void test_file_without_space_stays_as_it_was(void **state)
         &(struct dk_blk_file_options){.path = path, .create = true, .bytes = BLK_BYTES / 4});
     must(-blk_write(dev, 0, 4096, 1, DK_BLK_FUA));
     must_fail(-dev->ops->resize(dev, 4 * BLK_BYTES), ENOSPC);
+    must_fail(-dev->ops->extend(dev, 4 * BLK_BYTES), ENOSPC);
     assert_int_equal(dev->caps.bytes, BLK_BYTES / 4);
     must(stat(path, &st));
     assert_int_equal(st.st_size, BLK_BYTES / 4);
@@ -533,6 +562,7 @@ int main(int argc, char *argv[])
         cmocka_unit_test(test_file_is_free_when_its_process_closed_it),
         cmocka_unit_test(test_loop_device_is_exclusive),
         cmocka_unit_test(test_file_grows),
+        cmocka_unit_test(test_file_is_extended),
         cmocka_unit_test(test_file_without_space_stays_as_it_was),
         cmocka_unit_test(test_file_of_a_file_system_in_memory_goes_through_the_cache),
         cmocka_unit_test(test_file_made_shorter_by_somebody_else_is_an_error),

@@ -238,13 +238,25 @@ static int arm(struct dk_blkdev *dev)
     return -1;
 }
 
-static int resize(struct dk_blkdev *dev, uint64_t bytes)
+static int lengthen(struct dk_blkdev *dev, uint64_t bytes)
 {
     struct medium *m = device_of(dev)->m;
     if (bytes > m->limit_bytes)
         return -ENOSPC;
     m->bytes = dev->caps.bytes = bytes;
     return 0;
+}
+
+static int resize(struct dk_blkdev *dev, uint64_t bytes)
+{
+    device_of(dev)->m->resizes++;
+    return lengthen(dev, bytes);
+}
+
+static int extend(struct dk_blkdev *dev, uint64_t bytes)
+{
+    device_of(dev)->m->extends++;
+    return lengthen(dev, bytes);
 }
 
 static void close_device(struct dk_blkdev *dev)
@@ -261,6 +273,7 @@ static const struct dk_blkdev_ops ops = {
     .wait = wait_some,
     .arm = arm,
     .resize = resize,
+    .extend = extend,
     .close = close_device,
 };
 

@@ -47,11 +47,11 @@ static void check(struct store_kit *k, struct dk_log *log, const struct kept *ke
 }
 
 /* One failure at the k-th write or flush of a workload, for every k. */
-static bool fail_once(uint64_t at, bool flush, bool late)
+static bool fail_once(uint64_t at, bool flush, bool late, bool grows)
 {
-    struct store_kit k = {.medium = {.no_fua = flush}};
+    struct store_kit k = {.medium = {.no_fua = flush, .limit_bytes = grows ? 8 * BYTES : 0}};
     struct kept kept = {0};
-    kit_make(&k, BYTES);
+    kit_make(&k, grows ? 4096 : BYTES);
     struct dk_log *log = kit_log(&k, "a", DK_LOG_CREATE);
     uint64_t begin = flush ? k.medium.flushes : k.medium.writes;
     k.medium.fails_late = late;
@@ -70,6 +70,7 @@ static bool fail_once(uint64_t at, bool flush, bool late)
     append(&k, log, &kept, 100);
     check(&k, log, &kept);
     assert_true(kept.num >= 24);
+    assert_true(!grows || k.medium.extends > 2);
     kit_end(&k);
     return reached;
 }
@@ -79,7 +80,7 @@ static void test_every_write_fails_once(void **state)
     (void)state;
     for (int late = 0; late < 2; late++) {
         uint64_t n = 1;
-        while (fail_once(n, false, late))
+        while (fail_once(n, false, late, false))
             n++;
         assert_true(n > 24);
     }
@@ -89,9 +90,20 @@ static void test_every_flush_fails_once(void **state)
 {
     (void)state;
     uint64_t n = 1;
-    while (fail_once(n, true, false))
+    while (fail_once(n, true, false, false))
         n++;
     assert_true(n > 20);
+}
+
+static void test_every_write_and_flush_of_a_file_that_grows_fails_once(void **state)
+{
+    (void)state;
+    for (int flush = 0; flush < 2; flush++) {
+        uint64_t n = 1;
+        while (fail_once(n, flush, false, true))
+            n++;
+        assert_true(n > 20);
+    }
 }
 
 static void test_appends_behind_one_that_fails_fail_with_it(void **state)
@@ -345,6 +357,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_write_fails_once),
         cmocka_unit_test(test_every_flush_fails_once),
+        cmocka_unit_test(test_every_write_and_flush_of_a_file_that_grows_fails_once),
         cmocka_unit_test(test_appends_behind_one_that_fails_fail_with_it),
         cmocka_unit_test(test_device_that_fails_for_good_says_so_and_loses_nothing),
         cmocka_unit_test(test_block_that_cannot_be_read_is_an_error_of_its_record),

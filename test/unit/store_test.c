@@ -3,6 +3,7 @@
 #include "store_kit.h"
 
 #include "mem/heap.h"
+#include "store/state.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -334,6 +335,8 @@ static void test_file_grows(void **state)
         assert_true(++n < 1000);
     assert_int_equal(ret, -ENOSPC);
     assert_true(n > 100);
+    assert_true(k.medium.extends > 10);
+    assert_int_equal(k.medium.resizes, 1); /* format; nothing blocks while appends go on */
     for (int again = 0; again < 3; again++) {
         kit_reopen(&k, again & 1);
         log = kit_log(&k, "a", 0);
@@ -341,6 +344,25 @@ static void test_file_grows(void **state)
         for (uint64_t i = 0; i < n; i++)
             assert_int_equal(kit_read(&k, log, i, i, 60000, 1), 0);
     }
+    kit_end(&k);
+}
+
+/* What appends are acknowledged while a segment is being made: the next one is asked for before the
+ * last one is full. */
+static void test_file_grows_beside_appends(void **state)
+{
+    (void)state;
+    struct store_kit k = {.medium = {.limit_bytes = 16u << 20}};
+    uint64_t n = 0, beside = 0;
+    kit_make(&k, 4096);
+    struct dk_log *log = kit_log(&k, "a", DK_LOG_CREATE);
+    for (; n < 100; n++) {
+        assert_int_equal(kit_append(&k, log, n, 6000, 1), 0);
+        beside += k.store->growth.runs;
+    }
+    assert_true(beside > 3);
+    for (uint64_t i = 0; i < n; i++)
+        assert_int_equal(kit_read(&k, log, i, i, 6000, 1), 0);
     kit_end(&k);
 }
 
@@ -387,6 +409,7 @@ int main(void)
         cmocka_unit_test(test_trunc_at_open_begins_at_zero),
         cmocka_unit_test(test_full_device_says_so_and_goes_on_after_trim),
         cmocka_unit_test(test_file_grows),
+        cmocka_unit_test(test_file_grows_beside_appends),
         cmocka_unit_test(test_wrong_calls_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
