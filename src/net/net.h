@@ -115,16 +115,18 @@ static inline uint32_t dk_net_input_some(struct dk_net *net, const struct dk_rx_
     return 1;
 }
 
-/* These frames will be input: asks for the memory of their connections. */
-void dk_net_expect(const struct dk_net *net, const struct dk_rx_frame frames[], uint32_t n);
+/* As dk_net_input_burst, where so many connections are there that their memory is to be asked for.
+ * false: they are not, and nothing happened. */
+bool dk_net_input_crowd(struct dk_net *net, const struct dk_rx_frame frames[], uint32_t n,
+                        int64_t now);
 
 /* Takes n frames that came in this order, as dk_net_input_some does, and the caller's holds on
- * them. What their connections have in memory is asked for first. */
+ * them. */
 static inline void dk_net_input_burst(struct dk_net *net, const struct dk_rx_frame frames[],
                                       uint32_t n, int64_t now)
 {
-    if (n > 1)
-        dk_net_expect(net, frames, n);
+    if (n > 1 && dk_net_input_crowd(net, frames, n, now))
+        return;
     for (uint32_t i = 0; i < n;) {
         const uint32_t taken = dk_net_input_some(net, &frames[i], n - i, now);
         for (const uint32_t end = i + taken; i < end; i++)

@@ -148,10 +148,11 @@ void dk_net_input(struct dk_net *net, const struct dk_rx_frame *frame, int64_t n
         input_other(net, frame, now);
 }
 
-void dk_net_expect(const struct dk_net *net, const struct dk_rx_frame frames[], uint32_t n)
+bool dk_net_input_crowd(struct dk_net *net, const struct dk_rx_frame frames[], uint32_t n,
+                        int64_t now)
 {
-    if (net->tcp)
-        dk_tcp_expect(net->tcp, frames, n);
+    net->now = now;
+    return net->tcp && dk_tcp_input_crowd(net, frames, n, now);
 }
 
 void dk_net_input_ip(struct dk_net *net, struct dk_buf *buf, uint8_t *data, uint32_t len,

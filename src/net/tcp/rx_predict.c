@@ -50,6 +50,13 @@ static inline uint32_t ports_of(const uint8_t *header)
     return ports;
 }
 
+static inline uint64_t pair_of(const uint8_t *ip)
+{
+    uint64_t pair;
+    memcpy(&pair, ip + 12, sizeof(pair));
+    return pair;
+}
+
 /*
  * The connection of an IPv4 packet, by both addresses in one word, as they stand in its header.
  * That a host sends from the one to us at the other was found out with a packet before
@@ -59,13 +66,20 @@ static inline struct dk_tcp_conn *find4(const struct dk_tcp *tcp, const uint8_t 
                                         const uint8_t *header)
 {
     const uint32_t ports = ports_of(header);
-    uint64_t pair;
-    memcpy(&pair, ip + 12, sizeof(pair));
-    const uint64_t hash = dk_tcp_hash4(tcp, pair, ports);
+    const uint64_t pair = pair_of(ip), hash = dk_tcp_hash4(tcp, pair, ports);
     struct dk_tcp_conn *c = dk_tcp_conn_of(dk_tcp_table_first(&tcp->table, hash));
     while (c && dk_unlikely(c->ports != ports || c->pair4 != pair))
         c = dk_tcp_conn_of(dk_tcp_table_next(&tcp->table, &c->node));
     return dk_likely(pair != 0) ? c : NULL;
+}
+
+/* The same of one that was found before. NULL: it is not it, or may be one of before that is not in
+ * the table any more; but who is established is there. */
+static inline struct dk_tcp_conn *check4(struct dk_tcp_conn *c, const uint8_t *ip,
+                                         const uint8_t *header)
+{
+    const uint64_t pair = pair_of(ip);
+    return c->ports == ports_of(header) && c->pair4 == pair && pair != 0 ? c : NULL;
 }
 
 /* As dk_tcp_is_quiet, of one that agreed on ECN, where congestion has not to be told of, and is not
@@ -282,8 +296,12 @@ rx_predicted(struct dk_tcp *tcp, struct dk_tcp_conn *c, const struct arrived a, 
 /* Bytes of the headers of what dk_tcp_input4 predicts. */
 #define USUAL_FRAME (DK_ETH_HEADER_LEN + DK_IP4_HEADER_LEN + DK_TCP_USUAL_LEN)
 
-/* The whole frame is looked at: its addresses are checked by finding the connection. */
-static inline bool is_predicted4(struct dk_tcp *tcp, const struct dk_rx_frame *frame, int64_t now)
+/* The whole frame is looked at: its addresses are checked by finding the connection. found: what
+ * was found before, or NULL. */
+__attribute__((always_inline)) static inline bool is_predicted4(struct dk_tcp *tcp,
+                                                                struct dk_tcp_conn *found,
+                                                                const struct dk_rx_frame *frame,
+                                                                int64_t now)
 {
     const uint8_t *ip = frame->data + DK_ETH_HEADER_LEN;
     uint8_t *header = frame->data + DK_ETH_HEADER_LEN + DK_IP4_HEADER_LEN;
@@ -296,16 +314,25 @@ static inline bool is_predicted4(struct dk_tcp *tcp, const struct dk_rx_frame *f
         return false;
     const struct arrived a = {
         .frame = frame, .tos = ip + 1, .header = header, .text_len = text_len};
-    return rx_predicted(tcp, find4(tcp, ip, header), a, now);
+    return rx_predicted(tcp, found ? check4(found, ip, header) : find4(tcp, ip, header), a, now);
 }
 
 void dk_tcp_input4(struct dk_net *net, const struct dk_rx_frame *frame, int64_t now)
 {
     struct dk_tcp *tcp = net->tcp;
-    if (dk_likely(is_predicted4(tcp, frame, now)))
+    if (dk_likely(is_predicted4(tcp, NULL, frame, now)))
         DK_TCP_COUNT(tcp, rx_segments);
     else
         dk_net_input_tcp(tcp->net, frame, now);
+}
+
+bool dk_tcp_input4_of(struct dk_tcp *tcp, struct dk_tcp_conn *c, const struct dk_rx_frame *frame,
+                      int64_t now)
+{
+    if (dk_unlikely(!is_predicted4(tcp, c, frame, now)))
+        return false;
+    DK_TCP_COUNT(tcp, rx_segments);
+    return true;
 }
 
 void dk_tcp_input(struct dk_net *net, const struct dk_ip_rx *p, int64_t now)

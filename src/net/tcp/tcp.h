@@ -232,8 +232,14 @@ void dk_tcp_forget_pairs(struct dk_net *net);
 /* As dk_tcp_input, of a segment that is known not to be expected. */
 void dk_tcp_input_other(struct dk_net *net, const struct dk_ip_rx *p, int64_t now);
 
-/* These frames will be input: asks for the memory of their connections. */
-void dk_tcp_expect(const struct dk_tcp *tcp, const struct dk_rx_frame frames[], uint32_t n);
+/* As dk_tcp_input4 of a frame that is most likely for conn, which may have ended since. false: it
+ * is not what conn expects, and nothing happened. */
+bool dk_tcp_input4_of(struct dk_tcp *tcp, struct dk_tcp_conn *conn, const struct dk_rx_frame *frame,
+                      int64_t now);
+
+/* dk_net_input_crowd, of a stack that has TCP. */
+bool dk_tcp_input_crowd(struct dk_net *net, const struct dk_rx_frame frames[], uint32_t n,
+                        int64_t now);
 
 void dk_tcp_icmp_error(struct dk_net *net, const struct dk_icmp_error *e, int64_t now);
 
