@@ -198,6 +198,8 @@ int dk_blk_ring_arm(struct dk_blk_ring *r)
         enter(r, false);
     if (io_uring_cq_ready(&r->ring) > 0 || (r->is_polled && r->in_flight > 0))
         return -1;
+    if (io_uring_sq_ready(&r->ring) > 0)
+        return -1; /* refused for the moment, and nobody would come back to it */
     return r->ring.ring_fd;
 }
 

@@ -67,7 +67,7 @@ typedef void (*dk_blk_ring_fn)(void *arg, struct dk_blk_io *io, int result, uint
 uint32_t dk_blk_ring_reap(struct dk_blk_ring *r, bool wait, dk_blk_ring_fn take, void *arg);
 
 /* Starts what rests: a descriptor that is readable while completions are there; -1: there are some,
- * or there is nothing to sleep on. */
+ * or some I/O could not be started now, or there is nothing to sleep on. */
 int dk_blk_ring_arm(struct dk_blk_ring *r);
 
 /*
