@@ -193,7 +193,7 @@ struct dk_tcp_reasm {
 /*
  * In the order of use: what a connection on which all goes well reads and writes, then what is
  * changed seldom, then what most never need. With many connections nothing else costs so much as
- * the lines of memory that a packet touches (expect.c). Each part is one line of 64 bytes; that of
+ * the lines of memory that a packet touches (crowd.c). Each part is one line of 64 bytes; that of
  * the wheel stands between the two that are looked at when it comes by (timer.c).
  */
 struct dk_tcp_conn {
