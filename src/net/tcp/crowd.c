@@ -24,8 +24,8 @@
 
 /* So many frames ahead a connection is asked for, and its queues. A line of memory takes as long as
  * one or two frames. */
-#define AHEAD_CONN   14u
-#define AHEAD_QUEUES 7u
+#define AHEAD_CONN   14
+#define AHEAD_QUEUES 7
 
 /* gcc leaves out a call of a function that does nothing but this, as without effect: so whoever
  * calls this is inline, too. */
@@ -131,37 +131,53 @@ __attribute__((always_inline)) static inline void ask_queues(const struct dk_tcp
     EXPECT(c->pieces);
 }
 
-/* The first of n frames, with its look, has its turn; returns how many were taken. */
-static inline uint32_t input_first(struct dk_net *net, const struct look *look,
-                                   const struct dk_rx_frame frames[], uint32_t n, int64_t now)
+/* A frame has had its turn: those so far behind it have theirs to be asked for. */
+__attribute__((always_inline)) static inline void
+ask_ahead(const struct dk_tcp *tcp, struct look *look, const struct look *end)
 {
-    if (dk_unlikely(!look->conn || (n > 1 && look[1].conn == look->conn)))
-        return dk_net_input_some(net, frames, n, now);
-    if (dk_likely(dk_tcp_input4_of(net->tcp, look->conn, frames, now)))
-        dk_net_count(&net->stats.link_rx);
-    else
-        dk_net_input(net, frames, now);
-    return 1;
+    if (end - look > AHEAD_CONN)
+        ask_conn(look + AHEAD_CONN);
+    if (end - look > AHEAD_QUEUES)
+        ask_queues(tcp, look + AHEAD_QUEUES);
+}
+
+/* Takes the first of n frames, whose connection is not known, or may have more of them. */
+__attribute__((noinline)) static uint32_t input_other(struct dk_net *net, struct look *look,
+                                                      const struct dk_rx_frame frames[], uint32_t n,
+                                                      int64_t now)
+{
+    const uint32_t taken = dk_net_input_some(net, frames, n, now);
+    for (uint32_t i = 0; i < taken; i++) {
+        dk_buf_put(frames[i].buf);
+        ask_ahead(net->tcp, look + i, look + n);
+    }
+    return taken;
 }
 
 static void input_at_once(struct dk_net *net, const struct dk_rx_frame frames[], uint32_t n,
                           int64_t now)
 {
-    const struct dk_tcp *tcp = net->tcp;
-    struct look looks[AT_ONCE];
+    struct dk_tcp *tcp = net->tcp;
+    struct look looks[AT_ONCE + 1];
+    struct look *const end = looks + n, *look = looks;
     look_at(tcp, frames, n, looks);
-    for (uint32_t i = 0; i < AHEAD_CONN && i < n; i++)
+    end->conn = NULL;
+    for (int i = 0; i < AHEAD_CONN && looks + i < end; i++)
         ask_conn(&looks[i]);
-    for (uint32_t i = 0; i < AHEAD_QUEUES && i < n; i++)
+    for (int i = 0; i < AHEAD_QUEUES && looks + i < end; i++)
         ask_queues(tcp, &looks[i]);
-    for (uint32_t i = 0; i < n;) {
-        const uint32_t taken = input_first(net, &looks[i], &frames[i], n - i, now);
-        for (const uint32_t end = i + taken; i < end; i++) {
-            dk_buf_put(frames[i].buf);
-            if (i + AHEAD_CONN < n)
-                ask_conn(&looks[i + AHEAD_CONN]);
-            if (i + AHEAD_QUEUES < n)
-                ask_queues(tcp, &looks[i + AHEAD_QUEUES]);
+    while (look < end) {
+        if (dk_likely(look[0].conn && look[1].conn != look[0].conn &&
+                      dk_tcp_input4_of(tcp, look[0].conn, frames, now))) {
+            dk_net_count(&net->stats.link_rx);
+            dk_buf_put(frames->buf);
+            ask_ahead(tcp, look, end);
+            look++;
+            frames++;
+        } else {
+            const uint32_t taken = input_other(net, look, frames, (uint32_t)(end - look), now);
+            look += taken;
+            frames += taken;
         }
     }
 }
