@@ -4,6 +4,8 @@
  */
 #include "base/timer_wheel.h"
 
+#include "base/compiler.h"
+
 #include <assert.h>
 #include <stddef.h>
 
@@ -25,43 +27,51 @@ void dk_wheel_init(struct dk_wheel *wheel, int64_t now)
     *wheel = (struct dk_wheel){.tick = tick_of(now), .now = now, .idle_until = INT64_MAX};
     dk_list_init(&wheel->firing);
     dk_list_init(&wheel->waiting);
-    for (int level = 0; level < DK_WHEEL_LEVELS; level++)
-        for (int slot = 0; slot < DK_WHEEL_SLOTS; slot++)
-            for (int lane = 0; lane < DK_WHEEL_LANES; lane++)
-                dk_list_init(&wheel->slots[level][slot].lanes[lane]);
+    for (int slot = 0; slot < DK_WHEEL_LEVELS * DK_WHEEL_SLOTS; slot++)
+        for (int lane = 0; lane < DK_WHEEL_LANES; lane++)
+            dk_list_init(&wheel->slots[slot].lanes[lane]);
 }
 
-/* Puts a timer into the slot of its time; one that is overdue into the current one. */
+/* A slot that was empty has its first timer. */
+static inline void begin_slot(struct dk_wheel *wheel, unsigned level, uint64_t bit,
+                              struct dk_wheel_slot *slot, int64_t due)
+{
+    wheel->used[level] |= bit;
+    wheel->levels_used |= 1u << level;
+    slot->not_before = slot->last = due;
+    slot->in_order = true;
+    slot->turn = 0;
+}
+
+/* Where the next timer of a slot goes. */
+static inline struct dk_list *next_lane(struct dk_wheel_slot *slot, unsigned level, int64_t due)
+{
+    if (dk_likely(level > 0))
+        return &slot->lanes[slot->turn++ % DK_WHEEL_LANES];
+    slot->in_order &= due >= slot->last;
+    if (due > slot->last)
+        slot->last = due;
+    return &slot->lanes[0];
+}
+
+/* Puts a timer into the slot of its time; one that is overdue into the current one. Written for few
+ * instructions: of very many timers each comes by here some times in a second. */
 static void put(struct dk_wheel *wheel, struct dk_timer *timer)
 {
-    uint64_t tick = tick_of(timer->due);
-    if (tick < wheel->tick)
-        tick = wheel->tick;
-    uint64_t differs = (tick ^ wheel->tick) | 1; /* level 0 where they do not */
-    unsigned level = (63u - (unsigned)__builtin_clzll(differs)) / DK_WHEEL_SLOT_BITS;
-    unsigned index = (tick >> level * DK_WHEEL_SLOT_BITS) & (DK_WHEEL_SLOTS - 1);
-    struct dk_wheel_slot *slot = &wheel->slots[level][index];
-    if (!(wheel->used[level] >> index & 1)) {
-        slot->not_before = slot->last = timer->due;
-        slot->in_order = true;
-        slot->turn = 0;
-    }
-    slot->in_order &= timer->due >= slot->last;
-    if (timer->due < slot->not_before)
-        slot->not_before = timer->due;
-    if (timer->due > slot->last)
-        slot->last = timer->due;
-    if (timer->due < wheel->idle_until)
-        wheel->idle_until = timer->due;
-    const uint32_t lane = level > 0 ? slot->turn++ % DK_WHEEL_LANES : 0;
-    dk_list_add_tail(&slot->lanes[lane], &timer->link);
-    wheel->used[level] |= (uint64_t)1 << index;
-    wheel->levels_used |= 1u << level;
-}
-
-static inline struct dk_wheel_slot *slot_at(struct dk_wheel *wheel, size_t number)
-{
-    return &wheel->slots[number / DK_WHEEL_SLOTS][number % DK_WHEEL_SLOTS];
+    const int64_t due = timer->due;
+    const uint64_t now = wheel->tick, at = tick_of(due), tick = at < now ? now : at;
+    const uint64_t differs = (tick ^ now) | 1; /* level 0 where they do not */
+    const unsigned level = (63u - (unsigned)__builtin_clzll(differs)) / DK_WHEEL_SLOT_BITS;
+    const unsigned index = (tick >> level * DK_WHEEL_SLOT_BITS) % DK_WHEEL_SLOTS;
+    struct dk_wheel_slot *slot = &wheel->slots[level * DK_WHEEL_SLOTS + index];
+    const uint64_t bit = (uint64_t)1 << index;
+    if (dk_unlikely(!(wheel->used[level] & bit)))
+        begin_slot(wheel, level, bit, slot, due);
+    else if (dk_unlikely(due < slot->not_before))
+        slot->not_before = due;
+    if (dk_unlikely(due < wheel->idle_until))
+        wheel->idle_until = due;
+    dk_list_add_tail(next_lane(slot, level, due), &timer->link);
 }
 
 static void mark_empty(struct dk_wheel *wheel, size_t number)
@@ -100,7 +110,7 @@ void dk_timer_stop(struct dk_wheel *wheel, struct dk_timer *timer)
     timer->due = INT64_MAX;
     uintptr_t offset = (uintptr_t)next - (uintptr_t)wheel->slots;
     size_t number = offset / sizeof(struct dk_wheel_slot);
-    if (alone && offset < sizeof(wheel->slots) && is_empty(slot_at(wheel, number)))
+    if (alone && offset < sizeof(wheel->slots) && is_empty(&wheel->slots[number]))
         mark_empty(wheel, number);
 }
 
@@ -155,7 +165,7 @@ static struct dk_list *put_first(struct dk_wheel *wheel, struct dk_list *link)
  * The lower ones are empty, so timers of one time stay in the order of their start. */
 static void spread(struct dk_wheel *wheel, size_t number)
 {
-    struct dk_wheel_slot *slot = slot_at(wheel, number);
+    struct dk_wheel_slot *slot = &wheel->slots[number];
     struct dk_list *chains[DK_WHEEL_LANES];
     for (int i = 0; i < DK_WHEEL_LANES; i++)
         chains[i] = detach(&slot->lanes[i]);
@@ -212,7 +222,7 @@ static void sort(struct dk_list *head)
  * probably what its function looks at first, is asked for early. */
 static void take_due(struct dk_wheel *wheel, size_t number)
 {
-    struct dk_wheel_slot *slot = slot_at(wheel, number);
+    struct dk_wheel_slot *slot = &wheel->slots[number];
     struct dk_list *link;
     if (!slot->in_order)
         sort(&slot->lanes[0]);
@@ -251,7 +261,7 @@ void dk_wheel_advance(struct dk_wheel *wheel, int64_t now)
             spread(wheel, number);
             continue;
         }
-        if (slot_at(wheel, number)->not_before > wheel->now)
+        if (wheel->slots[number].not_before > wheel->now)
             break; /* the current one, and nothing in it is due yet */
         take_due(wheel, number);
         fire_taken(wheel);
@@ -272,5 +282,5 @@ int64_t dk_wheel_next_due(const struct dk_wheel *wheel)
     uint64_t tick;
     if (!first_slot(wheel, &number, &tick))
         return INT64_MAX;
-    return wheel->slots[number / DK_WHEEL_SLOTS][number % DK_WHEEL_SLOTS].not_before;
+    return wheel->slots[number].not_before;
 }

@@ -54,7 +54,7 @@ struct dk_wheel_slot {
     struct dk_list
         lanes[DK_WHEEL_LANES]; /* of timers, which take turns; in level 0 only the first */
     int64_t not_before;        /* no timer in here is due before */
-    int64_t last;              /* or after */
+    int64_t last;              /* or after: of level 0 */
     uint32_t turn;             /* whose the next timer is */
     bool in_order;             /* of due, then of start: of level 0 */
 };
@@ -72,7 +72,7 @@ struct dk_wheel {
      * Looks at no other timer, starts and stops none. What it reads lies within a line of memory of
      * the timer's own, or costs its time. NULL: all are due when they were started for. */
     int64_t (*revise)(struct dk_timer *timer);
-    struct dk_wheel_slot slots[DK_WHEEL_LEVELS][DK_WHEEL_SLOTS];
+    struct dk_wheel_slot slots[DK_WHEEL_LEVELS * DK_WHEEL_SLOTS]; /* level by level */
 };
 
 void dk_wheel_init(struct dk_wheel *wheel, int64_t now);

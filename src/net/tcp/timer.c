@@ -128,13 +128,20 @@ static void (*const fired[DK_TCP_TIMERS])(struct dk_tcp_conn *c, int64_t now) = 
     [DK_TCP_TIMER_ALIVE] = alive_fired,          [DK_TCP_TIMER_STATE] = state_fired,
 };
 
-static inline int64_t first_due(const struct dk_tcp_conn *c)
+/* The first deadline but that of a loss. */
+static inline int64_t first_other_due(const struct dk_tcp_conn *c)
 {
     int64_t first = DK_TCP_NEVER;
-    for (int i = 0; i < DK_TCP_TIMERS; i++)
-        if (c->due[i] < first)
-            first = c->due[i];
+#pragma GCC unroll 8
+    for (int i = DK_TCP_TIMER_LOSS + 1; i < DK_TCP_TIMERS; i++)
+        first = c->due[i] < first ? c->due[i] : first;
     return first;
+}
+
+static inline int64_t first_due(const struct dk_tcp_conn *c)
+{
+    const int64_t first = first_other_due(c), loss = c->due[DK_TCP_TIMER_LOSS];
+    return loss < first ? loss : first;
 }
 
 static void rearm(struct dk_tcp_conn *c)
@@ -165,9 +172,11 @@ static int64_t revise(struct dk_timer *timer)
     if (timer->fire != fire)
         return timer->due;
     struct dk_tcp_conn *c = dk_container_of(timer, struct dk_tcp_conn, timer);
-    if (dk_tcp_timer_is_set(c, DK_TCP_TIMER_LOSS))
-        c->due[DK_TCP_TIMER_LOSS] = dk_tcp_tlp_due(c);
-    return first_due(c);
+    const int64_t first = first_other_due(c);
+    if (c->due[DK_TCP_TIMER_LOSS] >= first)
+        return first;
+    const int64_t loss = c->due[DK_TCP_TIMER_LOSS] = dk_tcp_tlp_due(c);
+    return loss < first ? loss : first;
 }
 
 void dk_tcp_wheel_init(struct dk_tcp *tcp, int64_t now)

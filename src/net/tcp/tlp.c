@@ -6,31 +6,8 @@
  */
 #include "net/tcp/tlp.h"
 
-#include "net/tcp/rto.h"
 #include "net/tcp/sendq.h"
 #include "net/tcp/tx.h"
-
-/* TLP.max_ack_delay: how long a peer may wait with an acknowledgement of one segment. */
-#define MAX_ACK_DELAY_NS (200 * DK_NS_PER_MS)
-
-/* TLP_calc_PTO. An acknowledgement is owed at once for two full segments, not for less (RFC 5681
- * section 4.2); the RFC says so of one segment. */
-static int64_t probe_timeout(const struct dk_tcp_conn *c)
-{
-    int64_t pto = dk_tcp_probe_timeout(c);
-    bool may_be_delayed = c->flight_bytes < 2 * (uint64_t)c->snd_mss;
-    return c->srtt_ns >= 0 && may_be_delayed ? pto + MAX_ACK_DELAY_NS : pto;
-}
-
-/* Only the time since which nothing was sent or acknowledged counts. */
-static int64_t probe_due(const struct dk_tcp_conn *c)
-{
-    int64_t from = c->stalled_since, rto = c->due[DK_TCP_TIMER_RTO];
-    if (c->last_tx_data > from)
-        from = c->last_tx_data;
-    int64_t due = from + probe_timeout(c);
-    return due < rto ? due : rto;
-}
 
 /* TLP_send_probe; the timer goes on when there is no room, and the RTO does in any case. */
 static void probe(struct dk_tcp_conn *c, int64_t now)
@@ -51,18 +28,11 @@ static void probe(struct dk_tcp_conn *c, int64_t now)
     dk_tcp_rto_restart(c, now);
 }
 
-int64_t dk_tcp_tlp_due(const struct dk_tcp_conn *c)
-{
-    if (c->troubled || c->state < DK_TCP_ESTABLISHED)
-        return c->due[DK_TCP_TIMER_LOSS];
-    return c->flight_bytes ? probe_due(c) : DK_TCP_NEVER;
-}
-
 void dk_tcp_tlp_timer(struct dk_tcp_conn *c, int64_t now)
 {
     if (c->loss->tlp_end || c->state < DK_TCP_ESTABLISHED)
         return;
-    int64_t due = probe_due(c);
+    int64_t due = dk_tcp_tlp_probe_due(c);
     if (due > now)
         dk_tcp_timer_set(c, DK_TCP_TIMER_LOSS, due);
     else
