@@ -31,16 +31,12 @@
  * calls this is inline, too. */
 #define EXPECT(at) __builtin_prefetch((at), 1)
 
-/* What a frame seems to be for. */
+/* What a frame seems to be for. The table may change, and move, until its turn. */
 struct look {
-    union {
-        struct dk_tcp_node *const *bucket;
-        struct dk_tcp_conn *conn; /* once it was asked for; NULL: nobody known */
-    };
-    uint32_t ports;
+    uint64_t hash;
+    struct dk_tcp_conn *conn; /* once it was asked for; NULL: nobody known */
+    uint32_t ports;           /* 0: no connection has these */
 };
-
-static struct dk_tcp_node *const nobody;
 
 static inline uint32_t word_at(const uint8_t *at)
 {
@@ -69,12 +65,11 @@ __attribute__((noinline)) static struct look look_at_other(const struct dk_tcp *
     const uint8_t *ip = frame->data + DK_ETH_HEADER_LEN;
     struct dk_ip src = {.version = 6}, dst = {.version = 6};
     if (frame->len < DK_ETH_HEADER_LEN + 60 || ip[0] >> 4 != 6 || ip[6] != DK_IP_TCP)
-        return (struct look){.bucket = &nobody};
+        return (struct look){.hash = 0};
     memcpy(src.bytes, ip + 8, sizeof(src.bytes));
     memcpy(dst.bytes, ip + 24, sizeof(dst.bytes));
     const uint32_t ports = word_at(ip + 40);
-    const uint64_t hash = dk_tcp_hash(tcp, &dst, &src, ports);
-    return (struct look){.bucket = &tcp->table.buckets[hash & tcp->table.mask], .ports = ports};
+    return (struct look){.hash = dk_tcp_hash(tcp, &dst, &src, ports), .ports = ports};
 }
 
 __attribute__((always_inline)) static inline void look_at(const struct dk_tcp *tcp,
@@ -84,14 +79,12 @@ __attribute__((always_inline)) static inline void look_at(const struct dk_tcp *t
     for (uint32_t i = 0; i < n; i++) {
         const uint8_t *ip = frames[i].data + DK_ETH_HEADER_LEN;
         if (dk_likely(looks_plain(&frames[i], ip))) {
-            const uint32_t ports = word_at(ip + 20);
-            const uint64_t hash = dk_tcp_hash4(tcp, pair_at(ip + 12), ports);
-            looks[i].bucket = &tcp->table.buckets[hash & tcp->table.mask];
-            looks[i].ports = ports;
+            looks[i].ports = word_at(ip + 20);
+            looks[i].hash = dk_tcp_hash4(tcp, pair_at(ip + 12), looks[i].ports);
         } else {
             looks[i] = look_at_other(tcp, &frames[i]);
         }
-        EXPECT(looks[i].bucket);
+        EXPECT(&tcp->table.buckets[looks[i].hash & tcp->table.mask]);
     }
 }
 
@@ -103,20 +96,22 @@ __attribute__((always_inline)) static inline void expect_conn(const struct dk_tc
     EXPECT((const char *)c + DK_TCP_HOT_LAST * DK_TCP_LINE);
 }
 
-/* One that is not the first in its bucket. */
-__attribute__((noinline)) static struct dk_tcp_conn *
-expect_further(const struct dk_tcp *tcp, struct dk_tcp_conn *c, uint32_t ports)
+/* One that is not the first in its bucket, or was not when it was asked for. */
+__attribute__((noinline)) static struct dk_tcp_conn *expect_further(const struct dk_tcp *tcp,
+                                                                    const struct look *look)
 {
-    while (c && c->ports != ports)
+    struct dk_tcp_conn *c = dk_tcp_conn_of(dk_tcp_table_first(&tcp->table, look->hash));
+    while (c && c->ports != look->ports)
         c = dk_tcp_conn_of(dk_tcp_table_next(&tcp->table, &c->node));
     if (c)
         expect_conn(c);
     return c;
 }
 
-__attribute__((always_inline)) static inline void ask_conn(struct look *look)
+__attribute__((always_inline)) static inline void ask_conn(const struct dk_tcp *tcp,
+                                                           struct look *look)
 {
-    look->conn = dk_tcp_conn_of(*look->bucket);
+    look->conn = dk_tcp_conn_of(dk_tcp_table_first(&tcp->table, look->hash));
     expect_conn(look->conn);
 }
 
@@ -124,8 +119,7 @@ __attribute__((always_inline)) static inline void ask_queues(const struct dk_tcp
                                                              struct look *look)
 {
     struct dk_tcp_conn *c = look->conn;
-    if (dk_unlikely(!c || c->ports != look->ports) &&
-        !(look->conn = c = expect_further(tcp, c, look->ports)))
+    if (dk_unlikely(!c || c->ports != look->ports) && !(look->conn = c = expect_further(tcp, look)))
         return;
     EXPECT(c->board);
     EXPECT(c->pieces);
@@ -136,7 +130,7 @@ __attribute__((always_inline)) static inline void
 ask_ahead(const struct dk_tcp *tcp, struct look *look, const struct look *end)
 {
     if (end - look > AHEAD_CONN)
-        ask_conn(look + AHEAD_CONN);
+        ask_conn(tcp, look + AHEAD_CONN);
     if (end - look > AHEAD_QUEUES)
         ask_queues(tcp, look + AHEAD_QUEUES);
 }
@@ -163,7 +157,7 @@ static void input_at_once(struct dk_net *net, const struct dk_rx_frame frames[],
     look_at(tcp, frames, n, looks);
     end->conn = NULL;
     for (int i = 0; i < AHEAD_CONN && looks + i < end; i++)
-        ask_conn(&looks[i]);
+        ask_conn(tcp, &looks[i]);
     for (int i = 0; i < AHEAD_QUEUES && looks + i < end; i++)
         ask_queues(tcp, &looks[i]);
     while (look < end) {
