@@ -2,8 +2,8 @@
 /*
  * Sleeping until the port has frames.
  *
- * Where the driver has receive interrupts, its descriptor wakes. Elsewhere a timer does, after an
- * eighth of the time that nothing has come for, and within bounds: a port in use is looked at
+ * Where the driver has receive interrupts, its descriptor wakes. Elsewhere a timer does, after half
+ * of the time that nothing has come for, and within bounds: a port in use is looked at
  * often, an idle one seldom. The timer also stands in for room to send, of which no driver tells.
  *
  * Who arms looks at the port once more, after its interrupt is on: what it finds is kept for the
@@ -19,8 +19,8 @@
 #include <unistd.h>
 
 #define SLEEP_MIN_NS 50000
-#define SLEEP_MAX_NS 5000000 /* a look costs some microseconds: less than 1 % of a CPU */
-#define ROOM_NS      20000   /* until there may be room again */
+#define SLEEP_MAX_NS 10000000 /* a look costs some microseconds: less than 1 % of a CPU */
+#define ROOM_NS      20000    /* until there may be room again */
 
 static int watch(struct dk_dpdk_port *p, int fd)
 {
@@ -90,7 +90,7 @@ static void set_timer(const struct dk_dpdk_port *p, int64_t ns)
 
 static int64_t time_to_sleep(const struct dk_dpdk_port *p)
 {
-    int64_t ns = (p->now - p->active_at) / 8;
+    int64_t ns = (p->now - p->active_at) / 2;
     if (p->wants_room)
         return ROOM_NS;
     if (p->intrfd >= 0)
