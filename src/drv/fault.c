@@ -343,10 +343,10 @@ static uint32_t rx_burst(struct dk_netdev *dev, struct dk_rx_frame frames_out[],
     return n;
 }
 
-static void reclaim(struct dk_netdev *dev, int64_t now)
+static uint32_t reclaim(struct dk_netdev *dev, int64_t now)
 {
     send_due(fault_of(dev), now);
-    dk_inner_reclaim(dev, now);
+    return dk_inner_reclaim(dev, now);
 }
 
 static int arm(struct dk_netdev *dev)

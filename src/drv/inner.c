@@ -9,10 +9,9 @@ void dk_inner_init(struct dk_netdev *dev, const struct dk_netdev_ops *ops, struc
     dev->stats = inner->stats;
 }
 
-void dk_inner_reclaim(struct dk_netdev *dev, int64_t now)
+uint32_t dk_inner_reclaim(struct dk_netdev *dev, int64_t now)
 {
-    if (dev->inner->ops->reclaim)
-        dev->inner->ops->reclaim(dev->inner, now);
+    return dev->inner->ops->reclaim ? dev->inner->ops->reclaim(dev->inner, now) : 0;
 }
 
 int dk_inner_arm(struct dk_netdev *dev)

@@ -10,7 +10,7 @@
 /* Puts dev over inner: its caps and counters are inner's. */
 void dk_inner_init(struct dk_netdev *dev, const struct dk_netdev_ops *ops, struct dk_netdev *inner);
 
-void dk_inner_reclaim(struct dk_netdev *dev, int64_t now);
+uint32_t dk_inner_reclaim(struct dk_netdev *dev, int64_t now);
 int dk_inner_arm(struct dk_netdev *dev);
 int64_t dk_inner_next_due(struct dk_netdev *dev);
 enum dk_link dk_inner_link(struct dk_netdev *dev);

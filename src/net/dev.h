@@ -95,8 +95,9 @@ struct dk_netdev_ops {
      */
     uint32_t (*tx_burst)(struct dk_netdev *dev, const struct dk_tx_frame frames[], uint32_t n,
                          int64_t now);
-    /* Lets go of buffers whose transmission is done. NULL: it holds none. */
-    void (*reclaim)(struct dk_netdev *dev, int64_t now);
+    /* Lets go of buffers whose transmission is done; returns how many pieces it still reads. NULL:
+     * it holds none. */
+    uint32_t (*reclaim)(struct dk_netdev *dev, int64_t now);
     /*
      * Returns a descriptor that becomes readable when rx_burst has frames (or room for tx_burst
      * came after it had none); the device is armed for that. -1: it has frames right now. Called

@@ -17,6 +17,7 @@ enum { LEN = 100, HEAD = 14, FRAMES_MAX = 64 };
 static struct {
     uint32_t room;
     uint32_t num;
+    uint32_t reads; /* pieces still */
     uint8_t sent[FRAMES_MAX][HEAD + LEN];
 } wire;
 
@@ -38,7 +39,13 @@ static uint32_t tx_burst(struct dk_netdev *dev, const struct dk_tx_frame frames[
     return i;
 }
 
-static const struct dk_netdev_ops ops = {.name = "test", .tx_burst = tx_burst};
+static uint32_t reclaim(struct dk_netdev *dev, int64_t now)
+{
+    (void)dev, (void)now;
+    return wire.reads;
+}
+
+static const struct dk_netdev_ops ops = {.name = "test", .tx_burst = tx_burst, .reclaim = reclaim};
 static struct dk_netdev dev;
 static struct dk_stack st;
 
@@ -139,6 +146,22 @@ static void test_tx_memory_given_back_while_the_device_is_full(void **state)
     assert_int_equal(st.stats->tx_copied_bytes, 3 * LEN);
 }
 
+/* Memory that the device still reads is not given back, whatever else waits. */
+static void test_tx_memory_that_the_device_reads_is_not_given_back(void **state)
+{
+    (void)state;
+    struct dk_buf *buf = lend('a');
+    wire.room = FRAMES_MAX;
+    wire.reads = 1;
+    assert_false(dk_stack_own(&st));
+    must_have_sent(0, 1, 'a');
+    assert_false(dk_stack_own(&st));
+    wire.reads = 0;
+    assert_true(dk_stack_own(&st));
+    give_back(buf);
+    assert_int_equal(st.stats->tx_copied_bytes, 0);
+}
+
 /* A push that waits for room holds a view of the application's memory: which is not given up before
  * the application does so. */
 static void test_tx_view_of_memory_that_the_application_has_is_not_given_up(void **state)
@@ -172,6 +195,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_tx_frames_put_off_are_held_until_they_are_sent),
         TEST(test_tx_memory_given_back_while_the_device_is_full),
+        TEST(test_tx_memory_that_the_device_reads_is_not_given_back),
         TEST(test_tx_view_of_memory_that_the_application_has_is_not_given_up),
         TEST(test_tx_memory_of_the_call_is_sent_in_the_call),
     };

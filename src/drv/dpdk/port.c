@@ -61,12 +61,13 @@ void dk_dpdk_revive(struct dk_dpdk_port *p)
     p->started = rte_eth_dev_start(p->port) == 0;
 }
 
-static void reclaim(struct dk_netdev *dev, int64_t now)
+static uint32_t reclaim(struct dk_netdev *dev, int64_t now)
 {
     struct dk_dpdk_port *p = dk_dpdk_port_of(dev);
     (void)now;
     if (p->cleans && p->attached > 0)
         rte_eth_tx_done_cleanup(p->port, 0, 0);
+    return p->attached;
 }
 
 static void close_port(struct dk_netdev *dev)

@@ -89,8 +89,7 @@ static void prepare(struct dk_stack *st)
 {
     struct dk_stack_sleep *sl = &st->sleep;
     dk_stack_flush(st);
-    if (st->dev->ops->reclaim)
-        st->dev->ops->reclaim(st->dev, st->now);
+    dk_stack_reclaim(st);
     __atomic_store_n(&sl->devfd, st->dev->ops->arm(st->dev), __ATOMIC_RELAXED);
     __atomic_store_n(&sl->due, next_due(st), __ATOMIC_RELAXED);
     dk_stack_counters_show(st);

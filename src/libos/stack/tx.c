@@ -102,11 +102,21 @@ static bool own(struct dk_stack *st, struct dk_tx_frame *f)
     return true;
 }
 
+uint32_t dk_stack_reclaim(struct dk_stack *st)
+{
+    return st->dev->ops->reclaim ? st->dev->ops->reclaim(st->dev, st->now) : 0;
+}
+
+/* What waits here is sent or copied; what the device reads, of these frames or of others, nobody
+ * can copy for it. */
 bool dk_stack_own(void *arg)
 {
     struct dk_stack *st = arg;
     struct dk_stack_tx *tx = &st->tx;
-    if (send_all(st))
+    bool sent = send_all(st);
+    if (dk_stack_reclaim(st) > 0)
+        return false;
+    if (sent)
         return true;
     for (uint32_t i = tx->first; i < tx->first + tx->num; i++) {
         tx->own[i] = tx->own[i] || own(st, &tx->frames[i]);

@@ -204,6 +204,7 @@ static void end_holds(struct dk_stack *st)
 void dk_stack_settle(struct dk_stack *st)
 {
     bool more;
+    dk_stack_reclaim(st);
     do {
         st->depth++; /* what completes may push, by a connection: it is sent below */
         end_holds(st);
