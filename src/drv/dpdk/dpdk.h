@@ -3,7 +3,8 @@
  * A port of DPDK as a network device: what the core knows of the module, without DPDK's headers.
  *
  * DPDK's environment (EAL) is started with the first port of the process, and stays: a second start
- * would fail. A port is made with its device, and taken away with it.
+ * would fail. One that the application has started is used as it is. A port is made with its
+ * device, and taken away with it.
  *
  * Zero copy. Frames are received into buffers of the heap, and handed on as they are. What is sent
  * is attached to mbufs where it lies, when the driver lets go of it within the call or whenever it

@@ -11,6 +11,7 @@
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
+#include <rte_lcore.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -182,9 +183,9 @@ int dk_dpdk_start(const struct dk_dpdk_options *options, const char **why_out)
 {
     int r = 0;
     dk_lock(&lock);
-    if (started == 0)
+    if (started == 0 && rte_lcore_count() == 0) /* else the application has, for itself */
         r = start(options, why_out);
-    else if (started != getpid())
+    else if (started != 0 && started != getpid())
         r = dk_why(why_out, -EBUSY,
                    "dpdk: EAL belongs to the process that this one was forked from, and cannot be "
                    "started a second time: use exec");
