@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""What a packet costs beyond the port: instructions of an echo server over DPDK's net_ring, through
+the public interface, less those of a loop over the same port that only turns the frame round.
+
+    dpdk_instructions.py PROGRAM [FUNCTIONS]
+
+PROGRAM (dpdk_instructions.c) runs under callgrind twice for each figure; the difference of the two
+is the steady state. A round is two packets, one in and one out. FUNCTIONS: how many of the most
+expensive functions are listed.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+FEW, MANY = 2000, 6000  # rounds
+CLAIMS = (("udp", "UDP", 420), ("tcp", "TCP", 650))
+
+
+def run(program, what, rounds, counted_in):
+    """Instructions inside a function."""
+    with tempfile.TemporaryDirectory() as scratch:
+        out = os.path.join(scratch, "out")
+        done = subprocess.run(
+            ["valgrind", "--tool=callgrind", f"--toggle-collect={counted_in}",
+             f"--callgrind-out-file={out}", program, what, str(rounds)],
+            check=False, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        if done.returncode != 0:
+            sys.exit(f"{what}: {done.stderr}")
+        with open(out, encoding="utf-8") as file:
+            total = int(re.search(r"^(?:summary|totals): (\d+)", file.read(), re.M)[1])
+        if len(sys.argv) == 3 and rounds == MANY:
+            report(out)
+        return total
+
+
+def report(out):
+    done = subprocess.run(["callgrind_annotate", "--auto=no", out], check=True, text=True,
+                          stdout=subprocess.PIPE)
+    lines = [line for line in done.stdout.splitlines() if re.match(r" *[\d,]+ \(", line)]
+    print("\n".join(lines[:int(sys.argv[2])]))
+
+
+def per_packet(program, what, counted_in):
+    few, many = (run(program, what, n, counted_in) for n in (FEW, MANY))
+    return (many - few) / (MANY - FEW) / 2
+
+
+def main():
+    if len(sys.argv) not in (2, 3):
+        sys.exit(__doc__)
+    if shutil.which("valgrind") is None:
+        print("SKIP valgrind is not installed (make setup)")
+        return 77
+    program, missed = sys.argv[1], 0
+    raw = per_packet(program, "raw", "port_works")
+    print(f"net_ring, 64 bytes of payload: the raw loop takes {raw:.1f} instructions per packet")
+    for what, text, target in CLAIMS:
+        whole = per_packet(program, what, "server_works")
+        missed += whole - raw > target
+        print(f"{'PASS' if whole - raw <= target else 'FAIL'} {text}: {whole - raw:.1f} "
+              f"instructions per packet beyond the raw loop ({whole:.1f} in all), "
+              f"target <= {target}")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
