@@ -11,7 +11,7 @@
  */
 #include "base/crc32c.h"
 
-#include <string.h>
+#include "base/bytes.h"
 
 /* The remainders of four bits; the polynomial is 0x82f63b78, bits reversed. */
 static const uint32_t nibbles[16] = {
@@ -48,19 +48,12 @@ struct stretch {
 static const struct stretch long_stretch = {LONG, 0x889774e1, 0xc9c8b782};
 static const struct stretch short_stretch = {SHORT, 0xa60ce07b, 0x1b3d8f29};
 
-static inline uint64_t word_at(const uint8_t *p)
-{
-    uint64_t word;
-    memcpy(&word, p, sizeof(word));
-    return word;
-}
-
 __attribute__((target("sse4.2"))) static uint32_t by_instruction(uint32_t sum, const uint8_t *p,
                                                                  size_t len)
 {
     uint64_t wide = sum;
     for (; len >= sizeof(uint64_t); len -= sizeof(uint64_t), p += sizeof(uint64_t))
-        wide = __builtin_ia32_crc32di(wide, word_at(p));
+        wide = __builtin_ia32_crc32di(wide, dk_get_u64(p));
     sum = (uint32_t)wide;
     for (; len > 0; len--, p++)
         sum = __builtin_ia32_crc32qi(sum, *p);
@@ -81,9 +74,9 @@ __attribute__((target("sse4.2,pclmul"))) static uint32_t three(uint32_t sum, con
     uint64_t a = sum, b = 0, c = 0;
     const size_t n = stretch->bytes;
     for (size_t i = 0; i < n; i += sizeof(uint64_t)) {
-        a = __builtin_ia32_crc32di(a, word_at(p + i));
-        b = __builtin_ia32_crc32di(b, word_at(p + n + i));
-        c = __builtin_ia32_crc32di(c, word_at(p + 2 * n + i));
+        a = __builtin_ia32_crc32di(a, dk_get_u64(p + i));
+        b = __builtin_ia32_crc32di(b, dk_get_u64(p + n + i));
+        c = __builtin_ia32_crc32di(c, dk_get_u64(p + 2 * n + i));
     }
     return (uint32_t)(move(a, stretch->past_two) ^ move(b, stretch->past_one) ^ c);
 }

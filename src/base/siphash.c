@@ -5,8 +5,7 @@
  */
 #include "base/siphash.h"
 
-#include <endian.h>
-#include <string.h>
+#include "base/bytes.h"
 
 struct sip {
     uint64_t v0, v1, v2, v3;
@@ -15,13 +14,6 @@ struct sip {
 static inline uint64_t rotate(uint64_t x, int n)
 {
     return x << n | x >> (64 - n);
-}
-
-static inline uint64_t word_at(const uint8_t *at)
-{
-    uint64_t word;
-    memcpy(&word, at, sizeof(word));
-    return le64toh(word);
 }
 
 static inline void rounds(struct sip *s, int n)
@@ -49,13 +41,13 @@ static inline void absorb(struct sip *s, uint64_t word)
 
 uint64_t dk_siphash(const uint8_t key[16], const void *bytes, size_t len)
 {
-    uint64_t k0 = word_at(key), k1 = word_at(key + 8);
+    uint64_t k0 = dk_get_le64(key), k1 = dk_get_le64(key + 8);
     /* "somepseudorandomlygeneratedbytes" */
     struct sip s = {k0 ^ 0x736f6d6570736575u, k1 ^ 0x646f72616e646f6du, k0 ^ 0x6c7967656e657261u,
                     k1 ^ 0x7465646279746573u};
     const uint8_t *at = bytes, *tail = at + (len & ~(size_t)7);
     for (; at != tail; at += 8)
-        absorb(&s, word_at(at));
+        absorb(&s, dk_get_le64(at));
     uint64_t last = (uint64_t)len << 56;
     for (size_t i = 0; i < (len & 7); i++)
         last |= (uint64_t)tail[i] << (8 * i);

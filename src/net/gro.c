@@ -102,16 +102,9 @@ struct last {
     uint32_t seq_next;
 };
 
-static inline uint64_t word_at(const uint8_t *at)
-{
-    uint64_t word;
-    memcpy(&word, at, sizeof(word));
-    return word;
-}
-
 static inline uint64_t differences(const uint8_t *a, const uint8_t *b)
 {
-    return word_at(a) ^ word_at(b);
+    return dk_get_u64(a) ^ dk_get_u64(b);
 }
 
 /* Of Ethernet headers, with or without a tag. */
@@ -127,11 +120,11 @@ is_same_flow(const struct form *form, const struct last *last, const uint8_t *ip
 {
     const uint32_t words = form->num_words - 1u;
     const uint32_t end = form->ip_len + form->tcp_len - 8u;
-    uint64_t found = differences(last->ip + end, ip + end) & word_at(form->masks[words]);
+    uint64_t found = differences(last->ip + end, ip + end) & dk_get_u64(form->masks[words]);
 #pragma GCC unroll 8
     for (uint32_t i = 0; i < words; i++)
         found |=
-            differences(last->ip + (size_t)8 * i, ip + (size_t)8 * i) & word_at(form->masks[i]);
+            differences(last->ip + (size_t)8 * i, ip + (size_t)8 * i) & dk_get_u64(form->masks[i]);
     return found == 0;
 }
 

@@ -38,11 +38,9 @@ void dk_net_input_udp(struct dk_net *net, const struct dk_rx_frame *frame, int64
  * IPv4 without options or fragments. */
 static inline bool dk_plain_is_head(const struct dk_net *net, const uint8_t *frame)
 {
-    uint64_t word;
-    uint16_t place; /* flags and offset of a fragment */
-    memcpy(&word, frame, sizeof(word));
-    memcpy(&place, frame + DK_ETH_HEADER_LEN + 6, sizeof(place));
-    return (word & net->plain_mask) == net->plain_word &&
+    const uint16_t place =
+        dk_get_u16(frame + DK_ETH_HEADER_LEN + 6); /* flags, offset of a fragment */
+    return (dk_get_u64(frame) & net->plain_mask) == net->plain_word &&
            dk_get_be16(frame + 12) == DK_ETHERTYPE_IP4 && frame[DK_ETH_HEADER_LEN] == 0x45 &&
            !(place & htobe16(0x3fff));
 }

@@ -19,14 +19,6 @@
 #include "net/wire/ipv4.h"
 #include "net/wire/ipv6.h"
 
-/* As it lies there. */
-static inline uint32_t word_at(const uint8_t *at)
-{
-    uint32_t word;
-    memcpy(&word, at, sizeof(word));
-    return word;
-}
-
 /* Two words of an address at a time: they are added as big-endian numbers. */
 static uint32_t add_be32(uint32_t sum, const uint8_t *at)
 {
@@ -167,7 +159,7 @@ static void prepare_way(struct dk_net *net, struct dk_way *way)
     uint8_t *ip = dk_ip_put_header(net, &tx, end, 0, 0, true, NULL);
     uint8_t *head = dk_link_put_header(net, ip, &neigh->mac, ethertype(&tx));
     if (way->dst.version == 4)
-        way->sum = (uint64_t)word_at(ip + 4) + word_at(ip + 16);
+        way->sum = (uint64_t)dk_get_u32(ip + 4) + dk_get_u32(ip + 16);
     way->head_len = (uint32_t)(end - head);
     way->max_bytes = net->config.mtu - dk_ip_header_bytes(way->dst.version);
     way->ready_until = dk_neigh_ready_until(neigh);

@@ -17,13 +17,6 @@
 #include "net/wire/ipv6.h"
 #include "net/wire/udp.h"
 
-static inline uint64_t word_at(const uint8_t *at)
-{
-    uint64_t word;
-    memcpy(&word, at, sizeof(word));
-    return word;
-}
-
 /* Where it is noted of a pair. */
 static inline uint64_t *pair_at(struct dk_net *net, uint64_t pair)
 {
@@ -32,7 +25,7 @@ static inline uint64_t *pair_at(struct dk_net *net, uint64_t pair)
 
 void dk_plain_learn(struct dk_net *net, const uint8_t *ip)
 {
-    const uint64_t pair = word_at(ip + 12);
+    const uint64_t pair = dk_get_u64(ip + 12);
     *pair_at(net, pair) = pair;
 }
 
@@ -52,8 +45,8 @@ void dk_plain_init(struct dk_net *net)
     static const uint8_t mask[8] = {255, 255, 255, 255, 255, 255, 1};
     uint8_t word[8] = {0};
     memcpy(word, net->config.mac.bytes, 6);
-    net->plain_word = word_at(word);
-    net->plain_mask = word_at(mask);
+    net->plain_word = dk_get_u64(word);
+    net->plain_mask = dk_get_u64(mask);
     if (net->config.vlan != 0)
         net->plain_mask = 0; /* no frame is */
     dk_plain_forget(net);
@@ -66,7 +59,7 @@ static inline bool is_plain(struct dk_net *net, const uint8_t *frame, uint32_t l
     if (len < DK_ETH_HEADER_LEN + DK_IP4_HEADER_LEN || !dk_plain_is_head(net, frame))
         return false;
     const uint32_t total_len = dk_get_be16(ip + 2);
-    const uint64_t pair = word_at(ip + 12);
+    const uint64_t pair = dk_get_u64(ip + 12);
     return total_len >= DK_IP4_HEADER_LEN && total_len <= len - DK_ETH_HEADER_LEN &&
            *pair_at(net, pair) == pair && dk_checksum_words_good(dk_checksum_words_20(ip));
 }

@@ -29,35 +29,14 @@
 
 _Static_assert(DK_UDP_FLOWS == UINT8_MAX + 1, "a byte finds their places");
 
-static inline uint64_t word64(const uint8_t *at)
-{
-    uint64_t word;
-    memcpy(&word, at, sizeof(word));
-    return word;
-}
-
-static inline uint32_t word32(const uint8_t *at)
-{
-    uint32_t word;
-    memcpy(&word, at, sizeof(word));
-    return word;
-}
-
-static inline uint16_t word16(const uint8_t *at)
-{
-    uint16_t word;
-    memcpy(&word, at, sizeof(word));
-    return word;
-}
-
 static inline struct dk_udp_words4 read4(const uint8_t *at)
 {
     return (struct dk_udp_words4){
-        .macs = word64(at),
-        .mac_type_version_tos = word64(at + 8),
-        .addresses = word64(at + IP4_ADDRESSES_AT),
-        .place_ttl_protocol = word32(at + 20) & htobe32(0xbfffffff),
-        .ports = word32(at + IP4_UDP_AT),
+        .macs = dk_get_u64(at),
+        .mac_type_version_tos = dk_get_u64(at + 8),
+        .addresses = dk_get_u64(at + IP4_ADDRESSES_AT),
+        .place_ttl_protocol = dk_get_u32(at + 20) & htobe32(0xbfffffff),
+        .ports = dk_get_u32(at + IP4_UDP_AT),
     };
 }
 
@@ -65,12 +44,12 @@ static inline struct dk_udp_words6 read6(const uint8_t *at)
 {
     const uint8_t *addresses = at + IP6_ADDRESSES_AT;
     return (struct dk_udp_words6){
-        .macs = word64(at),
-        .mac_type_version_tos = word64(at + 8),
-        .addresses = {word64(addresses), word64(addresses + 8), word64(addresses + 16),
-                      word64(addresses + 24)},
-        .protocol_ttl = word16(at + 20),
-        .ports = word32(at + IP6_UDP_AT),
+        .macs = dk_get_u64(at),
+        .mac_type_version_tos = dk_get_u64(at + 8),
+        .addresses = {dk_get_u64(addresses), dk_get_u64(addresses + 8), dk_get_u64(addresses + 16),
+                      dk_get_u64(addresses + 24)},
+        .protocol_ttl = dk_get_u16(at + 20),
+        .ports = dk_get_u32(at + IP6_UDP_AT),
     };
 }
 
@@ -146,8 +125,8 @@ is_whole(const struct dk_rx_frame *frame, uint32_t addresses_at, uint32_t udp_at
         return false;
     if (frame->checksum == DK_RX_CHECKSUM_GOOD)
         return true;
-    const uint64_t words = (uint64_t)htobe16(DK_IP_UDP) + word16(udp + 4);
-    return word16(udp + DK_UDP_CHECKSUM_OFFSET) != 0 &&
+    const uint64_t words = (uint64_t)htobe16(DK_IP_UDP) + dk_get_u16(udp + 4);
+    return dk_get_u16(udp + DK_UDP_CHECKSUM_OFFSET) != 0 &&
            dk_checksum_words_good(
                dk_checksum_words_here(words, frame->data + addresses_at,
                                       udp_at - addresses_at + DK_UDP_HEADER_LEN + payload));
@@ -187,7 +166,7 @@ void dk_udp_input4(struct dk_net *net, const struct dk_rx_frame *frame)
     const uint32_t payload = payload_of(at + IP4_UDP_AT);
     const uint16_t total = (uint16_t)(DK_IP4_HEADER_LEN + DK_UDP_HEADER_LEN + payload);
     if (dk_unlikely(!is_same4(&words, &flow->words.v4) || payload > PAYLOAD_MAX ||
-                    word16(at + 16) != htobe16(total) ||
+                    dk_get_u16(at + 16) != htobe16(total) ||
                     !dk_checksum_words_good(dk_checksum_words_20(at + DK_ETH_HEADER_LEN)) ||
                     !is_whole(frame, IP4_ADDRESSES_AT, IP4_UDP_AT, payload) ||
                     !take(net, flow, frame, IP4_UDP_AT, payload)))
@@ -201,7 +180,7 @@ void dk_udp_input6(struct dk_net *net, const struct dk_rx_frame *frame)
     const struct dk_udp_words6 words = read6(at);
     const uint32_t payload = payload_of(at + IP6_UDP_AT);
     if (dk_unlikely(!is_same6(&words, &flow->words.v6) || payload > PAYLOAD_MAX ||
-                    word16(at + 18) != word16(at + IP6_UDP_AT + 4) ||
+                    dk_get_u16(at + 18) != dk_get_u16(at + IP6_UDP_AT + 4) ||
                     !is_whole(frame, IP6_ADDRESSES_AT, IP6_UDP_AT, payload) ||
                     !take(net, flow, frame, IP6_UDP_AT, payload)))
         dk_net_input_udp(net, frame, net->now);

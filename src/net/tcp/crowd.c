@@ -38,20 +38,6 @@ struct look {
     uint32_t ports;           /* 0: no connection has these */
 };
 
-static inline uint32_t word_at(const uint8_t *at)
-{
-    uint32_t word;
-    memcpy(&word, at, sizeof(word));
-    return word;
-}
-
-static inline uint64_t pair_at(const uint8_t *at)
-{
-    uint64_t pair;
-    memcpy(&pair, at, sizeof(pair));
-    return pair;
-}
-
 /* Of IPv4 without options, which is most. */
 static inline bool looks_plain(const struct dk_rx_frame *frame, const uint8_t *ip)
 {
@@ -68,7 +54,7 @@ __attribute__((noinline)) static struct look look_at_other(const struct dk_tcp *
         return (struct look){.hash = 0};
     memcpy(src.bytes, ip + 8, sizeof(src.bytes));
     memcpy(dst.bytes, ip + 24, sizeof(dst.bytes));
-    const uint32_t ports = word_at(ip + 40);
+    const uint32_t ports = dk_get_u32(ip + 40);
     return (struct look){.hash = dk_tcp_hash(tcp, &dst, &src, ports), .ports = ports};
 }
 
@@ -79,8 +65,8 @@ __attribute__((always_inline)) static inline void look_at(const struct dk_tcp *t
     for (uint32_t i = 0; i < n; i++) {
         const uint8_t *ip = frames[i].data + DK_ETH_HEADER_LEN;
         if (dk_likely(looks_plain(&frames[i], ip))) {
-            looks[i].ports = word_at(ip + 20);
-            looks[i].hash = dk_tcp_hash4(tcp, pair_at(ip + 12), looks[i].ports);
+            looks[i].ports = dk_get_u32(ip + 20);
+            looks[i].hash = dk_tcp_hash4(tcp, dk_get_u64(ip + 12), looks[i].ports);
         } else {
             looks[i] = look_at_other(tcp, &frames[i]);
         }
