@@ -88,61 +88,55 @@ static int open_fault(struct dk_blkdev **dev_out, struct dk_blkdev *inner, const
     return dk_blk_fault_open(dev_out, inner, &o->fault, why_out);
 }
 
-/* KEY(its name, what it is, type of the options, member). */
-#define KEY(name, kind, type, member)                                                              \
-    {                                                                                              \
-        name, kind, offsetof(struct type, member), 0, false                                        \
-    }
-
 static const struct dk_spec_key memblk_keys[] = {
-    KEY("bytes", DK_SPEC_SIZE, dk_memblk_options, bytes),
-    KEY("limit", DK_SPEC_SIZE, dk_memblk_options, limit_bytes),
-    KEY("block", DK_SPEC_NUMBER, dk_memblk_options, block_bytes),
-    KEY("atomic", DK_SPEC_NUMBER, dk_memblk_options, atomic_bytes),
-    KEY("depth", DK_SPEC_NUMBER, dk_memblk_options, depth),
-    KEY("seed", DK_SPEC_NUMBER64, dk_memblk_options, seed),
-    KEY("read_only", DK_SPEC_YES, dk_memblk_options, read_only),
+    DK_SPEC_KEY("bytes", DK_SPEC_SIZE, dk_memblk_options, bytes),
+    DK_SPEC_KEY("limit", DK_SPEC_SIZE, dk_memblk_options, limit_bytes),
+    DK_SPEC_KEY("block", DK_SPEC_NUMBER, dk_memblk_options, block_bytes),
+    DK_SPEC_KEY("atomic", DK_SPEC_NUMBER, dk_memblk_options, atomic_bytes),
+    DK_SPEC_KEY("depth", DK_SPEC_NUMBER, dk_memblk_options, depth),
+    DK_SPEC_KEY("seed", DK_SPEC_NUMBER64, dk_memblk_options, seed),
+    DK_SPEC_KEY("read_only", DK_SPEC_YES, dk_memblk_options, read_only),
     {0},
 };
 
 static const struct dk_spec_key file_keys[] = {
-    KEY("size", DK_SPEC_SIZE, dk_blk_file_options, bytes),
-    KEY("depth", DK_SPEC_NUMBER, dk_blk_file_options, depth),
-    KEY("read_only", DK_SPEC_YES, dk_blk_file_options, read_only),
-    KEY("create", DK_SPEC_YES, dk_blk_file_options, create),
-    KEY("buffered", DK_SPEC_YES, dk_blk_file_options, buffered),
-    KEY("threads", DK_SPEC_YES, dk_blk_file_options, threads),
-    KEY("interrupts", DK_SPEC_YES, dk_blk_file_options, interrupts),
-    KEY("unregistered", DK_SPEC_YES, dk_blk_file_options, unregistered),
+    DK_SPEC_KEY("size", DK_SPEC_SIZE, dk_blk_file_options, bytes),
+    DK_SPEC_KEY("depth", DK_SPEC_NUMBER, dk_blk_file_options, depth),
+    DK_SPEC_KEY("read_only", DK_SPEC_YES, dk_blk_file_options, read_only),
+    DK_SPEC_KEY("create", DK_SPEC_YES, dk_blk_file_options, create),
+    DK_SPEC_KEY("buffered", DK_SPEC_YES, dk_blk_file_options, buffered),
+    DK_SPEC_KEY("threads", DK_SPEC_YES, dk_blk_file_options, threads),
+    DK_SPEC_KEY("interrupts", DK_SPEC_YES, dk_blk_file_options, interrupts),
+    DK_SPEC_KEY("unregistered", DK_SPEC_YES, dk_blk_file_options, unregistered),
     {0},
 };
 
 static const struct dk_spec_key nvme_keys[] = {
-    KEY("depth", DK_SPEC_NUMBER, dk_blk_nvme_options, depth),
-    KEY("read_only", DK_SPEC_YES, dk_blk_nvme_options, read_only),
-    KEY("interrupts", DK_SPEC_YES, dk_blk_nvme_options, interrupts),
-    KEY("unregistered", DK_SPEC_YES, dk_blk_nvme_options, unregistered),
+    DK_SPEC_KEY("depth", DK_SPEC_NUMBER, dk_blk_nvme_options, depth),
+    DK_SPEC_KEY("read_only", DK_SPEC_YES, dk_blk_nvme_options, read_only),
+    DK_SPEC_KEY("interrupts", DK_SPEC_YES, dk_blk_nvme_options, interrupts),
+    DK_SPEC_KEY("unregistered", DK_SPEC_YES, dk_blk_nvme_options, unregistered),
     {0},
 };
 
 #define ERROR(member) offsetof(struct dk_blk_fault_options, member)
 
 static const struct dk_spec_key fault_keys[] = {
-    KEY("seed", DK_SPEC_NUMBER64, dk_blk_fault_options, seed),
+    DK_SPEC_KEY("seed", DK_SPEC_NUMBER64, dk_blk_fault_options, seed),
     {"error", DK_SPEC_RATE, ERROR(read_error), ERROR(write_error), true},
-    KEY("read_error", DK_SPEC_RATE, dk_blk_fault_options, read_error),
-    KEY("write_error", DK_SPEC_RATE, dk_blk_fault_options, write_error),
-    KEY("flush_error", DK_SPEC_RATE, dk_blk_fault_options, flush_error),
-    KEY("lost", DK_SPEC_RATE, dk_blk_fault_options, lost),
-    KEY("torn", DK_SPEC_RATE, dk_blk_fault_options, torn),
-    KEY("misdirect", DK_SPEC_RATE, dk_blk_fault_options, misdirect),
-    KEY("rot", DK_SPEC_RATE, dk_blk_fault_options, rot),
-    KEY("delayed", DK_SPEC_RATE, dk_blk_fault_options, delay),
-    KEY("delay", DK_SPEC_TIME, dk_blk_fault_options, delay_ns),
-    KEY("jitter", DK_SPEC_TIME, dk_blk_fault_options, jitter_ns),
-    KEY("reorder", DK_SPEC_RATE, dk_blk_fault_options, reorder),
-    KEY("reorder_by", DK_SPEC_TIME, dk_blk_fault_options, reorder_ns),
-    KEY("power_at", DK_SPEC_NUMBER64, dk_blk_fault_options, power_at),
+    DK_SPEC_KEY("read_error", DK_SPEC_RATE, dk_blk_fault_options, read_error),
+    DK_SPEC_KEY("write_error", DK_SPEC_RATE, dk_blk_fault_options, write_error),
+    DK_SPEC_KEY("flush_error", DK_SPEC_RATE, dk_blk_fault_options, flush_error),
+    DK_SPEC_KEY("lost", DK_SPEC_RATE, dk_blk_fault_options, lost),
+    DK_SPEC_KEY("torn", DK_SPEC_RATE, dk_blk_fault_options, torn),
+    DK_SPEC_KEY("misdirect", DK_SPEC_RATE, dk_blk_fault_options, misdirect),
+    DK_SPEC_KEY("rot", DK_SPEC_RATE, dk_blk_fault_options, rot),
+    DK_SPEC_KEY("delayed", DK_SPEC_RATE, dk_blk_fault_options, delay),
+    DK_SPEC_KEY("delay", DK_SPEC_TIME, dk_blk_fault_options, delay_ns),
+    DK_SPEC_KEY("jitter", DK_SPEC_TIME, dk_blk_fault_options, jitter_ns),
+    DK_SPEC_KEY("reorder", DK_SPEC_RATE, dk_blk_fault_options, reorder),
+    DK_SPEC_KEY("reorder_by", DK_SPEC_TIME, dk_blk_fault_options, reorder_ns),
+    DK_SPEC_KEY("power_at", DK_SPEC_NUMBER64, dk_blk_fault_options, power_at),
     {0},
 };
 

@@ -151,64 +151,58 @@ static int open_fault(struct dk_netdev **dev_out, struct dk_netdev *inner, const
     return dk_fault_open(dev_out, inner, &o->fault, why_out);
 }
 
-/* KEY(its name, what it is, type of the options, member): a key of one member. */
-#define KEY(name, kind, type, member)                                                              \
-    {                                                                                              \
-        name, kind, offsetof(struct type, member), 0, false                                        \
-    }
-
 /* A key for both directions, and one for each. */
 #define LANES(name, kind, member)                                                                  \
     {name, kind, offsetof(struct dk_fault_options, rx.member),                                     \
      offsetof(struct dk_fault_options, tx.member), true},                                          \
-        KEY("rx." name, kind, dk_fault_options, rx.member),                                        \
-        KEY("tx." name, kind, dk_fault_options, tx.member)
+        DK_SPEC_KEY("rx." name, kind, dk_fault_options, rx.member),                                \
+        DK_SPEC_KEY("tx." name, kind, dk_fault_options, tx.member)
 
 static const struct dk_spec_key loop_keys[] = {
-    KEY("mtu", DK_SPEC_NUMBER, dk_loop_options, mtu),
-    KEY("mac", DK_SPEC_MAC, dk_loop_options, mac),
-    KEY("ring", DK_SPEC_NUMBER, dk_loop_options, ring_frames),
-    KEY("pool", DK_SPEC_SIZE, dk_loop_options, rx_pool_bytes),
+    DK_SPEC_KEY("mtu", DK_SPEC_NUMBER, dk_loop_options, mtu),
+    DK_SPEC_KEY("mac", DK_SPEC_MAC, dk_loop_options, mac),
+    DK_SPEC_KEY("ring", DK_SPEC_NUMBER, dk_loop_options, ring_frames),
+    DK_SPEC_KEY("pool", DK_SPEC_SIZE, dk_loop_options, rx_pool_bytes),
     {0},
 };
 
 static const struct dk_spec_key tap_keys[] = {
-    KEY("mtu", DK_SPEC_NUMBER, dk_tap_options, mtu),
-    KEY("mac", DK_SPEC_MAC, dk_tap_options, mac),
-    KEY("pool", DK_SPEC_SIZE, dk_tap_options, rx_pool_bytes),
+    DK_SPEC_KEY("mtu", DK_SPEC_NUMBER, dk_tap_options, mtu),
+    DK_SPEC_KEY("mac", DK_SPEC_MAC, dk_tap_options, mac),
+    DK_SPEC_KEY("pool", DK_SPEC_SIZE, dk_tap_options, rx_pool_bytes),
     {0},
 };
 
 static const struct dk_spec_key packet_keys[] = {
-    KEY("mtu", DK_SPEC_NUMBER, dk_packet_options, mtu),
-    KEY("mac", DK_SPEC_MAC, dk_packet_options, mac),
-    KEY("ring", DK_SPEC_NUMBER, dk_packet_options, ring_frames),
-    KEY("pool", DK_SPEC_SIZE, dk_packet_options, rx_pool_bytes),
-    KEY("promiscuous", DK_SPEC_YES, dk_packet_options, promiscuous),
+    DK_SPEC_KEY("mtu", DK_SPEC_NUMBER, dk_packet_options, mtu),
+    DK_SPEC_KEY("mac", DK_SPEC_MAC, dk_packet_options, mac),
+    DK_SPEC_KEY("ring", DK_SPEC_NUMBER, dk_packet_options, ring_frames),
+    DK_SPEC_KEY("pool", DK_SPEC_SIZE, dk_packet_options, rx_pool_bytes),
+    DK_SPEC_KEY("promiscuous", DK_SPEC_YES, dk_packet_options, promiscuous),
     {0},
 };
 
 static const struct dk_spec_key dpdk_keys[] = {
-    KEY("mtu", DK_SPEC_NUMBER, dk_dpdk_options, mtu),
-    KEY("mac", DK_SPEC_MAC, dk_dpdk_options, mac),
-    KEY("ring", DK_SPEC_NUMBER, dk_dpdk_options, ring_frames),
-    KEY("pool", DK_SPEC_SIZE, dk_dpdk_options, rx_pool_bytes),
-    KEY("promiscuous", DK_SPEC_YES, dk_dpdk_options, promiscuous),
-    KEY("copy", DK_SPEC_YES, dk_dpdk_options, copy),
-    KEY("eal", DK_SPEC_TEXT, dk_dpdk_options, eal),
+    DK_SPEC_KEY("mtu", DK_SPEC_NUMBER, dk_dpdk_options, mtu),
+    DK_SPEC_KEY("mac", DK_SPEC_MAC, dk_dpdk_options, mac),
+    DK_SPEC_KEY("ring", DK_SPEC_NUMBER, dk_dpdk_options, ring_frames),
+    DK_SPEC_KEY("pool", DK_SPEC_SIZE, dk_dpdk_options, rx_pool_bytes),
+    DK_SPEC_KEY("promiscuous", DK_SPEC_YES, dk_dpdk_options, promiscuous),
+    DK_SPEC_KEY("copy", DK_SPEC_YES, dk_dpdk_options, copy),
+    DK_SPEC_KEY("eal", DK_SPEC_TEXT, dk_dpdk_options, eal),
     {0},
 };
 
 static const struct dk_spec_key pcap_keys[] = {
-    KEY("limit", DK_SPEC_SIZE, dk_pcap_options, limit_bytes),
-    KEY("snap", DK_SPEC_NUMBER, dk_pcap_options, snap_bytes),
+    DK_SPEC_KEY("limit", DK_SPEC_SIZE, dk_pcap_options, limit_bytes),
+    DK_SPEC_KEY("snap", DK_SPEC_NUMBER, dk_pcap_options, snap_bytes),
     {0},
 };
 
 static const struct dk_spec_key fault_keys[] = {
-    KEY("seed", DK_SPEC_NUMBER64, dk_fault_options, seed),
-    KEY("hold", DK_SPEC_NUMBER, dk_fault_options, hold_frames),
-    KEY("pool", DK_SPEC_SIZE, dk_fault_options, hold_bytes),
+    DK_SPEC_KEY("seed", DK_SPEC_NUMBER64, dk_fault_options, seed),
+    DK_SPEC_KEY("hold", DK_SPEC_NUMBER, dk_fault_options, hold_frames),
+    DK_SPEC_KEY("pool", DK_SPEC_SIZE, dk_fault_options, hold_bytes),
     LANES("loss", DK_SPEC_RATE, loss),
     LANES("corrupt", DK_SPEC_RATE, corrupt),
     LANES("mark", DK_SPEC_RATE, mark),

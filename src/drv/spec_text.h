@@ -33,6 +33,12 @@ struct dk_spec_key {
     bool twice;  /* whether there is one */
 };
 
+/* A key: its name, what it is, the type of the options, and the member. */
+#define DK_SPEC_KEY(name, kind, type, member)                                                      \
+    {                                                                                              \
+        name, kind, offsetof(struct type, member), 0, false                                        \
+    }
+
 struct dk_spec_text {
     char *at;          /* what is not read yet */
     char after;        /* the character that ended the last piece: ( : , = ) or zero */
