@@ -38,11 +38,7 @@ def one_round(make):
 
 def main():
     servers = [("demi-kv", lambda: kvload.demi_kv(sys.argv[1])), ("redis-server", kvload.redis)]
-    rounds = {name: [] for name, _ in servers}
-    for number in range(ROUNDS):
-        for name, make in servers if number % 2 == 0 else servers[::-1]:
-            print(f"round {number + 1}/{ROUNDS}: {name} ...", flush=True)
-            rounds[name].append(one_round(make))
+    rounds = kvload.alternate(servers, ROUNDS, one_round)
 
     ours, theirs = rounds["demi-kv"], rounds["redis-server"]
     print(f"\nredis-benchmark, {kvload.CLIENTS} clients, pipeline {PIPELINE}, 3-byte values, "

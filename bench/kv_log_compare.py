@@ -31,11 +31,7 @@ def one_round(make):
 def main():
     servers = [("demi-kv", lambda folder: kvload.demi_kv_log(sys.argv[1], folder)),
                ("redis-server", kvload.redis_log)]
-    rounds = {name: [] for name, _ in servers}
-    for number in range(ROUNDS):
-        for name, make in servers if number % 2 == 0 else servers[::-1]:
-            print(f"round {number + 1}/{ROUNDS}: {name} ...", flush=True)
-            rounds[name].append(one_round(make))
+    rounds = kvload.alternate(servers, ROUNDS, one_round)
 
     ours, theirs = rounds["demi-kv"], rounds["redis-server"]
     print(f"\nredis-benchmark, {kvload.CLIENTS} clients, durable SET of 3 bytes, median of "

@@ -206,6 +206,16 @@ def idle_connection_bytes(server, count=1000):
             client.close()
 
 
+def alternate(servers, rounds, one_round):
+    """What one_round says of each of the two, (name, how it is made), in turn; who begins changes."""
+    said = {name: [] for name, _ in servers}
+    for number in range(rounds):
+        for name, make in servers if number % 2 == 0 else servers[::-1]:
+            print(f"round {number + 1}/{rounds}: {name} ...", flush=True)
+            said[name].append(one_round(make))
+    return said
+
+
 def median(rounds, *keys):
     """The median of one figure over rounds of nested dictionaries."""
     values = []
