@@ -207,8 +207,7 @@ def idle_connection_bytes(server, count=1000):
 
 
 def alternate(servers, rounds, one_round):
-    """What one_round says of each of two servers (name, how it is made), in turn; who begins
-    changes."""
+    """What one_round says of each server (name, how it is made), in turn; who begins changes."""
     said = {name: [] for name, _ in servers}
     for number in range(rounds):
         for name, make in servers if number % 2 == 0 else servers[::-1]:

@@ -115,7 +115,7 @@ void kv_journal_flush(struct kv_journal *j)
 {
     struct kv_journal_chunk *chunk = j->first;
 
-    if (!chunk || j->sent - j->acked == KV_JOURNAL_GROUPS)
+    if (!chunk || j->sent != j->acked)
         return;
     j->first = j->last = NULL;
     j->unsent = 0;
@@ -125,7 +125,7 @@ void kv_journal_flush(struct kv_journal *j)
         chunk = next;
     }
     j->sent++;
-    j->ends[j->sent % KV_JOURNAL_GROUPS] = j->records;
+    j->end = j->records;
 }
 
 void kv_journal_pushed(struct kv_journal *j, int error)
@@ -135,8 +135,8 @@ void kv_journal_pushed(struct kv_journal *j, int error)
     if (j->error != 0)
         return; /* one behind a gap does not count: it would for the one that failed */
     j->records_acked++;
-    while (j->acked < j->sent && j->ends[(j->acked + 1) % KV_JOURNAL_GROUPS] <= j->records_acked)
-        j->acked++;
+    if (j->records_acked == j->end)
+        j->acked = j->sent;
 }
 
 /* ---- rewriting ---------------------------------------------------------------------------- */

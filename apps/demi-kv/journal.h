@@ -6,6 +6,8 @@
  * A *group* is what all clients changed since the last one was sent: several records of the log
  * when it is large. Groups are numbered from 1 on, and take effect whole or not at all: the last
  * record says that it is the last, and what is left of a group without one is cut off at the start.
+ * One group is on its way at a time, and what comes meanwhile is the next: so what a write costs is
+ * shared by all who wait for it.
  *
  *     record:  magic "DKVJ" | version | last? | 0     then bytes of the group's changes
  *     change:  struct kv_change_head, key, value      (little-endian)
@@ -23,8 +25,6 @@
 
 #include "db.h"
 
-#define KV_JOURNAL_GROUPS 4 /* sent and not acknowledged; what comes meanwhile is one group */
-
 struct kv_journal_chunk;
 
 enum kv_rewrite { KV_REWRITE_NONE, KV_REWRITE_WALKS, KV_REWRITE_WAITS };
@@ -36,10 +36,9 @@ struct kv_journal {
     uint64_t sent, acked;                  /* groups */
     uint64_t records;                      /* number of the next one */
     uint64_t records_acked;
-    uint64_t ends[KV_JOURNAL_GROUPS]; /* of group g, at g % KV_JOURNAL_GROUPS: one past its last
-                                         record */
-    uint64_t bytes;                   /* of the records that are kept */
-    uint64_t unsent;                  /* bytes of the group that is being made */
+    uint64_t end;    /* of the group that was sent: one past its last record */
+    uint64_t bytes;  /* of the records that are kept */
+    uint64_t unsent; /* bytes of the group that is being made */
 
     enum kv_rewrite rewrite;
     uint64_t cursor;     /* WALKS: of kv_dict_scan */
@@ -69,7 +68,7 @@ static inline bool kv_journal_is_acked(const struct kv_journal *j, uint64_t grou
     return group <= j->acked;
 }
 
-/* Sends the group that was made, if there is one and not too many are on their way. */
+/* Sends the group that was made, if there is one and none is on its way. */
 void kv_journal_flush(struct kv_journal *j);
 
 /* Results of the queue: a push ended, with 0 or a positive errno. */

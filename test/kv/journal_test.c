@@ -45,15 +45,16 @@ static void test_change_without_memory_is_never_acknowledged(void **state)
 
 static void test_record_behind_one_that_failed_does_not_count_for_it(void **state)
 {
-    /* Two groups of one record each are on their way. */
-    struct kv_journal j = {.qd = -1, .sent = 2, .records = 2, .ends = {[1] = 1, [2] = 2}};
+    /* A group of two records is on its way. */
+    struct kv_journal j = {.qd = -1, .sent = 1, .records = 2, .end = 2};
 
     (void)state;
     kv_journal_pushed(&j, ENOSPC);
     kv_journal_pushed(&j, 0);
     assert_int_equal(j.error, ENOSPC);
     assert_false(kv_journal_is_acked(&j, 1));
-    assert_false(kv_journal_is_acked(&j, 2));
+    kv_journal_pushed(&j, 0); /* even when as many were acknowledged as it has */
+    assert_false(kv_journal_is_acked(&j, 1));
 }
 
 int main(void)
