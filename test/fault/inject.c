@@ -4,6 +4,7 @@
 #include "inject.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <sys/epoll.h>
@@ -14,9 +15,9 @@
 static struct {
     enum inject_kind kind;
     uint32_t nth;
-    uint32_t count;
+    _Atomic uint32_t count; /* drivers have threads */
     bool lasting;
-    bool hit;
+    atomic_bool hit;
     int error;
 } plan;
 
@@ -53,8 +54,8 @@ static bool fails(enum inject_kind kind)
 {
     if (kind != plan.kind)
         return false;
-    plan.count++;
-    if (plan.count != plan.nth && !(plan.lasting && plan.count > plan.nth))
+    const uint32_t count = ++plan.count;
+    if (count != plan.nth && !(plan.lasting && count > plan.nth))
         return false;
     plan.hit = true;
     errno = plan.error;
@@ -220,8 +221,89 @@ WRAP(int, sendmmsg, int fd, struct mmsghdr *messages, unsigned n, int flags)
     return fails(INJECT_DEVICE) ? -1 : __real_sendmmsg(fd, messages, n, flags);
 }
 
+int __real_open64(const char *path, int flags, mode_t mode);
+int __wrap_open64(const char *path, int flags, mode_t mode);
+int __wrap_open64(const char *path, int flags, mode_t mode)
+{
+    return fails(INJECT_FILE) ? -1 : __real_open64(path, flags, mode);
+}
+
+WRAP(int, flock, int fd, int operation)
+{
+    return fails(INJECT_FILE) ? -1 : __real_flock(fd, operation);
+}
+
+struct stat64;
+struct statfs64;
+
+WRAP(int, fstat64, int fd, struct stat64 *st)
+{
+    return fails(INJECT_FILE) ? -1 : __real_fstat64(fd, st);
+}
+
+WRAP(int, fstatfs64, int fd, struct statfs64 *st)
+{
+    return fails(INJECT_FILE) ? -1 : __real_fstatfs64(fd, st);
+}
+
+WRAP(ssize_t, pwrite64, int fd, const void *buf, size_t len, off_t at)
+{
+    return fails(INJECT_FILE) ? -1 : __real_pwrite64(fd, buf, len, at);
+}
+
+WRAP(ssize_t, preadv64, int fd, const struct iovec *iov, int n, off_t at)
+{
+    return fails(INJECT_FILE) ? -1 : __real_preadv64(fd, iov, n, at);
+}
+
+WRAP(ssize_t, pwritev64v2, int fd, const struct iovec *iov, int n, off_t at, int flags)
+{
+    return fails(INJECT_FILE) ? -1 : __real_pwritev64v2(fd, iov, n, at, flags);
+}
+
+WRAP(int, fallocate64, int fd, int mode, off_t at, off_t len)
+{
+    return fails(INJECT_FILE) ? -1 : __real_fallocate64(fd, mode, at, len);
+}
+
+WRAP(int, ftruncate64, int fd, off_t len)
+{
+    return fails(INJECT_FILE) ? -1 : __real_ftruncate64(fd, len);
+}
+
+WRAP(int, fdatasync, int fd)
+{
+    return fails(INJECT_FILE) ? -1 : __real_fdatasync(fd);
+}
+
+WRAP(int, fsync, int fd)
+{
+    return fails(INJECT_FILE) ? -1 : __real_fsync(fd);
+}
+
+WRAP(int, renameat2, int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
+{
+    return fails(INJECT_FILE) ? -1 : __real_renameat2(from_fd, from, to_fd, to, flags);
+}
+
+WRAP(int, pthread_create, pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *),
+     void *arg)
+{
+    return fails(INJECT_THREAD) ? plan.error : __real_pthread_create(thread, attr, run, arg);
+}
+
 struct io_uring;
 struct io_uring_params;
+
+WRAP(int, io_uring_submit, struct io_uring *ring)
+{
+    return fails(INJECT_SUBMIT) ? -plan.error : __real_io_uring_submit(ring);
+}
+
+WRAP(int, io_uring_submit_and_wait, struct io_uring *ring, unsigned n)
+{
+    return fails(INJECT_SUBMIT) ? -plan.error : __real_io_uring_submit_and_wait(ring, n);
+}
 
 WRAP(int, io_uring_queue_init_params, unsigned entries, struct io_uring *ring,
      struct io_uring_params *params)

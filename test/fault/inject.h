@@ -20,6 +20,9 @@ enum inject_kind {
     INJECT_WATCH,      /* epoll_ctl */
     INJECT_IO,         /* send, sendmsg, recv, recvfrom */
     INJECT_RING,       /* io_uring_queue_init_params */
+    INJECT_FILE,       /* open and what is asked of files, but for stat, unlink and close */
+    INJECT_THREAD,     /* pthread_create */
+    INJECT_SUBMIT,     /* io_uring_submit and its kin */
     INJECT_DEVICE,     /* ioctl, setsockopt, bind, write, writev, sendmmsg */
 };
 

@@ -6,7 +6,7 @@
  * next run without a failure succeeds.
  */
 #include "../lib/backend.h"
-#include "inject.h"
+#include "again.h"
 
 #include <demi/storage.h>
 #include <stdio.h>
@@ -14,60 +14,6 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-enum { TRIES = 3 };
-
-/* Errors that a call may return in the run under way; 0 ends the list. */
-static const int *allowed;
-static bool lasting;
-static uint32_t failures; /* that the scenario saw */
-
-static bool is_allowed(int error)
-{
-    for (const int *e = allowed; *e != 0; e++)
-        if (*e == error)
-            return true;
-    return false;
-}
-
-/* A failure: true to try again, false to give up, which only a lasting failure allows. */
-static bool again(const char *what, int error, int tries)
-{
-    must_hold(is_allowed(error), "%s: %s", what, errno_name(error));
-    failures++;
-    must_hold(lasting || tries < TRIES, "%s fails again and again", what);
-    return tries < TRIES;
-}
-
-/* In a function that returns whether it succeeded: tries the call until it does. */
-#define TRY(call)                                                                                  \
-    do {                                                                                           \
-        int try_error;                                                                             \
-        for (int tries = 1; (try_error = (call)) != 0; tries++)                                    \
-            if (!again(#call, try_error, tries))                                                   \
-                return false;                                                                      \
-    } while (0)
-
-/* The result of the operation that `issue` starts, tried until it succeeds. */
-#define TRY_OP(qr, qt, issue)                                                                      \
-    do {                                                                                           \
-        for (int op_tries = 1;; op_tries++) {                                                      \
-            TRY(issue);                                                                            \
-            if (!wait_one(qr, qt))                                                                 \
-                return false;                                                                      \
-            if ((qr)->qr_opcode != DEMI_OPC_FAILED)                                                \
-                break;                                                                             \
-            if (!again(#issue, (int)(qr)->qr_ret, op_tries))                                       \
-                return false;                                                                      \
-        }                                                                                          \
-    } while (0)
-
-static bool wait_one(demi_qresult_t *qr, demi_qtoken_t qt)
-{
-    const struct timespec patience = {PATIENCE_S, 0};
-    TRY(demi_wait(qr, qt, &patience));
-    return true;
-}
 
 static int alloc_pattern(demi_sgarray_t *sga, uint32_t len, uint32_t num_segs, uint64_t seed)
 {
@@ -399,35 +345,6 @@ static bool scenario(void)
     return done;
 }
 
-/* Fails each request of a kind in turn, until the scenario asks no more. */
-static void fail_each(enum inject_kind kind, int error, const int errors[], bool is_lasting)
-{
-    static const int none[] = {0};
-    uint32_t nth = 1;
-    for (bool hit = true; hit; nth++) {
-        const int64_t blocks = inject_blocks_held();
-        const int fds = open_fds();
-        allowed = errors;
-        lasting = is_lasting;
-        inject_arm(kind, nth, lasting, error);
-        const bool done = scenario();
-        hit = inject_hit();
-        must_hold(done || (lasting && hit), "request %u: the scenario was not finished", nth);
-        must_hold(inject_blocks_held() == blocks, "request %u fails: %lld blocks leak", nth,
-                  (long long)(inject_blocks_held() - blocks));
-        must_hold(open_fds() == fds, "request %u fails: %d descriptors leak", nth,
-                  open_fds() - fds);
-        if (!hit)
-            break;
-        allowed = none;
-        lasting = false;
-        assert_true(scenario());
-    }
-    print_message("%u requests failed, one at a time%s\n", nth - 1,
-                  is_lasting ? ", and all after it" : "");
-    assert_true(nth > 1);
-}
-
 /* What is made once and kept, is made before anything is counted. */
 static int warm_up(void **state)
 {
@@ -506,25 +423,25 @@ static void test_allocation_of_a_fresh_process_fails_once_at_each_place(void **s
 static void test_allocation_fails_once_at_each_place(void **state)
 {
     (void)state;
-    fail_each(INJECT_MEMORY, ENOMEM, memory_errors, false);
+    fail_each(scenario, INJECT_MEMORY, ENOMEM, memory_errors, false);
 }
 
 static void test_allocations_fail_from_each_place_on(void **state)
 {
     (void)state;
-    fail_each(INJECT_MEMORY, ENOMEM, memory_errors, true);
+    fail_each(scenario, INJECT_MEMORY, ENOMEM, memory_errors, true);
 }
 
 static void test_descriptor_refused_once_at_each_place(void **state)
 {
     (void)state;
-    fail_each(INJECT_DESCRIPTOR, EMFILE, descriptor_errors, false);
+    fail_each(scenario, INJECT_DESCRIPTOR, EMFILE, descriptor_errors, false);
 }
 
 static void test_descriptors_refused_from_each_place_on(void **state)
 {
     (void)state;
-    fail_each(INJECT_DESCRIPTOR, EMFILE, descriptor_errors, true);
+    fail_each(scenario, INJECT_DESCRIPTOR, EMFILE, descriptor_errors, true);
 }
 
 static void test_watching_refused_once_at_each_place(void **state)
@@ -534,7 +451,7 @@ static void test_watching_refused_once_at_each_place(void **state)
         print_message("only the epoll engine watches sockets by epoll_ctl\n");
         skip();
     }
-    fail_each(INJECT_WATCH, ENOMEM, watch_errors, false);
+    fail_each(scenario, INJECT_WATCH, ENOMEM, watch_errors, false);
 }
 
 static void needs_kernel(void)
@@ -549,15 +466,15 @@ static void test_io_interrupted_at_each_place_is_not_seen(void **state)
 {
     (void)state;
     needs_kernel();
-    fail_each(INJECT_IO, EINTR, no_errors, false);
+    fail_each(scenario, INJECT_IO, EINTR, no_errors, false);
 }
 
 static void test_accept_of_an_aborted_connection_is_not_seen(void **state)
 {
     (void)state;
     needs_kernel();
-    fail_each(INJECT_ACCEPT, ECONNABORTED, no_errors, false);
-    fail_each(INJECT_ACCEPT, EINTR, no_errors, false);
+    fail_each(scenario, INJECT_ACCEPT, ECONNABORTED, no_errors, false);
+    fail_each(scenario, INJECT_ACCEPT, EINTR, no_errors, false);
 }
 
 static void test_io_uring_refused_auto_takes_epoll(void **state)
