@@ -2,6 +2,8 @@
 /*
  * Reading (reader.h). A record is looked for from the nearest batch that is known not to be behind
  * it, header by header; a place without a good batch is passed block by block until the next one.
+ * What is not found is remembered as lost, but not where the device failed to read on the way: it
+ * may be able to the next time.
  */
 #include "store/reader.h"
 
@@ -337,9 +339,25 @@ static int failed(struct dk_log *log, struct dk_window *w)
     r->careful = true;
     if (!exact)
         return 0;
-    if (header)
-        pass(r);
-    return header ? 0 : w->error;
+    if (!header)
+        return w->error;
+    pass(r);
+    r->unread = true;
+    return 0;
+}
+
+/* A read ended; what it did not find behind a failure of the device is looked for anew. */
+static void end_search(struct dk_reader *r, int result)
+{
+    r->careful = false;
+    if (r->unread && result == -EIO) {
+        r->located = false;
+        r->lost_first = r->lost_end = 0;
+    }
+    r->unread = false;
+    for (uint32_t i = 0; r->windows && i < DK_READ_WINDOWS; i++)
+        if (r->windows[i].state == DK_WINDOW_FAILED)
+            r->windows[i].state = DK_WINDOW_EMPTY;
 }
 
 /* One step with the first read: 0: it was done, -EAGAIN: another step, -EINPROGRESS: the device has
@@ -427,7 +445,7 @@ uint32_t dk_reader_pump(struct dk_log *log)
         if (ret == -EINPROGRESS)
             return n;
         r->next = read->record + 1;
-        r->careful = false;
+        end_search(r, ret);
         dk_list_del_init(&read->link);
         log->store->outstanding--;
         log->store->stats->reads++;

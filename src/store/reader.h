@@ -44,6 +44,7 @@ struct dk_reader {
     uint32_t turn;             /* the window to be replaced next */
     bool located; /* the following say where the search for the first read's record is */
     bool careful; /* the device failed to read more: only what is needed */
+    bool unread;  /* the search passed a block that the device failed to read */
     uint64_t ordinal;
     uint64_t offset;
     uint64_t expected;             /* record of the batch there, as far as known */

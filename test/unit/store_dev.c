@@ -171,7 +171,8 @@ static void finish_flush(struct medium *m, uint64_t done)
 
 static bool is_bad(const struct medium *m, const struct dk_blk_io *io)
 {
-    return io->offset < m->bad_offset + m->bad_bytes && m->bad_offset < io->offset + io->bytes;
+    return m->bad_bytes > 0 && io->offset < m->bad_offset + m->bad_bytes &&
+           m->bad_offset < io->offset + io->bytes;
 }
 
 static int carry_out(struct medium *m, const struct dk_blk_io *io, uint64_t number)

@@ -198,6 +198,57 @@ static void test_block_that_cannot_be_read_is_an_error_of_its_record(void **stat
     kit_end(&k);
 }
 
+/* Three records of one batch. */
+static void append_together(struct store_kit *k, struct dk_log *log, struct kept *kept)
+{
+    struct kit_append a[3];
+    for (uint64_t i = 0; i < 3; i++) {
+        kit_record(&a[i], i, len_of(i), 1);
+        kit_issue(log, &a[i]);
+        kept->seeds[kept->num++] = i;
+    }
+    for (int i = 0; i < 3; i++) {
+        kit_wait(k, &a[i]);
+        assert_int_equal(a[i].result, 0);
+        kit_record_free(&a[i]);
+    }
+}
+
+/* Any one block cannot be read for a while: what it has is an error until then, and no longer. */
+static void test_block_that_could_not_be_read_is_tried_again(void **state)
+{
+    (void)state;
+    struct store_kit k = {0};
+    struct kept kept = {0};
+    uint32_t errors = 0, most = 0;
+    kit_make(&k, BYTES);
+    struct dk_log *log = kit_log(&k, "a", DK_LOG_CREATE);
+    for (uint64_t i = 0; i < 15; i++)
+        append_together(&k, log, &kept);
+    for (uint64_t at = BYTES / 4; at < BYTES; at += 4096) {
+        uint32_t now = 0;
+        kit_reopen(&k, true);
+        log = kit_log(&k, "a", 0);
+        k.medium.bad_offset = at;
+        k.medium.bad_bytes = 4096;
+        for (uint64_t i = 0; i < kept.num; i++)
+            now += kit_read(&k, log, i, kept.seeds[i], len_of(kept.seeds[i]), 1) != 0;
+        for (uint64_t i = 0; i < kept.num; i++) {
+            k.medium.bad_bytes = 4096;
+            (void)kit_read(&k, log, i, kept.seeds[i], len_of(kept.seeds[i]), 1);
+            dk_store_poll(k.store, 0); /* what it reads ahead fails too */
+            k.medium.bad_bytes = 0;
+            uint64_t next = (i + 1) % kept.num;
+            assert_int_equal(kit_read(&k, log, next, kept.seeds[next], len_of(next % 3), 1), 0);
+        }
+        errors += now;
+        most = now > most ? now : most;
+    }
+    assert_int_equal(most, 3); /* a header */
+    assert_true(errors > 50);
+    kit_end(&k);
+}
+
 /* A log that was not closed, and any one block that cannot be read: it has all its records, or is
  * not opened, and then nothing becomes of it. */
 static void test_end_that_cannot_be_read_is_not_taken_for_one(void **state)
@@ -361,6 +412,7 @@ int main(void)
         cmocka_unit_test(test_appends_behind_one_that_fails_fail_with_it),
         cmocka_unit_test(test_device_that_fails_for_good_says_so_and_loses_nothing),
         cmocka_unit_test(test_block_that_cannot_be_read_is_an_error_of_its_record),
+        cmocka_unit_test(test_block_that_could_not_be_read_is_tried_again),
         cmocka_unit_test(test_end_that_cannot_be_read_is_not_taken_for_one),
         cmocka_unit_test(test_metadata_that_cannot_be_read_is_not_taken_for_its_end),
         cmocka_unit_test(test_log_whose_end_cannot_be_read_can_be_emptied),
