@@ -360,6 +360,15 @@ static void end_search(struct dk_reader *r, int result)
             r->windows[i].state = DK_WINDOW_EMPTY;
 }
 
+/* The batch there begins behind what is looked for. Where the log was cut, it is what was left
+ * over: the records from `end` on are in the next segment. */
+static void remember_lost(struct dk_reader *r, uint64_t first, uint64_t end)
+{
+    r->lost_first = r->expected;
+    r->lost_end = first < end ? first : end;
+    r->expected = first;
+}
+
 /* One step with the first read: 0: it was done, -EAGAIN: another step, -EINPROGRESS: the device has
  * to read, else the result of the read. */
 static int step(struct dk_log *log, struct dk_log_read *read)
@@ -391,9 +400,7 @@ static int step(struct dk_log *log, struct dk_log_read *read)
     }
     uint64_t bytes = (uint64_t)h->blocks * DK_BLOCK;
     if (read->record < h->first) {
-        r->lost_first = r->expected;
-        r->lost_end = h->first;
-        r->expected = h->first;
+        remember_lost(r, h->first, dk_log_segment(log, at)->end);
         return -EIO;
     }
     r->expected = h->first;

@@ -46,7 +46,7 @@ static void tell_lost(struct walker *w, uint64_t end, uint64_t offset, uint64_t 
 static void tell_record(struct walker *w, uint64_t batch, uint64_t number,
                         const struct dk_batch_record *record, const struct dk_batch_seg *segs)
 {
-    if (number < w->log->first || number >= w->log->acked)
+    if (number < w->log->first)
         return;
     struct dk_walk_item item = {
         .kind = DK_WALK_RECORD,
@@ -63,9 +63,12 @@ static void tell_record(struct walker *w, uint64_t batch, uint64_t number,
     tell(w, &item);
 }
 
-/* Tells of a batch, of which `copy` holds header and descriptors. */
-static void tell_batch(struct walker *w, const struct dk_batch_head *copy, uint32_t segment)
+/* Tells of a batch, of which `copy` holds header and descriptors; records from `end` on are not
+ * what the log has there any more. */
+static void tell_batch(struct walker *w, const struct dk_batch_head *copy, uint32_t segment,
+                       uint64_t end)
 {
+    uint64_t records = end - copy->first < copy->records ? end - copy->first : copy->records;
     const struct dk_batch_record *record = dk_batch_records(copy);
     const struct dk_batch_seg *segs = dk_batch_segs(copy);
     tell(w, &(struct dk_walk_item){
@@ -74,16 +77,16 @@ static void tell_batch(struct walker *w, const struct dk_batch_head *copy, uint3
                 .offset = copy->offset,
                 .bytes = (uint64_t)copy->blocks * DK_BLOCK,
                 .record = copy->first,
-                .count = copy->records,
+                .count = records,
                 .batch = copy->number,
                 .epoch = copy->epoch,
                 .segment = segment,
             });
-    for (uint32_t i = 0; i < copy->records && !w->stopped; i++) {
+    for (uint32_t i = 0; i < records && !w->stopped; i++) {
         tell_record(w, copy->offset, copy->first + i, &record[i], segs);
         segs += record[i].segs;
     }
-    w->expected = copy->first + copy->records;
+    w->expected = copy->first + records;
 }
 
 static void walk_segment(struct walker *w, uint32_t place, uint8_t *copy)
@@ -92,7 +95,8 @@ static void walk_segment(struct walker *w, uint32_t place, uint8_t *copy)
     const struct dk_segment *s = dk_log_segment(log, place);
     uint64_t begin = dk_segment_offset(&log->store->geometry, log->segs[place]);
     uint64_t bad = DK_UNKNOWN, offset = 0;
-    while (offset < s->limit && !w->stopped && w->scan.error == 0 && w->expected < s->end) {
+    const uint64_t end = s->end < log->acked ? s->end : log->acked;
+    while (offset < s->limit && !w->stopped && w->scan.error == 0 && w->expected < end) {
         const struct dk_batch_head *h = dk_scan_batch(&w->scan, log, log->segs[place], offset,
                                                       w->payload ? DK_SCAN_BYTES : AHEAD);
         if (!h) {
@@ -100,18 +104,20 @@ static void walk_segment(struct walker *w, uint32_t place, uint8_t *copy)
             offset += DK_BLOCK;
             continue;
         }
+        if (h->first >= end)
+            break; /* left over: the log was cut before it */
         memcpy(copy, h, h->bytes);
         h = (const void *)copy;
         if (bad != DK_UNKNOWN)
             tell_lost(w, h->first, begin + bad, offset - bad);
         bad = DK_UNKNOWN;
-        tell_batch(w, h, log->segs[place]);
+        tell_batch(w, h, log->segs[place], end);
         offset += (uint64_t)h->blocks * DK_BLOCK;
     }
     if (w->stopped || w->scan.error != 0)
         return;
     bad = bad == DK_UNKNOWN ? offset : bad;
-    tell_lost(w, s->end != DK_UNKNOWN ? s->end : log->acked, begin + bad, s->limit - bad);
+    tell_lost(w, end, begin + bad, s->limit - bad);
 }
 
 int dk_log_walk(struct dk_log *log, bool payload,

@@ -7,6 +7,7 @@
 
 #include "base/crc32c.h"
 #include "store/format.h"
+#include "store/walk.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -247,6 +248,65 @@ static void test_batch_left_over_continues_nothing_later(void **state)
     kit_end(&k);
 }
 
+static bool count_item(const struct dk_walk_item *item, void *arg)
+{
+    uint64_t *counts = arg;
+    if (item->kind != DK_WALK_BATCH)
+        counts[item->kind == DK_WALK_LOST] += item->count;
+    return true;
+}
+
+/* A log is cut, goes on elsewhere, and damage reaches over the cut: the last record before it is
+ * lost, and those behind it are where they are. */
+static void test_damage_at_a_cut_ends_there(void **state)
+{
+    (void)state;
+    struct store_kit k = {0};
+    uint64_t at[8], counts[2] = {0};
+    kit_make(&k, BYTES);
+    struct dk_log *log = kit_log(&k, "a", DK_LOG_CREATE);
+    for (uint64_t i = 0; i < 6; i++)
+        assert_int_equal(kit_append(&k, log, i, 100, 1), 0);
+    assert_int_equal(find_batches(&k, at, 8), 6);
+    assert_int_equal(dk_log_truncate(log, 3), 0);
+    for (uint64_t i = 3; i < 6; i++)
+        assert_int_equal(kit_append(&k, log, 10 + i, 100, 1), 0);
+    memset(k.medium.memory + at[2], 0, 2 * DK_BLOCK); /* 4 and 5 are left over */
+    kit_reopen(&k, true);
+    log = kit_log(&k, "a", 0);
+    for (uint64_t i = 0; i < 6; i++)
+        assert_int_equal(kit_read(&k, log, i, i < 3 ? i : 10 + i, 100, 1), i == 2 ? -EIO : 0);
+    assert_int_equal(dk_log_walk(log, true, count_item, counts), 0);
+    assert_int_equal(counts[0], 5);
+    assert_int_equal(counts[1], 1);
+    kit_end(&k);
+}
+
+/* A cut within a batch: what it had behind that is not told of. */
+static void test_batch_that_was_cut_has_what_is_before(void **state)
+{
+    (void)state;
+    struct store_kit k = {0};
+    struct kit_append a[4];
+    uint64_t counts[2] = {0};
+    kit_make(&k, BYTES);
+    struct dk_log *log = kit_log(&k, "a", DK_LOG_CREATE);
+    for (uint64_t i = 0; i < 4; i++) {
+        kit_record(&a[i], i, 100, 1);
+        kit_issue(log, &a[i]);
+    }
+    for (uint64_t i = 0; i < 4; i++) {
+        kit_wait(&k, &a[i]);
+        kit_record_free(&a[i]);
+    }
+    assert_int_equal(dk_log_truncate(log, 2), 0);
+    assert_int_equal(kit_append(&k, log, 20, 100, 1), 0);
+    assert_int_equal(dk_log_walk(log, true, count_item, counts), 0);
+    assert_int_equal(counts[0], 3);
+    assert_int_equal(counts[1], 0);
+    kit_end(&k);
+}
+
 static void expect_open(struct store_kit *k, int error, const char *words)
 {
     const char *why = "";
@@ -350,6 +410,8 @@ int main(void)
         cmocka_unit_test(test_misdirected_write_is_an_error_or_nothing),
         cmocka_unit_test(test_lost_writes_are_errors_and_the_log_goes_on),
         cmocka_unit_test(test_batch_left_over_continues_nothing_later),
+        cmocka_unit_test(test_damage_at_a_cut_ends_there),
+        cmocka_unit_test(test_batch_that_was_cut_has_what_is_before),
         cmocka_unit_test(test_devices_that_hold_no_store_of_ours_are_refused),
         cmocka_unit_test(test_format_keeps_what_is_there_unless_it_is_forced),
     };
