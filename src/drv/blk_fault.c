@@ -271,6 +271,8 @@ static bool needs_old(const struct fault *f, const struct slot *slot)
 static void end_with(struct slot *slot, int result, uint64_t *counter)
 {
     dk_count(counter, 1);
+    if (result < 0 && slot->outer->op == DK_BLK_FLUSH)
+        dk_blk_journal_flush_failed(&slot->owner->journal);
     finish(slot, result);
 }
 
@@ -333,6 +335,8 @@ static void take_self(struct slot *slot, int result)
         dk_blk_journal_complete(&f->journal, slot->undo);
     else if (result == 0 && slot->outer->op == DK_BLK_FLUSH)
         dk_blk_journal_flushed(&f->journal, slot->mark);
+    else if (slot->outer->op == DK_BLK_FLUSH)
+        dk_blk_journal_flush_failed(&f->journal);
     finish(slot, result);
 }
 

@@ -5,7 +5,7 @@
  * Each I/O draws the same number of values from one generator: the k-th I/O has the same fate for
  * the same seed, whatever the rates of other faults. Of these,
  *
- *     error      nothing is done, and it ends with -EIO
+ *     error      nothing is done, and it ends with -EIO (of a FLUSH: see below)
  *     lost       a write is done, it says, and is not
  *     torn       a write is done in some of its atomic units only; one of a single unit is whole
  *     misdirect  a write is done elsewhere
@@ -17,7 +17,8 @@
  * durable then are, each atomic unit of them by itself, done or not (and those are undone that were
  * done already); a write in flight is as one that is not durable. That is what the device below
  * holds then, and every I/O ends with -EIO from there on. What was durable by a FLUSH or DK_BLK_FUA
- * stays. For this each write reads first what it will replace.
+ * stays. What was not when a FLUSH failed is not made so by a later one that succeeds. For this
+ * each write reads first what it will replace.
  *
  * `wait` has no clock: there, delays pass in no time. poll blocks once, when power fails.
  */

@@ -68,14 +68,43 @@ void dk_blk_journal_complete_durably(struct dk_blk_journal *j, struct dk_blk_und
     forget(undo);
 }
 
-void dk_blk_journal_flushed(struct dk_blk_journal *j, uint64_t mark)
+static bool overlap(const struct dk_blk_undo *a, const struct dk_blk_undo *b)
+{
+    return a->offset < b->offset + b->bytes && b->offset < a->offset + a->bytes;
+}
+
+/* An entry whose write is durable: those older ones that no flush reaches would take it back. */
+static void forget_missed_before(struct dk_blk_journal *j, const struct dk_blk_undo *undo)
 {
     struct dk_list *at, *tmp;
     dk_list_for_each_safe (at, tmp, &j->undos) {
+        struct dk_blk_undo *older = dk_container_of(at, struct dk_blk_undo, link);
+        if (older == undo)
+            return;
+        if (older->missed && overlap(older, undo))
+            forget(older);
+    }
+}
+
+void dk_blk_journal_flushed(struct dk_blk_journal *j, uint64_t mark)
+{
+    struct dk_list *at = j->undos.next;
+    while (at != &j->undos) {
         struct dk_blk_undo *undo = dk_container_of(at, struct dk_blk_undo, link);
-        if (undo->completed > 0 && undo->completed <= mark)
+        bool is_durable = undo->completed > 0 && undo->completed <= mark && !undo->missed;
+        if (is_durable)
+            forget_missed_before(j, undo);
+        at = at->next;
+        if (is_durable)
             forget(undo);
     }
+}
+
+void dk_blk_journal_flush_failed(struct dk_blk_journal *j)
+{
+    struct dk_list *at;
+    dk_list_for_each (at, &j->undos)
+        dk_container_of(at, struct dk_blk_undo, link)->missed = true;
 }
 
 struct now {

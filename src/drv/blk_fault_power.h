@@ -6,6 +6,10 @@
  * when the write is durable: it was DK_BLK_FUA and is complete; or it completed before a FLUSH
  * began that is complete. What older entries of the same place would put back is what it wrote,
  * then.
+ *
+ * A FLUSH that fails leaves all entries there to stay: as with Linux's page cache, and with disks,
+ * what it did not write is not written by the next one, which succeeds. Such an entry goes when its
+ * place is written anew, durably.
  */
 #ifndef DK_DRV_BLK_FAULT_POWER_H
 #define DK_DRV_BLK_FAULT_POWER_H
@@ -19,6 +23,7 @@ struct dk_blk_undo {
     uint64_t offset;
     uint32_t bytes;
     uint64_t completed; /* the number of its completion, 0: it is in flight */
+    bool missed;        /* by a FLUSH that failed: no later one makes it durable */
     uint8_t *old;       /* owned */
 };
 
@@ -44,6 +49,9 @@ void dk_blk_journal_complete_durably(struct dk_blk_journal *j, struct dk_blk_und
 
 /* A FLUSH that began when num_completed was `mark` completed. */
 void dk_blk_journal_flushed(struct dk_blk_journal *j, uint64_t mark);
+
+/* A FLUSH failed. */
+void dk_blk_journal_flush_failed(struct dk_blk_journal *j);
 
 /* Undoes some units of some entries, by what is drawn, in dev, where nothing is in flight, and
  * forgets all. Blocks. 0 or what dev says. */

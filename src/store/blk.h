@@ -11,7 +11,10 @@
  * power fails in the middle of leaves each of its atomic units (caps.atomic_bytes) old or new. A
  * completed write is durable when it had DK_BLK_FUA, or when a FLUSH that was submitted after its
  * completion has completed; before that it may be lost whole or in units, in any combination. A
- * read that follows a completed write sees it, durable or not.
+ * read that follows a completed write sees it, durable or not. When a FLUSH fails, what was
+ * submitted before it ended and is not durable may never become so: a later FLUSH that succeeds
+ * says nothing of it. The same holds when a DK_BLK_FUA write fails, which many devices make of a
+ * write and a flush.
  *
  * Life: open -> any of the others -> close. open is a function of each driver, with options of its
  * own; this table begins after it.

@@ -4,6 +4,13 @@
  * itself. Any other that somebody waits for needs a flush that begins after it and all before it
  * were written; one flush serves all logs.
  *
+ * A flush that fails may have lost any write that was submitted before it ended and was not
+ * durable, also one that it was not meant for, and no later flush brings it back (blk.h). So all
+ * batches in flight that are not durable by themselves fail then, those included that are still
+ * being written; a FUA batch does not, its write says what became of it. A log whose acknowledged
+ * records nobody waits for may have been lost fails at its next append, truncation or trim, which
+ * tells so; those records are read, or are errors.
+ *
  * When a batch fails, what is in flight with it ends first. What is acknowledged then stays, the
  * rest fails in the order of issue, and the log is cut: what the device may have of it is never
  * found again, and the next record goes to a new segment.
@@ -26,9 +33,10 @@ void dk_batch_written(struct dk_xfer *xfer, int result)
 {
     struct dk_batch *b = xfer->arg;
     b->written = true;
-    b->result = result;
-    if (result != 0)
-        dk_log_fail(b->log, result);
+    if (b->result == 0) /* else a flush failed meanwhile */
+        b->result = result;
+    if (b->result != 0)
+        dk_log_fail(b->log, b->result);
 }
 
 static struct dk_batch *head_of(struct dk_log *log)
@@ -114,8 +122,7 @@ static uint32_t acknowledge(struct dk_log *log, struct dk_batch *b)
     return n;
 }
 
-/* All writes of a log that failed have ended: its appends fail, and it is cut. */
-static uint32_t give_up(struct dk_log *log)
+uint32_t dk_log_give_up(struct dk_log *log)
 {
     struct dk_list failed, *l;
     struct dk_batch *b;
@@ -151,34 +158,52 @@ uint32_t dk_log_commit(struct dk_log *log)
     struct dk_batch *b;
     while ((b = head_of(log)) && is_safe(log, b))
         n += acknowledge(log, b);
-    if (log->state == DK_LOG_FAILS && all_written(log) && (!b || b->result != 0))
-        return n + give_up(log);
+    if (log->state == DK_LOG_FAILS && dk_log_busy(log) && all_written(log) &&
+        (!b || b->result != 0))
+        return n + dk_log_give_up(log);
     want_flush(log);
     return n;
+}
+
+/* What of a log was not durable when a flush failed. */
+static void doubt(struct dk_log *log, int error)
+{
+    struct dk_list *l;
+    bool any = log->undurable;
+    log->settle_flush = 0;
+    dk_list_for_each (l, &log->in_flight) {
+        struct dk_batch *b = dk_container_of(l, struct dk_batch, link);
+        if (b->fua)
+            continue;
+        if (b->result == 0)
+            b->result = error;
+        any = true;
+    }
+    if (any)
+        dk_log_fail(log, error);
+}
+
+void dk_flush_failed(void *arg, int error)
+{
+    struct dk_store *store = arg;
+    struct dk_list *l;
+    dk_list_for_each (l, &store->logs)
+        doubt(dk_container_of(l, struct dk_log, link), error);
+    store->growth.is_doubtful = true;
 }
 
 static void flushed(struct dk_xfer *x, int result)
 {
     struct dk_store *store = x->arg;
-    struct dk_list *l, *m;
+    struct dk_list *l;
     store->flushing = false;
-    if (result == 0) {
-        store->flush_done = store->flush_started;
-        dk_list_for_each (l, &store->logs)
-            settled(dk_container_of(l, struct dk_log, link), store->flush_done);
+    if (result != 0) {
+        dk_flush_failed(store, result); /* also one that the device did not take at all */
         return;
     }
-    /* What waited for it cannot know any more whether it is durable. */
-    dk_list_for_each (l, &store->active) {
-        struct dk_log *log = dk_container_of(l, struct dk_log, active);
-        dk_list_for_each (m, &log->in_flight) {
-            struct dk_batch *b = dk_container_of(m, struct dk_batch, link);
-            if (b->flush != store->flush_started)
-                continue;
-            b->result = result;
-            dk_log_fail(log, result);
-        }
-    }
+    store->flush_done = store->flush_started;
+    dk_list_for_each (l, &store->logs)
+        settled(dk_container_of(l, struct dk_log, link), store->flush_done);
 }
 
 void dk_flush_pump(struct dk_store *store)

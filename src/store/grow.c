@@ -2,8 +2,9 @@
 /*
  * A file grows by a segment while appends go on: it is made longer, the new blocks are written with
  * zeros a piece at a time, so that appends overwrite (which needs no allocation of a file system),
- * and flushed. Only then the segment counts. A crash before that leaves a file that is longer than
- * the metadata says, which the next growth makes use of.
+ * and flushed; all again when another flush failed meanwhile (commit.c). Only then the segment
+ * counts. A crash before that leaves a file that is longer than the metadata says, which the next
+ * growth makes use of.
  */
 #include "mem/heap.h"
 #include "store/log.h"
@@ -37,7 +38,14 @@ static void add_segment(struct dk_store *store)
 static void flushed(struct dk_xfer *x, int result)
 {
     struct dk_store *store = x->arg;
-    if (result == 0)
+    struct dk_growth *g = &store->growth;
+    if (result == 0 && g->is_doubtful && !store->closing) {
+        g->is_doubtful = false;
+        g->at = dk_segment_offset(&store->geometry, store->num_segments);
+        start_piece(store);
+        return;
+    }
+    if (result == 0 && !g->is_doubtful)
         add_segment(store);
     finish(store, result);
 }
@@ -101,6 +109,7 @@ static int start(struct dk_store *store)
         return ret;
     }
     g->runs = true;
+    g->is_doubtful = false;
     g->xfer.flags = 0;
     g->xfer.arg = store;
     if (ret == DK_BLKDEV_WRITTEN)

@@ -151,14 +151,26 @@ static void drain(struct dk_log *log)
         dk_store_wait(log->store);
 }
 
+/* A flush failed that records needed which nobody waits for: that is told now, once. */
+static int take_error(struct dk_log *log)
+{
+    int error = log->error;
+    drain(log);
+    if (log->state == DK_LOG_FAILS)
+        dk_log_give_up(log);
+    return error;
+}
+
 /* Waits until what was issued is acknowledged, and makes it durable. */
 static int settle(struct dk_log *log)
 {
     for (drain(log); log->undurable; drain(log)) {
         uint64_t acked = log->acked;
-        int ret = dk_xfers_flush(&log->store->xfers);
+        int ret = log->state == DK_LOG_FAILS ? 0 : dk_xfers_flush(&log->store->xfers);
         if (ret != 0)
             return ret;
+        if (log->state == DK_LOG_FAILS)
+            return take_error(log);
         log->undurable = log->acked != acked;
         log->durable = acked;
     }

@@ -72,6 +72,13 @@ uint32_t dk_log_commit(struct dk_log *log);
 /* All that is not acknowledged is going to fail. */
 void dk_log_fail(struct dk_log *log, int error);
 
+/* All writes of a log that fails have ended: its appends fail, and it is cut and goes on. Returns
+ * how many. */
+uint32_t dk_log_give_up(struct dk_log *log);
+
+/* A flush failed: as xfer.h's on_flush_failed; arg is the store. */
+void dk_flush_failed(void *arg, int error);
+
 /* Ends appends with an error; returns how many. */
 uint32_t dk_appends_fail(struct dk_store *store, struct dk_list *appends, int error);
 

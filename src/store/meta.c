@@ -361,6 +361,7 @@ static void flushed(struct dk_xfer *x, int result)
     struct dk_store *store = x->arg;
     struct dk_meta *m = &store->meta;
     if (result != 0) {
+        m->flush_first = true;
         m->writing = m->number++;
         unmark(store);
         fail(m, result);

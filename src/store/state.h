@@ -79,7 +79,8 @@ struct dk_batch {
 
 enum dk_log_state {
     DK_LOG_RUNS,
-    DK_LOG_FAILS, /* what is in flight ends; then all of it fails, and the log is cut */
+    DK_LOG_FAILS, /* what is in flight ends; then all of it, or the next append, fails, and the log
+                     is cut */
 };
 
 struct dk_log {
@@ -128,7 +129,8 @@ struct dk_log {
 /* A segment that a file grows by (grow.c). */
 struct dk_growth {
     bool runs;
-    int error; /* of the last attempt, until it is told */
+    bool is_doubtful; /* a flush failed meanwhile: what was written may be lost */
+    int error;        /* of the last attempt, until it is told */
     uint64_t at, end;
     uint8_t *zeros;
     struct dk_blk_seg segs[DK_GROWTH_SEGS];

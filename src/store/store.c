@@ -244,6 +244,8 @@ static struct dk_store *create(struct dk_blkdev *dev, const struct dk_store_opti
     dk_list_init(&store->logs);
     dk_list_init(&store->active);
     dk_xfers_init(&store->xfers, dev);
+    store->xfers.on_flush_failed = dk_flush_failed;
+    store->xfers.arg = store;
     store->meta.marker = dk_heap_aligned(DK_BLOCK, DK_BLOCK);
     if (store->meta.marker && dk_appends_init(store) == 0)
         return store;
@@ -283,6 +285,8 @@ static void tell_ends(struct dk_store *store)
     if (dk_xfers_flush(&store->xfers) == 0)
         dk_list_for_each (l, &store->logs) {
             struct dk_log *log = dk_container_of(l, struct dk_log, link);
+            if (log->state == DK_LOG_FAILS)
+                continue; /* a flush before this one failed */
             log->durable = log->acked;
             log->undurable = false;
         }

@@ -150,8 +150,9 @@ struct dk_log_append {
     bool
         is_async; /* done when it is accepted: it may be lost when power fails, with all after it */
     /* 0, or -ENOSPC, -EIO, -EROFS: of this and of all that were issued after it and are not
-     * acknowledged yet; the log's end is as it was, and the next append begins there. Called in the
-     * order of issue. May issue further calls. */
+     * acknowledged yet; -EIO also of records before it that nobody waited for; the log's end is as
+     * it was, and the next append begins there. Called in the order of issue. May issue further
+     * calls. */
     void (*done)(struct dk_log_append *append, int result);
     void *arg;
     uint64_t record; /* its number; set when done is called with 0 */

@@ -110,10 +110,17 @@ static void finish(struct dk_xfer *x)
     x->done(x, x->result);
 }
 
+static bool flushes(const struct dk_blk_io *io)
+{
+    return io->op == DK_BLK_FLUSH || (io->op == DK_BLK_WRITE && io->flags & DK_BLK_FUA);
+}
+
 static void part_done(struct dk_blk_io *io, int result)
 {
     struct dk_xfer_part *part = io->arg;
     struct dk_xfer *x = part->xfer;
+    if (result != 0 && flushes(io) && x->owner->on_flush_failed)
+        x->owner->on_flush_failed(x->owner->arg, result);
     part->busy = false;
     x->in_flight--;
     if (result != 0 && x->result == 0)
