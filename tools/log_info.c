@@ -67,6 +67,10 @@ int log_create(const struct log_options *options)
 static bool print_log(const struct dk_log_info *info, void *arg)
 {
     (void)arg;
+    if (info->is_damaged) {
+        printf("%38s %14" PRIu64 "  %s\n", "refused", info->bytes, info->name);
+        return true;
+    }
     printf("%12" PRIu64 " %12" PRIu64 " %12" PRIu64 " %14" PRIu64 "  %s\n", info->first, info->end,
            info->end - info->first, info->bytes, info->name);
     return true;

@@ -74,7 +74,11 @@ struct dk_log *log_open_log(struct dk_store *store, const struct log_options *op
     int ret = dk_log_open(&log, store, name, flags);
     if (ret == 0)
         return log;
-    log_fail("log", name, ret);
+    if (ret == -EUCLEAN)
+        fprintf(stderr, "%s: log %s is refused: the metadata says of it what cannot be (%s)\n",
+                program_invocation_short_name, name, strerror(-ret));
+    else
+        log_fail("log", name, ret);
     return NULL;
 }
 

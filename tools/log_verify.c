@@ -81,6 +81,11 @@ static bool check_named(const struct dk_log_info *info, void *arg)
 {
     struct check *c = arg;
     struct dk_log *log;
+    if (info->is_damaged) {
+        printf("log %s: refused: the metadata says of it what cannot be\n", info->name);
+        c->bad_logs++;
+        return true;
+    }
     int ret = dk_log_open(&log, c->store, info->name, 0);
     if (ret != 0) {
         c->error = ret;

@@ -32,6 +32,12 @@
  * log's segments are ordered by their ordinals, which are never used twice in a log. A segment is
  * filled with batches from its first block on; each begins where the one before it ended.
  *
+ * What metadata says of a log can be whole and yet impossible: two segments of one ordinal, records
+ * that overlap or are missing between segments, an end where there is none, a name twice. Then that
+ * log is refused, and says so in its entry from there on; its segments stay its own, and nothing is
+ * read or written there, until it is unlinked. Other logs go on. What is impossible of the store
+ * itself, and a segment of a log that there is not, refuses the store.
+ *
  * A batch is what one commit wrote, in whole blocks: a header, one descriptor for each record, one
  * for each segment of a record (lengths and places: payload may be anywhere in the batch behind the
  * descriptors), and the payload. The header has its own place, so that a batch that came to another
@@ -131,6 +137,7 @@ struct dk_entry_store {
 
 #define DK_ENTRY_LOG_UNLINKED (1ull << 0)
 #define DK_ENTRY_LOG_CLEAN    (1ull << 1) /* closed: end and offset say where it ends */
+#define DK_ENTRY_LOG_DAMAGED  (1ull << 2) /* refused: what was said of it cannot be */
 
 struct dk_entry_log {
     struct dk_entry entry;

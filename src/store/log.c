@@ -260,6 +260,8 @@ int dk_log_open(struct dk_log **log_out, struct dk_store *store, const char *nam
         return -ENOENT;
     if (store->read_only && (!log || (flags & DK_LOG_TRUNC)))
         return -EROFS;
+    if (log && log->damaged)
+        return -EUCLEAN;
     if (log && log->end_unread && !store->read_only && !(flags & DK_LOG_TRUNC))
         return -EIO;
     if (!log)
@@ -299,6 +301,7 @@ void dk_log_info(const struct dk_log *log, struct dk_log_info *out)
         .end = log->acked,
         .bytes = log->num_segs * log->store->geometry.segment_bytes,
         .is_end_unread = log->end_unread,
+        .is_damaged = log->damaged,
     };
 }
 

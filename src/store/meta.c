@@ -136,8 +136,9 @@ static void put_log(struct writer *w, const struct dk_log *log)
     e->first = log->first;
     e->base = log->base;
     e->next_ordinal = log->next_ordinal;
-    e->flags = log->unlinked ? DK_ENTRY_LOG_UNLINKED : 0;
-    if (log->store->closing && log->durable == log->next && !log->end_unread)
+    e->flags =
+        (log->unlinked ? DK_ENTRY_LOG_UNLINKED : 0) | (log->damaged ? DK_ENTRY_LOG_DAMAGED : 0);
+    if (log->store->closing && !log->damaged && log->durable == log->next && !log->end_unread)
         put_end(e, log);
 }
 
@@ -146,8 +147,8 @@ static void put_records(struct dk_entry_segment *e, const struct dk_log *log, st
 {
     bool begun = s->first != DK_UNKNOWN && log->durable > s->first;
     bool ended = s->end != DK_UNKNOWN && (s->cut || log->durable > s->end);
-    e->first = begun ? s->first : DK_UNKNOWN;
-    e->end = ended ? s->end : DK_UNKNOWN;
+    e->first = begun || log->damaged ? s->first : DK_UNKNOWN;
+    e->end = ended || log->damaged ? s->end : DK_UNKNOWN;
     s->told = ended;
 }
 

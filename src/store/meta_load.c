@@ -125,6 +125,7 @@ static int apply_log(struct dk_store *store, const struct dk_entry_log *e)
     log->next_ordinal = e->next_ordinal;
     log->unlinked = e->flags & DK_ENTRY_LOG_UNLINKED;
     log->clean = e->flags & DK_ENTRY_LOG_CLEAN;
+    log->damaged = e->flags & DK_ENTRY_LOG_DAMAGED;
     log->acked = e->end;
     log->offset = e->offset;
     log->clean_ordinal = e->ordinal;

@@ -13,6 +13,8 @@
  * there were committed. Then the walk goes on at the first batch behind it which has the epoch of
  * that witness; what is left over of another writer has another one.
  *
+ * A log of which the metadata says what cannot be is refused (format.h).
+ *
  * A place that the device cannot read is not taken for the end: nothing tells whether a record is
  * there that was acknowledged. Such a log is not opened for writing until it can be read.
  */
@@ -20,6 +22,7 @@
 #include "store/scan.h"
 
 #include <errno.h>
+#include <string.h>
 
 #define HEADERS_AHEAD (64u << 10)
 #define NOTES         16
@@ -257,7 +260,8 @@ static bool possible(const struct dk_log *log)
         open = !ended;
         expected = s->end;
     }
-    return log->first < DK_UNKNOWN / 2 && log->base < DK_UNKNOWN / 2;
+    return log->first < DK_UNKNOWN / 2 && log->base < DK_UNKNOWN / 2 &&
+           log->next_ordinal < DK_UNKNOWN / 2;
 }
 
 /* The first segment without an end, and the record that it begins with. */
@@ -319,11 +323,35 @@ static int search_end(struct dk_log *log, struct dk_scan *scan)
     return 0;
 }
 
+/* Whether another log has its name. */
+static bool is_namesake(const struct dk_log *log)
+{
+    struct dk_list *l;
+    dk_list_for_each (l, &log->store->logs) {
+        const struct dk_log *other = dk_container_of(l, struct dk_log, link);
+        if (other != log && !other->unlinked && !log->unlinked &&
+            strcmp(other->name, log->name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* It is refused, and what it has stays as it is. */
+static int refuse(struct dk_log *log)
+{
+    log->damaged = true;
+    log->acked = log->next = log->durable = log->first;
+    log->last = log->num_segs;
+    return 0;
+}
+
 static int recover_log(struct dk_log *log, struct dk_scan *scan)
 {
-    if (!possible(log))
-        return -EUCLEAN;
+    if (log->damaged || !possible(log) || is_namesake(log))
+        return refuse(log);
     int ret = log->clean ? take_clean_end(log) : search_end(log, scan);
+    if (ret == -EUCLEAN)
+        return refuse(log);
     if (ret != 0 || log->acked >= log->first)
         return ret;
     /* Damage ate what was behind `first`: the numbers go on there. */

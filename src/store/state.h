@@ -99,6 +99,7 @@ struct dk_log {
     uint64_t first, durable, acked, next;
     uint64_t base;   /* as in the metadata */
     bool clean;      /* at opening: it was closed, its end is known */
+    bool damaged;    /* what the metadata says of it cannot be: refused, and kept as it is */
     bool end_unread; /* at opening: the device could not read where it may end */
     uint64_t clean_ordinal;
     uint64_t next_ordinal; /* at least */

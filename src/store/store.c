@@ -126,19 +126,18 @@ static int sort_segments(struct dk_log *log)
     struct owned *all = dk_heap_malloc((log->num_segs + 1) * sizeof(*all));
     if (!all)
         return -ENOMEM;
-    int ret = 0;
     for (uint32_t i = 0; i < log->num_segs; i++)
         all[i] = (struct owned){dk_log_segment(log, i)->ordinal, log->segs[i]};
     qsort(all, log->num_segs, sizeof(*all), by_ordinal);
     for (uint32_t i = 0; i < log->num_segs; i++) {
         log->segs[i] = all[i].index;
         if (i > 0 && all[i].ordinal == all[i - 1].ordinal)
-            ret = -EUCLEAN;
+            log->damaged = true;
     }
     if (log->num_segs > 0 && all[log->num_segs - 1].ordinal >= log->next_ordinal)
         log->next_ordinal = all[log->num_segs - 1].ordinal + 1;
     dk_heap_free(all);
-    return ret;
+    return 0;
 }
 
 /* Gives the logs their segments. */
@@ -153,8 +152,12 @@ static int attach_segments(struct dk_store *store)
             continue;
         if (!log || log->id != s->log)
             log = dk_log_by_id(store, s->log);
-        if (!log || i >= store->touched)
+        if (!log || i >= store->num_segments)
             return -EUCLEAN;
+        if (i >= store->touched) {
+            log->damaged = true;
+            store->touched = i + 1; /* nobody else's */
+        }
         int ret = dk_log_add_segment(log, i);
         if (ret != 0)
             return ret;

@@ -74,7 +74,8 @@ struct dk_store_options {
 /*
  * Opens the store on dev, which is its own from success on, and finds the end of every log. Control
  * path. 0; -EMEDIUMTYPE (no store), -EPROTONOSUPPORT (of a newer version), -ENODATA (the image is
- * shorter than its store), -EUCLEAN (both copies of what must be right are damaged), -EIO, -ENOMEM.
+ * shorter than its store), -EUCLEAN (both copies of what must be right are damaged, or say what
+ * cannot be of the store itself), -EIO, -ENOMEM.
  */
 int dk_store_open(struct dk_store **store_out, struct dk_blkdev *dev,
                   const struct dk_store_options *options, const char **why_out);
@@ -107,7 +108,8 @@ const struct dk_store_stats *dk_store_stats(const struct dk_store *store);
  * Opens a log by name, any number of times; each open is a hold that dk_log_put ends. Control path.
  * 0, -ENOENT, -EEXIST, -ENAMETOOLONG, -EINVAL (an empty name, or with '/'), -ENOSPC, -EROFS, -EIO
  * (also: the place where the log may end could not be read when the store was opened for writing,
- * so that an append might take that of an acknowledged record; DK_LOG_TRUNC drops it all the same).
+ * so that an append might take that of an acknowledged record; DK_LOG_TRUNC drops it all the same),
+ * -EUCLEAN (what the metadata says of this log cannot be; dk_log_unlink removes it).
  */
 int dk_log_open(struct dk_log **log_out, struct dk_store *store, const char *name, uint32_t flags);
 void dk_log_put(struct dk_log *log);
@@ -123,6 +125,7 @@ struct dk_log_info {
     uint64_t end;       /* one past the newest that is acknowledged */
     uint64_t bytes;     /* of its segments on the device */
     bool is_end_unread; /* the device cannot read where further records may be */
+    bool is_damaged;    /* the metadata says of it what cannot be: it is not opened */
 };
 void dk_store_list(struct dk_store *store, bool (*fn)(const struct dk_log_info *info, void *arg),
                    void *arg);

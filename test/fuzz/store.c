@@ -230,13 +230,22 @@ static void look_at_all(struct dk_store *store)
     FUZZ_CHECK(dk_store_walk_copies(store, count_items, &items) == 0);
 }
 
+/* A log, which is removed first where it is refused. */
+static int open_anew(struct dk_store *store, struct dk_log **log_out)
+{
+    int ret;
+    while ((ret = dk_log_open(log_out, store, "a", DK_LOG_CREATE)) == -EUCLEAN)
+        FUZZ_CHECK(dk_log_unlink(store, "a") == 0);
+    return ret;
+}
+
 /* Appends to a log and drops from it; the record is there after the next opening. */
 static void go_on(struct dk_store *store)
 {
     struct dk_log *log;
     uint64_t record;
     uint32_t len;
-    int ret = dk_log_open(&log, store, "a", DK_LOG_CREATE);
+    int ret = open_anew(store, &log);
     FUZZ_CHECK(ret == 0 || ret == -ENOSPC);
     if (ret == 0)
         ret = append(store, log, 5000, &record);

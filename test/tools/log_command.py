@@ -6,6 +6,7 @@ import os
 import pathlib
 import pty
 import re
+import struct
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,21 @@ def demi_log(*args, data=b"", code=0):
         raise AssertionError(f"{args}: {done.returncode}, not {code}: "
                              f"{done.stdout[-1000:]!r} {done.stderr[-1000:]!r}")
     return done.stdout, done.stderr.decode()
+
+
+def crc32c(data):
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
+def seal(block, crc_at, size):
+    """The checksum at crc_at, over size bytes with itself as zero."""
+    block[crc_at:crc_at + 4] = bytes(4)
+    block[crc_at:crc_at + 4] = struct.pack("<I", crc32c(block[:size]))
 
 
 class Logs(unittest.TestCase):
@@ -45,6 +61,24 @@ class Logs(unittest.TestCase):
             byte = image.read(1)[0]
             image.seek(offset)
             image.write(bytes([byte ^ 0x10]))
+
+    def edit_metadata(self, edit):
+        """Changes each entry of the present checkpoint, with good checksums (format.h)."""
+        image = bytearray(self.image.read_bytes())
+        meta_bytes = struct.unpack_from("<Q", image, 40)[0]
+        regions = [32 * 4096 + 2 * region * meta_bytes for region in (0, 1)]
+        at = max(regions, key=lambda region: struct.unpack_from("<Q", image, region + 32))
+        size = struct.unpack_from("<I", image, at + 12)[0]
+        head = bytearray(image[at:at + size])
+        entry = 64
+        while entry < size:
+            kind, length = struct.unpack_from("<HH", head, entry)
+            edit(head, entry, kind)
+            entry += length
+        seal(head, 8, size)
+        for copy in (0, 1):
+            image[at + copy * meta_bytes:at + copy * meta_bytes + size] = head
+        self.image.write_bytes(image)
 
     def dump(self, *name):
         """Places: of each record, and of the batch that it is in."""
@@ -115,6 +149,23 @@ class Logs(unittest.TestCase):
         self.assertIn("5 good, 0 damaged", out)
         self.damage(30)
         self.assertIn("both superblocks are damaged", demi_log("list", self.image, code=1)[1])
+
+    def test_log_with_impossible_metadata_is_refused_alone(self):
+        def edit(head, entry, kind):
+            if kind == 2 and head[entry + 96:entry + 97] == b"a":  # a log: its first record
+                struct.pack_into("<Q", head, entry + 16, 1 << 63)
+        self.create("a", "b")
+        self.append(range(10), "a")
+        self.append(range(20), "b")
+        self.edit_metadata(edit)
+        out = demi_log("verify", self.image, code=1)[0].decode()
+        self.assertIn("log a: refused: the metadata says of it what cannot be\n", out)
+        self.assertIn("log b: records 0 to 20: 20 good, 0 damaged\n", out)
+        self.assertIn("refused", demi_log("cat", self.image, "a", code=1)[1])
+        self.assertIn("refused", demi_log("verify", self.image, "a", code=1)[1])
+        self.append(["more"], "b")
+        self.assertEqual(len(demi_log("cat", self.image, "b")[0].splitlines()), 21)
+        self.assertRegex(demi_log("list", self.image)[0].decode(), r"refused +\d+  a\n")
 
     def test_what_is_wrong_is_said(self):
         text = pathlib.Path(self.folder.name) / "text"

@@ -248,6 +248,192 @@ static void test_batch_left_over_continues_nothing_later(void **state)
     kit_end(&k);
 }
 
+/* The present checkpoint of a store that was closed: changes it, with good checksums. */
+static void edit_metadata(struct store_kit *k,
+                          void (*edit)(struct dk_entry *e, uint32_t nth, uint32_t kind))
+{
+    uint8_t *m = k->medium.memory;
+    struct dk_geometry g;
+    uint64_t at[2];
+    assert_int_equal(dk_super_parse(m, 0, &g), 0);
+    for (uint32_t r = 0; r < 2; r++)
+        at[r] = dk_region_offset(&g, r, 0);
+    const struct dk_meta_head *heads[2] = {(void *)(m + at[0]), (void *)(m + at[1])};
+    uint32_t region = heads[1]->generation > heads[0]->generation;
+    struct dk_meta_head *head = (void *)(m + at[region]);
+    uint32_t nth[DK_ENTRY_SEGMENT + 1] = {0};
+    for (uint32_t from = sizeof(*head); from < head->bytes;) {
+        struct dk_entry *e = (void *)((uint8_t *)head + from);
+        edit(e, nth[e->type]++, e->type);
+        from += e->bytes;
+    }
+    dk_meta_seal(head, g.uuid);
+    memcpy(m + dk_region_offset(&g, region, 1), head, head->bytes);
+}
+
+static void twice_one_ordinal(struct dk_entry *e, uint32_t nth, uint32_t kind)
+{
+    if (kind == DK_ENTRY_SEGMENT && nth == 1)
+        ((struct dk_entry_segment *)e)->ordinal--;
+}
+
+static void segment_of_two_logs(struct dk_entry *e, uint32_t nth, uint32_t kind)
+{
+    if (kind == DK_ENTRY_SEGMENT && nth == 1)
+        ((struct dk_entry_segment *)e)->log++;
+}
+
+static void segment_that_ends_before_it_begins(struct dk_entry *e, uint32_t nth, uint32_t kind)
+{
+    if (kind == DK_ENTRY_SEGMENT && nth == 0)
+        ((struct dk_entry_segment *)e)->first = ((struct dk_entry_segment *)e)->end + 1;
+}
+
+static void records_between_segments(struct dk_entry *e, uint32_t nth, uint32_t kind)
+{
+    if (kind == DK_ENTRY_SEGMENT && nth == 1)
+        ((struct dk_entry_segment *)e)->first++;
+}
+
+static void end_in_no_segment(struct dk_entry *e, uint32_t nth, uint32_t kind)
+{
+    if (kind == DK_ENTRY_LOG && nth == 0)
+        ((struct dk_entry_log *)e)->ordinal += 100;
+}
+
+static void end_in_the_middle_of_a_block(struct dk_entry *e, uint32_t nth, uint32_t kind)
+{
+    if (kind == DK_ENTRY_LOG && nth == 0)
+        ((struct dk_entry_log *)e)->offset++;
+}
+
+static void end_before_the_first_record(struct dk_entry *e, uint32_t nth, uint32_t kind)
+{
+    if (kind == DK_ENTRY_LOG && nth == 0)
+        ((struct dk_entry_log *)e)->first = RECORDS + 1;
+}
+
+static void numbers_that_are_too_large(struct dk_entry *e, uint32_t nth, uint32_t kind)
+{
+    if (kind == DK_ENTRY_LOG && nth == 0)
+        ((struct dk_entry_log *)e)->next_ordinal = DK_UNKNOWN - 1;
+}
+
+#define FEW 4 /* records of what has to fit besides */
+
+static void check_few(struct store_kit *k, struct dk_log *log, int l)
+{
+    for (uint64_t i = 0; i < FEW; i++)
+        assert_int_equal(kit_read(k, log, i, seed_of(l, i), len_of(i), 1), 0);
+}
+
+static bool find_damaged(const struct dk_log_info *info, void *arg)
+{
+    uint32_t *found = arg;
+    *found += info->is_damaged && strcmp(info->name, "a") == 0;
+    return true;
+}
+
+/* A third log has all it had, and goes on; the damaged one is refused, also later, and can be
+ * removed, and then made anew. */
+static void refuse_one(void (*edit)(struct dk_entry *e, uint32_t nth, uint32_t kind))
+{
+    struct store_kit k = {0};
+    struct dk_log *log;
+    make(&k, true);
+    const char *why = "";
+    assert_int_equal(kit_open(&k, &why), 0);
+    log = kit_log(&k, "c", DK_LOG_CREATE);
+    for (uint64_t i = 0; i < FEW; i++)
+        assert_int_equal(kit_append(&k, log, seed_of(2, i), len_of(i), 1), 0);
+    dk_store_close(k.store);
+    edit_metadata(&k, edit);
+    assert_int_equal(kit_open(&k, &why), 0);
+    for (uint32_t life = 0; life < 4; life++) {
+        uint32_t found = 0;
+        assert_int_equal(dk_log_open(&log, k.store, "a", life % 2 ? DK_LOG_TRUNC : 0), -EUCLEAN);
+        dk_store_list(k.store, find_damaged, &found);
+        assert_int_equal(found, 1);
+        log = kit_log(&k, "c", 0);
+        check_few(&k, log, 2);
+        assert_int_equal(kit_append(&k, log, 9 + life, 9000, 1), 0);
+        kit_reopen(&k, life % 2);
+    }
+    assert_int_equal(dk_log_unlink(k.store, "a"), 0);
+    log = kit_log(&k, "a", DK_LOG_CREATE);
+    for (uint64_t i = 0; i < FEW; i++)
+        assert_int_equal(kit_append(&k, log, seed_of(0, i), len_of(i), 1), 0);
+    kit_reopen(&k, false);
+    check_few(&k, kit_log(&k, "a", 0), 0);
+    check_few(&k, kit_log(&k, "c", 0), 2);
+    kit_end(&k);
+}
+
+static void test_impossible_metadata_of_one_log_refuses_that_one(void **state)
+{
+    (void)state;
+    refuse_one(twice_one_ordinal);
+    refuse_one(segment_of_two_logs);
+    refuse_one(segment_that_ends_before_it_begins);
+    refuse_one(records_between_segments);
+    refuse_one(end_in_no_segment);
+    refuse_one(end_in_the_middle_of_a_block);
+    refuse_one(end_before_the_first_record);
+    refuse_one(numbers_that_are_too_large);
+}
+
+static void name_of_another(struct dk_entry *e, uint32_t nth, uint32_t kind)
+{
+    if (kind == DK_ENTRY_LOG && nth == 0)
+        ((struct dk_entry_log *)e)->name[0] = 'b';
+}
+
+static void test_name_of_two_logs_is_neithers(void **state)
+{
+    (void)state;
+    struct store_kit k = {0};
+    struct dk_log *log;
+    const char *why = "";
+    make(&k, true);
+    edit_metadata(&k, name_of_another);
+    assert_int_equal(kit_open(&k, &why), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(dk_log_open(&log, k.store, "b", 0), -EUCLEAN);
+        assert_int_equal(dk_log_unlink(k.store, "b"), 0);
+    }
+    assert_int_equal(dk_log_open(&log, k.store, "b", 0), -ENOENT);
+    kit_end(&k);
+}
+
+static void segment_of_nobody(struct dk_entry *e, uint32_t nth, uint32_t kind)
+{
+    if (kind == DK_ENTRY_SEGMENT && nth == 1)
+        ((struct dk_entry_segment *)e)->log = 77;
+}
+
+static void fewer_segments(struct dk_entry *e, uint32_t nth, uint32_t kind)
+{
+    (void)nth;
+    if (kind == DK_ENTRY_STORE)
+        ((struct dk_entry_store *)e)->num_segments = ((struct dk_entry_store *)e)->touched = 1;
+}
+
+static void test_impossible_metadata_of_the_store_refuses_it(void **state)
+{
+    (void)state;
+    void (*const edits[])(struct dk_entry * e, uint32_t nth, uint32_t kind) = {segment_of_nobody,
+                                                                               fewer_segments};
+    for (int i = 0; i < 2; i++) {
+        struct store_kit k = {0};
+        const char *why = "";
+        make(&k, true);
+        edit_metadata(&k, edits[i]);
+        assert_int_equal(kit_open(&k, &why), -EUCLEAN);
+        k.store = NULL;
+        kit_end(&k);
+    }
+}
+
 static bool count_item(const struct dk_walk_item *item, void *arg)
 {
     uint64_t *counts = arg;
@@ -410,6 +596,9 @@ int main(void)
         cmocka_unit_test(test_misdirected_write_is_an_error_or_nothing),
         cmocka_unit_test(test_lost_writes_are_errors_and_the_log_goes_on),
         cmocka_unit_test(test_batch_left_over_continues_nothing_later),
+        cmocka_unit_test(test_impossible_metadata_of_one_log_refuses_that_one),
+        cmocka_unit_test(test_name_of_two_logs_is_neithers),
+        cmocka_unit_test(test_impossible_metadata_of_the_store_refuses_it),
         cmocka_unit_test(test_damage_at_a_cut_ends_there),
         cmocka_unit_test(test_batch_that_was_cut_has_what_is_before),
         cmocka_unit_test(test_devices_that_hold_no_store_of_ours_are_refused),

@@ -3,6 +3,7 @@
  * Control calls on logs: open, unlink, seek, truncate, trim. They wait for the device.
  */
 #include "libos/log/logs.h"
+#include "os/log.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -67,6 +68,8 @@ static int open_log(struct dk_logs_disk *disk, const char *name, int flags,
     uint32_t how = (flags & O_CREAT ? DK_LOG_CREATE : 0) | (flags & O_EXCL ? DK_LOG_EXCL : 0);
     struct dk_log *log;
     int r = dk_log_open(&log, disk->store, name, disk->is_file ? 0 : how);
+    if (r == -EUCLEAN)
+        dk_log(DK_LOG_ERROR, "log %s: the metadata of its store says of it what cannot be", name);
     if (r < 0)
         return r;
     *use_out = find_use(disk, log);
