@@ -43,4 +43,8 @@ struct dk_blk_file_options {
 int dk_blk_file_open(struct dk_blkdev **dev_out, const struct dk_blk_file_options *options,
                      const char **why_out);
 
+/* Makes it last that a file was created, moved or removed: writes the directory of its path.
+ * Blocks. 0 or a negative errno. */
+int dk_blk_file_sync_name(const char *path);
+
 #endif /* DK_DRV_BLK_FILE_H */

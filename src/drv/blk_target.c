@@ -279,8 +279,7 @@ int dk_blk_target_grow(struct dk_blk_target *t, uint64_t bytes)
     return settle(t, bytes, r);
 }
 
-/* A file that was created is there after a power failure only when its directory was written. */
-static int sync_directory(const char *path)
+int dk_blk_file_sync_name(const char *path)
 {
     char copy[PATH_MAX];
     if (snprintf(copy, sizeof(copy), "%s", path) >= (int)sizeof(copy))
@@ -288,7 +287,7 @@ static int sync_directory(const char *path)
     int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return -errno;
-    int r = fsync(fd) < 0 ? -errno : 0;
+    int r = fsync(fd) < 0 && errno != EINVAL ? -errno : 0; /* EINVAL: it needs none */
     close(fd);
     return r;
 }
@@ -300,7 +299,7 @@ static int extend(struct dk_blk_target *t, const struct dk_blk_file_options *o,
     int r = 0;
     if (t->is_block || o->read_only)
         return 0;
-    if (o->create && (r = sync_directory(o->path)) < 0)
+    if (o->create && (r = dk_blk_file_sync_name(o->path)) < 0)
         return dk_why(why_out, r, "%s: its directory: %s", o->path, strerror(-r));
     if (bytes > t->caps.bytes)
         r = dk_blk_target_grow(t, bytes);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -38,6 +39,26 @@ int flock(int fd, int operation)
     if (path)
         make_by_other(path);
     return (int)syscall(SYS_flock, fd, operation);
+}
+
+static struct {
+    uint32_t synced; /* folders */
+    bool fails;
+} folders;
+
+/* The C library's; folders are counted, and fail when they are to. */
+int fsync(int fd)
+{
+    struct stat st;
+    assert_int_equal(fstat(fd, &st), 0);
+    if (S_ISDIR(st.st_mode)) {
+        folders.synced++;
+        if (folders.fails) {
+            errno = EIO;
+            return -1;
+        }
+    }
+    return (int)syscall(SYS_fsync, fd);
 }
 
 static void start(const char *store)
@@ -321,6 +342,37 @@ static void test_empty_file_that_two_make_a_log_of_has_that_of_the_first(void **
     make_together(true);
 }
 
+/* Power may fail at any time after: so the folder is written, or the call says that it was not. */
+static void test_name_of_a_file_lasts_when_it_was_made_or_removed(void **state)
+{
+    (void)state;
+    static const char path[] = "logs-lasting";
+    int qd = -1;
+    unlink(path);
+    start("none");
+    folders.synced = 0;
+    qd = open_log(path);
+    assert_true(folders.synced > 0);
+    must(demi_close(qd));
+    folders.synced = 0;
+    must(demi_unlink(path));
+    assert_int_equal(folders.synced, 1);
+    folders.fails = true;
+    must_fail(demi_open(&qd, path, O_RDWR | O_CREAT), EIO);
+    folders.fails = false;
+    qd = open_log(path);
+    folders.fails = true;
+    must_fail(demi_unlink(path), EIO);
+    folders.fails = false;
+    must_fail(demi_unlink(path), ENOENT);
+    must(demi_fini());
+    folders.synced = 0;
+    start("file:logs-lasting,create,size=16M"); /* a device that is a file, too */
+    (void)open_log("log");
+    assert_int_equal(folders.synced, 1);
+    unlink(path);
+}
+
 /* The other process. */
 static int make_and_push(const char *path)
 {
@@ -347,6 +399,7 @@ int main(int argc, char **argv)
         TEST(test_device_that_is_read_only_says_so),
         TEST(test_file_that_two_make_has_the_log_of_the_first),
         TEST(test_empty_file_that_two_make_a_log_of_has_that_of_the_first),
+        TEST(test_name_of_a_file_lasts_when_it_was_made_or_removed),
     };
     return cmocka_run_group_tests_name("logs", tests, NULL, NULL);
 }

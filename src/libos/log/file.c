@@ -13,7 +13,6 @@
 #include "store/format.h"
 
 #include <errno.h>
-#include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -84,19 +83,6 @@ static int open_there(struct dk_logs_disk **disk_out, struct dk_logs *logs, cons
     return open_file(disk_out, logs, &options, why_out);
 }
 
-/* Makes the new name last. */
-static int sync_folder(const char *path)
-{
-    char folder[PATH_MAX];
-    snprintf(folder, sizeof(folder), "%s", path);
-    int fd = open(dirname(folder), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    int r = fsync(fd) < 0 && errno != EINVAL ? -errno : 0;
-    close(fd);
-    return r;
-}
-
 /* Whether a place is as it was: there is nothing, or (`over`) an empty file. */
 static bool is_free(const char *path, bool over)
 {
@@ -112,7 +98,7 @@ static int move(const char *from, const char *to, bool over)
     int r = over ? rename(from, to) : renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE);
     if (r < 0 && errno == EINVAL) /* of the file system */
         r = rename(from, to);
-    return r < 0 ? -errno : sync_folder(to);
+    return r < 0 ? -errno : dk_blk_file_sync_name(to);
 }
 
 static int create(struct dk_logs_disk **disk_out, struct dk_logs *logs, const char *path,
@@ -185,5 +171,5 @@ int dk_logs_unlink_file(const char *path)
     close(fd);
     if (n != sizeof(magic) || magic != DK_SUPER_MAGIC)
         return -EMEDIUMTYPE; /* no log of ours: that is for others to remove */
-    return unlink(path) < 0 ? -errno : 0;
+    return unlink(path) < 0 ? -errno : dk_blk_file_sync_name(path);
 }
