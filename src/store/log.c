@@ -283,6 +283,9 @@ void dk_log_put(struct dk_log *log)
 
 int dk_log_unlink(struct dk_store *store, const char *name)
 {
+    int ret = check_name(name);
+    if (ret != 0)
+        return ret;
     struct dk_log *log = dk_log_by_name(store, name);
     if (store->read_only)
         return -EROFS;

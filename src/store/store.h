@@ -115,7 +115,7 @@ int dk_log_open(struct dk_log **log_out, struct dk_store *store, const char *nam
 void dk_log_put(struct dk_log *log);
 
 /* Removes the name; the records go with the last hold, or with the next open of the store. Control
- * path. 0, -ENOENT, -EROFS, -EIO. */
+ * path. 0, -ENOENT, -EROFS, -EIO, and as dk_log_open of a name that cannot be. */
 int dk_log_unlink(struct dk_store *store, const char *name);
 
 /* Calls fn for each log, by name, until it returns false. */

@@ -224,6 +224,44 @@ static void test_failing_writes_fail_their_pushes_and_no_others(void **state)
     pop_end(qd);
 }
 
+/* Two logs of one device, each with a push at the same time: what fails one is not the other's. */
+static void test_failing_write_of_one_log_leaves_another_alone(void **state)
+{
+    (void)state;
+    enum { ROUNDS = 400 };
+    static uint64_t seeds[2][ROUNDS];
+    uint64_t good[2] = {0}, alone[2] = {0};
+    int qds[2] = {start_faulty("write_error=5%", __func__), -1};
+    while (qds[1] < 0)
+        (void)must_either(demi_open(&qds[1], "other", O_RDWR | O_CREAT), 0, EIO);
+    for (uint64_t i = 0; i < ROUNDS; i++) {
+        demi_qtoken_t qts[2];
+        bool is_good[2];
+        for (uint64_t l = 0; l < 2; l++) {
+            demi_sgarray_t sga = pattern_sga(RECORD, 2 * i + l, 0);
+            qts[l] = push_start(qds[l], &sga);
+            must(demi_sgafree(&sga));
+        }
+        for (uint64_t l = 0; l < 2; l++) {
+            demi_qresult_t qr = wait_result(qts[l]);
+            is_good[l] = qr.qr_opcode == DEMI_OPC_PUSH;
+            if (is_good[l])
+                seeds[l][good[l]++] = 2 * i + l;
+            else
+                assert_int_equal(qr.qr_ret, EIO);
+        }
+        alone[0] += !is_good[0] && is_good[1];
+        alone[1] += !is_good[1] && is_good[0];
+    }
+    assert_true(alone[0] > 0 && alone[1] > 0);
+    for (int l = 0; l < 2; l++) {
+        assert_int_equal(end_of(qds[l]), good[l]);
+        for (uint64_t i = 0; i < good[l]; i++)
+            pop_pattern(qds[l], RECORD, seeds[l][i], 0);
+        pop_end(qds[l]);
+    }
+}
+
 static void test_failing_reads_fail_their_pops_or_are_tried_again(void **state)
 {
     (void)state;
@@ -296,15 +334,6 @@ static void test_slow_device_acknowledges_late_and_in_order(void **state)
     must_hold(now_ns() - begin >= 20000000, "acknowledged before it was written");
     for (uint64_t i = 0; i < N; i++)
         pop_pattern(qd, RECORD, i, 0);
-}
-
-static void test_device_that_is_read_only_says_so(void **state)
-{
-    (void)state;
-    int qd = -1;
-    start("memblk,read_only");
-    const int error = must_either(demi_open(&qd, "log", O_RDWR | O_CREAT), EROFS, EMEDIUMTYPE);
-    assert_true(error != 0);
 }
 
 /* Two processes make a log in the same file at the same time: what is in it stays. */
@@ -393,10 +422,10 @@ int main(int argc, char **argv)
         TEST(test_full_device_pushes_again_after_a_trim),
         TEST(test_full_device_fails_all_that_is_outstanding_behind),
         TEST(test_failing_writes_fail_their_pushes_and_no_others),
+        TEST(test_failing_write_of_one_log_leaves_another_alone),
         TEST(test_failing_reads_fail_their_pops_or_are_tried_again),
         TEST(test_rotten_or_misdirected_blocks_are_never_popped),
         TEST(test_slow_device_acknowledges_late_and_in_order),
-        TEST(test_device_that_is_read_only_says_so),
         TEST(test_file_that_two_make_has_the_log_of_the_first),
         TEST(test_empty_file_that_two_make_a_log_of_has_that_of_the_first),
         TEST(test_name_of_a_file_lasts_when_it_was_made_or_removed),

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """demi log as a user runs it: log_command.py PATH/TO/demi"""
 
+import fcntl
 import os
 import pathlib
 import pty
@@ -185,6 +186,44 @@ class Logs(unittest.TestCase):
                       demi_log("append", "-w", self.image, data=whole, code=1)[1])
         demi_log("create", "--force", text)
         self.assertEqual(demi_log("cat", text)[0], b"")
+
+    def test_newer_version_is_refused(self):
+        self.create()
+        image = bytearray(self.image.read_bytes())
+        for at in (0, 16 * 4096):
+            block = image[at:at + 4096]
+            struct.pack_into("<I", block, 8, 2)
+            seal(block, 12, 4096)
+            image[at:at + 4096] = block
+        self.image.write_bytes(image)
+        for verb in ("list", "cat", "verify", "append"):
+            self.assertIn("newer version", demi_log(verb, self.image, code=1)[1])
+        self.assertIn("newer version", demi_log("create", self.image, "log", code=1)[1])
+        self.assertEqual(self.image.read_bytes(), image)
+
+    def test_device_of_another_process_is_refused(self):
+        self.create()
+        self.append(range(3))
+        with open(self.image, "rb") as other:
+            fcntl.flock(other, fcntl.LOCK_SH)  # who reads
+            self.assertEqual(demi_log("cat", self.image)[0], b"0\n1\n2\n")
+            self.assertIn("in use by another process", demi_log("append", self.image, code=1)[1])
+            fcntl.flock(other, fcntl.LOCK_EX)
+            self.assertIn("in use by another process", demi_log("cat", self.image, code=1)[1])
+
+    def test_read_only_device_is_read_alone(self):
+        self.create()
+        self.append(range(3))
+        device = f"file:{self.image},read_only"
+        self.assertEqual(demi_log("cat", device)[0], b"0\n1\n2\n")
+        demi_log("verify", device)
+        self.assertIn("Read-only", demi_log("append", device, data=b"4\n", code=1)[1])
+        self.assertIn("read-only", demi_log("create", device, "other", code=1)[1])
+        self.assertEqual(demi_log("cat", device)[0], b"0\n1\n2\n")
+
+    def test_name_that_is_too_long_is_refused(self):
+        self.create("n" * 255)
+        self.assertIn("too long", demi_log("create", self.image, "n" * 256, code=1)[1])
 
     def test_truncated_image_is_refused(self):
         self.create()

@@ -14,8 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PATHS       4
-#define SMALL_BYTES (16u << 20)
+#define PATHS 4
 
 static char folder[64];
 static char loop_path[32]; /* "": none */
@@ -63,13 +62,14 @@ static int backing_file(uint64_t bytes)
     return fd;
 }
 
-/* Another test may take the same free number: then the next one. */
-static bool attach(int control, int backing)
+/* Another test may take the same free number: then the next one. flags: O_RDONLY is its mode too.
+ */
+static bool attach(int control, int backing, int flags)
 {
     for (int i = 0; i < 20; i++) {
         int number = ioctl(control, LOOP_CTL_GET_FREE);
         snprintf(loop_path, sizeof(loop_path), "/dev/loop%d", number);
-        loop_fd = number < 0 ? -1 : open(loop_path, O_RDWR | O_CLOEXEC);
+        loop_fd = number < 0 ? -1 : open(loop_path, flags | O_CLOEXEC);
         if (loop_fd < 0)
             return false;
         if (ioctl(loop_fd, LOOP_SET_FD, backing) == 0)
@@ -81,22 +81,35 @@ static bool attach(int control, int backing)
     return false;
 }
 
-const char *blk_loop_attach(uint64_t bytes)
+static const char *attach_file(int backing, int flags)
 {
     int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
     if (control < 0)
         return no_loop("/dev/loop-control");
-    int backing = backing_file(bytes);
-    bool attached = backing >= 0 && attach(control, backing);
+    bool attached = backing >= 0 && attach(control, backing, flags);
     close(control);
-    if (backing >= 0)
-        close(backing);
     if (!attached)
         return no_loop(loop_path);
     /* It goes with its last user, even if that is killed. */
     struct loop_info64 info = {.lo_flags = LO_FLAGS_AUTOCLEAR};
     must(ioctl(loop_fd, LOOP_SET_STATUS64, &info));
     return loop_path;
+}
+
+const char *blk_loop_attach(uint64_t bytes)
+{
+    int backing = backing_file(bytes);
+    const char *path = attach_file(backing, O_RDWR);
+    close(backing);
+    return path;
+}
+
+const char *blk_loop_attach_read_only(void)
+{
+    int backing = open(blk_place_path("loop"), O_RDONLY | O_CLOEXEC);
+    const char *path = attach_file(backing, O_RDONLY);
+    close(backing);
+    return path;
 }
 
 const char *blk_loop_path(void)
@@ -110,7 +123,7 @@ void blk_loop_detach(void)
     loop_fd = -1;
 }
 
-const char *blk_small_folder(void)
+const char *blk_small_folder(uint64_t bytes)
 {
     static char mounted[96];
     char command[128];
@@ -118,7 +131,7 @@ const char *blk_small_folder(void)
         print_message("no mount namespace: %s\n", strerror(errno));
         return NULL;
     }
-    if (!blk_loop_attach(SMALL_BYTES))
+    if (!blk_loop_attach(bytes))
         return NULL;
     snprintf(command, sizeof(command), "mke2fs -q -t ext4 %s >&2", loop_path);
     snprintf(mounted, sizeof(mounted), "%s", blk_place_path("small"));

@@ -425,7 +425,7 @@ static void test_file_is_extended(void **state)
 static void test_file_without_space_stays_as_it_was(void **state)
 {
     (void)state;
-    const char *folder = blk_small_folder();
+    const char *folder = blk_small_folder(16u << 20);
     char path[128], filler[128];
     struct stat st;
     if (!folder)
