@@ -17,8 +17,9 @@ struct verb {
 };
 
 static const struct verb verbs[] = {
-    {"create", log_create}, {"list", log_list}, {"append", log_append}, {"cat", log_cat},
-    {"verify", log_verify}, {"dump", log_dump}, {"stat", log_stat},
+    {"create", log_create}, {"list", log_list},     {"append", log_append},
+    {"cat", log_cat},       {"verify", log_verify}, {"dump", log_dump},
+    {"stat", log_stat},     {"trim", log_trim},     {"unlink", log_unlink},
 };
 
 #define NUM_VERBS (sizeof(verbs) / sizeof(verbs[0]))
@@ -31,7 +32,8 @@ struct arguments {
 static const struct argp_option option_table[] = {
     {"count", 'n', "COUNT", 0, "cat, dump: so many records", 0},
     {"force", 'f', NULL, 0, "create: over what is on the device already", 0},
-    {"from", 'r', "RECORD", 0, "cat, dump: from this record on", 0},
+    {"from", 'r', "RECORD", 0, "cat, dump: from this record on; trim: the oldest to be kept", 0},
+    {"json", 'j', NULL, 0, "list, stat: print JSON", 0},
     {"null", '0', NULL, 0, "append, cat: a record ends with NUL instead of a newline", 0},
     {"segment", KEY_SEGMENT, "BYTES", 0, "create: bytes of a segment; K, M and G multiply", 0},
     {"size", 's', "BYTES", 0, "create: bytes of a file; K, M and G multiply", 0},
@@ -62,8 +64,9 @@ static void take_argument(struct arguments *a, char *arg, struct argp_state *sta
             if (strcmp(arg, verbs[i].name) == 0)
                 a->verb = &verbs[i];
         if (!a->verb)
-            argp_error(state, "'%s' is no verb; verbs: create list append cat verify dump stat",
-                       arg);
+            argp_error(
+                state,
+                "'%s' is no verb; verbs: create list append cat verify dump stat trim unlink", arg);
     } else if (state->arg_num == 1) {
         a->options.device = arg;
     } else if (state->arg_num == 2) {
@@ -71,6 +74,17 @@ static void take_argument(struct arguments *a, char *arg, struct argp_state *sta
     } else {
         argp_error(state, "too many arguments");
     }
+}
+
+/* What is dropped has to be said. */
+static void check_arguments(const struct arguments *a, struct argp_state *state)
+{
+    if (!a->options.device)
+        argp_error(state, "a verb and a device are wanted");
+    if (a->verb->run == log_trim && a->options.from == UINT64_MAX)
+        argp_error(state, "trim: the oldest record to be kept is wanted: --from RECORD");
+    if (a->verb->run == log_unlink && !a->options.name)
+        argp_error(state, "unlink: a log is wanted");
 }
 
 static error_t parse_option(int key, char *arg, struct argp_state *state)
@@ -83,6 +97,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         return 0;
     case 'f':
         o->force = true;
+        return 0;
+    case 'j':
+        o->json = true;
         return 0;
     case 'n':
         o->count = number(state, "--count", arg);
@@ -103,8 +120,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         take_argument(a, arg, state);
         return 0;
     case ARGP_KEY_END:
-        if (!a->options.device)
-            argp_error(state, "a verb and a device are wanted");
+        check_arguments(a, state);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -123,6 +139,8 @@ static const struct argp parser = {
            "  verify  check every checksum; say what is damaged, and where\n"
            "  dump    where records are: batches, places, lengths\n"
            "  stat    the store itself\n"
+           "  trim    drop the records before one; whole segments of them are free again\n"
+           "  unlink  remove a log\n"
            "\vDEVICE is a path, or what demi_store(7) says. The log of a file that holds one need "
            "not be named.\n\nExit codes: 0 success, 1 failure or damage, 2 wrong usage.",
 };

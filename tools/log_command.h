@@ -15,11 +15,12 @@ struct log_options {
     const char *device;
     const char *name; /* of the log; NULL: not said */
     bool force;       /* create: over what is there */
+    bool json;        /* list, stat */
     bool null;        /* append, cat: records end with NUL */
     bool whole;       /* append: one record; cat: nothing between records */
     uint64_t size;    /* create: of a file, 0: not said */
     uint64_t segment; /* create: bytes of a segment, 0: not said */
-    uint64_t from;    /* cat, dump: record, UINT64_MAX: the oldest */
+    uint64_t from;    /* cat, dump: record, UINT64_MAX: the oldest; trim: it is kept */
     uint64_t count;   /* cat, dump: records, UINT64_MAX: all */
 };
 
@@ -56,5 +57,7 @@ int log_append(const struct log_options *options);
 int log_cat(const struct log_options *options);
 int log_verify(const struct log_options *options);
 int log_dump(const struct log_options *options);
+int log_trim(const struct log_options *options);
+int log_unlink(const struct log_options *options);
 
 #endif /* TOOLS_LOG_COMMAND_H */

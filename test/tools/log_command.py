@@ -3,6 +3,7 @@
 """demi log as a user runs it: log_command.py PATH/TO/demi"""
 
 import fcntl
+import json
 import os
 import pathlib
 import pty
@@ -19,7 +20,8 @@ PATIENCE_S = 60
 
 def demi_log(*args, data=b"", code=0):
     """Runs it; what it printed to standard output, and to standard error."""
-    done = subprocess.run([DEMI, "log", *map(str, args)], input=data, capture_output=True,
+    args = [arg if isinstance(arg, bytes) else str(arg) for arg in args]
+    done = subprocess.run([DEMI, "log", *args], input=data, capture_output=True,
                           timeout=PATIENCE_S, check=False)
     if done.returncode != code:
         raise AssertionError(f"{args}: {done.returncode}, not {code}: "
@@ -167,6 +169,9 @@ class Logs(unittest.TestCase):
         self.append(["more"], "b")
         self.assertEqual(len(demi_log("cat", self.image, "b")[0].splitlines()), 21)
         self.assertRegex(demi_log("list", self.image)[0].decode(), r"refused +\d+  a\n")
+        self.assertTrue(json.loads(demi_log("list", "-j", self.image)[0])[0]["refused"])
+        demi_log("unlink", self.image, "a")
+        demi_log("verify", self.image)
 
     def test_what_is_wrong_is_said(self):
         text = pathlib.Path(self.folder.name) / "text"
@@ -186,6 +191,56 @@ class Logs(unittest.TestCase):
                       demi_log("append", "-w", self.image, data=whole, code=1)[1])
         demi_log("create", "--force", text)
         self.assertEqual(demi_log("cat", text)[0], b"")
+
+    def test_list_and_stat_as_json(self):
+        self.create("b", "a")
+        demi_log("create", self.image, b"\xfc\xe4")
+        self.append(range(10), "b")
+        demi_log("trim", "--from", 4, self.image, "b")
+        logs = json.loads(demi_log("list", "--json", self.image)[0])
+        self.assertEqual([log["name"] for log in logs], ["a", "b", "\xfc\xe4"])
+        self.assertEqual({key: logs[1][key] for key in logs[1] if key != "bytes"},
+                         {"name": "b", "first": 4, "end": 10, "records": 6, "refused": False})
+        self.assertEqual(logs[1]["bytes"] % 65536, 0)
+        stat = json.loads(demi_log("stat", "--json", self.image)[0])
+        self.assertEqual((stat["segment_bytes"], stat["logs"]), (65536, 3))
+        self.assertRegex(stat["uuid"], r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+        text = demi_log("stat", self.image)[0].decode()
+        self.assertEqual(len(stat), len(text.splitlines()))
+
+    def test_trim_drops_records_and_frees_segments(self):
+        def free():
+            return json.loads(demi_log("stat", "-j", self.image)[0])["segments_free"]
+        self.create("a", size="4M")
+        self.append([f"{i} {'x' * 9000}" for i in range(100)], "a")
+        before = free()
+        demi_log("trim", "--from", 90, self.image, "a")
+        self.assertGreater(free(), before + 5)
+        out = demi_log("cat", self.image, "a")[0].decode().splitlines()
+        self.assertEqual([line.split()[0] for line in out], [str(i) for i in range(90, 100)])
+        self.assertIn("has records 90 to 100",
+                      demi_log("trim", "-r", 101, self.image, "a", code=1)[1])
+        self.assertIn("has records", demi_log("trim", "-r", 89, self.image, "a", code=1)[1])
+        self.assertIn("--from", demi_log("trim", self.image, "a", code=2)[1])
+        self.assertIn("No such file", demi_log("trim", "-r", 1, self.image, "b", code=1)[1])
+        demi_log("trim", "--from", 100, self.image, "a")
+        self.assertEqual(demi_log("cat", self.image, "a")[0], b"")
+        self.append(["next"], "a")
+        self.assertEqual(demi_log("cat", "-r", 100, self.image, "a")[0], b"next\n")
+        demi_log("verify", self.image)
+
+    def test_unlink_removes_a_log_and_no_other(self):
+        self.create("a", "b")
+        self.append(range(10), "a")
+        self.append(range(20), "b")
+        self.assertIn("a log is wanted", demi_log("unlink", self.image, code=2)[1])
+        demi_log("unlink", self.image, "a")
+        self.assertIn("No such file", demi_log("cat", self.image, "a", code=1)[1])
+        self.assertIn("No such file", demi_log("unlink", self.image, "a", code=1)[1])
+        self.assertEqual(len(demi_log("cat", self.image, "b")[0].splitlines()), 20)
+        demi_log("create", self.image, "a")
+        self.assertEqual(demi_log("cat", self.image, "a")[0], b"")
+        demi_log("verify", self.image)
 
     def test_newer_version_is_refused(self):
         self.create()
