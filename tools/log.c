@@ -4,8 +4,12 @@
  */
 #include "log_command.h"
 
+#include "os/module.h"
+
 #include <argp.h>
+#include <dk_build_id.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -145,10 +149,22 @@ static const struct argp parser = {
            "not be named.\n\nExit codes: 0 success, 1 failure or damage, 2 wrong usage.",
 };
 
+/* Structures of the library are shared with it: those of another build may differ. */
+static bool is_of_this_build(void)
+{
+    if (strcmp(dk_module_build(), DK_BUILD_ID) == 0)
+        return true;
+    fprintf(stderr, "%s: this command is of the build %s, and the library is %s: install both\n",
+            program_invocation_short_name, DK_BUILD_ID, dk_module_build());
+    return false;
+}
+
 int log_run(int argc, char **argv)
 {
     struct arguments a = {.options = {.from = UINT64_MAX, .count = UINT64_MAX}};
     if (argp_parse(&parser, argc, argv, 0, NULL, &a) != 0)
         return COMMAND_USAGE;
+    if (!is_of_this_build())
+        return COMMAND_FAILED;
     return a.verb->run(&a.options);
 }

@@ -3,12 +3,12 @@
 #include "log_command.h"
 
 #include "drv/blk_spec.h"
-#include "os/clock.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define FILE_LOG    "log" /* of a file that holds one */
@@ -82,14 +82,21 @@ struct dk_log *log_open_log(struct dk_store *store, const struct log_options *op
     return NULL;
 }
 
+static int64_t now_ns(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
 void log_wait(struct dk_store *store)
 {
-    int64_t now = dk_clock_monotonic.now(&dk_clock_monotonic), due = dk_store_next_due(store);
+    int64_t now = now_ns(), due = dk_store_next_due(store);
     int fd = dk_store_arm(store);
     int64_t ms = due == INT64_MAX ? -1 : due > now ? (due - now) / 1000000 + 1 : 0;
     if (fd >= 0)
         poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, (int)(ms < 1000000 ? ms : 1000000));
-    dk_store_poll(store, dk_clock_monotonic.now(&dk_clock_monotonic));
+    dk_store_poll(store, now_ns());
 }
 
 void log_progress_begin(struct log_progress *p, uint64_t total)
@@ -101,7 +108,7 @@ void log_progress_begin(struct log_progress *p, uint64_t total)
 
 void log_progress_show(struct log_progress *p, uint64_t done)
 {
-    uint64_t now = (uint64_t)dk_clock_monotonic.now(&dk_clock_monotonic);
+    uint64_t now = (uint64_t)now_ns();
     if (now < p->next_ns || p->total == 0)
         return;
     uint32_t filled = (uint32_t)(done >= p->total ? BAR : done * BAR / p->total);

@@ -21,6 +21,7 @@
 #ifndef DK_DRV_BLK_SPEC_H
 #define DK_DRV_BLK_SPEC_H
 
+#include "base/compiler.h"
 #include "store/blk.h"
 
 /* What a specification does not say. */
@@ -35,8 +36,8 @@ struct dk_blk_spec_context {
  * understood) or what the driver says; then nothing is left open, and *why_out says what to do,
  * good until the next open of this thread.
  */
-int dk_blk_spec_open(struct dk_blkdev **dev_out, const char *spec,
-                     const struct dk_blk_spec_context *context, const char **why_out);
+DK_EXPORT int dk_blk_spec_open(struct dk_blkdev **dev_out, const char *spec,
+                               const struct dk_blk_spec_context *context, const char **why_out);
 
 /* The same without opening anything: 0 or -EINVAL. */
 int dk_blk_spec_check(const char *spec, const char **why_out);

@@ -136,6 +136,11 @@ static int load(const char *path, const char *name, const struct dk_module **mod
     return r;
 }
 
+const char *dk_module_build(void)
+{
+    return DK_BUILD_ID;
+}
+
 int dk_module_load(const char *name, const struct dk_module **module_out,
                    char why[DK_MODULE_WHY_MAX])
 {

@@ -39,4 +39,7 @@ struct dk_module {
 DK_EXPORT int dk_module_load(const char *name, const struct dk_module **module_out,
                              char why[DK_MODULE_WHY_MAX]);
 
+/* The build of the library, DK_BUILD_ID, for a program that calls what DEMIKERNEL_PRIVATE has. */
+DK_EXPORT const char *dk_module_build(void);
+
 #endif /* DK_OS_MODULE_H */

@@ -21,6 +21,7 @@
 #ifndef DK_STORE_STORE_H
 #define DK_STORE_STORE_H
 
+#include "base/compiler.h"
 #include "base/list.h"
 #include "mem/buf.h"
 #include "store/blk.h"
@@ -62,8 +63,8 @@ struct dk_store_format_options {
  * store; `force` formats it all the same), -EUCLEAN (it holds something else that is not zero: as
  * with -EEXIST). *why_out says what to do; it is static text.
  */
-int dk_store_format(struct dk_blkdev *dev, const struct dk_store_format_options *options,
-                    bool force, const char **why_out);
+DK_EXPORT int dk_store_format(struct dk_blkdev *dev, const struct dk_store_format_options *options,
+                              bool force, const char **why_out);
 
 struct dk_store_options {
     bool read_only;               /* nothing is written, not even what recovery would mend */
@@ -77,28 +78,28 @@ struct dk_store_options {
  * shorter than its store), -EUCLEAN (both copies of what must be right are damaged, or say what
  * cannot be of the store itself), -EIO, -ENOMEM.
  */
-int dk_store_open(struct dk_store **store_out, struct dk_blkdev *dev,
-                  const struct dk_store_options *options, const char **why_out);
+DK_EXPORT int dk_store_open(struct dk_store **store_out, struct dk_blkdev *dev,
+                            const struct dk_store_options *options, const char **why_out);
 
 /* Completes what was issued, marks the end of each log as clean, and closes the device. Control
  * path. */
-void dk_store_close(struct dk_store *store);
+DK_EXPORT void dk_store_close(struct dk_store *store);
 
 /* In the child of a fork. */
 void dk_store_abandon(struct dk_store *store);
 
 /* Starts what waits (a batch of appends goes out here), completes what is done: calls `done` of
  * appends and reads. Returns how many. */
-uint32_t dk_store_poll(struct dk_store *store, int64_t now);
+DK_EXPORT uint32_t dk_store_poll(struct dk_store *store, int64_t now);
 
 /* As dk_blkdev_ops.arm, next_due. */
-int dk_store_arm(struct dk_store *store);
-int64_t dk_store_next_due(const struct dk_store *store);
+DK_EXPORT int dk_store_arm(struct dk_store *store);
+DK_EXPORT int64_t dk_store_next_due(const struct dk_store *store);
 
 /* Appends and reads that were issued and not completed. */
-uint32_t dk_store_outstanding(const struct dk_store *store);
+DK_EXPORT uint32_t dk_store_outstanding(const struct dk_store *store);
 
-const struct dk_store_stats *dk_store_stats(const struct dk_store *store);
+DK_EXPORT const struct dk_store_stats *dk_store_stats(const struct dk_store *store);
 
 #define DK_LOG_CREATE (1u << 0)
 #define DK_LOG_EXCL   (1u << 1) /* with CREATE: -EEXIST when it is there */
@@ -111,8 +112,9 @@ const struct dk_store_stats *dk_store_stats(const struct dk_store *store);
  * so that an append might take that of an acknowledged record; DK_LOG_TRUNC drops it all the same),
  * -EUCLEAN (what the metadata says of this log cannot be; dk_log_unlink removes it).
  */
-int dk_log_open(struct dk_log **log_out, struct dk_store *store, const char *name, uint32_t flags);
-void dk_log_put(struct dk_log *log);
+DK_EXPORT int dk_log_open(struct dk_log **log_out, struct dk_store *store, const char *name,
+                          uint32_t flags);
+DK_EXPORT void dk_log_put(struct dk_log *log);
 
 /* Removes the name; the records go with the last hold, or with the next open of the store. Control
  * path. 0, -ENOENT, -EROFS, -EIO, and as dk_log_open of a name that cannot be. */
@@ -127,9 +129,9 @@ struct dk_log_info {
     bool is_end_unread; /* the device cannot read where further records may be */
     bool is_damaged;    /* the metadata says of it what cannot be: it is not opened */
 };
-void dk_store_list(struct dk_store *store, bool (*fn)(const struct dk_log_info *info, void *arg),
-                   void *arg);
-void dk_log_info(const struct dk_log *log, struct dk_log_info *out);
+DK_EXPORT void dk_store_list(struct dk_store *store,
+                             bool (*fn)(const struct dk_log_info *info, void *arg), void *arg);
+DK_EXPORT void dk_log_info(const struct dk_log *log, struct dk_log_info *out);
 
 /* Drops records >= record (truncate), < record (trim: the space of whole segments is free again).
  * Control path; appends of that log that were issued complete first. 0, -EINVAL (outside first to
@@ -166,7 +168,7 @@ struct dk_log_append {
 
 /* Issues an append: 0; -EMSGSIZE (longer than a segment holds), -EINVAL (no segment or more than
  * eight), -EROFS. It goes out with others at the next poll: a group commit. */
-int dk_log_append(struct dk_log *log, struct dk_log_append *append);
+DK_EXPORT int dk_log_append(struct dk_log *log, struct dk_log_append *append);
 
 /*
  * A read of one record: the caller's storage until `done` is called. With 0, segs are views of
@@ -188,7 +190,7 @@ struct dk_log_read {
  * kept), -ENODATA (not acknowledged, or beyond the end). Reads of following records share what the
  * device gave for one: read-ahead is the store's.
  */
-int dk_log_read(struct dk_log *log, struct dk_log_read *read);
+DK_EXPORT int dk_log_read(struct dk_log *log, struct dk_log_read *read);
 
 /* Lets go of a read that was issued: true, and it is the caller's without `done`. */
 bool dk_log_read_cancel(struct dk_log *log, struct dk_log_read *read);

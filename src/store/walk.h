@@ -33,12 +33,13 @@ struct dk_walk_item {
  * read and checked, else records count as good. 0, or -EIO and the like: the device is gone;
  * -ENOMEM.
  */
-int dk_log_walk(struct dk_log *log, bool payload,
-                bool (*fn)(const struct dk_walk_item *item, void *arg), void *arg);
+DK_EXPORT int dk_log_walk(struct dk_log *log, bool payload,
+                          bool (*fn)(const struct dk_walk_item *item, void *arg), void *arg);
 
 /* Calls fn for each copy of what the store itself needs. */
-int dk_store_walk_copies(struct dk_store *store,
-                         bool (*fn)(const struct dk_walk_item *item, void *arg), void *arg);
+DK_EXPORT int dk_store_walk_copies(struct dk_store *store,
+                                   bool (*fn)(const struct dk_walk_item *item, void *arg),
+                                   void *arg);
 
 struct dk_store_info {
     uint8_t uuid[16];
@@ -51,6 +52,6 @@ struct dk_store_info {
     uint64_t generation; /* checkpoints of the metadata */
 };
 
-void dk_store_info(const struct dk_store *store, struct dk_store_info *out);
+DK_EXPORT void dk_store_info(const struct dk_store *store, struct dk_store_info *out);
 
 #endif /* DK_STORE_WALK_H */
