@@ -24,5 +24,6 @@ int info_run(int argc, char **argv);
 int echo_run(int argc, char **argv);
 int ping_run(int argc, char **argv);
 int log_run(int argc, char **argv);
+int doctor_run(int argc, char **argv);
 
 #endif /* TOOLS_COMMAND_H */

@@ -16,6 +16,7 @@ static const struct command commands[] = {
     {"info", "show version, library OSes, configuration, counters of a process", info_run},
     {"echo", "send back what arrives", echo_run},
     {"ping", "measure round trips to an echo server", ping_run},
+    {"doctor", "say what a backend lacks here, and the command that mends it", doctor_run},
     {"log", "make, fill, read and check logs on a file or block device", log_run},
 };
 

@@ -82,7 +82,7 @@ class Usage(unittest.TestCase):
         for args in (("--help",), ("help",), ("-?",)):
             done = demi(*args)
             self.check(done, 0)
-            for name in ("info", "echo", "ping"):
+            for name in ("info", "echo", "ping", "doctor", "log"):
                 self.assertIn(name, done.stdout)
 
     def test_help_of_a_command_shows_its_options(self):

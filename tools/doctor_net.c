@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Interfaces of Linux, and the backends over them.
+ */
+#include "doctor.h"
+
+#include <inttypes.h>
+#include <linux/capability.h>
+#include <net/if.h>
+#include <net/if_arp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NET    "/sys/class/net/%s"
+#define TUN    "/dev/net/tun"
+#define NOBODY UINT64_MAX /* owns it: the file says -1 */
+
+static bool is_up(const struct doctor_machine *m, const char *name)
+{
+    uint64_t flags = 0;
+    return doctor_read_number(m, &flags, NET "/flags", name) && (flags & IFF_UP) != 0;
+}
+
+/* The file cannot be read of an interface that is down. */
+static bool has_carrier(const struct doctor_machine *m, const char *name)
+{
+    uint64_t carrier = 0;
+    return doctor_read_number(m, &carrier, NET "/carrier", name) && carrier == 1;
+}
+
+static bool is_ethernet(const struct doctor_machine *m, const char *name)
+{
+    uint64_t type = 0;
+    return doctor_read_number(m, &type, NET "/type", name) && type == ARPHRD_ETHER;
+}
+
+void doctor_check_interface(const struct doctor_machine *m, struct doctor_report *r,
+                            const char *name)
+{
+    char driver[DOCTOR_NAME_MAX] = "no driver of a device";
+    uint64_t mtu = 0;
+    if (!doctor_is_there(m, NET, name)) {
+        doctor_say(r, DOCTOR_MISSING, name, "there is no such interface: these are");
+        doctor_mend(r, "ip -brief link");
+    } else if (!is_ethernet(m, name)) {
+        doctor_say(r, DOCTOR_MISSING, name, "it is no Ethernet interface");
+    } else if (!is_up(m, name)) {
+        doctor_say(r, DOCTOR_MISSING, name, "it is down");
+        doctor_mend(r, "ip link set %s up", name);
+    } else if (!has_carrier(m, name)) {
+        doctor_say(r, DOCTOR_MISSING, name,
+                   "it has no carrier: a cable, or its other end, is down");
+    } else {
+        doctor_read_number(m, &mtu, NET "/mtu", name);
+        doctor_read_link(m, driver, sizeof(driver), NET "/device/driver", name);
+        doctor_say(r, DOCTOR_FINE, name, "it is up, MTU %" PRIu64 ", %s", mtu, driver);
+    }
+}
+
+/* Of which one that is up is enough. */
+void doctor_check_interfaces(const struct doctor_machine *m, struct doctor_report *r)
+{
+    glob_t found;
+    const size_t n = doctor_find(m, &found, "/sys/class/net/*");
+    uint32_t usable = 0;
+    for (size_t i = 0; i < n; i++) {
+        const char *name = doctor_base(found.gl_pathv[i]);
+        if (!is_ethernet(m, name) || !is_up(m, name) || !has_carrier(m, name))
+            continue;
+        usable++;
+        doctor_check_interface(m, r, name);
+    }
+    globfree(&found);
+    if (usable > 0)
+        return;
+    doctor_say(r, DOCTOR_MISSING, "interfaces",
+               "no Ethernet interface is up with a carrier: a pair of virtual ones is made by");
+    doctor_mend(r, "ip link add veth0 type veth peer name veth1 && ip link set veth0 up && "
+                   "ip link set veth1 up");
+}
+
+void doctor_check_packet(const struct doctor_machine *m, struct doctor_report *r,
+                         const char *device)
+{
+    doctor_need_capability(m, r, CAP_NET_RAW, "packet sockets");
+    if (*device)
+        doctor_check_interface(m, r, device);
+    else
+        doctor_check_interfaces(m, r);
+}
+
+void doctor_check_xdp(const struct doctor_machine *m, struct doctor_report *r, const char *device)
+{
+    doctor_check_af_xdp(m, r);
+    doctor_need_capability(m, r, CAP_BPF, "programs and maps in the kernel");
+    if (*device)
+        doctor_check_interface(m, r, device);
+    else
+        doctor_check_interfaces(m, r);
+}
+
+/* Whether one of the groups of the process is this one: in "Gid:" the effective one, the second. */
+static bool is_in_group(const struct doctor_machine *m, uint64_t group)
+{
+    static const char *const lines[] = {"Gid:", "Groups:"};
+    char line[1024];
+    for (size_t i = 0; i < 2; i++) {
+        if (!doctor_read_line(m, line, sizeof(line), lines[i], "/proc/self/status"))
+            continue;
+        char *at = line + (i == 0 ? strcspn(line, "\t ") : 0), *end = at;
+        for (uint64_t id = strtoull(at, &end, 10); end != at; id = strtoull(at, &end, 10)) {
+            if (id == group)
+                return true;
+            at = i == 0 ? strchr(end, '\0') : end;
+        }
+    }
+    return false;
+}
+
+/* Whether this process may attach to a TAP interface without a capability. */
+static bool is_given(const struct doctor_machine *m, const char *name)
+{
+    uint64_t owner = NOBODY, group = NOBODY;
+    doctor_read_number(m, &owner, NET "/owner", name);
+    doctor_read_number(m, &group, NET "/group", name);
+    return (owner == NOBODY || owner == m->uid) && (group == NOBODY || is_in_group(m, group));
+}
+
+static bool is_tap(const struct doctor_machine *m, const char *name)
+{
+    const uint64_t iff_tap = 2; /* of <linux/if_tun.h>, which does not go with <net/if.h> */
+    uint64_t flags = 0;
+    return doctor_read_number(m, &flags, NET "/tun_flags", name) && (flags & iff_tap) != 0;
+}
+
+/* An interface that is not there is made, and goes with the process. */
+static void check_new_tap(const struct doctor_machine *m, struct doctor_report *r, const char *name)
+{
+    if (!doctor_need_capability(m, r, CAP_NET_ADMIN, "the interface is made, as it is not there"))
+        doctor_mend(r, "ip tuntap add mode tap user %" PRIu32 " name %s && ip link set %s up",
+                    m->uid, name, name);
+}
+
+static void check_old_tap(const struct doctor_machine *m, struct doctor_report *r, const char *name)
+{
+    if (!is_given(m, name) &&
+        !doctor_need_capability(m, r, CAP_NET_ADMIN, "the interface is another user's"))
+        doctor_mend(r,
+                    "ip link del %s && ip tuntap add mode tap user %" PRIu32
+                    " name %s && ip link set %s up",
+                    name, m->uid, name, name);
+    if (!is_up(m, name)) {
+        doctor_say(r, DOCTOR_MISSING, name, "it is down");
+        doctor_mend(r, "ip link set %s up", name);
+    } else {
+        doctor_say(r, DOCTOR_FINE, name, "it is up");
+    }
+}
+
+/* Those that this user has; else one has to be made. */
+static void check_taps(const struct doctor_machine *m, struct doctor_report *r)
+{
+    glob_t found;
+    const size_t n = doctor_find(m, &found, "/sys/class/net/*");
+    uint32_t usable = 0;
+    for (size_t i = 0; i < n; i++) {
+        const char *name = doctor_base(found.gl_pathv[i]);
+        if (!is_tap(m, name) || !is_given(m, name))
+            continue;
+        usable++;
+        check_old_tap(m, r, name);
+    }
+    globfree(&found);
+    if (usable == 0)
+        check_new_tap(m, r, "demi0");
+}
+
+void doctor_check_tap(const struct doctor_machine *m, struct doctor_report *r, const char *device)
+{
+    doctor_need_device(m, r, TUN, "modprobe tun");
+    if (!*device) {
+        check_taps(m, r);
+    } else if (!doctor_is_there(m, NET, device)) {
+        check_new_tap(m, r, device);
+    } else if (!is_tap(m, device)) {
+        doctor_say(r, DOCTOR_MISSING, device, "it is no TAP interface: use packet:%s", device);
+        doctor_mend(r, "demi doctor packet:%s", device);
+    } else {
+        check_old_tap(m, r, device);
+    }
+}
