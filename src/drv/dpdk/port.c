@@ -24,15 +24,18 @@
     (RTE_ETH_TX_OFFLOAD_TCP_TSO | RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_MULTI_SEGS)
 
 /* What is told of a driver by its name: whether it wants frames in memory of its own pools, and
- * whether it has let go of a frame when tx_burst returns. The others are asked. */
+ * whether it has let go of a frame when tx_burst returns; and what it does not do that it says. The
+ * others are asked. */
 static const struct quirk {
     const char *driver;
     bool own_memory;
     bool at_once;
     bool restarts; /* a link that went down comes back by a new start only */
+    bool cuts_not; /* it says that it cuts segments, and refuses those that fill the MTU */
 } quirks[] = {
-    {"net_memif", false, true, true}, {"net_tap", false, true},   {"net_af_packet", false, true},
-    {"net_pcap", false, true},        {"net_null", false, true},  {"net_af_xdp", true, false},
+    {"net_memif", false, true, true}, {"net_tap", false, true, .cuts_not = true},
+    {"net_af_packet", false, true},   {"net_pcap", false, true},
+    {"net_null", false, true},        {"net_af_xdp", true, false},
     {"net_virtio_user", true, false}, {"net_vhost", true, false},
 };
 
@@ -137,7 +140,8 @@ static void choose_offloads(struct dk_dpdk_port *p, const struct rte_eth_dev_inf
         *tx |= BOTH_CHECKSUMS_TX;
         p->dev.caps.flags |= DK_NETDEV_TX_CHECKSUM;
     }
-    if (wanted & DK_NETDEV_TSO && has_all(info->tx_offload_capa, CUTS | BOTH_CHECKSUMS_TX)) {
+    if (wanted & DK_NETDEV_TSO && has_all(info->tx_offload_capa, CUTS | BOTH_CHECKSUMS_TX) &&
+        !quirk_of(info)->cuts_not) {
         *tx |= CUTS | BOTH_CHECKSUMS_TX;
         p->dev.caps.flags |= DK_NETDEV_TSO;
     }
