@@ -155,6 +155,11 @@ static struct dk_sched_options sched_options(const struct dk_config *c)
     return o;
 }
 
+static struct dk_poller *sockets_of_first(void)
+{
+    return state.num_instances > 0 ? state.instances[0]->sockets : NULL;
+}
+
 static struct dk_libos_options libos_options(const struct dk_config *c)
 {
     static const enum dk_kernel_engine engines[] = {
@@ -214,7 +219,9 @@ static struct dk_libos_options libos_options(const struct dk_config *c)
                                                .no_timestamps = !c->net_timestamps,
                                                .no_window_scale = !c->net_window_scale,
                                                .copy_threshold = c->copy_threshold,
-                                               .workers = c->workers}};
+                                               .workers = c->workers,
+                                               .worker = state.num_instances,
+                                               .first = sockets_of_first()}};
 }
 
 /* Makes one more instance with the configured library OS. */

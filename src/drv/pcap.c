@@ -293,16 +293,27 @@ static int open_file(struct pcap *p, const char **why_out)
     return 0;
 }
 
+/* Each queue has a file of its own. */
+static char *path_of(const struct dk_pcap_options *o)
+{
+    const size_t room = strlen(o->path) + sizeof(".65535");
+    char *path = dk_heap_malloc(room); /* freed by free_pcap */
+    if (path && o->queue == 0)
+        snprintf(path, room, "%s", o->path);
+    else if (path)
+        snprintf(path, room, "%s.%u", o->path, (unsigned)(uint16_t)o->queue);
+    return path;
+}
+
 static int set_up(struct pcap *p, const struct dk_pcap_options *o, const char **why_out)
 {
     p->snap_bytes = o->snap_bytes && o->snap_bytes < MAX_SNAP ? o->snap_bytes : MAX_SNAP;
     p->limit_bytes = o->limit_bytes ? o->limit_bytes : DEFAULT_LIMIT;
     p->wall_offset_ns = o->wall_offset_ns;
-    p->buffer = dk_heap_malloc(BUFFER_BYTES);      /* freed by free_pcap */
-    p->path = dk_heap_malloc(strlen(o->path) + 1); /* likewise */
+    p->buffer = dk_heap_malloc(BUFFER_BYTES); /* freed by free_pcap */
+    p->path = path_of(o);
     if (!p->buffer || !p->path)
         return dk_why(why_out, -ENOMEM, "pcap: no memory");
-    memcpy(p->path, o->path, strlen(o->path) + 1);
     int r = open_file(p, why_out);
     if (r < 0)
         return r;

@@ -16,6 +16,7 @@
 /* Zero: the default. */
 struct dk_pcap_options {
     const char *path;       /* created with mode 0600, or overwritten; a regular file */
+    uint32_t queue;         /* whose frames they are; of all but the first: path.QUEUE */
     const char *interface;  /* name in the file; default: the driver's */
     uint64_t limit_bytes;   /* of the file; default 1 GiB */
     uint32_t snap_bytes;    /* of a frame, at most; default: all */

@@ -43,7 +43,8 @@ struct dk_spec_context {
     size_t rx_pool_bytes; /* of the device at the end */
     uint32_t mtu;         /* likewise */
     uint32_t offloads;    /* DK_NETDEV_TX_CHECKSUM, RX_CHECKSUM, TSO: what it may have, if it can */
-    int64_t wall_offset_ns; /* the time of day minus `now`: of captures */
+    struct dk_netdev_queue queue; /* of the device at the end */
+    int64_t wall_offset_ns;       /* the time of day minus `now`: of captures */
     /* Gives what a loadable module is (os/module.h), by its name: 0, or a negative errno and
      * *why_out. NULL: there are none. */
     int (*find_module)(const char *name, const void **driver_out, const char **why_out);
@@ -51,8 +52,8 @@ struct dk_spec_context {
 
 /*
  * Opens the chain of devices of a specification; context may be NULL. 0, -EINVAL (it cannot be
- * understood) or what the driver says; then nothing is left open, and *why_out says what to do,
- * good until the next open of this thread.
+ * understood), -ENOTSUP (a further queue of a device that has one) or what the driver says; then
+ * nothing is left open, and *why_out says what to do, good until the next open of this thread.
  */
 int dk_spec_open(struct dk_netdev **dev_out, const char *spec,
                  const struct dk_spec_context *context, const char **why_out);

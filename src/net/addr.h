@@ -30,6 +30,13 @@ struct dk_endpoint {
     uint16_t port; /* host order */
 };
 
+/* A flow of TCP or UDP, as this host sees it. */
+struct dk_flow {
+    struct dk_ip local, remote;
+    uint16_t local_port, remote_port; /* host order */
+    uint8_t protocol;                 /* as IP has it */
+};
+
 static inline bool dk_ip_equal(const struct dk_ip *a, const struct dk_ip *b)
 {
     return a->words[0] == b->words[0] && a->words[1] == b->words[1] && a->version == b->version;

@@ -8,6 +8,13 @@
  *
  * Life: open -> any of the others -> close. open is a function of each driver, with options of its
  * own; this table begins after it.
+ *
+ * Queues. A device may be opened once for each of several instances, each time for the next of its
+ * queues (struct dk_netdev_queue): every one is a struct dk_netdev by itself, with its own caller
+ * and counters, and may be closed before or after the others. What comes from the link is spread
+ * over the queues that are open: a whole packet of TCP or UDP by its flow, all of one flow to one
+ * queue as long as none is opened or closed; what is something else (ARP, ICMP, fragments) to the
+ * first where the device can tell. A driver that has only one queue says -ENOTSUP to a second.
  */
 #ifndef DK_NET_DEV_H
 #define DK_NET_DEV_H
@@ -24,6 +31,13 @@ struct dk_netdev;
     (1u << 3) /* tx_burst keeps nothing between frames: a process that ends                        \
                  may call it over an interrupted call of any of its ops */
 #define DK_NETDEV_RX_CHECKSUM (1u << 4) /* says of frames that their transport checksum is good */
+
+/* Which of a device's queues is opened. Zero: it has one. */
+struct dk_netdev_queue {
+    uint16_t index;          /* they are opened in this order */
+    uint16_t num;            /* that there are, or will be; 0: as 1 */
+    struct dk_netdev *first; /* queue 0, which is open; NULL: this is it */
+};
 
 struct dk_netdev_caps {
     struct dk_mac mac;
@@ -109,6 +123,11 @@ struct dk_netdev_ops {
     int64_t (*next_due)(struct dk_netdev *dev);
     /* Says whether there is a carrier. NULL: always. */
     enum dk_link (*link)(struct dk_netdev *dev);
+    /*
+     * Whether packets of a flow come to this queue, once all queues are open: asked by who opens a
+     * connection, before it has a port. NULL: the device cannot tell.
+     */
+    bool (*steers_here)(struct dk_netdev *dev, const struct dk_flow *flow);
     /* Frees everything; frames that were taken and not sent yet are lost. */
     void (*close)(struct dk_netdev *dev);
     /* In the child of a fork: closes descriptors, and touches nothing else; the device is the
@@ -124,6 +143,14 @@ struct dk_netdev {
     struct dk_netdev_stats *stats; /* where it counts: never NULL, see dk_netdev_move_stats */
     struct dk_netdev_stats own_stats;
 };
+
+/* Returns the device at the end of a chain of decorators. */
+static inline struct dk_netdev *dk_netdev_end(struct dk_netdev *dev)
+{
+    while (dev->inner)
+        dev = dev->inner;
+    return dev;
+}
 
 /* Copies the counters of a device, and of those that it decorates, to `to`, which they count in
  * from here on. Called for the outermost device. */

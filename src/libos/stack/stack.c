@@ -202,9 +202,7 @@ static bool say(void *arg, const struct dk_tx_frame *frame)
 static void stack_last_words(struct dk_poller *p)
 {
     struct dk_stack *st = (struct dk_stack *)p;
-    struct dk_netdev *dev = st->dev;
-    while (dev->inner)
-        dev = dev->inner;
+    struct dk_netdev *dev = dk_netdev_end(st->dev);
     if (dev->caps.flags & DK_NETDEV_LAST_WORDS)
         dk_tcp_last_words(st->tcp, say, dev);
 }
@@ -303,6 +301,15 @@ static int add_offload(struct dk_stack *st, uint32_t wanted, const char **why_ou
     return dk_offload_open(&st->dev, st->dev, why_out);
 }
 
+/* Each worker has a queue of the device. */
+static struct dk_netdev_queue queue_of(const struct dk_stack_options *o)
+{
+    const struct dk_stack *first = (const struct dk_stack *)o->first;
+    return (struct dk_netdev_queue){.index = (uint16_t)o->worker,
+                                    .num = (uint16_t)o->workers,
+                                    .first = first ? dk_netdev_end(first->dev) : NULL};
+}
+
 static int open_device(struct dk_stack *st, const char **why_out)
 {
     const struct dk_stack_options *o = &st->options;
@@ -313,6 +320,7 @@ static int open_device(struct dk_stack *st, const char **why_out)
         .offloads =
             o->vlan == 0 ? offloads & ~DK_STACK_GRO : 0, /* the kernel cuts nothing behind a tag */
         .wall_offset_ns = wall_offset(st),
+        .queue = queue_of(o),
         .find_module = dk_module_find};
     int r = dk_spec_open(&st->dev, o->device, &context, why_out);
     return r < 0 ? r : add_offload(st, offloads, why_out);
@@ -385,16 +393,6 @@ static int open_net(struct dk_stack *st, const char **why_out)
     return r < 0 ? r : dk_stack_await_learnt(st, why_out);
 }
 
-static int check_options(const struct dk_stack_options *o, const char **why_out)
-{
-    char driver[16];
-    dk_stack_driver(o->device, driver, sizeof(driver));
-    if (o->workers <= 1 || strcmp(driver, "loop") == 0) /* each has a link of its own */
-        return 0;
-    *why_out = "a device serves one instance: set workers to 1";
-    return -EINVAL;
-}
-
 static struct dk_stack *make_stack(struct dk_instance *inst, const struct dk_stack_options *options)
 {
     struct dk_stack *st = calloc(1, sizeof(*st)); /* owned by inst, freed by stack_destroy */
@@ -418,13 +416,10 @@ int dk_stack_open(struct dk_instance *inst, const struct dk_stack_options *optio
                   const char **why_out)
 {
     *why_out = "no memory";
-    int r = check_options(options, why_out);
-    if (r < 0)
-        return r;
     struct dk_stack *st = make_stack(inst, options);
     if (!st)
         return -ENOMEM;
-    r = dk_stack_sleep_open(st);
+    int r = dk_stack_sleep_open(st);
     if (r < 0) {
         *why_out = "no file descriptor: raise the limit (ulimit -n)";
         goto fail;

@@ -68,6 +68,8 @@ struct dk_stack_options {
     uint32_t pressure_bytes; /* unread, of all streams, or by which send buffers have grown */
     uint32_t copy_threshold;
     uint32_t workers;
+    uint32_t worker;               /* which of them opens its stack */
+    const struct dk_poller *first; /* the stack of worker 0, open; NULL: this is it */
 };
 
 /* Makes inst's poller. 0, or a negative errno and what to do about it in *why_out. */
