@@ -11,6 +11,7 @@
 #include "net/ip_in.h"
 #include "net/ip_kind.h"
 #include "net/neigh.h"
+#include "net/others.h"
 #include "net/wire/arp.h"
 #include "net/wire/ethernet.h"
 
@@ -97,6 +98,15 @@ static void learn(struct dk_net *net, const struct dk_arp *arp, bool link_group,
         .solicited = is_answer(net, arp, link_group),
         .create = asks_us,
     };
+    const struct dk_net_news told = {
+        .kind = DK_NET_NEWS_NEIGHBOUR,
+        .ip = arp->sender_ip,
+        .mac = arp->sender_mac,
+        .has_mac = true,
+        .override = true,
+        .reply = arp->operation == DK_ARP_REPLY && !link_group,
+    };
+    dk_others_tell(net, &told);
     if (!dk_neigh_learn(net, &news, now))
         dk_net_count(&net->stats.arp_unasked);
     if (asks_us)

@@ -20,6 +20,7 @@
 #include "net/identifier.h"
 #include "net/ifaddr.h"
 #include "net/ip_kind.h"
+#include "net/others.h"
 #include "net/ra.h"
 #include "net/route.h"
 
@@ -154,6 +155,15 @@ static void tell(struct dk_net *net, const struct dk_ifaddr *own, const struct d
         net->config.on_conflict(net->config.emit_arg, &conflict);
 }
 
+static void tell_others(struct dk_net *net, const struct dk_ifaddr *own, const struct dk_mac *mac,
+                        enum dk_net_news_kind kind)
+{
+    struct dk_net_news news = {.kind = kind, .ip = own->ip, .has_mac = mac != NULL};
+    if (mac)
+        news.mac = *mac;
+    dk_others_tell(net, &news);
+}
+
 static void lose(struct dk_net *net, struct dk_ifaddr *own, const struct dk_mac *mac, int64_t now)
 {
     dk_timer_stop(&net->wheel, &own->timer);
@@ -161,6 +171,7 @@ static void lose(struct dk_net *net, struct dk_ifaddr *own, const struct dk_mac 
     if (own->state == DK_IFADDR_GOOD)
         dk_net_address_lost(net, &own->ip, now);
     own->state = DK_IFADDR_DUPLICATE;
+    tell_others(net, own, mac, DK_NET_NEWS_LOST);
     dk_route_changed(net);
     dk_net_count(&net->stats.address_duplicates);
     if (dk_ifaddr_may_reform(own))
@@ -187,8 +198,19 @@ void dk_dad_conflict(struct dk_net *net, struct dk_ifaddr *own, const struct dk_
                      int64_t now)
 {
     dk_net_count(&net->stats.address_conflicts);
+    tell_others(net, own, mac, DK_NET_NEWS_CONFLICT);
     if (own->probing)
         lose(net, own, mac, now);
     else if (own->state == DK_IFADDR_GOOD)
         defend(net, own, mac, now);
+}
+
+/* Who saw the conflict defends the address, if it is to be. */
+void dk_dad_told(struct dk_net *net, const struct dk_net_news *news, int64_t now)
+{
+    struct dk_ifaddr *own = dk_ifaddr_find(net, &news->ip);
+    if (!own || own->state == DK_IFADDR_DUPLICATE)
+        return;
+    if (news->kind == DK_NET_NEWS_LOST || own->probing)
+        lose(net, own, news->has_mac ? &news->mac : NULL, now);
 }

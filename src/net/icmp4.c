@@ -9,6 +9,7 @@
 #include "net/icmp.h"
 #include "net/ifaddr.h"
 #include "net/ip_kind.h"
+#include "net/others.h"
 #include "net/wire/icmp4.h"
 #include "net/wire/ipv4.h"
 
@@ -99,6 +100,7 @@ static void input(struct dk_net *net, const struct dk_ip_rx *rx, int64_t now)
     case DK_ICMP4_UNREACHABLE:
     case DK_ICMP4_TIME_EXCEEDED:
     case DK_ICMP4_PARAMETER:
+        dk_others_pass(net, rx); /* of whose packets it is, each finds out */
         input_error(net, &icmp, now);
         break;
     default:

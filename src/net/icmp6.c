@@ -8,6 +8,7 @@
 #include "net/groups.h"
 #include "net/ifaddr.h"
 #include "net/ip_kind.h"
+#include "net/others.h"
 #include "net/wire/icmp6.h"
 #include "net/wire/ipv6.h"
 
@@ -68,6 +69,7 @@ static void dispatch(struct dk_net *net, const struct dk_ip_rx *rx, const struct
     case DK_ICMP6_TOO_BIG:
     case DK_ICMP6_TIME_EXCEEDED:
     case DK_ICMP6_PARAMETER:
+        dk_others_pass(net, rx); /* of whose packets it is, each finds out */
         input_error(net, icmp, now);
         break;
     case DK_ICMP6_ROUTER_SOLICIT:

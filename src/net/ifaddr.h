@@ -96,4 +96,7 @@ void dk_dad_end(struct dk_ifaddr *own);
 void dk_dad_conflict(struct dk_net *net, struct dk_ifaddr *address, const struct dk_mac *mac,
                      int64_t now);
 
+/* Another stack on the link saw that, or has lost the address for it (others.h). */
+void dk_dad_told(struct dk_net *net, const struct dk_net_news *news, int64_t now);
+
 #endif /* DK_NET_IFADDR_H */

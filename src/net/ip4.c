@@ -13,6 +13,7 @@
 #include "net/ifaddr.h"
 #include "net/ip_in.h"
 #include "net/ip_kind.h"
+#include "net/others.h"
 #include "net/route.h"
 #include "net/wire/icmp4.h"
 #include "net/wire/ipv4.h"
@@ -92,20 +93,20 @@ static void input_fragment(struct dk_net *net, const struct dk_net_rx *rx,
         return;
     dk_put_be16(whole.header + 2, (uint16_t)whole.len);
     dk_put_be16(whole.header + 6, 0);
-    deliver(net,
-            &(struct dk_ip_rx){
-                .src = ip->src,
-                .dst = ip->dst,
-                .protocol = ip->protocol,
-                .ttl = whole.header[8],
-                .tos = whole.header[1],
-                .checksum = DK_RX_CHECKSUM_UNKNOWN,
-                .buf = whole.buf,
-                .data = whole.header + whole.header_len,
-                .len = whole.len - whole.header_len,
-                .header = whole.header,
-            },
-            now);
+    const struct dk_ip_rx packet = {
+        .src = ip->src,
+        .dst = ip->dst,
+        .protocol = ip->protocol,
+        .ttl = whole.header[8],
+        .tos = whole.header[1],
+        .checksum = DK_RX_CHECKSUM_UNKNOWN,
+        .buf = whole.buf,
+        .data = whole.header + whole.header_len,
+        .len = whole.len - whole.header_len,
+        .header = whole.header,
+    };
+    if (!dk_others_pass_whole(net, &packet))
+        deliver(net, &packet, now);
     dk_buf_put(whole.buf);
 }
 

@@ -11,6 +11,7 @@
 #include "net/ifaddr.h"
 #include "net/ip_in.h"
 #include "net/ip_kind.h"
+#include "net/others.h"
 #include "net/route.h"
 #include "net/wire/icmp6.h"
 #include "net/wire/ipv6.h"
@@ -130,21 +131,21 @@ static void input_payload(struct dk_net *net, const struct dk_net_rx *rx,
                           const struct dk_ip6_header *ip, const struct dk_ip6_extensions *found,
                           int64_t now)
 {
-    deliver(net,
-            &(struct dk_ip_rx){
-                .src = ip->src,
-                .dst = ip->dst,
-                .protocol = found->protocol,
-                .ttl = ip->hop_limit,
-                .tos = ip->tos,
-                .checksum = rx->checksum,
-                .to_host = !dk_ip_is_multicast(&ip->dst),
-                .buf = rx->buf,
-                .data = rx->data + found->payload_at,
-                .len = DK_IP6_HEADER_LEN + ip->payload_len - (uint32_t)found->payload_at,
-                .header = rx->data,
-            },
-            found->protocol_at, now);
+    const struct dk_ip_rx packet = {
+        .src = ip->src,
+        .dst = ip->dst,
+        .protocol = found->protocol,
+        .ttl = ip->hop_limit,
+        .tos = ip->tos,
+        .checksum = rx->checksum,
+        .to_host = !dk_ip_is_multicast(&ip->dst),
+        .buf = rx->buf,
+        .data = rx->data + found->payload_at,
+        .len = DK_IP6_HEADER_LEN + ip->payload_len - (uint32_t)found->payload_at,
+        .header = rx->data,
+    };
+    if (!rx->reassembled || !dk_others_pass_whole(net, &packet))
+        deliver(net, &packet, found->protocol_at, now);
 }
 
 void dk_ip6_input(struct dk_net *net, const struct dk_net_rx *rx, int64_t now)

@@ -14,6 +14,7 @@
 #include "net/ifaddr.h"
 #include "net/ip_kind.h"
 #include "net/neigh.h"
+#include "net/others.h"
 #include "net/ra.h"
 #include "net/wire/icmp6.h"
 #include "net/wire/nd.h"
@@ -129,6 +130,14 @@ static void input_solicit(struct dk_net *net, const struct dk_ip_rx *rx, const s
             .override = true,
             .create = true,
         };
+        const struct dk_net_news told = {
+            .kind = DK_NET_NEWS_NEIGHBOUR,
+            .ip = rx->src,
+            .mac = nd->source_mac,
+            .has_mac = nd->has_source_mac,
+            .override = true,
+        };
+        dk_others_tell(net, &told);
         dk_neigh_learn(net, &news, now);
         advertise(net, &own->ip, &rx->src, true);
     }
@@ -144,6 +153,17 @@ static void input_advert(struct dk_net *net, const struct dk_ip_rx *rx, const st
             dk_dad_conflict(net, own, nd->has_target_mac ? &nd->target_mac : NULL, now);
         return;
     }
+    const struct dk_net_news told = {
+        .kind = DK_NET_NEWS_NEIGHBOUR,
+        .ip = nd->target,
+        .mac = nd->target_mac,
+        .has_mac = nd->has_target_mac,
+        .override = nd->override,
+        .solicited = nd->solicited && !dk_ip_is_multicast(&rx->dst),
+        .advert = true,
+        .is_router = nd->router,
+    };
+    dk_others_tell(net, &told);
     struct dk_neigh *neigh = dk_neigh_find(net, &nd->target);
     if (!neigh) {
         dk_net_count(&net->stats.nd_unasked);

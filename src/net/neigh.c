@@ -17,6 +17,7 @@
 #include "base/siphash.h"
 #include "mem/heap.h"
 #include "net/ip_kind.h"
+#include "net/ra.h"
 #include "net/route.h"
 #include "net/waiting.h"
 
@@ -521,6 +522,32 @@ struct dk_neigh *dk_neigh_learn(struct dk_net *net, const struct dk_neigh_news *
         age(neigh, now);
     flush(neigh);
     return neigh;
+}
+
+/* Whether it answers what we asked: of the state only its own stack knows. */
+static bool is_awaited(const struct dk_neigh *neigh)
+{
+    return neigh->state == DK_NEIGH_INCOMPLETE || neigh->state == DK_NEIGH_PROBE;
+}
+
+void dk_neigh_told(struct dk_net *net, const struct dk_net_news *news, int64_t now)
+{
+    struct dk_neigh *neigh = dk_neigh_find(net, &news->ip);
+    if (!neigh)
+        return;
+    const struct dk_neigh_news here = {
+        .ip = news->ip,
+        .mac = news->mac,
+        .has_mac = news->has_mac,
+        .override = news->override,
+        .solicited = news->solicited || (news->reply && is_awaited(neigh)),
+    };
+    if (news->advert) {
+        if (neigh->is_router && !news->is_router)
+            dk_ra_no_router(net, &news->ip);
+        neigh->is_router = news->is_router;
+    }
+    dk_neigh_learn(net, &here, now);
 }
 
 int dk_net_add_neighbour(struct dk_net *net, const struct dk_ip *ip, const struct dk_mac *mac)

@@ -96,6 +96,9 @@ struct dk_neigh_news {
 /* Learns of it. The entry, or NULL: there is none. */
 struct dk_neigh *dk_neigh_learn(struct dk_net *net, const struct dk_neigh_news *news, int64_t now);
 
+/* Learns of it from another stack on the link (others.h): of what we know, or ask for. */
+void dk_neigh_told(struct dk_net *net, const struct dk_net_news *news, int64_t now);
+
 /* What a router says of these times (RFC 4861 section 6.3.4), instead of the defaults. */
 void dk_neigh_set_reachable(struct dk_net *net, int64_t base_ns);
 void dk_neigh_set_retrans(struct dk_net *net, int64_t ns);

@@ -122,6 +122,7 @@ int dk_net_create(struct dk_net **net_out, const struct dk_net_config *config, i
         return -ENOMEM;
     net->config = *config;
     net->now = now;
+    net->origin = config->others.worker;
     net->link_mtu = config->mtu;
     net->hop_limit = DK_IP_TTL_DEFAULT;
     dk_random_init(&net->random, config->seed);
@@ -181,6 +182,15 @@ void dk_net_address_lost(struct dk_net *net, const struct dk_ip *ip, int64_t now
         if (transports[i]->address_lost)
             transports[i]->address_lost(net, ip, now);
     }
+}
+
+void dk_net_told(struct dk_net *net, const struct dk_net_news *news, int64_t now)
+{
+    net->now = now;
+    if (news->kind == DK_NET_NEWS_NEIGHBOUR)
+        dk_neigh_told(net, news, now);
+    else
+        dk_dad_told(net, news, now);
 }
 
 uint32_t dk_net_waiting(const struct dk_net *net)

@@ -13,15 +13,15 @@
  *
  * Files: link.c (Ethernet, 802.1Q), neigh.c (ARP and neighbour discovery: one table), addr and dad,
  * gro.c (groups of segments), route.c, ip4.c, ip6.c, frag.c (out), reass.c (in), icmp4.c, icmp6.c,
- * udp.c, tcp/.
+ * udp.c, tcp/, others.c (further stacks on the same link).
  */
 #ifndef DK_NET_NET_H
 #define DK_NET_NET_H
 
 #include "net/addr.h"
+#include "net/ip.h"
 #include "net/packet.h"
 
-struct dk_net;
 struct dk_tcp_config;
 
 #define DK_NET_ADDRESSES_MAX 8
@@ -51,6 +51,46 @@ struct dk_net_lease {
     uint32_t seconds;     /* that are left; UINT32_MAX: it has no end */
 };
 
+/* A packet for which a stack had no socket, on its way round the others. */
+struct dk_net_passed {
+    struct dk_ip_rx rx; /* with a hold on its buffer, which has nothing else */
+    uint16_t origin;    /* the worker that it came to */
+    bool whole;         /* it was put together of fragments */
+};
+
+/* What one stack learnt, and the others of its link are to know. */
+enum dk_net_news_kind {
+    DK_NET_NEWS_NEIGHBOUR,
+    DK_NET_NEWS_CONFLICT, /* another host has an address of ours */
+    DK_NET_NEWS_LOST,     /* which is not used any more */
+};
+
+struct dk_net_news {
+    enum dk_net_news_kind kind;
+    struct dk_ip ip;
+    struct dk_mac mac;
+    bool has_mac;
+    /* Of a neighbour: */
+    bool solicited, override; /* as in its advertisement (RFC 4861 section 4.4) */
+    bool reply;               /* of ARP, to us alone: an answer for whoever asked */
+    bool advert, is_router;   /* it advertised itself, as that */
+};
+
+/*
+ * The other stacks with the same addresses on the same link, each over a queue of the device
+ * (dev.h), each one thread's at a time. Zero: there are none. arg is emit's.
+ */
+struct dk_net_others {
+    uint16_t worker, workers; /* which of them this is, and how many there are or will be */
+    /* Whether packets of a flow come to our queue. NULL: the device cannot tell. */
+    bool (*comes_here)(void *arg, const struct dk_flow *flow);
+    /* Has the next stack take it (dk_net_input_passed), and its hold. -ENOENT: there is none but
+     * its origin; -ENOBUFS: no room. */
+    int (*pass)(void *arg, const struct dk_net_passed *passed);
+    /* Has all others be told (dk_net_told). */
+    void (*tell)(void *arg, const struct dk_net_news *news);
+};
+
 struct dk_net_config {
     struct dk_mac mac;
     uint32_t mtu;         /* bytes of an IP packet: 68 (IPv6: 1280) to 65535 */
@@ -72,6 +112,7 @@ struct dk_net_config {
     struct dk_ip dhcp_address;
     bool router_adverts; /* form IPv6 addresses as routers say, and learn routes (RFC 4862) */
     char host_name[64];  /* told to the DHCP server; "": none */
+    struct dk_net_others others;
     const struct dk_tcp_config *tcp; /* its limits and times; NULL: the defaults. Read once */
     /*
      * Sends a frame: all of it may be read until it returns. false: no room, nothing happened; the
@@ -138,6 +179,12 @@ static inline void dk_net_input_burst(struct dk_net *net, const struct dk_rx_fra
  */
 void dk_net_input_ip(struct dk_net *net, struct dk_buf *buf, uint8_t *data, uint32_t len,
                      int64_t now);
+
+/* Takes a packet that another stack of the link passed; the caller puts its hold afterwards. */
+void dk_net_input_passed(struct dk_net *net, const struct dk_net_passed *passed, int64_t now);
+
+/* Takes what another stack of the link learnt. */
+void dk_net_told(struct dk_net *net, const struct dk_net_news *news, int64_t now);
 
 /* Runs what is due: timers, delayed acknowledgements, output that was put off to the end of a burst
  * of input. Call after each burst, and at the latest at dk_net_next_due. */

@@ -5,7 +5,7 @@
  * learn from one of his own what others get.
  */
 #include "base/siphash.h"
-#include "net/stack.h"
+#include "net/others.h"
 
 #define PORT_FIRST 32768
 #define PORT_COUNT (65536 - PORT_FIRST)
@@ -32,7 +32,7 @@ int dk_port_choose(struct dk_net *net, uint8_t protocol, const struct dk_ip *loc
     uint32_t at = (uint32_t)dk_siphash(net->config.secret, &input, sizeof input);
     for (uint32_t i = 0; i < PORT_COUNT; i++) {
         const uint16_t port = (uint16_t)(PORT_FIRST + (at + net->port_counter++) % PORT_COUNT);
-        if (taken(arg, port))
+        if (taken(arg, port) || !dk_others_leave(net, protocol, local, port, remote))
             continue;
         *port_out = port;
         return 0;

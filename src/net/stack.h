@@ -94,17 +94,20 @@
     X(ip6_not_ours, "ip6.not_ours")             /* dropped: to another host */                     \
     X(ip6_no_next, "ip6.no_next")               /* dropped: carries nothing */                     \
     X(ip6_protocol, "ip6.protocol")             /* dropped: of no protocol that we have */         \
-    X(loop_packets, "loop.packets")             /* to ourselves */                                 \
-    X(pmtu_lowered, "pmtu.lowered")             /* paths that take less */                         \
-    X(pmtu_implausible, "pmtu.implausible")     /* ignored: not less than known, or too little */  \
-    X(frag_sent, "frag.sent")                   /* fragments */                                    \
-    X(frag_received, "frag.received")           /* fragments */                                    \
-    X(frag_reassembled, "frag.reassembled")     /* packets */                                      \
-    X(frag_duplicate, "frag.duplicate")         /* dropped: the same again */                      \
-    X(frag_overlap, "frag.overlap")             /* packets dropped: fragments overlap */           \
-    X(frag_of_overlap, "frag.of_overlap")       /* dropped: fragments of such a packet */          \
-    X(frag_timeout, "frag.timeout")             /* packets dropped: not whole in time */           \
-    X(frag_evicted, "frag.evicted")             /* packets dropped: made room for others */        \
+    X(others_passed, "workers.passed")      /* packets for no socket here, to the next worker */   \
+    X(others_taken, "workers.taken")        /* packets that another worker passed */               \
+    X(others_dropped, "workers.dropped")    /* packets that could not be passed: no room */        \
+    X(loop_packets, "loop.packets")         /* to ourselves */                                     \
+    X(pmtu_lowered, "pmtu.lowered")         /* paths that take less */                             \
+    X(pmtu_implausible, "pmtu.implausible") /* ignored: not less than known, or too little */      \
+    X(frag_sent, "frag.sent")               /* fragments */                                        \
+    X(frag_received, "frag.received")       /* fragments */                                        \
+    X(frag_reassembled, "frag.reassembled") /* packets */                                          \
+    X(frag_duplicate, "frag.duplicate")     /* dropped: the same again */                          \
+    X(frag_overlap, "frag.overlap")         /* packets dropped: fragments overlap */               \
+    X(frag_of_overlap, "frag.of_overlap")   /* dropped: fragments of such a packet */              \
+    X(frag_timeout, "frag.timeout")         /* packets dropped: not whole in time */               \
+    X(frag_evicted, "frag.evicted")         /* packets dropped: made room for others */            \
     X(frag_limit, "frag.limit")         /* packets dropped: too many fragments, or no memory */    \
     X(frag_empty, "frag.empty")         /* dropped: no bytes */                                    \
     X(frag_tiny, "frag.tiny")           /* dropped: hides the header of TCP */                     \
@@ -217,6 +220,8 @@ struct dk_net {
     uint64_t plain_word, plain_mask; /* of plain.c, as the next */
     uint64_t ip4_pairs[DK_NET_IP4_PAIRS];
     uint32_t due;             /* DK_NET_DUE_... */
+    uint16_t origin;          /* the worker that the packet at work came to (others.h) */
+    bool is_whole;            /* it is passed as one that was put together of fragments */
     bool patient_wait;        /* of neigh.c: senders were told -EBUSY */
     bool pmtu_known;          /* something was learned of a path */
     uint64_t ways_generation; /* of what is known for sending at once (route.h) */

@@ -7,6 +7,7 @@
 #include "net/icmp.h"
 #include "net/ifaddr.h"
 #include "net/ip_kind.h"
+#include "net/others.h"
 #include "net/udp_sock.h"
 #include "net/wire/udp.h"
 
@@ -152,7 +153,7 @@ static void deliver_to_all(struct dk_net *net, const struct dk_ip_rx *rx, uint32
             enqueue(net, sock, rx, len);
         any = true;
     }
-    if (!any)
+    if (!dk_others_pass(net, rx) && !any)
         dk_net_count(&net->udp->stats.nobody);
 }
 
@@ -177,6 +178,8 @@ static inline void deliver(struct dk_net *net, const struct dk_ip_rx *rx, uint32
         enqueue(net, sock, rx, len);
         return;
     }
+    if (dk_others_pass(net, rx))
+        return;
     dk_net_count(&net->udp->stats.no_port);
     dk_icmp_port_unreachable(net, rx);
 }

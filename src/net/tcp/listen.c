@@ -12,6 +12,7 @@
 #include "net/tcp/listen.h"
 
 #include "mem/heap.h"
+#include "net/others.h"
 #include "net/tcp/cookie.h"
 #include "net/tcp/event.h"
 #include "net/tcp/handshake.h"
@@ -232,10 +233,26 @@ static void syn(struct dk_tcp_listener *l, const struct dk_tcp_rx *rx, uint64_t 
     dk_tcp_output(c, rx->now);
 }
 
+/* It may be of a connection that another stack on the link has. */
+static void drop(struct dk_tcp_listener *l, const struct dk_tcp_rx *rx)
+{
+    if (!dk_others_pass(l->tcp->net, rx->ip))
+        DK_TCP_COUNT(l->tcp, drop_listen_flags);
+}
+
 static struct dk_tcp_conn *reset(struct dk_tcp_listener *l, const struct dk_tcp_rx *rx)
 {
+    if (dk_others_pass(l->tcp->net, rx->ip))
+        return NULL;
     DK_TCP_COUNT(l->tcp, drop_listen_flags);
     dk_tcp_answer_reset(l->tcp, rx);
+    return NULL;
+}
+
+/* Of a connection that another stack has, or of none. */
+static struct dk_tcp_conn *drop_text(struct dk_tcp_listener *l, const struct dk_tcp_rx *rx)
+{
+    dk_others_pass(l->tcp->net, rx->ip);
     return NULL;
 }
 
@@ -251,7 +268,7 @@ static struct dk_tcp_conn *ack(struct dk_tcp_listener *l, const struct dk_tcp_rx
     if (rx->h.flags & DK_TCP_SYN || !dk_tcp_cookie_expected(l, rx->now))
         return reset(l, rx);
     if (!dk_tcp_cookie_check(l, rx, &cookie))
-        return rx->seq_len ? NULL : reset(l, rx);
+        return rx->seq_len ? drop_text(l, rx) : reset(l, rx);
     if (dk_tcp_cookie_was_used(l->tcp, &cookie))
         return reset(l, rx);
     if (is_accept_queue_full(l))
@@ -269,11 +286,11 @@ struct dk_tcp_conn *dk_tcp_listen_input(struct dk_tcp_listener *l, const struct 
 {
     uint8_t flags = rx->h.flags;
     if (flags & DK_TCP_RST) {
-        DK_TCP_COUNT(l->tcp, drop_listen_flags);
+        drop(l, rx);
     } else if (flags & DK_TCP_ACK) {
         return ack(l, rx);
     } else if (!(flags & DK_TCP_SYN) || flags & DK_TCP_FIN) {
-        DK_TCP_COUNT(l->tcp, drop_listen_flags);
+        drop(l, rx);
     } else if (!is_accept_queue_full(l)) {
         syn(l, rx, isn_floor);
     }

@@ -7,6 +7,7 @@
 
 #include "base/siphash.h"
 #include "mem/heap.h"
+#include "net/others.h"
 #include "net/tcp/open.h"
 #include "net/tcp/pcb.h"
 #include "net/tcp/time_wait.h"
@@ -118,7 +119,8 @@ static int bind_any(struct dk_tcp *tcp, struct dk_endpoint *local)
     mark_used(tcp, &used);
     for (uint32_t i = 0; i < n; i++) {
         local->port = (uint16_t)(tcp->config.port_first + (from + i) % n);
-        if (!is_marked(&used, local->port))
+        if (!is_marked(&used, local->port) &&
+            dk_others_leave(tcp->net, DK_IP_TCP, &local->ip, local->port, NULL))
             return 0;
     }
     return -EADDRNOTAVAIL;
@@ -195,7 +197,8 @@ int dk_tcp_port_choose(struct dk_tcp *tcp, struct dk_endpoint *local,
     uint32_t n = num_ports(tcp);
     for (uint32_t i = 0; i < 2 * n; i++) {
         local->port = (uint16_t)(tcp->config.port_first + (offset + (*counter)++) % n);
-        if (is_usable(tcp, local, remote, i >= n, now))
+        if (dk_others_leave(tcp->net, DK_IP_TCP, &local->ip, local->port, remote) &&
+            is_usable(tcp, local, remote, i >= n, now))
             return 0;
     }
     return -EADDRNOTAVAIL;

@@ -6,6 +6,7 @@
 #include "net/tcp/rx.h"
 
 #include "base/checksum.h"
+#include "net/others.h"
 #include "net/tcp/block.h"
 #include "net/tcp/ecn.h"
 #include "net/tcp/event.h"
@@ -236,6 +237,8 @@ static void rx_time_wait(struct dk_tcp *tcp, struct dk_tcp_time_wait *tw, struct
 /* Section 3.10.7.1. */
 static void no_connection(struct dk_tcp *tcp, const struct dk_tcp_rx *rx)
 {
+    if (dk_others_pass(tcp->net, rx->ip))
+        return;
     DK_TCP_COUNT(tcp, drop_no_connection);
     dk_tcp_answer_reset(tcp, rx);
 }
