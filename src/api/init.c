@@ -102,17 +102,24 @@ static bool tokens_come_free(struct dk_instance *inst)
 
 static void at_exit(void)
 {
+    struct dk_instance *taken[DK_MAX_INSTANCES];
+    uint32_t num = 0;
     dk_heap_exiting(); /* it may have been interrupted */
     for (uint32_t i = 0; i < state.num_instances; i++) {
         struct dk_instance *inst = state.instances[i];
         enum lead lead = take_or_watch(inst, linger_ns());
-        if (lead == LEAD_TAKEN && tokens_come_free(inst))
-            dk_instance_drain(inst, linger_ns());
-        else if (lead != LEAD_OF_OTHER)
+        if (lead == LEAD_TAKEN && tokens_come_free(inst)) {
+            taken[num++] = inst;
+            continue;
+        }
+        if (lead != LEAD_OF_OTHER)
             say_last_words(inst);
         if (lead == LEAD_TAKEN)
             dk_unlock(&inst->lead);
     }
+    dk_instances_drain(taken, num, linger_ns());
+    for (uint32_t i = 0; i < num; i++)
+        dk_unlock(&taken[i]->lead);
     dk_statfile_unlink();
 }
 
@@ -394,10 +401,9 @@ static int take_all(void)
 
 static void end_all(void)
 {
-    for (uint32_t i = 0; i < state.num_instances; i++) {
+    for (uint32_t i = 0; i < state.num_instances; i++)
         dk_op_settle(state.instances[i]);
-        dk_instance_drain(state.instances[i], linger_ns());
-    }
+    dk_instances_drain(state.instances, state.num_instances, linger_ns());
     dk_connect_detach_all();
     dk_queue_for_each(NULL, close_queue, NULL);
     for (uint32_t i = 0; i < state.num_instances; i++)

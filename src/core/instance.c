@@ -84,26 +84,60 @@ static void wait_for_device(struct dk_instance *inst, int64_t timeout_ns)
     }
 }
 
-void dk_instance_drain(struct dk_instance *inst, int64_t timeout_ns)
+/* How long to sleep in one device while others are looked at, too. */
+#define DRAIN_SLEEP_NS 1000000
+
+static void begin_to_drain(struct dk_instance *inst)
 {
     struct dk_poller *p = inst->poller;
     if (!p)
         return;
-    int64_t now = dk_instance_now(inst);
-    int64_t deadline = now + timeout_ns;
     if (p->ops->end)
         p->ops->end(p);
     dk_run_posted(inst);
-    while ((p->ops->undrained(p) > 0 || inst->num_yielded) && now < deadline) {
+}
+
+static bool is_draining(const struct dk_instance *inst)
+{
+    return inst->poller && (inst->poller->ops->undrained(inst->poller) > 0 || inst->num_yielded);
+}
+
+static void poll_to_drain(struct dk_instance *inst)
+{
+    if (!inst->poller)
+        return;
+    inst->poller->ops->poll(inst->poller, dk_instance_now(inst), false);
+    dk_taker_resume(inst);
+    dk_run_posted(inst); /* what was on its way when the end was called goes too */
+}
+
+/* The first that has something to send, or NULL. */
+static struct dk_instance *next_to_drain(struct dk_instance *const insts[], uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (is_draining(insts[i]))
+            return insts[i];
+    return NULL;
+}
+
+void dk_instances_drain(struct dk_instance *const insts[], uint32_t n, int64_t timeout_ns)
+{
+    struct dk_instance *inst;
+    for (uint32_t i = 0; i < n; i++)
+        begin_to_drain(insts[i]);
+    int64_t now = n > 0 ? dk_instance_now(insts[0]) : 0;
+    const int64_t deadline = now + timeout_ns;
+    while ((inst = next_to_drain(insts, n)) != NULL && now < deadline) {
+        const int64_t left = deadline - now;
         if (!inst->num_yielded)
-            wait_for_device(inst, deadline - now);
-        now = dk_instance_now(inst);
-        p->ops->poll(p, now, false);
-        dk_taker_resume(inst);
-        dk_run_posted(inst); /* what was on its way when the end was called goes too */
+            wait_for_device(inst, n > 1 && left > DRAIN_SLEEP_NS ? DRAIN_SLEEP_NS : left);
+        for (uint32_t i = 0; i < n; i++)
+            poll_to_drain(insts[i]);
+        now = dk_instance_now(insts[0]);
     }
-    if (p->ops->undrained(p) > 0)
-        p->ops->reset_undrained(p);
+    for (uint32_t i = 0; i < n; i++)
+        if (insts[i]->poller && insts[i]->poller->ops->undrained(insts[i]->poller) > 0)
+            insts[i]->poller->ops->reset_undrained(insts[i]->poller);
 }
 
 void dk_lead_take(struct dk_instance *inst)

@@ -166,9 +166,10 @@ struct dk_instance {
 int dk_instance_create(struct dk_instance **inst_out, const struct dk_clock *clock,
                        const struct dk_sched_options *sched);
 
-/* Drives inst until every accepted push is with the device; after timeout_ns resets the connections
- * of the rest. The lead is held. */
-void dk_instance_drain(struct dk_instance *inst, int64_t timeout_ns);
+/* Drives instances, in turn, until every accepted push is with the device; after timeout_ns resets
+ * the connections of the rest. One may need another: two ends of a connection, a packet that came
+ * to the wrong one. All leads are held. */
+void dk_instances_drain(struct dk_instance *const insts[], uint32_t n, int64_t timeout_ns);
 
 /* Destroys the poller and the instance. Its slots stay in the table, unusable, until
  * dk_op_table_fini. */
