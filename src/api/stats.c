@@ -18,16 +18,22 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Room for the counters of the process, with a network stack, which has one instance, and for those
- * of an instance and kernel sockets. */
+/* Room for the counters of the process and of its first instance, and for those of each further one
+ * with kernel sockets, or with a network stack. */
 #define PROCESS_BYTES  65536
 #define INSTANCE_BYTES 4096
+#define STACK_BYTES    28672
 
-_Static_assert(PROCESS_BYTES + DK_MAX_INSTANCES * INSTANCE_BYTES <= DK_STATFILE_MAX_BYTES,
+_Static_assert(PROCESS_BYTES + DK_MAX_INSTANCES * STACK_BYTES <= DK_STATFILE_MAX_BYTES,
                "all instances have room");
 
 static const char libos_name[] = "core.libos";
 static const char *const buf_names[] = {"mem.buffers_in_use"};
+
+static uint32_t instance_bytes(void)
+{
+    return dk_api.libos->is_stack ? STACK_BYTES : INSTANCE_BYTES;
+}
 
 void dk_stats_open(uint32_t max_instances)
 {
@@ -35,7 +41,7 @@ void dk_stats_open(uint32_t max_instances)
     struct dk_statdir_where w = dk_statdir_where();
     int r = dk_statdir_choose(&w, dir, sizeof(dir));
     if (r == 0)
-        r = dk_statfile_open(dir, w.uid, PROCESS_BYTES + max_instances * INSTANCE_BYTES);
+        r = dk_statfile_open(dir, w.uid, PROCESS_BYTES + max_instances * instance_bytes());
     if (r < 0) {
         dk_log(DK_LOG_INFO, "no other process sees the statistics, for want of a file in %s: %s",
                dir, strerror(-r));

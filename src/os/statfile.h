@@ -39,7 +39,7 @@
 #define DK_STATFILE_ALIGN      64
 #define DK_STATFILE_NAME_BYTES 48
 #define DK_STATFILE_TEXT_BYTES 32
-#define DK_STATFILE_MAX_BYTES  (512u << 10)
+#define DK_STATFILE_MAX_BYTES  (2u << 20)
 
 struct dk_statfile_header {
     uint64_t magic;

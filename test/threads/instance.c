@@ -215,6 +215,134 @@ static void test_workers_listen_on_one_port(void **state)
     must(demi_fini());
 }
 
+enum { RING = 2, RING_BYTES = 1000 };
+
+struct ring {
+    struct sockaddr_storage addr[RING];
+    socklen_t len[RING];
+    pthread_barrier_t listening;
+    int rounds;
+};
+
+/* One worker of a ring: the client of the next, and the server of the one before. */
+struct member {
+    int client, server;
+    demi_qtoken_t pops[2]; /* the client's, the server's */
+    size_t got;            /* by the client, of this round */
+    int left;              /* rounds */
+    bool ended;            /* the client of our server is done */
+};
+
+static int ring_listen(int *listener, struct ring *ring, int index)
+{
+    ring->len[index] = loopback(backend()->domain, 0, &ring->addr[index]);
+    struct sockaddr *addr = (struct sockaddr *)&ring->addr[index];
+    int r = demi_socket(listener, backend()->domain, SOCK_STREAM, 0);
+    r = r ? r : demi_bind(*listener, addr, ring->len[index]);
+    r = r ? r : demi_listen(*listener, 4);
+    return r ? r : demi_getsockname(*listener, addr, &ring->len[index]);
+}
+
+static int ring_join(struct member *m, struct ring *ring, int index, int listener)
+{
+    const int next = (index + 1) % RING;
+    demi_qtoken_t qts[2];
+    demi_qresult_t qrs[2];
+    int r = demi_socket(&m->client, backend()->domain, SOCK_STREAM, 0);
+    r = r ? r : demi_accept(&qts[0], listener);
+    r = r ? r
+          : demi_connect(&qts[1], m->client, (struct sockaddr *)&ring->addr[next], ring->len[next]);
+    r = r ? r : demi_wait_all(qrs, qts, 2, NULL);
+    if (r == 0 && (qrs[0].qr_opcode != DEMI_OPC_ACCEPT || qrs[1].qr_opcode != DEMI_OPC_CONNECT))
+        r = (int)(qrs[1].qr_ret ? qrs[1].qr_ret : qrs[0].qr_ret);
+    m->server = r ? -1 : qrs[0].qr_value.ares.qd;
+    return r;
+}
+
+/* Sends what the next worker is to send back; at the end, closes. */
+static int ring_ask(struct member *m)
+{
+    if (m->left-- == 0)
+        return demi_close(m->client);
+    demi_sgarray_t sga = demi_sgaalloc(RING_BYTES);
+    memset(sga.sga_segs[0].sgaseg_buf, m->left & 0xff, RING_BYTES);
+    m->got = 0;
+    int r = demi_blocking_push(m->client, &sga);
+    r = r ? r : demi_sgafree(&sga);
+    return r ? r : demi_pop(&m->pops[0], m->client);
+}
+
+/* Part of an answer came. */
+static int ring_answered(struct member *m, demi_sgarray_t *sga)
+{
+    const uint8_t *bytes = sga->sga_segs[0].sgaseg_buf;
+    const uint32_t n = sga->sga_numsegs ? sga->sga_segs[0].sgaseg_len : 0;
+    for (uint32_t i = 0; i < n; i++)
+        if (bytes[i] != (m->left & 0xff))
+            return EBADMSG;
+    m->got += n;
+    int r = n ? demi_sgafree(sga) : ECONNRESET;
+    if (r == 0)
+        r = m->got < RING_BYTES ? demi_pop(&m->pops[0], m->client) : ring_ask(m);
+    return r;
+}
+
+static int ring_echo(struct member *m, demi_sgarray_t *sga)
+{
+    if (sga->sga_numsegs == 0 || sga->sga_segs[0].sgaseg_buf == NULL) {
+        m->ended = true;
+        return demi_close(m->server);
+    }
+    int r = demi_blocking_push(m->server, sga);
+    r = r ? r : demi_sgafree(sga);
+    return r ? r : demi_pop(&m->pops[1], m->server);
+}
+
+static void ring_worker(int index, void *arg)
+{
+    struct ring *ring = arg;
+    struct member m = {.left = ring->rounds};
+    int listener = -1;
+    if (index > 0)
+        CREW_MUST(demi_init(NULL));
+    CREW_MUST(ring_listen(&listener, ring, index));
+    pthread_barrier_wait(&ring->listening);
+    CREW_MUST(ring_join(&m, ring, index, listener));
+    CREW_MUST(demi_pop(&m.pops[1], m.server));
+    CREW_MUST(ring_ask(&m));
+    while (m.left >= 0 || !m.ended) {
+        demi_qresult_t qr;
+        int at;
+        const int from = m.left < 0 ? 1 : 0, n = m.ended ? 1 : 2 - from;
+        CREW_MUST(demi_wait_any(&qr, &at, m.pops + from, n, NULL));
+        CREW_CHECK(qr.qr_opcode == DEMI_OPC_POP);
+        CREW_MUST(from + at == 0 ? ring_answered(&m, &qr.qr_value.sga)
+                                 : ring_echo(&m, &qr.qr_value.sga));
+    }
+    CREW_MUST(demi_close(listener));
+    pthread_barrier_wait(&ring->listening); /* who is done early still passes packets on */
+}
+
+static void ring_rest(int index, void *arg)
+{
+    ring_worker(index + 1, arg);
+}
+
+/* Each is the client of the next, and its connections are known to two of them: both are busy. */
+static void test_workers_reach_each_other(void **state)
+{
+    (void)state;
+    backend_needs(CAN_LISTEN | CAN_STREAM);
+    workers("2");
+    struct ring ring = {.rounds = crew_rounds(300)};
+    assert_int_equal(pthread_barrier_init(&ring.listening, NULL, RING), 0);
+    crew_start(RING - 1, ring_rest, &ring);
+    ring_worker(0, &ring);
+    crew_join();
+    pthread_barrier_destroy(&ring.listening);
+    must(demi_fini());
+}
+
 static void echo_uninitialised(int index, void *arg)
 {
     struct pair *pair = arg;
@@ -267,6 +395,7 @@ int run_instance_tests(void)
         UNSTARTED(test_threads_beyond_workers_share_the_first_instance),
         UNSTARTED(test_memory_queues_connect_instances),
         UNSTARTED(test_workers_listen_on_one_port),
+        UNSTARTED(test_workers_reach_each_other),
         UNSTARTED(test_thread_that_never_called_init_uses_the_first_instance),
         UNSTARTED(test_background_thread_carries_a_push_to_its_end),
     };

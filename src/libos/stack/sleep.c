@@ -90,7 +90,10 @@ static void prepare(struct dk_stack *st)
     struct dk_stack_sleep *sl = &st->sleep;
     dk_stack_flush(st);
     dk_stack_reclaim(st);
-    __atomic_store_n(&sl->devfd, st->dev->ops->arm(st->dev), __ATOMIC_RELAXED);
+    int devfd = st->dev->ops->arm(st->dev);
+    if (dk_unlikely(dk_stack_has_notes(st)))
+        devfd = -1; /* as if they were frames */
+    __atomic_store_n(&sl->devfd, devfd, __ATOMIC_RELAXED);
     __atomic_store_n(&sl->due, next_due(st), __ATOMIC_RELAXED);
     dk_stack_counters_show(st);
 }

@@ -35,7 +35,8 @@
     X(tx_bursts, "stack.tx_bursts")             /* calls that gave frames to the device */         \
     X(tx_blocked, "stack.tx_blocked")           /* the device took less than it was given */       \
     X(tx_copied_bytes, "stack.tx_copied_bytes") /* of frames that waited longer than push_hold */  \
-    X(kicks, "stack.kicks")                     /* a sleeping thread was woken for a timer */
+    X(untold, "stack.untold") /* news of neighbours for which another worker had no room */        \
+    X(kicks, "stack.kicks")   /* a sleeping thread was woken for a timer */
 
 struct dk_stack_stats {
 #define DK_STACK_STATS_FIELD(field, name) uint64_t field;
@@ -73,6 +74,9 @@ struct dk_stack_sleep {
     int64_t timer_due; /* timerfd's; INT64_MIN: it is not in use */
 };
 
+struct dk_stack_group;
+struct dk_stack_inbox;
+
 struct dk_stack {
     struct dk_poller poller;
     struct dk_instance *inst;
@@ -80,7 +84,9 @@ struct dk_stack {
     struct dk_net *net;
     struct dk_tcp *tcp;
     struct dk_netdev *dev;
-    char driver[16]; /* of the device, behind all decorators */
+    struct dk_stack_group *group; /* of several workers, else NULL */
+    struct dk_stack_inbox *inbox; /* likewise: what others have for us */
+    char driver[16];              /* of the device, behind all decorators */
     int64_t now;
     uint32_t depth; /* of dk_stack_begin */
     uint32_t polls;
@@ -281,6 +287,22 @@ int dk_stack_await_learnt(struct dk_stack *st, const char **why_out);
 
 /* Gives a lease back, at the end. */
 void dk_stack_release(struct dk_stack *st);
+
+/* ---- workers.c: other stacks of this process on the same device -------------------------------
+ */
+
+/* Joins those of options.first, as one of several workers: 0 or -ENOMEM. */
+int dk_stack_join(struct dk_stack *st);
+void dk_stack_leave(struct dk_stack *st);
+
+/* Says in the configuration that there are others. */
+void dk_stack_know_others(const struct dk_stack *st, struct dk_net_config *config);
+
+/* Whether others have left something. Any thread. */
+bool dk_stack_has_notes(const struct dk_stack *st);
+
+/* Acts on it; returns how much. */
+uint32_t dk_stack_read_notes(struct dk_stack *st);
 
 /* ---- tx.c: frames to the device -------------------------------------------------------------- */
 

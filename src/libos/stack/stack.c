@@ -88,7 +88,7 @@ static uint32_t receive(struct dk_stack *st)
     struct dk_rx_frame frames[BURST];
     uint32_t n = st->dev->ops->rx_burst(st->dev, frames, BURST, st->now);
     dk_net_input_burst(st->net, frames, n, st->now);
-    return n;
+    return dk_likely(!st->inbox) ? n : n + dk_stack_read_notes(st);
 }
 
 /* Calls fn, which may free that one, for every stream; returns whether all said true. */
@@ -240,6 +240,7 @@ static void close_socks(struct dk_stack *st)
 
 static void close_stack(struct dk_stack *st)
 {
+    dk_stack_leave(st);
     dk_stack_tx_drop(st);
     if (st->net)
         dk_net_destroy(st->net);
@@ -378,12 +379,18 @@ static int open_net(struct dk_stack *st, const char **why_out)
         .tcp = &tcp,
     };
     int r = dk_stack_config_net(o, &config, why_out);
+    if (r == 0 && st->group && (config.dhcp || config.router_adverts)) {
+        *why_out = "net_addresses: dhcp and auto are for one worker; set workers to 1, or give "
+                   "addresses";
+        r = -EINVAL;
+    }
     if (r < 0)
         return r;
     dk_stack_name_host(&config);
     dk_entropy_secret(config.secret);
     dk_stack_choose_identifiers(o, &config);
     dk_stack_recall_lease(st, &config);
+    dk_stack_know_others(st, &config);
     configure_tcp(o, &tcp);
     r = dk_net_create(&st->net, &config, st->now, why_out);
     if (r < 0)
@@ -424,13 +431,17 @@ int dk_stack_open(struct dk_instance *inst, const struct dk_stack_options *optio
         *why_out = "no file descriptor: raise the limit (ulimit -n)";
         goto fail;
     }
-    r = open_device(st, why_out);
+    r = dk_stack_join(st);
+    if (r == 0)
+        r = open_device(st, why_out);
     if (r == 0)
         r = open_net(st, why_out);
     if (r < 0)
         goto fail;
     dk_stack_counters_open(st);
     inst->poller = inst->sockets = &st->poller;
+    if (st->group) /* it is looked at without sockets, too: others may wait for what comes here */
+        dk_poller_add_queues(&st->poller, 1);
     return 0;
 fail:
     close_stack(st);
