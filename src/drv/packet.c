@@ -11,7 +11,9 @@
  */
 #include "drv/packet.h"
 
+#include "drv/fanout.h"
 #include "drv/frame.h"
+#include "drv/steer.h"
 #include "drv/virtio.h"
 #include "drv/wake.h"
 #include "drv/why.h"
@@ -48,6 +50,7 @@ struct packet {
     int fd;
     bool headers; /* of virtio-net, before each frame that is sent */
     bool warned;
+    struct dk_netdev_queue queue;
     char name[IFNAMSIZ];
 };
 
@@ -297,6 +300,12 @@ static enum dk_link link_state(struct dk_netdev *dev)
     return dk_netif_has_carrier(p->fd, p->name) ? DK_LINK_UP : DK_LINK_DOWN;
 }
 
+static bool steers_here(struct dk_netdev *dev, const struct dk_flow *flow)
+{
+    const struct packet *p = packet_of(dev);
+    return p->queue.num <= 1 || dk_steer_hash(flow) % p->queue.num == p->queue.index;
+}
+
 static void close_packet(struct dk_netdev *dev)
 {
     struct packet *p = packet_of(dev);
@@ -324,6 +333,7 @@ static const struct dk_netdev_ops ops = {
     .tx_burst = tx_burst,
     .arm = arm,
     .link = link_state,
+    .steers_here = steers_here,
     .close = close_packet,
     .abandon = abandon,
 };
@@ -447,8 +457,12 @@ static int bind_socket(struct packet *p, int index, bool promiscuous, const char
     int r = join(p, index, PACKET_MR_ALLMULTI); /* neighbour discovery */
     if (r == 0 && promiscuous)
         r = join(p, index, PACKET_MR_PROMISC);
+    if (r == 0 && p->queue.first)
+        r = dk_fanout_hold(p->fd);
     if (r == 0 && bind(p->fd, (const struct sockaddr *)&at, sizeof(at)) < 0)
         r = -errno;
+    if (r == 0 && p->queue.num > 1)
+        r = dk_fanout_join(p->fd, p->queue.first ? packet_of(p->queue.first)->fd : -1);
     return r < 0 ? dk_why(why_out, r, "cannot receive from interface %s: %s", p->name, strerror(-r))
                  : 0;
 }
@@ -490,6 +504,8 @@ int dk_packet_open(struct dk_netdev **dev_out, const struct dk_packet_options *o
     if (!options->name || !dk_netif_is_name(options->name))
         return dk_why(why_out, -EINVAL, "packet: \"%s\" cannot be the name of an interface",
                       options->name ? options->name : "");
+    if (options->queue.first && options->queue.first->ops != &ops)
+        return dk_why(why_out, -EINVAL, "packet: the first queue is of another device");
     if (options->ring_frames > MAX_FRAMES)
         return dk_why(why_out, -EINVAL, "packet: a ring of %u frames: at most %u",
                       options->ring_frames, MAX_FRAMES);
@@ -501,6 +517,7 @@ int dk_packet_open(struct dk_netdev **dev_out, const struct dk_packet_options *o
     p->dev.stats = &p->dev.own_stats;
     p->dev.caps.max_burst = MAX_BURST;
     p->dev.caps.flags = DK_NETDEV_LAST_WORDS;
+    p->queue = options->queue;
     memcpy(p->name, options->name, strlen(options->name)); /* it was checked */
     int r = set_up(p, options, why_out);
     if (r < 0)

@@ -13,6 +13,8 @@
  * With offloads each frame that is sent has the header of virtio-net before it (PACKET_VNET_HDR):
  * checksums are finished and segments cut by the interface, or by the kernel for it.
  *
+ * Several queues are sockets that share what comes (fanout.h).
+ *
  * The interface must not hand up frames longer than its MTU, which offloads put together (GRO), or
  * which a sender on the same host left whole (TSO on a veth). They are dropped, counted as
  * dev.rx_too_long, and the log says once what to turn off.
@@ -31,6 +33,7 @@ struct dk_packet_options {
     uint32_t offloads;    /* DK_NETDEV_TX_CHECKSUM, TSO: what it may have; default none */
     struct dk_mac mac;    /* default: the interface's; another one needs promiscuous mode */
     bool promiscuous;     /* all frames of the link */
+    struct dk_netdev_queue queue;
 };
 
 /* 0; -EPERM, -ENODEV, -ENETDOWN (down, or no carrier), -EINVAL, -ENOMEM, ...: *why_out says what to

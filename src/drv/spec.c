@@ -85,6 +85,7 @@ static void complete_socket(union options *o, const struct dk_spec_context *cont
 {
     complete_packet(o, context);
     o->packet.offloads = context->offloads;
+    o->packet.queue = context->queue;
 }
 
 static void complete_port(union options *o, const struct dk_spec_context *context)
@@ -234,8 +235,10 @@ static const struct dk_spec_driver names[NUM_DRIVERS + 1] = {
 
 static const struct driver drivers[NUM_DRIVERS] = {
     [LOOP] = {complete_link, open_loop, true}, /* links, each of which ends where it begins */
-    [TAP] = {complete_interface, open_tap},           [PACKET] = {complete_socket, open_packet},
-    [DPDK] = {complete_port, NULL, false, open_dpdk}, [PCAP] = {complete_pcap, open_pcap, true},
+    [TAP] = {complete_interface, open_tap},
+    [PACKET] = {complete_socket, open_packet, true},
+    [DPDK] = {complete_port, NULL, false, open_dpdk},
+    [PCAP] = {complete_pcap, open_pcap, true},
     [FAULT] = {complete_fault, open_fault, true},
 };
 

@@ -20,6 +20,7 @@ static bool copy(const struct dk_ip_rx *from, struct dk_ip_rx *to)
 
 bool dk_others_pass_on(struct dk_net *net, const struct dk_ip_rx *rx)
 {
+    net->is_taken = false;
     struct dk_net_passed passed = {.origin = net->origin, .whole = net->is_whole};
     if (!copy(rx, &passed.rx)) {
         dk_net_count(&net->stats.others_dropped);
@@ -70,10 +71,12 @@ void dk_net_input_passed(struct dk_net *net, const struct dk_net_passed *passed,
     const struct dk_ip_rx *rx = &passed->rx;
     const struct dk_transport *transport = dk_transport_find(net, rx->src.version, rx->protocol);
     net->now = now;
-    dk_net_count(&net->stats.others_taken);
     net->origin = passed->origin;
+    net->is_taken = true; /* unless it is passed on from inside */
     if (transport && !(passed->whole && dk_others_pass_whole(net, rx)))
         transport->input(net, rx, now);
+    if (net->is_taken)
+        dk_net_count(&net->stats.others_taken);
     net->origin = net->config.others.worker;
 }
 

@@ -95,7 +95,7 @@
     X(ip6_no_next, "ip6.no_next")               /* dropped: carries nothing */                     \
     X(ip6_protocol, "ip6.protocol")             /* dropped: of no protocol that we have */         \
     X(others_passed, "workers.passed")      /* packets for no socket here, to the next worker */   \
-    X(others_taken, "workers.taken")        /* packets that another worker passed */               \
+    X(others_taken, "workers.taken")        /* packets that another passed, for a socket here */   \
     X(others_dropped, "workers.dropped")    /* packets that could not be passed: no room */        \
     X(loop_packets, "loop.packets")         /* to ourselves */                                     \
     X(pmtu_lowered, "pmtu.lowered")         /* paths that take less */                             \
@@ -222,6 +222,7 @@ struct dk_net {
     uint32_t due;             /* DK_NET_DUE_... */
     uint16_t origin;          /* the worker that the packet at work came to (others.h) */
     bool is_whole;            /* it is passed as one that was put together of fragments */
+    bool is_taken;            /* it was passed here, and for a socket of ours */
     bool patient_wait;        /* of neigh.c: senders were told -EBUSY */
     bool pmtu_known;          /* something was learned of a path */
     uint64_t ways_generation; /* of what is known for sending at once (route.h) */

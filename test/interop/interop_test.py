@@ -45,6 +45,7 @@ MB = 1000000
 PEER, HTTP, IPERF = (str(BUILD / "test/interop" / name)
                      for name in ("interop-peer", "interop-http", "interop-iperf"))
 KV, DEMI = str(BUILD / "apps/demi-kv"), str(BUILD / "tools/demi")
+RELAY = str(BUILD / "apps/demi-relay")
 
 TESTS = []
 
@@ -638,6 +639,26 @@ def nobody_to_learn_an_address_of(source, why):
                      DEMI_NET_WAIT_S="2")
         code, _ = s.finish(10)
         assert code != 0 and why in s.said(), s.said()
+
+
+# ---- workers ---------------------------------------------------------------------------------
+
+@case(*[("packet", version, fault) for version in (4, 6) for fault in (None, "loss=1%")])
+def workers_relay_streams(kind, version, fault):
+    """Two workers, a queue each, accept and connect: no packet comes to the wrong one."""
+    with Net(kind) as net:
+        target = net.address("linux's", version, PORT + 1)
+        server = net.linux(PEER, "serve", target).await_line("ready")
+        relay = net.ours(RELAY, "--workers", "2", "--check", "0", net.address("ours", version),
+                         target, fault=fault).await_line("ready on")
+        net.linux(PEER, "connect", net.address("ours", version), f"seed={SEED}",
+                  f"connections={fewer(200)}", "at_once=50", "up=20000", "down=20000").succeed()
+        happened = counters(relay)
+        if happened:
+            assert happened["tcp.accepts"] >= fewer(200), happened["tcp.accepts"]
+            assert happened["workers.taken"] == 0, happened["workers.taken"]
+        assert relay.stop()[0] == 0, relay.said()
+        assert server.stop()[0] == 0, server.said()
 
 
 # ---- ends -------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "drv_kit.h"
 
+#include "base/bytes.h"
 #include "mem/stats.h"
 
 #include <poll.h>
@@ -380,4 +381,55 @@ void drv_test_abandon(void **state)
     drv_frame_free(&f);
     drv_close(&run.link);
     end(&run);
+}
+
+struct dk_flow drv_flow(uint32_t n)
+{
+    struct dk_flow flow = {
+        .local_port = 80, .remote_port = (uint16_t)(1024 + n), .protocol = n / 2 & 1 ? 6 : 17};
+    const uint32_t n_be = htobe32(n * 2654435761u);
+    flow.local.version = flow.remote.version = n & 1 ? 6 : 4;
+    memcpy(flow.local.bytes, n & 1 ? "\xfd\0\0\0" : "\x0a\0\0\x01", 4);
+    memcpy(flow.remote.bytes, n & 1 ? "\xfd\0\0\0" : "\x0a\0\0\0", 4);
+    memcpy(flow.remote.bytes + (n & 1 ? 12 : 1), &n_be, n & 1 ? 4 : 3);
+    flow.local.bytes[15] = n & 1;
+    return flow;
+}
+
+void drv_flow_frame(const struct dk_flow *flow, const struct dk_mac *mac,
+                    uint8_t out[DRV_FLOW_BYTES])
+{
+    const bool is_ip6 = flow->local.version == 6;
+    const uint32_t address = is_ip6 ? 16 : 4, header = is_ip6 ? 40 : 20;
+    uint8_t *ip = out + DRV_HEADER, *addresses = ip + (is_ip6 ? 8 : 12), *ports = ip + header;
+    memset(out, 0, DRV_FLOW_BYTES);
+    memcpy(out, mac->bytes, 6);
+    memcpy(out + 6, "\x02\0\0\0\0\x77", 6);
+    dk_put_be16(out + 12, is_ip6 ? 0x86dd : 0x0800);
+    ip[0] = is_ip6 ? 0x60 : 0x45;
+    ip[is_ip6 ? 6 : 9] = flow->protocol;
+    ip[is_ip6 ? 7 : 8] = 64;
+    dk_put_be16(ip + (is_ip6 ? 4 : 2), (uint16_t)(DRV_FLOW_BYTES - DRV_HEADER - (is_ip6 ? 40 : 0)));
+    memcpy(addresses, flow->remote.bytes, address);
+    memcpy(addresses + address, flow->local.bytes, address);
+    dk_put_be16(ports, flow->remote_port);
+    dk_put_be16(ports + 2, flow->local_port);
+}
+
+void drv_flow_check(struct dk_rx_frame *got, const uint8_t sent[DRV_FLOW_BYTES])
+{
+    assert_int_equal(got->len, DRV_FLOW_BYTES);
+    assert_memory_equal(got->data, sent, DRV_FLOW_BYTES);
+    dk_buf_put(got->buf);
+}
+
+uint32_t drv_receive_at(struct dk_netdev *const queues[], uint32_t n, struct dk_rx_frame *out)
+{
+    deadline_start(__func__, DEADLINE_S);
+    for (uint32_t i = 0;; i = (i + 1) % n) {
+        if (queues[i]->ops->rx_burst(queues[i], out, 1, 0) == 0)
+            continue;
+        deadline_stop();
+        return i;
+    }
 }

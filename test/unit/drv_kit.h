@@ -38,6 +38,21 @@ void drv_frame_make(struct drv_frame *f, uint32_t len, uint32_t head_len, uint32
                     uint64_t seed);
 void drv_frame_free(struct drv_frame *f);
 
+/* Makes the n-th flow of a row of them: TCP and UDP, IPv4 and IPv6. */
+struct dk_flow drv_flow(uint32_t n);
+
+#define DRV_FLOW_BYTES 80u
+
+/* Writes a frame of DRV_FLOW_BYTES with a packet of the flow, as it comes to us, to mac. */
+void drv_flow_frame(const struct dk_flow *flow, const struct dk_mac *mac,
+                    uint8_t out[DRV_FLOW_BYTES]);
+
+/* Whether what was received is that; lets it go. */
+void drv_flow_check(struct dk_rx_frame *got, const uint8_t sent[DRV_FLOW_BYTES]);
+
+/* Receives what there is at several queues: returns the one that had a frame, which must be one. */
+uint32_t drv_receive_at(struct dk_netdev *const queues[], uint32_t n, struct dk_rx_frame *out);
+
 /* Whether what was received is that frame; lets it go. */
 void drv_check(struct dk_rx_frame *got, const struct drv_frame *sent);
 

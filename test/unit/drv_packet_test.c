@@ -183,6 +183,114 @@ static void test_packet_ring_overrun_is_counted(void **state)
     remove_veth();
 }
 
+static void send_bytes(struct dk_netdev *dev, const uint8_t bytes[DRV_FLOW_BYTES])
+{
+    const struct dk_tx_frame frame = {.head = bytes, .head_len = DRV_FLOW_BYTES};
+    assert_int_equal(dev->ops->tx_burst(dev, &frame, 1, 0), 1);
+}
+
+#define QUEUES 3u
+
+static void open_queues(struct dk_netdev *queues[], uint32_t num)
+{
+    for (uint32_t i = 0; i < num; i++)
+        queues[i] = open_end((struct dk_packet_options){
+            .name = "ve1",
+            .queue = {
+                .index = (uint16_t)i, .num = (uint16_t)num, .first = i > 0 ? queues[0] : NULL}});
+}
+
+/* Each queue gets its flows, as it says beforehand, and about its share of them. */
+static void test_packet_queues_get_the_flows_that_they_say(void **state)
+{
+    (void)state;
+    enum { FLOWS = 600 };
+    struct dk_netdev *queues[QUEUES];
+    uint32_t share[QUEUES] = {0};
+    uint8_t bytes[DRV_FLOW_BYTES];
+    struct dk_rx_frame got;
+    make_veth(1500);
+    struct dk_netdev *from = open_end((struct dk_packet_options){.name = "ve0"});
+    open_queues(queues, QUEUES);
+    for (uint32_t n = 0; n < FLOWS; n++) {
+        const struct dk_flow flow = drv_flow(n);
+        drv_flow_frame(&flow, &queues[0]->caps.mac, bytes);
+        send_bytes(from, bytes);
+        const uint32_t at = drv_receive_at(queues, QUEUES, &got);
+        drv_flow_check(&got, bytes);
+        for (uint32_t q = 0; q < QUEUES; q++)
+            assert_int_equal(queues[q]->ops->steers_here(queues[q], &flow), q == at);
+        share[at]++;
+    }
+    for (uint32_t q = 0; q < QUEUES; q++) {
+        assert_in_range(share[q], FLOWS / QUEUES / 2, FLOWS / QUEUES * 2);
+        assert_true(queues[q]->stats->rx_frames == share[q]);
+        queues[q]->ops->close(queues[q]);
+    }
+    from->ops->close(from);
+    remove_veth();
+}
+
+/* ARP, ICMP, fragments, with options before the ports or too short for them. */
+static void test_packet_without_a_flow_comes_to_the_first_queue(void **state)
+{
+    (void)state;
+    struct dk_netdev *queues[QUEUES];
+    uint8_t bytes[DRV_FLOW_BYTES];
+    struct dk_rx_frame got;
+    make_veth(1500);
+    struct dk_netdev *from = open_end((struct dk_packet_options){.name = "ve0"});
+    open_queues(queues, QUEUES);
+    for (uint32_t n = 0; n < 64; n++) {
+        struct dk_flow flow = drv_flow(n);
+        flow.protocol = n & 2 ? flow.protocol : n & 1 ? 58 : 1;
+        drv_flow_frame(&flow, &queues[0]->caps.mac, bytes);
+        if (n & 2 && n & 1)
+            bytes[DRV_HEADER + 6] = 44; /* a fragment header */
+        else if (n & 2)
+            bytes[DRV_HEADER + 6] = 0x20; /* more fragments */
+        if (n >= 48)
+            bytes[12] = bytes[13] = 0x88; /* neither IP nor ARP */
+        send_bytes(from, bytes);
+        assert_int_equal(drv_receive_at(queues, QUEUES, &got), 0);
+        drv_flow_check(&got, bytes);
+    }
+    for (uint32_t q = 0; q < QUEUES; q++)
+        queues[q]->ops->close(queues[q]);
+    from->ops->close(from);
+    remove_veth();
+}
+
+/* While queues come and go each frame comes once, to one of those that are open. */
+static void test_packet_queues_that_come_and_go_lose_and_double_nothing(void **state)
+{
+    (void)state;
+    struct dk_netdev *queues[QUEUES];
+    uint8_t bytes[DRV_FLOW_BYTES];
+    struct dk_rx_frame got;
+    make_veth(1500);
+    struct dk_netdev *from = open_end((struct dk_packet_options){.name = "ve0"});
+    queues[0] = open_end((struct dk_packet_options){.name = "ve1", .queue = {.num = 2}});
+    for (uint32_t n = 0; n < 200; n++) {
+        const struct dk_flow flow = drv_flow(n);
+        const bool both = n >= 50 && n < 150;
+        if (n == 50)
+            queues[1] = open_end((struct dk_packet_options){
+                .name = "ve1", .queue = {.index = 1, .num = 2, .first = queues[0]}});
+        if (n == 150)
+            queues[1]->ops->close(queues[1]);
+        drv_flow_frame(&flow, &queues[0]->caps.mac, bytes);
+        send_bytes(from, bytes);
+        drv_receive_at(queues, both ? 2 : 1, &got);
+        drv_flow_check(&got, bytes);
+        for (uint32_t q = 0; q < (both ? 2 : 1); q++)
+            assert_int_equal(queues[q]->ops->rx_burst(queues[q], &got, 1, 0), 0);
+    }
+    queues[0]->ops->close(queues[0]);
+    from->ops->close(from);
+    remove_veth();
+}
+
 /* Sends a datagram of Linux's own out of an interface. */
 static void send_from_kernel(void)
 {
@@ -265,6 +373,9 @@ int main(void)
         cmocka_unit_test(test_packet_does_not_receive_what_the_host_sends),
         cmocka_unit_test(test_packet_longer_than_the_mtu_is_dropped_and_counted),
         cmocka_unit_test(test_packet_burst_of_any_size_is_taken_whole),
+        cmocka_unit_test(test_packet_queues_get_the_flows_that_they_say),
+        cmocka_unit_test(test_packet_without_a_flow_comes_to_the_first_queue),
+        cmocka_unit_test(test_packet_queues_that_come_and_go_lose_and_double_nothing),
         cmocka_unit_test(test_packet_ring_overrun_is_counted),
         cmocka_unit_test(test_packet_checksum_that_was_on_no_wire_is_good),
         cmocka_unit_test(test_packet_link_down_is_seen_counted_and_survived),

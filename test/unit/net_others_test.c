@@ -185,6 +185,7 @@ static void test_segment_goes_round_until_a_stack_has_its_connection(void **stat
     silence();
     assert_int_equal(accepts, 1);
     assert_int_equal(kit_stat(&kits[0], "workers.passed"), 2);
+    assert_int_equal(kit_stat(&kits[1], "workers.taken"), 0);
     assert_int_equal(kit_stat(&kits[2], "workers.taken"), 2);
     close_all();
 }
