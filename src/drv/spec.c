@@ -79,6 +79,7 @@ static void complete_interface(union options *o, const struct dk_spec_context *c
 {
     complete_tap(o, context);
     o->tap.offloads = context->offloads;
+    o->tap.queue = context->queue;
 }
 
 static void complete_socket(union options *o, const struct dk_spec_context *context)
@@ -235,7 +236,7 @@ static const struct dk_spec_driver names[NUM_DRIVERS + 1] = {
 
 static const struct driver drivers[NUM_DRIVERS] = {
     [LOOP] = {complete_link, open_loop, true}, /* links, each of which ends where it begins */
-    [TAP] = {complete_interface, open_tap},
+    [TAP] = {complete_interface, open_tap, true},
     [PACKET] = {complete_socket, open_packet, true},
     [DPDK] = {complete_port, NULL, false, open_dpdk},
     [PCAP] = {complete_pcap, open_pcap, true},

@@ -4,7 +4,7 @@
  *
  * The filter adds up, without carry, all words that the hash is of, folds them to 16 bits, and
  * then adds, for each bit, the key turned by as many places (dk_toeplitz_of_words). M[0] has the
- * words, M[1] the hash.
+ * words, M[1] the hash, of which both halves are the same.
  */
 #include "drv/steer.h"
 
@@ -22,10 +22,10 @@ static uint16_t words_of(const struct dk_ip *ip)
     return words;
 }
 
-uint32_t dk_steer_hash(const struct dk_flow *flow)
+uint16_t dk_steer_hash(const struct dk_flow *flow)
 {
-    return dk_toeplitz_of_words(words_of(&flow->local) ^ words_of(&flow->remote) ^
-                                flow->local_port ^ flow->remote_port);
+    return (uint16_t)dk_toeplitz_of_words(words_of(&flow->local) ^ words_of(&flow->remote) ^
+                                          flow->local_port ^ flow->remote_port);
 }
 
 #define NET(offset)       (uint32_t)(SKF_NET_OFF + (offset))
@@ -98,7 +98,6 @@ static struct sock_filter filter[] = {
     ADD_4_BITS(8),
     ADD_4_BITS(12),
     BPF_STMT(BPF_LD | BPF_MEM, 1),
-    BPF_STMT(BPF_ALU | BPF_MUL | BPF_K, 0x10001), /* both halves of the hash are the same */
     BPF_STMT(BPF_RET | BPF_A, 0),
 };
 

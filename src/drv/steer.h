@@ -9,8 +9,9 @@
 
 #include "net/dev.h"
 
-/* The hash of what comes of a flow. */
-uint32_t dk_steer_hash(const struct dk_flow *flow);
+/* The hash of what comes of a flow, without its upper half, which is the same: tun takes no more.
+ */
+uint16_t dk_steer_hash(const struct dk_flow *flow);
 
 struct sock_fprog;
 
@@ -19,5 +20,9 @@ struct sock_fprog;
  * is no whole packet of TCP or UDP behind the IP header: such packets come to the first queue.
  */
 struct sock_fprog dk_steer_filter(void);
+
+/* Loads it as a program of eBPF, which needs CAP_BPF where the system does not let everybody:
+ * returns a descriptor or a negative errno. */
+int dk_steer_load(void);
 
 #endif /* DK_DRV_STEER_H */

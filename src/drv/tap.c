@@ -14,6 +14,7 @@
 #include "drv/tap.h"
 
 #include "drv/frame.h"
+#include "drv/steer.h"
 #include "drv/virtio.h"
 #include "drv/wake.h"
 #include "drv/why.h"
@@ -41,6 +42,7 @@ struct tap {
     int fd;
     int control_fd; /* in the network namespace of the interface */
     bool gone;
+    struct dk_netdev_queue queue;
     char name[IFNAMSIZ];
 };
 
@@ -193,11 +195,16 @@ static enum dk_link link_state(struct dk_netdev *dev)
     return !t->gone && dk_netif_has_carrier(t->control_fd, t->name) ? DK_LINK_UP : DK_LINK_DOWN;
 }
 
+static const struct dk_netdev_ops steered_ops;
+static bool set_steering(const struct tap *t, int program);
+
 static void close_tap(struct dk_netdev *dev)
 {
     struct tap *t = tap_of(dev);
     if (t->wake.epfd >= 0)
         dk_wake_close(&t->wake);
+    if (t->dev.ops == &steered_ops && !t->queue.first)
+        set_steering(t, -1); /* the interface may stay */
     if (t->fd >= 0)
         close(t->fd);
     if (t->control_fd >= 0)
@@ -215,15 +222,45 @@ static void abandon(struct dk_netdev *dev)
         close(t->control_fd);
 }
 
-static const struct dk_netdev_ops ops = {
-    .name = "tap",
-    .rx_burst = rx_burst,
-    .tx_burst = tx_burst,
-    .arm = arm,
-    .link = link_state,
-    .close = close_tap,
-    .abandon = abandon,
-};
+static bool steers_here(struct dk_netdev *dev, const struct dk_flow *flow)
+{
+    const struct tap *t = tap_of(dev);
+    return dk_steer_hash(flow) % t->queue.num == t->queue.index;
+}
+
+#define OPS                                                                                        \
+    .name = "tap", .rx_burst = rx_burst, .tx_burst = tx_burst, .arm = arm, .link = link_state,     \
+    .close = close_tap, .abandon = abandon
+
+static const struct dk_netdev_ops ops = {OPS};
+/* Of a queue whose flows are known. */
+static const struct dk_netdev_ops steered_ops = {OPS, .steers_here = steers_here};
+
+/* Has the program deal frames out, or the kernel. The first queue does so for all. */
+static bool set_steering(const struct tap *t, int program)
+{
+    return ioctl(t->fd, TUNSETSTEERINGEBPF, &program) == 0;
+}
+
+static void steer(struct tap *t)
+{
+    if (t->queue.num <= 1)
+        return;
+    if (t->queue.first) {
+        t->dev.ops = t->queue.first->ops;
+        return;
+    }
+    const int program = dk_steer_load();
+    if (program >= 0 && set_steering(t, program))
+        t->dev.ops = &steered_ops;
+    else
+        dk_log(DK_LOG_INFO,
+               "tap: no program deals frames out to the workers (%s): the kernel does, and a few "
+               "come to the wrong one",
+               strerror(program < 0 ? -program : errno));
+    if (program >= 0)
+        close(program);
+}
 
 /* Why /dev/net/tun does not open. */
 static int no_device(int error, const char **why_out)
@@ -246,8 +283,9 @@ static int no_device(int error, const char **why_out)
 }
 
 /* Why the interface cannot be attached to. */
-static int not_attached(int error, const char *name, const char **why_out)
+static int not_attached(int error, const struct tap *t, const char **why_out)
 {
+    const char *name = t->name;
     switch (error) {
     case EPERM:
     case EACCES:
@@ -258,6 +296,12 @@ static int not_attached(int error, const char *name, const char **why_out)
     case EBUSY:
         return dk_why(why_out, -EBUSY, "interface %s is in use: another process has it open", name);
     case EINVAL:
+        if (t->queue.num > 1)
+            return dk_why(why_out, -EINVAL,
+                          "interface %s is no TAP interface of several queues, which several "
+                          "workers need: name one made with ip tuntap add mode tap multi_queue, or "
+                          "one that does not exist; or set workers to 1",
+                          name);
         return dk_why(
             why_out, -EINVAL,
             "interface %s is no TAP interface: name one made with ip tuntap add mode tap, "
@@ -268,14 +312,14 @@ static int not_attached(int error, const char *name, const char **why_out)
     }
 }
 
-static int attach(int fd, const char *name, short flags)
+static int attach(const struct tap *t, short flags)
 {
     /* One that was made with several queues wants to be asked for one of them. */
     static const short kinds[] = {IFF_TAP | IFF_NO_PI, IFF_TAP | IFF_NO_PI | IFF_MULTI_QUEUE};
-    for (int i = 0;; i++) {
+    for (int i = t->queue.num > 1;; i++) {
         struct ifreq req = {.ifr_flags = (short)(kinds[i] | flags)};
-        memcpy(req.ifr_name, name, strnlen(name, IFNAMSIZ - 1));
-        if (ioctl(fd, TUNSETIFF, &req) == 0)
+        memcpy(req.ifr_name, t->name, strnlen(t->name, IFNAMSIZ - 1));
+        if (ioctl(t->fd, TUNSETIFF, &req) == 0)
             return 0;
         if (errno != EINVAL || i == 1)
             return -errno;
@@ -288,7 +332,7 @@ static int attach_with_offloads(struct tap *t, uint32_t wanted)
 {
     const uint32_t all = DK_NETDEV_TX_CHECKSUM | DK_NETDEV_RX_CHECKSUM | DK_NETDEV_TSO;
     t->headers = (wanted & all) != 0;
-    const int r = attach(t->fd, t->name, t->headers ? IFF_VNET_HDR : 0);
+    const int r = attach(t, t->headers ? IFF_VNET_HDR : 0);
     if (r < 0)
         return r;
     t->dev.caps.flags |= wanted & all;
@@ -344,9 +388,10 @@ static int attach_and_look(struct tap *t, const struct dk_tap_options *o, struct
     bool is_new = dk_netif_look(t->control_fd, t->name, netif) == -ENODEV;
     int r = attach_with_offloads(t, o->offloads);
     if (r < 0)
-        return not_attached(-r, t->name, why_out);
+        return not_attached(-r, t, why_out);
     if (is_new && (r = set_up_new(t, o->mtu, why_out)) < 0)
         return r;
+    steer(t);
     r = dk_netif_look(t->control_fd, t->name, netif);
     if (r < 0)
         return dk_why(why_out, r, "cannot look at interface %s: %s", t->name, strerror(-r));
@@ -388,6 +433,7 @@ int dk_tap_open(struct dk_netdev **dev_out, const struct dk_tap_options *options
     t->dev.stats = &t->dev.own_stats;
     t->dev.caps.max_burst = MAX_BURST;
     t->dev.caps.flags = DK_NETDEV_LAST_WORDS;
+    t->queue = options->queue;
     memcpy(t->name, options->name, strlen(options->name)); /* it was checked */
     int r = set_up(t, options, why_out);
     if (r < 0)

@@ -6,6 +6,11 @@
  * user NAME name IF`). One that does not exist is made, which needs CAP_NET_ADMIN, brought up, and
  * is gone with the device.
  *
+ * Several queues (IFF_MULTI_QUEUE): a program says which one a flow comes to (steer.h), where we
+ * may load one (CAP_BPF). Elsewhere the kernel keeps in mind by which queue a flow was sent last,
+ * for three seconds, and brings it there, but for answers that are there at once; others it spreads
+ * by a hash that nobody else can form.
+ *
  * One system call per frame: read into receive memory, writev from where the pieces lie.
  */
 #ifndef DK_DRV_TAP_H
@@ -20,6 +25,7 @@ struct dk_tap_options {
     size_t rx_pool_bytes; /* receive memory; default 8 MiB */
     uint32_t offloads; /* DK_NETDEV_TX_CHECKSUM, RX_CHECKSUM, TSO: what it may have; default none */
     struct dk_mac mac; /* of our end; default: made from the interface's, which it differs from */
+    struct dk_netdev_queue queue;
 };
 
 /*

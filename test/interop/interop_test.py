@@ -643,10 +643,11 @@ def nobody_to_learn_an_address_of(source, why):
 
 # ---- workers ---------------------------------------------------------------------------------
 
-@case(*[("packet", version, fault) for version in (4, 6) for fault in (None, "loss=1%")])
+@case(*[(kind, version, fault) for kind in ("tap", "packet") for version in (4, 6)
+        for fault in (None, "loss=1%")])
 def workers_relay_streams(kind, version, fault):
     """Two workers, a queue each, accept and connect: no packet comes to the wrong one."""
-    with Net(kind) as net:
+    with Net(kind, queues=True) as net:
         target = net.address("linux's", version, PORT + 1)
         server = net.linux(PEER, "serve", target).await_line("ready")
         relay = net.ours(RELAY, "--workers", "2", "--check", "0", net.address("ours", version),

@@ -100,13 +100,13 @@ class Link:
     LINUX = {4: "10.0.0.1", 6: "fd00:1::1"}
     OURS = {4: "10.0.0.2", 6: "fd00:1::2"}
 
-    def __init__(self, kind, mtu=1500, checksums=False):
+    def __init__(self, kind, mtu=1500, checksums=False, queues=False):
         self.kind, self.mtu, self.fd = kind, mtu, None
         if kind == "tap":
             if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
                 raise NotAllowed("/dev/net/tun cannot be opened: run as root")
             self.near, self.far = "demi0", "demi0"
-            ip("tuntap add dev demi0 mode tap")
+            ip("tuntap add dev demi0 mode tap", "multi_queue" if queues else "")
             ip("link set demi0 txqueuelen 10000")
         else:
             self.near, self.far = "veth0", "veth1"

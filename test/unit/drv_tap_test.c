@@ -75,6 +75,78 @@ static void test_tap_of_several_queues_is_used(void **state)
     netns_ip("tuntap del mode tap name tp0 multi_queue");
 }
 
+#define QUEUES 3u
+
+static void open_queues(struct dk_netdev *queues[])
+{
+    for (uint32_t i = 0; i < QUEUES; i++)
+        queues[i] = open_end((struct dk_tap_options){
+            .name = "tp0",
+            .queue = {.index = (uint16_t)i, .num = QUEUES, .first = i > 0 ? queues[0] : NULL}});
+}
+
+static void send_flow(struct dk_netdev *dev, const struct dk_flow *flow,
+                      uint8_t bytes[DRV_FLOW_BYTES])
+{
+    const struct dk_tx_frame frame = {.head = bytes, .head_len = DRV_FLOW_BYTES};
+    drv_flow_frame(flow, &dev->caps.mac, bytes);
+    assert_int_equal(dev->ops->tx_burst(dev, &frame, 1, 0), 1);
+}
+
+/* The queue that says so; where none can, what a queue sent decides where the answers come. */
+static uint32_t expected_at(struct dk_netdev *const queues[], const struct dk_flow *flow,
+                            uint32_t sender)
+{
+    for (uint32_t i = 0; i < QUEUES && queues[i]->ops->steers_here; i++)
+        if (queues[i]->ops->steers_here(queues[i], flow))
+            return i;
+    return sender;
+}
+
+static void test_tap_queues_get_the_flows_that_they_say(void **state)
+{
+    (void)state;
+    struct dk_netdev *queues[QUEUES], *kernel;
+    struct dk_rx_frame got;
+    const char *why = NULL;
+    uint32_t share[QUEUES] = {0};
+    uint8_t bytes[DRV_FLOW_BYTES];
+    open_queues(queues);
+    assert_true(dk_packet_open(&kernel, &(struct dk_packet_options){.name = "tp0"}, &why) == 0);
+    for (uint32_t n = 0; n < 300; n++) {
+        const struct dk_flow flow = drv_flow(n);
+        const struct dk_flow back = {.local = flow.remote,
+                                     .remote = flow.local,
+                                     .local_port = flow.remote_port,
+                                     .remote_port = flow.local_port,
+                                     .protocol = flow.protocol};
+        send_flow(queues[n / 4 % QUEUES], &back, bytes);
+        send_flow(kernel, &flow, bytes);
+        const uint32_t at = drv_receive_at(queues, QUEUES, &got);
+        assert_int_equal(at, expected_at(queues, &flow, n / 4 % QUEUES));
+        drv_flow_check(&got, bytes);
+        share[at]++;
+    }
+    for (uint32_t i = 0; i < QUEUES; i++)
+        assert_in_range(share[i], 300 / QUEUES / 2, 300 / QUEUES * 2);
+    for (uint32_t i = QUEUES; i-- > 0;)
+        queues[i]->ops->close(queues[i]);
+    kernel->ops->close(kernel);
+    assert_true(access("/sys/class/net/tp0", F_OK) != 0);
+}
+
+static void test_tap_of_one_queue_is_refused_to_several_workers(void **state)
+{
+    (void)state;
+    struct dk_netdev *dev;
+    const char *why = NULL;
+    const struct dk_tap_options o = {.name = "tp0", .queue = {.num = 2}};
+    netns_ip("tuntap add mode tap name tp0");
+    netns_ip("link set tp0 up");
+    drv_must_fail(dk_tap_open(&dev, &o, &why), EINVAL, &why, "tuntap add mode tap multi_queue");
+    netns_ip("tuntap del mode tap name tp0");
+}
+
 static void test_tap_that_cannot_be_opened_says_what_to_do(void **state)
 {
     (void)state;
@@ -216,6 +288,8 @@ int main(void)
         cmocka_unit_test(test_tap_that_was_made_is_gone_with_the_device),
         cmocka_unit_test(test_tap_that_exists_is_used_and_stays),
         cmocka_unit_test(test_tap_of_several_queues_is_used),
+        cmocka_unit_test(test_tap_queues_get_the_flows_that_they_say),
+        cmocka_unit_test(test_tap_of_one_queue_is_refused_to_several_workers),
         cmocka_unit_test(test_tap_that_cannot_be_opened_says_what_to_do),
         cmocka_unit_test(test_tap_frame_longer_than_at_open_is_dropped_and_counted),
         cmocka_unit_test(test_tap_without_offloads_gets_whole_checksums_after_one_with),
