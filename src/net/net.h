@@ -190,7 +190,10 @@ void dk_net_told(struct dk_net *net, const struct dk_net_news *news, int64_t now
  * of input. Call after each burst, and at the latest at dk_net_next_due. */
 void dk_net_advance(struct dk_net *net, int64_t now);
 
-/* When dk_net_advance has something to do, INT64_MAX: never. */
+/* Whether dk_net_advance may have something to do: cheap enough to be asked with each call. */
+bool dk_net_is_due(const struct dk_net *net, int64_t now);
+
+/* When dk_net_advance has something to do, INT64_MAX: never. For who goes to sleep. */
 int64_t dk_net_next_due(const struct dk_net *net);
 
 /* Copies whatever is to be read later of memory that was lent: packets that wait for a neighbour,

@@ -330,6 +330,13 @@ void dk_stack_block(struct dk_poller *p, int64_t timeout_ns);
 void dk_stack_kick(struct dk_poller *p);
 int dk_stack_fd(struct dk_poller *p);
 
+/* Whether somebody sleeps, or has a descriptor, and is to be told what became due earlier. */
+static inline bool dk_stack_is_watched(const struct dk_stack *st)
+{
+    return st->sleep.timer_due != INT64_MIN ||
+           __atomic_load_n(&st->sleep.armed, __ATOMIC_ACQUIRE) != 0;
+}
+
 /* Something is due at that time: wakes who sleeps longer. */
 void dk_stack_due(struct dk_stack *st, int64_t due);
 

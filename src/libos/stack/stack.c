@@ -64,13 +64,14 @@ static void transmit(struct dk_stack *st)
 
 void dk_stack_end_slow(struct dk_stack *st)
 {
-    if (dk_net_next_due(st->net) <= st->now) {
+    if (dk_net_is_due(st->net, st->now)) {
         st->depth = 1;
         advance(st);
         st->depth = 0;
     }
     transmit(st);
-    dk_stack_due(st, dk_stack_next_due(st));
+    if (dk_unlikely(dk_stack_is_watched(st)))
+        dk_stack_due(st, dk_stack_next_due(st));
 }
 
 void dk_stack_set_drains(struct dk_stack_sock *s, bool drains)
@@ -127,10 +128,10 @@ static void work(struct dk_stack *st)
 {
     for (int i = 0; i < ROUNDS; i++) {
         uint32_t n = receive(st);
-        if (n > 0 || dk_net_next_due(st->net) <= st->now)
+        if (n > 0 || dk_net_is_due(st->net, st->now))
             advance(st);
         transmit(st);
-        if (n < BURST && dk_net_next_due(st->net) > st->now)
+        if (n < BURST && !dk_net_is_due(st->net, st->now))
             break;
     }
 }
