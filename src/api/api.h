@@ -67,7 +67,13 @@ struct dk_scope {
 };
 
 struct dk_scope dk_scope_begin(const char *name);
-void dk_scope_end(struct dk_scope *scope);
+void dk_scope_report(const struct dk_scope *scope);
+
+static inline void dk_scope_end(struct dk_scope *scope)
+{
+    if (dk_unlikely(scope->name != NULL))
+        dk_scope_report(scope);
+}
 
 #define DK_PROFILE(name)                                                                           \
     struct dk_scope dk_scope_ __attribute__((cleanup(dk_scope_end))) =                             \

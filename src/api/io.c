@@ -4,6 +4,7 @@
  */
 #include "api/api.h"
 #include "core/fast.h"
+#include "core/led.h"
 #include "mem/watch.h"
 
 #include <demi/libos.h>
@@ -77,8 +78,21 @@ static void set_addr(struct dk_op *op, const struct sockaddr *addr)
     memcpy(&op->addr, addr, op->addr_len);
 }
 
-static int push(demi_qtoken_t *qt_out, int qd, const demi_sgarray_t *sga,
-                const struct sockaddr *addr)
+/* Pushes what a queue can take at once, where nobody else leads; -EAGAIN: nothing happened. */
+static inline int push_at_once(demi_qtoken_t *qt_out, int qd, const demi_sgarray_t *sga,
+                               const struct sockaddr *addr)
+{
+    struct dk_instance *inst = dk_api_instance();
+    struct dk_queue *q = dk_queue_lookup(qd);
+    struct dk_buf *buf;
+    if (dk_unlikely(!inst || !q || !q->ops->push_led || dk_watch_on || sga->sga_numsegs != 1 ||
+                    dk_sga_check(sga, &buf) < 0 || !buf))
+        return -EAGAIN;
+    return dk_led_push(inst, q, sga, buf, addr, qt_out);
+}
+
+__attribute__((noinline)) static int push(demi_qtoken_t *qt_out, int qd, const demi_sgarray_t *sga,
+                                          const struct sockaddr *addr)
 {
     struct dk_queue *q;
     struct dk_instance *inst;
@@ -101,7 +115,8 @@ static __attribute__((noinline)) int profiled_push(demi_qtoken_t *qt_out, int qd
                                                    const demi_sgarray_t *sga)
 {
     DK_PROFILE("demi_push");
-    return dk_public(push(qt_out, qd, sga, NULL));
+    int r = push_at_once(qt_out, qd, sga, NULL);
+    return dk_public(dk_likely(r != -EAGAIN) ? r : push(qt_out, qd, sga, NULL));
 }
 
 /*
@@ -119,7 +134,7 @@ int demi_push(demi_qtoken_t *qt_out, int qd, const demi_sgarray_t *sga)
     struct dk_buf *buf;
     if (dk_likely(q->fast_inst == inst && dk_fast_slot(inst) && dk_sga_fast_buf(sga, &buf) &&
                   q->push_now(q, sga, buf))) {
-        *qt_out = dk_fast_done(q, DEMI_OPC_PUSH);
+        *qt_out = dk_fast_done(q->fast_inst, q, DEMI_OPC_PUSH);
         return 0;
     }
     return profiled_push(qt_out, q->qd, sga);
@@ -132,16 +147,21 @@ int demi_pushto(demi_qtoken_t *qt_out, int sockqd, const demi_sgarray_t *sga,
     if (!qt_out || !sga || !dest_addr)
         return EINVAL;
     int r = check_addr(dest_addr, size);
-    return dk_public(r < 0 ? r : push(qt_out, sockqd, sga, dest_addr));
+    if (dk_likely(r == 0))
+        r = push_at_once(qt_out, sockqd, sga, dest_addr);
+    return dk_public(dk_likely(r != -EAGAIN) ? r : push(qt_out, sockqd, sga, dest_addr));
 }
 
 static __attribute__((noinline)) int profiled_pop(demi_qtoken_t *qt_out, int qd)
 {
     DK_PROFILE("demi_pop");
-    struct dk_queue *q;
-    struct dk_instance *inst;
+    struct dk_instance *inst = dk_api_instance();
+    struct dk_queue *q = dk_queue_lookup(qd);
     struct dk_op *op;
-    int r = find_queue(qd, &q, &inst);
+    int r = inst && q && !q->anywhere ? dk_led_pop(inst, q, qt_out) : -EAGAIN;
+    if (dk_likely(r != -EAGAIN))
+        return dk_public(r);
+    r = find_queue(qd, &q, &inst);
     if (r == 0)
         r = alloc(&op, inst, q, DEMI_OPC_POP, true, 0);
     if (r == 0)
@@ -160,7 +180,7 @@ int demi_pop(demi_qtoken_t *qt_out, int qd)
     struct dk_op *op;
     if (dk_likely(q->fast_inst == inst && (op = dk_fast_slot(inst)) != NULL &&
                   q->pop_now(q, dk_op_sga(op)))) {
-        *qt_out = dk_fast_done(q, DEMI_OPC_POP);
+        *qt_out = dk_fast_done(q->fast_inst, q, DEMI_OPC_POP);
         return 0;
     }
     return profiled_pop(qt_out, q->qd);

@@ -59,6 +59,10 @@ static __attribute__((noinline)) int profiled_wait(demi_qresult_t *qr_out, demi_
                                                    const struct timespec *timeout)
 {
     DK_PROFILE("demi_wait");
+    struct dk_instance *inst = dk_api_instance();
+    const bool may_poll = !timeout || timeout->tv_sec > 0 || timeout->tv_nsec > 0;
+    if (dk_likely(inst && dk_wait_now(inst, &dk_thread_self->waiter, qt, qr_out, may_poll) == 0))
+        return 0;
     return wait_tokens(DK_WAIT_ANY, qr_out, NULL, &qt, 1, timeout);
 }
 

@@ -11,8 +11,9 @@
  * free slot, which only they raise while it is the first; it is counted before another slot becomes
  * the first, in every other wait, and when the counters are asked for (dk_op_count_fast).
  *
- * Everything here may be used only while !dk_mt(). The exit hook may interrupt it anywhere: it
- * never continues the interrupted call, and finds either no fresh operation or a whole one.
+ * Everything here may be used only while !dk_mt(), or (led.h) with `tokens` held. The exit hook may
+ * interrupt it anywhere: it never continues the interrupted call, and finds either no fresh
+ * operation or a whole one.
  */
 #ifndef DK_CORE_FAST_H
 #define DK_CORE_FAST_H
@@ -42,11 +43,11 @@ static inline struct dk_op *dk_fast_slot(const struct dk_instance *inst)
     return dk_likely(inst->fresh == NULL) ? inst->free_ops : NULL;
 }
 
-/* The operation on q is done: it is fresh from here on. There was a slot for it. Returns its token.
- */
-static inline demi_qtoken_t dk_fast_done(struct dk_queue *q, enum demi_opcode opcode)
+/* The operation on q, of inst, is done: it is fresh from here on. There was a slot for it. Returns
+ * its token. */
+static inline demi_qtoken_t dk_fast_done(struct dk_instance *inst, struct dk_queue *q,
+                                         enum demi_opcode opcode)
 {
-    struct dk_instance *inst = q->fast_inst;
     struct dk_op *op = inst->free_ops;
     op->qr.qr_opcode = opcode;
     op->qr.qr_qd = q->qd;

@@ -177,18 +177,14 @@ static void promote(struct dk_instance *inst)
     dk_unlock(&inst->tokens);
 }
 
-void dk_lead_drop_slow(struct dk_instance *inst)
+void dk_lead_dropped(struct dk_instance *inst)
 {
-    for (;;) {
-        dk_unlock(&inst->lead);
-        /* Pairs with the fence in post(): either we see the operation or its poster gets the lead.
-         */
-        dk_fence();
-        if (__atomic_load_n(&inst->num_posted, __ATOMIC_RELAXED) == 0)
-            break;
+    while (__atomic_load_n(&inst->num_posted, __ATOMIC_RELAXED) != 0) {
         if (!dk_lead_try(inst))
             return; /* the new holder runs them, and promotes */
         dk_run_posted(inst);
+        dk_unlock(&inst->lead);
+        dk_fence();
     }
     /* Pairs with the fence in follow(): either we see the follower or it finds the lead free, and
      * the queue that the device has got meanwhile. */
@@ -196,9 +192,18 @@ void dk_lead_drop_slow(struct dk_instance *inst)
         promote(inst);
 }
 
-/* A pop of what came back, else of the backend. */
-static int start_pop(struct dk_queue *q, struct dk_op *op)
+void dk_lead_drop_slow(struct dk_instance *inst)
 {
+    dk_unlock(&inst->lead);
+    /* Pairs with the fence in post(): either we see the operation or its poster gets the lead. */
+    dk_fence();
+    dk_lead_dropped(inst);
+}
+
+/* A pop of what came back, else of the backend. */
+int dk_op_start_pop(struct dk_op *op)
+{
+    struct dk_queue *q = op->queue;
     if (dk_unlikely(dk_queue_taker(q) != NULL))
         return -EBUSY;
     if (dk_unlikely(dk_queue_has_returned(q)) && dk_queue_take_returned(q, dk_op_sga(op))) {
@@ -216,7 +221,7 @@ static int start(struct dk_op *op, const demi_sgarray_t *sga)
     case DEMI_OPC_PUSH:
         return q->ops->push(q, op, sga);
     case DEMI_OPC_POP:
-        return start_pop(q, op);
+        return dk_op_start_pop(op);
     case DEMI_OPC_ACCEPT:
         return q->ops->accept(q, op);
     default:

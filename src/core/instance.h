@@ -129,6 +129,7 @@ struct dk_instance {
     struct dk_list ready;   /* DONE operations, oldest first */
     struct dk_op *fresh;    /* done after all of those, and still first on free_ops: see fast.h */
     struct dk_op *free_ops; /* most recently freed first */
+    struct dk_op *reserve;  /* a slot for an operation that cannot be refused any more, or NULL */
     struct dk_list waiters; /* threads asleep or about to sleep */
     struct dk_waiter *sleeper;
     struct dk_waiter *heir; /* awake, and about to take the lead; it alone sets this back */
@@ -195,6 +196,9 @@ void dk_lead_take(struct dk_instance *inst);
 
 void dk_lead_drop_slow(struct dk_instance *inst);
 
+/* The end of that: the lead was given up, and there was a fence. */
+void dk_lead_dropped(struct dk_instance *inst);
+
 /* Gives the lead up: runs what was posted meanwhile, and sees to it that somebody leads while
  * threads wait. */
 static inline void dk_lead_drop(struct dk_instance *inst)
@@ -203,6 +207,20 @@ static inline void dk_lead_drop(struct dk_instance *inst)
         dk_lead_drop_slow(inst);
     else
         inst->lead.word = 0;
+}
+
+/* The same, where it is done for each element. */
+static inline void dk_lead_drop_now(struct dk_instance *inst)
+{
+    if (!dk_mt()) {
+        inst->lead.word = 0;
+        return;
+    }
+    dk_unlock(&inst->lead);
+    dk_fence(); /* as in dk_lead_drop_slow() */
+    if (dk_unlikely(__atomic_load_n(&inst->num_posted, __ATOMIC_RELAXED) != 0 ||
+                    __atomic_load_n(&inst->num_waiters, __ATOMIC_RELAXED) != 0))
+        dk_lead_dropped(inst);
 }
 
 /* Its poller, for who does not hold the lead. */
@@ -229,11 +247,29 @@ static inline void dk_poller_add_queues(struct dk_poller *p, int n)
         dk_poller_add_queues(p->over, n);
 }
 
+void dk_op_settle_slow(struct dk_instance *inst);
+
 /*
  * Makes inst->fresh an operation like any other: off the free list, DONE, on the ready list. Called
  * before those lists, or the state of a slot, are looked at. `tokens` is held.
  */
-void dk_op_settle(struct dk_instance *inst);
+static inline void dk_op_settle(struct dk_instance *inst)
+{
+    if (dk_unlikely(inst->fresh != NULL))
+        dk_op_settle_slow(inst);
+}
+
+bool dk_op_reserve_slow(struct dk_instance *inst);
+
+/* Sees to it that there is a slot whatever other threads do; false: the table is full. The lead is
+ * held, `tokens` is not. */
+static inline bool dk_op_reserve(struct dk_instance *inst)
+{
+    return dk_likely(inst->reserve != NULL) || dk_op_reserve_slow(inst);
+}
+
+/* Gives that slot to the free ones. The lead and `tokens` are held. */
+void dk_op_use_reserve(struct dk_instance *inst);
 
 void dk_op_count_fast_slow(struct dk_instance *inst);
 
@@ -252,6 +288,9 @@ void dk_instance_count(struct dk_instance *inst);
 /* Starts an operation on its queue (sga: of a push), or posts it; on failure it is released. The
  * caller holds neither lock. */
 int dk_op_start(struct dk_op *op, const demi_sgarray_t *sga);
+
+/* Starts a pop of an open queue that is not `anywhere`: 0 or a negative errno. The lead is held. */
+int dk_op_start_pop(struct dk_op *op);
 
 void dk_run_posted_slow(struct dk_instance *inst);
 

@@ -119,11 +119,9 @@ static int grow(struct dk_instance *inst)
     return n ? 0 : -ENOMEM;
 }
 
-void dk_op_settle(struct dk_instance *inst)
+void dk_op_settle_slow(struct dk_instance *inst)
 {
     struct dk_op *op = inst->fresh;
-    if (!op)
-        return;
     dk_op_count_fast(inst);
     inst->fresh = NULL;
     inst->free_ops = op->next_free;
@@ -154,6 +152,25 @@ static struct dk_op *take_slot(struct dk_instance *inst, struct dk_queue *q,
     op->qr.qr_opcode = opcode;
     op->qr.qr_qd = q->qd;
     return op;
+}
+
+bool dk_op_reserve_slow(struct dk_instance *inst)
+{
+    dk_lock(&inst->tokens);
+    dk_op_settle(inst);
+    if (inst->free_ops || grow(inst) == 0) {
+        dk_op_count_fast(inst);
+        inst->reserve = inst->free_ops;
+        inst->free_ops = inst->reserve->next_free;
+    }
+    dk_unlock(&inst->tokens);
+    return inst->reserve != NULL;
+}
+
+void dk_op_use_reserve(struct dk_instance *inst)
+{
+    put_free(inst, inst->reserve);
+    inst->reserve = NULL;
 }
 
 int dk_op_alloc(struct dk_op **op_out, struct dk_instance *inst, struct dk_queue *q,

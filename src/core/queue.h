@@ -40,6 +40,13 @@ struct dk_queue_ops {
      */
     bool (*push_now)(struct dk_queue *q, const demi_sgarray_t *sga, struct dk_buf *buf);
     bool (*pop_now)(struct dk_queue *q, demi_sgarray_t *sga_out);
+    /*
+     * As push, for what can be done at once and without an operation; the lead is held. One
+     * segment, in memory that buf owns; to: of a pushto, else NULL. 0: done; -EAGAIN: nothing
+     * happened, take the other path; another negative errno: the push fails. NULL: never at once.
+     */
+    int (*push_led)(struct dk_queue *q, const demi_sgarray_t *sga, struct dk_buf *buf,
+                    const struct sockaddr *to);
     int (*accept)(struct dk_queue *q, struct dk_op *op);
     int (*connect)(struct dk_queue *q, struct dk_op *op);
     /*

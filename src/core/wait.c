@@ -8,6 +8,7 @@
  */
 #include "core/wait.h"
 
+#include "core/fast.h"
 #include "core/taker.h"
 #include "core/thread.h"
 
@@ -162,10 +163,24 @@ static int scan_short(struct dk_waiter *w)
     return done ? collect_any(w, done, done->hint) : 0;
 }
 
+/* An array of one. */
+static int scan_one(struct dk_waiter *w)
+{
+    int error;
+    w->num_out = 0;
+    struct dk_op *op = find(w->inst, w->qts[0], &error);
+    if (dk_unlikely(!op || claimed_by_other(op, w)))
+        return op ? -EBUSY : error;
+    op->hint = 0;
+    return op->state == DK_OP_DONE ? collect_any(w, op, 0) : 0;
+}
+
 static int scan_any(struct dk_waiter *w)
 {
     bool unmatched = false;
     int r;
+    if (w->num_qts == 1)
+        return scan_one(w);
     if (w->num_qts <= SHORT_ARRAY)
         return scan_short(w);
     if (dk_list_empty(&w->inst->ready))
@@ -225,7 +240,12 @@ static int scan(struct dk_waiter *w)
 {
     if (dk_unlikely(w->cancelled))
         return -ECANCELED;
-    dk_op_settle(w->inst);
+    if (dk_unlikely(w->inst->fresh != NULL)) {
+        if (w->kind == DK_WAIT_ANY && w->num_qts == 1 &&
+            dk_fast_collect(w->inst, w->qts[0], w->qrs))
+            return SATISFIED;
+        dk_op_settle(w->inst);
+    }
     switch (w->kind) {
     case DK_WAIT_ANY:
         return scan_any(w);
@@ -577,22 +597,102 @@ static int wait_long(struct dk_waiter *w, int64_t timeout_ns)
     return r;
 }
 
-int dk_wait(struct dk_waiter *w, int64_t timeout_ns)
+/* Scans; what satisfies w ends its wait. */
+static int second_look(struct dk_waiter *w)
 {
-    struct dk_instance *inst = w->inst;
-    poll_sometimes(inst);
-    dk_lock(&inst->tokens);
-    w->active = 1;
+    dk_lock(&w->inst->tokens);
+    int r = scan(w);
+    if (dk_likely(r != 0)) {
+        w->active = w->cancelled = 0;
+        w->inst->num_waiting--;
+    }
+    dk_unlock(&w->inst->tokens);
+    return r;
+}
+
+static int first_look(struct dk_waiter *w)
+{
     w->num_out = 0;
+    dk_lock(&w->inst->tokens);
+    w->active = 1;
     w->need = 0;
     w->read_at = UINT64_MAX;
-    dk_op_count_fast(inst);
+    dk_op_count_fast(w->inst);
     int r = scan(w);
     if (dk_likely(r != 0))
         w->active = w->cancelled = 0;
     else
-        inst->num_waiting++;
+        w->inst->num_waiting++;
+    dk_unlock(&w->inst->tokens);
+    return r;
+}
+
+static bool polls_before_sleep(const struct dk_instance *inst)
+{
+    return dk_instance_poller(inst) && inst->sched.spin_us != 0;
+}
+
+/*
+ * Polls once, as a call does that takes the lead for its own length: what a busy server waits for
+ * is there already, and the thread need not be a leader for it. Only where it would poll anyhow.
+ */
+static int poll_and_look(struct dk_waiter *w)
+{
+    struct dk_instance *inst = w->inst;
+    if (!polls_before_sleep(inst) || !dk_lead_try(inst))
+        return 0;
+    poll_once(inst, dk_instance_now(inst), true);
+    int r = second_look(w);
+    dk_lead_drop(inst);
+    if (r != 0)
+        dk_instance_tell_backlog(inst);
+    return r;
+}
+
+/* Collects an operation that is done. */
+static inline bool collect_now(struct dk_instance *inst, const struct dk_waiter *w,
+                               demi_qtoken_t token, demi_qresult_t *qr)
+{
+    struct dk_op *op = dk_op_at(token);
+    dk_lock(&inst->tokens);
+    bool done = dk_fast_collect(inst, token, qr);
+    if (!done && op->inst == inst && op->state == DK_OP_DONE && dk_op_token(op) == token &&
+        dk_likely(!claimed_by_other(op, w))) {
+        dk_op_count_fast(inst); /* its slot becomes the first */
+        dk_op_result(op, qr);
+        dk_op_collected(op);
+        done = true;
+    }
     dk_unlock(&inst->tokens);
+    return done;
+}
+
+int dk_wait_now(struct dk_instance *inst, const struct dk_waiter *w, demi_qtoken_t token,
+                demi_qresult_t *qr, bool may_poll)
+{
+    const uint32_t left = __atomic_load_n(&inst->until_poll, __ATOMIC_RELAXED) - 1;
+    if (dk_unlikely(w->cancelled || left == 0))
+        return -EAGAIN;
+    __atomic_store_n(&inst->until_poll, left, __ATOMIC_RELAXED);
+    if (collect_now(inst, w, token, qr))
+        return 0;
+    if (!may_poll || !polls_before_sleep(inst) || !dk_lead_try(inst))
+        return -EAGAIN;
+    poll_once(inst, dk_instance_now(inst), true);
+    const bool done = collect_now(inst, w, token, qr);
+    dk_lead_drop_now(inst);
+    if (dk_unlikely(!done))
+        return -EAGAIN;
+    dk_instance_tell_backlog(inst);
+    return 0;
+}
+
+int dk_wait(struct dk_waiter *w, int64_t timeout_ns)
+{
+    poll_sometimes(w->inst);
+    int r = first_look(w);
+    if (r == 0 && timeout_ns != 0)
+        r = poll_and_look(w);
     if (r == 0)
         r = wait_long(w, timeout_ns);
     return r > 0 ? 0 : r;

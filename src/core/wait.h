@@ -47,6 +47,14 @@ struct dk_waiter {
 };
 
 /*
+ * Waits for one operation as far as that takes no sleep: it is done, or (may_poll) one look at the
+ * device brings it. w is the calling thread's. 0 and the result; -EAGAIN: nothing happened, dk_wait
+ * goes on.
+ */
+int dk_wait_now(struct dk_instance *inst, const struct dk_waiter *w, demi_qtoken_t token,
+                demi_qresult_t *qr, bool may_poll);
+
+/*
  * Waits by w->kind. w->inst, qts, num_qts, qrs, thread are set. timeout_ns < 0: for ever. Returns 0
  * with results in w->qrs and w->num_out, or a negative errno (-ETIMEDOUT, -EINVAL, -EBUSY,
  * -ECANCELED, -EXDEV).

@@ -363,6 +363,12 @@ int dk_stack_read_addr(const struct dk_stack_sock *s, const struct sockaddr *add
 int dk_stack_read_peer(const struct dk_stack_sock *s, const struct sockaddr *addr, socklen_t len,
                        struct dk_endpoint *out);
 
+/* Bytes of an address that was checked. */
+static inline socklen_t dk_stack_addr_len(const struct sockaddr *addr)
+{
+    return addr->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+}
+
 /* Writes an endpoint as the socket's family has it; returns the length. */
 socklen_t dk_stack_write_addr(int domain, const struct dk_endpoint *from,
                               struct sockaddr_storage *out);
@@ -442,6 +448,8 @@ void dk_stack_udp_finish(struct dk_stack_udp *u);
 /* ---- udp_tx.c -------------------------------------------------------------------------------- */
 
 int dk_stack_udp_push(struct dk_queue *q, struct dk_op *op, const demi_sgarray_t *sga);
+int dk_stack_udp_push_led(struct dk_queue *q, const demi_sgarray_t *sga, struct dk_buf *buf,
+                          const struct sockaddr *addr);
 
 /* Hands on what waits for room; u may be freed. */
 void dk_stack_udp_flush(struct dk_stack_udp *u);
@@ -500,6 +508,8 @@ bool dk_stack_tcp_abort(struct dk_stack_tcp *t);
 bool dk_stack_tcp_wind_up(struct dk_stack_tcp *t);
 
 int dk_stack_tcp_push(struct dk_queue *q, struct dk_op *op, const demi_sgarray_t *sga);
+int dk_stack_tcp_push_led(struct dk_queue *q, const demi_sgarray_t *sga, struct dk_buf *buf,
+                          const struct sockaddr *addr);
 int dk_stack_tcp_shutdown(struct dk_queue *q, int how);
 int dk_stack_tcp_cancel_push(struct dk_stack_tcp *t, struct dk_op *op);
 

@@ -403,6 +403,7 @@ static int tcp_name(struct dk_queue *q, enum dk_queue_name which, struct sockadd
 
 static const struct dk_queue_ops tcp_ops = {
     .push = dk_stack_tcp_push,
+    .push_led = dk_stack_tcp_push_led,
     .pop = dk_stack_pop,
     .accept = tcp_accept,
     .connect = tcp_connect,

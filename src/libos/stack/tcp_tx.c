@@ -241,6 +241,31 @@ int dk_stack_tcp_push(struct dk_queue *q, struct dk_op *op, const demi_sgarray_t
     return dk_stack_end_with(st, push(t, op, sga));
 }
 
+/* A short one, which nobody is before, on a connection that is well. */
+int dk_stack_tcp_push_led(struct dk_queue *q, const demi_sgarray_t *sga, struct dk_buf *buf,
+                          const struct sockaddr *addr)
+{
+    struct dk_stack_tcp *t = tcp_of(q->impl);
+    struct dk_stack *st = t->s.st;
+    const demi_sgaseg_t seg = sga->sga_segs[0];
+    const uint32_t bytes = seg.sgaseg_len;
+    (void)buf;
+    (void)addr;
+    if (dk_unlikely(bytes == 0 || bytes >= st->options.copy_threshold || !t->conn ||
+                    t->conn_error != 0 || t->conn_closed || t->s.write_shut ||
+                    t->s.state != DK_STACK_CONNECTED || !dk_list_empty(&t->s.pushes) ||
+                    bytes > room_of(t)))
+        return -EAGAIN;
+    const struct dk_tx_piece piece = {.data = seg.sgaseg_buf, .len = bytes};
+    dk_stack_begin(st);
+    int r = dk_tcp_send(t->conn, &piece, 1, DK_TCP_SEND_COPY, NULL, st->now);
+    if (dk_likely(r >= 0))
+        count_pushed(t, bytes, true);
+    else if (r != -ENOBUFS)
+        t->s.failed = true;
+    return dk_stack_end_with(st, r >= 0 ? 0 : r == -ENOBUFS ? -EAGAIN : r);
+}
+
 void dk_stack_tcp_sent(struct dk_tcp_conn *conn, void *owner, void *cookie, int err)
 {
     struct dk_stack_tcp *t = owner;

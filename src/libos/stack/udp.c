@@ -170,6 +170,7 @@ static int udp_name(struct dk_queue *q, enum dk_queue_name which, struct sockadd
 
 static const struct dk_queue_ops udp_ops = {
     .push = dk_stack_udp_push,
+    .push_led = dk_stack_udp_push_led,
     .pop = dk_stack_pop,
     .connect = udp_connect,
     .claim = dk_stack_claim,

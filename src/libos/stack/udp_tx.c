@@ -151,6 +151,44 @@ int dk_stack_udp_push(struct dk_queue *q, struct dk_op *op, const demi_sgarray_t
     return dk_stack_end_with(st, r);
 }
 
+/* Counts a datagram that the stack took. */
+static void count_pushed(struct dk_stack_udp *u, uint64_t bytes)
+{
+    dk_count(&u->s.st->stats->pushed_bytes, bytes);
+    u->s.traffic.pushed++;
+    u->s.traffic.pushed_bytes += bytes;
+}
+
+static inline bool is_short(const struct dk_stack_udp *u, uint64_t bytes)
+{
+    return bytes < u->s.st->options.copy_threshold;
+}
+
+/* A short one, which nobody is before. */
+int dk_stack_udp_push_led(struct dk_queue *q, const demi_sgarray_t *sga, struct dk_buf *buf,
+                          const struct sockaddr *addr)
+{
+    struct dk_stack_udp *u = udp_of(q->impl);
+    struct dk_stack *st = u->s.st;
+    const demi_sgaseg_t seg = sga->sga_segs[0];
+    struct dk_endpoint to;
+    (void)buf;
+    if (!is_short(u, seg.sgaseg_len) || !dk_list_empty(&u->s.pushes) || u->s.write_shut ||
+        dk_udp_local(u->udp)->port == 0)
+        return -EAGAIN;
+    if (addr ? dk_stack_read_peer(&u->s, addr, dk_stack_addr_len(addr), &to) < 0
+             : u->s.state != DK_STACK_CONNECTED)
+        return -EAGAIN;
+    const struct dk_tx_piece piece = {.data = seg.sgaseg_buf, .len = seg.sgaseg_len};
+    dk_stack_begin(st);
+    int r = dk_udp_send(u->udp, addr ? &to : NULL, &piece, seg.sgaseg_len > 0, st->now);
+    if (dk_likely(r == 0))
+        count_pushed(u, seg.sgaseg_len);
+    else if (r != -EAGAIN)
+        u->s.failed = true;
+    return dk_stack_end_with(st, r);
+}
+
 void dk_stack_udp_flush(struct dk_stack_udp *u)
 {
     while (!dk_list_empty(&u->s.pushes)) {
