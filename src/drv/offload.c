@@ -227,6 +227,18 @@ static uint32_t tx_burst(struct dk_netdev *dev, const struct dk_tx_frame frames[
     return taken;
 }
 
+static enum dk_tx_put tx_put(struct dk_netdev *dev, const struct dk_tx_frame *frame)
+{
+    if (dk_unlikely(offload_of(dev)->rest.num > 0 || is_to_cut(frame)))
+        return DK_TX_PUT_NOT;
+    return dev->inner->ops->tx_put(dev->inner, frame);
+}
+
+static bool tx_flush(struct dk_netdev *dev, int64_t now)
+{
+    return dev->inner->ops->tx_flush(dev->inner, now);
+}
+
 /* The device said that it has room by being readable: what is left goes first. */
 static uint32_t rx_burst(struct dk_netdev *dev, struct dk_rx_frame frames_out[], uint32_t max,
                          int64_t now)
@@ -243,24 +255,22 @@ static void close_offload(struct dk_netdev *dev)
     dk_heap_free(offload_of(dev));
 }
 
-static const struct dk_netdev_ops ops = {
-    .name = "offload",
-    .rx_burst = rx_burst,
-    .tx_burst = tx_burst,
-    .reclaim = dk_inner_reclaim,
-    .arm = dk_inner_arm,
-    .next_due = dk_inner_next_due,
-    .link = dk_inner_link,
-    .close = close_offload,
-    .abandon = dk_inner_abandon,
-};
+#define OPS                                                                                        \
+    .name = "offload", .rx_burst = rx_burst, .tx_burst = tx_burst, .reclaim = dk_inner_reclaim,    \
+    .arm = dk_inner_arm, .next_due = dk_inner_next_due, .link = dk_inner_link,                     \
+    .close = close_offload, .abandon = dk_inner_abandon
+
+static const struct dk_netdev_ops ops = {OPS};
+
+/* Over a device to which frames are put. */
+static const struct dk_netdev_ops put_ops = {OPS, .tx_put = tx_put, .tx_flush = tx_flush};
 
 int dk_offload_open(struct dk_netdev **dev_out, struct dk_netdev *inner, const char **why_out)
 {
     struct offload *o = dk_heap_zalloc(sizeof(*o)); /* freed by close */
     if (!o)
         return dk_why(why_out, -ENOMEM, "no memory to cut segments in");
-    dk_inner_init(&o->dev, &ops, inner);
+    dk_inner_init(&o->dev, inner->ops->tx_put ? &put_ops : &ops, inner);
     o->dev.caps.flags |= DK_NETDEV_TSO;
     *dev_out = &o->dev;
     return 0;

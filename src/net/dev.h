@@ -39,6 +39,13 @@ struct dk_netdev_queue {
     struct dk_netdev *first; /* queue 0, which is open; NULL: this is it */
 };
 
+/* What became of a frame that was put (dk_netdev_ops.tx_put). */
+enum dk_tx_put {
+    DK_TX_PUT_TAKEN,
+    DK_TX_PUT_FULL, /* there is no room */
+    DK_TX_PUT_NOT,  /* it is one for tx_burst */
+};
+
 struct dk_netdev_caps {
     struct dk_mac mac;
     uint32_t mtu;       /* of the link: bytes of an IP packet */
@@ -109,6 +116,13 @@ struct dk_netdev_ops {
      */
     uint32_t (*tx_burst)(struct dk_netdev *dev, const struct dk_tx_frame frames[], uint32_t n,
                          int64_t now);
+    /*
+     * Puts one frame that is copied whole, pieces in no buffer too, behind those that were put
+     * before; tx_flush sends them. false: some found no room, and are tried with the next flush or
+     * burst, which send what was put first. Both NULL: there is tx_burst only.
+     */
+    enum dk_tx_put (*tx_put)(struct dk_netdev *dev, const struct dk_tx_frame *frame);
+    bool (*tx_flush)(struct dk_netdev *dev, int64_t now);
     /* Lets go of buffers whose transmission is done; returns how many pieces it still reads. NULL:
      * it holds none. */
     uint32_t (*reclaim)(struct dk_netdev *dev, int64_t now);

@@ -65,7 +65,8 @@ int dk_udp_connect(struct dk_udp_sock *sock, const struct dk_endpoint *remote);
 
 /*
  * Sends one datagram to an endpoint (NULL: as connected) and binds where it is not bound. Pieces
- * lie still until it returns; afterwards they are held by their buf (without one: copied). 0,
+ * lie still until it returns; afterwards they are held by their buf (without one: copied, or read
+ * already). 0,
  * -EAGAIN (DK_UDP_WRITABLE tells when), -EMSGSIZE (too long, too many pieces), -EDESTADDRREQ,
  * -EACCES, -ENETUNREACH, -EHOSTUNREACH, -ENOBUFS, -EADDRNOTAVAIL; or what dk_udp_take_error would
  * say.

@@ -292,8 +292,8 @@ int dk_udp_send(struct dk_udp_sock *sock, const struct dk_endpoint *remote,
     struct dk_net *net = sock->net;
     struct dk_udp *udp = net->udp;
     struct dk_udp_path *path = place_of(udp, to);
-    if (dk_unlikely(num_pieces != 1 || !pieces->buf || sock->error != 0 ||
-                    !is_known(path, sock, to) || now >= path->kept.until ||
+    if (dk_unlikely(num_pieces != 1 || sock->error != 0 || !is_known(path, sock, to) ||
+                    now >= path->kept.until ||
                     pieces->len > path->kept.max_bytes - DK_UDP_HEADER_LEN))
         return send_other(sock, to, pieces, num_pieces, now);
     const uint32_t bytes = DK_UDP_HEADER_LEN + pieces->len;
@@ -304,5 +304,7 @@ int dk_udp_send(struct dk_udp_sock *sock, const struct dk_endpoint *remote,
     complete_header(path, partial, bytes, sum);
     udp->tx.frame.pieces[0] = *pieces;
     udp->tx.frame.num_pieces = 1;
+    if (!pieces->buf && pieces->len > 0) /* it is read before emit returns */
+        dk_net_count(&udp->stats.tx_copied);
     return send_kept(sock, path, bytes);
 }

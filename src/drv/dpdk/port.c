@@ -78,6 +78,7 @@ static void close_port(struct dk_netdev *dev)
     struct dk_dpdk_port *p = dk_dpdk_port_of(dev);
     for (uint32_t i = 0; i < p->num_ready; i++)
         rte_pktmbuf_free(p->ready[i]);
+    dk_dpdk_tx_close(p);
     dk_dpdk_sleep_close(p);
     if (p->started)
         rte_eth_dev_stop(p->port);
@@ -96,6 +97,8 @@ static const struct dk_netdev_ops ops = {
     .name = "dpdk",
     .rx_burst = dk_dpdk_rx_burst,
     .tx_burst = dk_dpdk_tx_burst,
+    .tx_put = dk_dpdk_tx_put,
+    .tx_flush = dk_dpdk_tx_flush,
     .reclaim = reclaim,
     .arm = dk_dpdk_arm,
     .link = dk_dpdk_link,
@@ -287,6 +290,7 @@ static int start(struct dk_dpdk_port *p, const struct dk_dpdk_options *o, bool i
         p->cleans = p->attaches = rte_eth_tx_done_cleanup(p->port, 0, 0) >= 0;
     if (p->attaches)
         p->dev.caps.flags |= DK_NETDEV_ZERO_COPY;
+    dk_dpdk_tx_open(p);
     rte_eth_stats_get(p->port, &p->last);
     r = dk_dpdk_sleep_open(p, interrupts);
     return r < 0 ? dk_why(why_out, r, "dpdk: no descriptor to sleep on: %s", strerror(-r)) : 0;

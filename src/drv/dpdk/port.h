@@ -62,7 +62,13 @@ struct dk_dpdk_port {
     struct dk_rxslab slab;                 /* for what is copied */
     struct rte_mbuf *ready[DK_DPDK_BURST]; /* received by who looked before a sleep */
     uint32_t num_ready;
-    uint32_t attached; /* mbufs that stand for application memory */
+    struct rte_mbuf *spares[DK_DPDK_BURST]; /* of tx_pool, for what is put */
+    uint32_t num_spares;
+    struct rte_mbuf *put[DK_DPDK_BURST]; /* frames, whole, that were not given to the port yet */
+    uint32_t num_put;
+    uint64_t put_bytes; /* of those */
+    uint32_t put_max;   /* bytes of a frame that is put */
+    uint32_t attached;  /* mbufs that stand for application memory */
 
     /* sleep.c */
     int epfd, timerfd, intrfd; /* intrfd < 0: it has no interrupts */
@@ -107,6 +113,12 @@ uint32_t dk_dpdk_rx_burst(struct dk_netdev *dev, struct dk_rx_frame frames_out[]
                           int64_t now);
 uint32_t dk_dpdk_tx_burst(struct dk_netdev *dev, const struct dk_tx_frame frames[], uint32_t n,
                           int64_t now);
+enum dk_tx_put dk_dpdk_tx_put(struct dk_netdev *dev, const struct dk_tx_frame *frame);
+bool dk_dpdk_tx_flush(struct dk_netdev *dev, int64_t now);
+
+/* The port runs: how long a frame is that is put; frees what was put. */
+void dk_dpdk_tx_open(struct dk_dpdk_port *p);
+void dk_dpdk_tx_close(struct dk_dpdk_port *p);
 
 /* ---- sleep.c ----------------------------------------------------------------------------------
  */

@@ -5,6 +5,9 @@
  *
  * Where the driver takes one mbuf per frame only, or reads later than we could be told of, the
  * frame is copied into one.
+ *
+ * A short frame is copied when it is put (dk_netdev_ops.tx_put), into an mbuf that waits in `put`
+ * for the flush: the port gets those of one call, or poll, at a time.
  */
 #include "base/bytes.h"
 #include "drv/dpdk/port.h"
@@ -168,20 +171,42 @@ static uint32_t build_some(struct dk_dpdk_port *p, const struct dk_tx_frame fram
     return i;
 }
 
-/* Gives the port n mbufs; returns how many it took. */
-static uint32_t send_some(struct dk_dpdk_port *p, struct rte_mbuf *mbufs[], uint32_t n)
+static uint64_t bytes_of(struct rte_mbuf *const mbufs[], uint32_t n)
 {
-    uint32_t lens[DK_DPDK_BURST];
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < n; i++)
-        lens[i] = mbufs[i]->pkt_len;
-    uint32_t sent = n && p->started ? rte_eth_tx_burst(p->port, 0, mbufs, (uint16_t)n) : 0;
-    for (uint32_t i = 0; i < sent; i++)
-        bytes += lens[i];
+        bytes += mbufs[i]->pkt_len;
+    return bytes;
+}
+
+/* Gives the port n mbufs, of so many bytes; returns how many it took. */
+static inline uint32_t give(struct dk_dpdk_port *p, struct rte_mbuf *mbufs[], uint32_t n,
+                            uint64_t bytes)
+{
+    const uint32_t sent =
+        dk_likely(p->started) ? rte_eth_tx_burst(p->port, 0, mbufs, (uint16_t)n) : 0;
+    if (dk_unlikely(sent < n))
+        bytes -= bytes_of(mbufs + sent, n - sent);
     dk_frame_count_tx(&p->dev, sent, bytes);
+    return sent;
+}
+
+/* The same, where those that it did not take are made anew. */
+static uint32_t send_some(struct dk_dpdk_port *p, struct rte_mbuf *mbufs[], uint32_t n)
+{
+    const uint32_t sent = n ? give(p, mbufs, n, bytes_of(mbufs, n)) : 0;
     for (uint32_t i = sent; i < n; i++)
         rte_pktmbuf_free(mbufs[i]);
     return sent;
+}
+
+/* Nothing could be sent: whether because there is no link, for which it is dropped. */
+static bool is_down(struct dk_dpdk_port *p)
+{
+    if (dk_dpdk_link(&p->dev) != DK_LINK_DOWN)
+        return false;
+    dk_dpdk_revive(p);
+    return true;
 }
 
 static uint32_t drop_all(struct dk_dpdk_port *p, uint32_t n)
@@ -191,13 +216,15 @@ static uint32_t drop_all(struct dk_dpdk_port *p, uint32_t n)
     return n;
 }
 
+/* Sends frames one by one or in bursts, behind what was put. */
 uint32_t dk_dpdk_tx_burst(struct dk_netdev *dev, const struct dk_tx_frame frames[], uint32_t n,
                           int64_t now)
 {
     struct dk_dpdk_port *p = dk_dpdk_port_of(dev);
     struct rte_mbuf *mbufs[DK_DPDK_BURST];
     uint32_t taken = 0;
-    (void)now;
+    if (dk_unlikely(!dk_dpdk_tx_flush(dev, now)))
+        return 0;
     p->wants_room = false;
     while (taken < n) {
         const struct dk_tx_frame *next = &frames[taken];
@@ -209,12 +236,95 @@ uint32_t dk_dpdk_tx_burst(struct dk_netdev *dev, const struct dk_tx_frame frames
         taken += sent;
         if (dk_likely(sent > 0))
             continue;
-        if (dk_dpdk_link(dev) == DK_LINK_DOWN) {
-            dk_dpdk_revive(p);
+        if (is_down(p))
             return taken + drop_all(p, n - taken);
-        }
         p->wants_room = true;
         break;
     }
     return taken;
+}
+
+/* ---- what is put ------------------------------------------------------------------------------
+ */
+
+void dk_dpdk_tx_open(struct dk_dpdk_port *p)
+{
+    const uint32_t most = p->room < p->frame_max ? p->room : p->frame_max;
+    p->put_max = p->attaches && most >= ATTACH_MIN ? ATTACH_MIN - 1 : most;
+}
+
+void dk_dpdk_tx_close(struct dk_dpdk_port *p)
+{
+    for (uint32_t i = 0; i < p->num_put; i++)
+        rte_pktmbuf_free(p->put[i]);
+    for (uint32_t i = 0; i < p->num_spares; i++)
+        rte_pktmbuf_free(p->spares[i]);
+    p->num_put = p->num_spares = 0;
+}
+
+/* Takes mbufs from the pool for several frames; false: there is none. */
+static bool get_spares(struct dk_dpdk_port *p)
+{
+    for (uint32_t n = DK_DPDK_BURST; n > 0; n /= 4) {
+        if (rte_pktmbuf_alloc_bulk(p->tx_pool, p->spares, n) == 0) {
+            p->num_spares = n;
+            return true;
+        }
+    }
+    return false;
+}
+
+enum dk_tx_put dk_dpdk_tx_put(struct dk_netdev *dev, const struct dk_tx_frame *frame)
+{
+    struct dk_dpdk_port *p = dk_dpdk_port_of(dev);
+    const uint32_t bytes = dk_tx_frame_bytes(frame);
+    if (dk_unlikely(bytes > p->put_max || bytes < DK_FRAME_HEADER))
+        return DK_TX_PUT_NOT;
+    if (dk_unlikely(p->num_put == DK_DPDK_BURST && !dk_dpdk_tx_flush(dev, p->now)))
+        return DK_TX_PUT_FULL;
+    if (dk_unlikely(p->num_spares == 0 && !get_spares(p))) {
+        p->wants_room = true;
+        return DK_TX_PUT_FULL;
+    }
+    struct rte_mbuf *m = p->spares[--p->num_spares];
+    dk_frame_gather(frame, rte_pktmbuf_mtod(m, uint8_t *));
+    m->data_len = (uint16_t)bytes;
+    m->pkt_len = bytes;
+    if (frame->checksum_start != 0)
+        describe(m, frame);
+    p->put[p->num_put++] = m;
+    p->put_bytes += bytes;
+    return DK_TX_PUT_TAKEN;
+}
+
+/* Keeps what was not sent, or drops it where there is no link; returns whether none is left. */
+__attribute__((noinline)) static bool flush_later(struct dk_dpdk_port *p, uint32_t sent)
+{
+    p->num_put -= sent;
+    memmove(p->put, p->put + sent, p->num_put * sizeof(p->put[0]));
+    p->put_bytes = bytes_of(p->put, p->num_put);
+    p->wants_room = true;
+    if (sent > 0 || !is_down(p))
+        return false;
+    drop_all(p, p->num_put);
+    rte_pktmbuf_free_bulk(p->put, p->num_put);
+    p->num_put = 0;
+    p->put_bytes = 0;
+    p->wants_room = false;
+    return true;
+}
+
+bool dk_dpdk_tx_flush(struct dk_netdev *dev, int64_t now)
+{
+    struct dk_dpdk_port *p = dk_dpdk_port_of(dev);
+    (void)now;
+    if (p->num_put == 0)
+        return true;
+    const uint32_t sent = give(p, p->put, p->num_put, p->put_bytes);
+    if (dk_unlikely(sent < p->num_put))
+        return flush_later(p, sent);
+    p->num_put = 0;
+    p->put_bytes = 0;
+    p->wants_room = false;
+    return true;
 }

@@ -56,6 +56,7 @@ struct dk_stack_stats {
 struct dk_stack_tx {
     uint32_t first, num;
     bool refused; /* emit had no room: the stack is to be told when there is */
+    bool put;     /* the device has frames that are to be flushed, before these */
     struct dk_tx_frame frames[DK_STACK_TX_FRAMES];
     bool own[DK_STACK_TX_FRAMES]; /* nobody else sees what it points to */
     uint8_t heads[DK_STACK_TX_FRAMES][DK_TX_HEAD_MAX];

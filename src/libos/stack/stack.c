@@ -56,7 +56,7 @@ static void advance(struct dk_stack *st)
 /* Sends what was put off, which ends pushes. */
 static void transmit(struct dk_stack *st)
 {
-    if (st->tx.num > 0 || st->tx.refused)
+    if (st->tx.put || st->tx.num > 0 || st->tx.refused)
         dk_stack_flush(st);
     if (dk_unlikely(!dk_list_empty(&st->lent)))
         dk_stack_settle(st);

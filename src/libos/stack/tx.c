@@ -2,6 +2,9 @@
 /*
  * Frames on their way to the device, which gets them in bursts.
  *
+ * A device that copies short frames gets them at once (tx_put), and is told to send them when the
+ * others are given to it.
+ *
  * A frame that is put off outlives the call of emit: its head is copied, its pieces are held by
  * their buffers. A piece without one (memory of the application, for the length of a call) is never
  * put off: such a frame is sent at once, behind those that were before it.
@@ -41,10 +44,20 @@ static void put_off(struct dk_stack_tx *tx, const struct dk_tx_frame *frame)
     }
 }
 
+/* Has the device send what was put; false: some is left. */
+static bool flush_put(struct dk_stack *st)
+{
+    st->tx.put = !st->dev->ops->tx_flush(st->dev, st->now);
+    dk_count(st->tx.put ? &st->stats->tx_blocked : &st->stats->tx_bursts, 1);
+    return !st->tx.put;
+}
+
 /* Gives the device what it takes; false: some is left. */
 static bool send_all(struct dk_stack *st)
 {
     struct dk_stack_tx *tx = &st->tx;
+    if (tx->put && !flush_put(st))
+        return false;
     while (tx->num > 0) {
         uint32_t n = st->dev->ops->tx_burst(st->dev, tx->frames + tx->first, tx->num, st->now);
         dk_count(&st->stats->tx_bursts, 1);
@@ -136,9 +149,10 @@ static bool send_now(struct dk_stack *st, const struct dk_tx_frame *frame)
     return st->dev->ops->tx_burst(st->dev, frame, 1, st->now) == 1;
 }
 
-bool dk_stack_emit(void *arg, const struct dk_tx_frame *frame)
+/* Whatever the device does not take whole at once. */
+__attribute__((noinline)) static bool emit_other(struct dk_stack *st,
+                                                 const struct dk_tx_frame *frame)
 {
-    struct dk_stack *st = arg;
     struct dk_stack_tx *tx = &st->tx;
     bool taken = true;
     if (dk_unlikely(!can_wait(frame))) {
@@ -151,6 +165,19 @@ bool dk_stack_emit(void *arg, const struct dk_tx_frame *frame)
     }
     tx->refused |= !taken;
     return taken;
+}
+
+bool dk_stack_emit(void *arg, const struct dk_tx_frame *frame)
+{
+    struct dk_stack *st = arg;
+    if (st->dev->ops->tx_put && st->tx.num == 0) {
+        const enum dk_tx_put put = st->dev->ops->tx_put(st->dev, frame);
+        if (dk_likely(put == DK_TX_PUT_TAKEN))
+            return st->tx.put = true;
+        if (put == DK_TX_PUT_FULL)
+            return !(st->tx.refused = true);
+    }
+    return emit_other(st, frame);
 }
 
 void dk_stack_flush(struct dk_stack *st)

@@ -246,7 +246,7 @@ void dk_stack_settle(struct dk_stack *st)
     do {
         st->depth++; /* what completes may push, by a connection: it is sent below */
         end_holds(st);
-        more = end_unread(st) && st->tx.num > 0;
+        more = end_unread(st) && (st->tx.num > 0 || st->tx.put);
         st->depth--;
         if (more)
             dk_stack_flush(st);
