@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * dpdk-instructions udp|tcp|raw ROUNDS: an echo server over a port of DPDK, whose client writes
- * frames by hand: what the server does in a round, inside server_works(), is one packet in and one
- * out. "raw" is the same frame turned round by the port alone. Counts nothing itself:
+ * dpdk-instructions udp|tcp|bare-tcp|raw ROUNDS: an echo server over a port of DPDK, whose client
+ * writes frames by hand: what the server does in a round, inside server_works(), is one packet in
+ * and one out. "raw" is the same frame turned round by the port alone. Counts nothing itself:
  * dpdk_instructions.py runs it under callgrind.
+ *
+ * The client of "tcp" agrees on a window scale and on timestamps, which each of its segments then
+ * has, as those of any system do; that of "bare-tcp" has no options at all.
  *
  * The port is of net_ring, with a ring for each direction; the client is at the other ends of
  * them. Its mbufs are of the port's own pool, as those of a NIC are.
@@ -39,6 +42,8 @@ static const uint32_t client_ip = RTE_IPV4(10, 9, 0, 1), server_ip = RTE_IPV4(10
 static struct rte_ring *to_server, *from_server;
 static struct rte_mempool *pool;
 static uint32_t snd_nxt = 1000, rcv_nxt; /* of the client's connection */
+static bool has_options;                 /* it has; its clock, and the server's last time: */
+static uint32_t ts_val = 1, ts_ecr;
 static uint32_t num_replies;
 static int queue;
 static demi_qtoken_t waiting;
@@ -96,17 +101,45 @@ static void send_datagram(void)
     inject(m);
 }
 
+static void put_word(uint8_t *at, uint32_t word)
+{
+    const uint32_t net = rte_cpu_to_be_32(word);
+    memcpy(at, &net, sizeof net);
+}
+
+/* Writes the options of a segment: MSS and window scale, where it opens; timestamps. Returns their
+ * length. */
+static uint32_t put_options(uint8_t *at, bool opens)
+{
+    uint32_t len = 0;
+    if (!has_options)
+        return 0;
+    if (opens) {
+        put_word(at, 2 << 24 | 4 << 16 | 1460);
+        put_word(at + 4, 1 << 24 | 3 << 16 | 3 << 8 | 7);
+        len = 8;
+    }
+    put_word(at + len, 1 << 24 | 1 << 16 | 8 << 8 | 10);
+    put_word(at + len + 4, ts_val++);
+    put_word(at + len + 8, ts_ecr);
+    return len + 12;
+}
+
 static void send_segment(uint8_t flags, uint32_t bytes)
 {
-    struct rte_mbuf *m = new_frame(RTE_ETHER_TYPE_IPV4, sizeof(struct rte_ipv4_hdr) +
-                                                            sizeof(struct rte_tcp_hdr) + bytes);
+    uint8_t options[20] = {0};
+    const uint32_t options_len = put_options(options, flags & RTE_TCP_SYN_FLAG);
+    const uint32_t header_len = sizeof(struct rte_tcp_hdr) + options_len;
+    struct rte_mbuf *m =
+        new_frame(RTE_ETHER_TYPE_IPV4, sizeof(struct rte_ipv4_hdr) + header_len + bytes);
     struct rte_ipv4_hdr *ip = fill_ip(m, IPPROTO_TCP);
     struct rte_tcp_hdr *tcp = (void *)(ip + 1);
     tcp->src_port = rte_cpu_to_be_16(CLIENT_PORT);
     tcp->dst_port = rte_cpu_to_be_16(PORT);
     tcp->sent_seq = rte_cpu_to_be_32(snd_nxt);
     tcp->recv_ack = rte_cpu_to_be_32(rcv_nxt);
-    tcp->data_off = sizeof *tcp / 4 << 4;
+    tcp->data_off = (uint8_t)(header_len / 4 << 4);
+    memcpy(tcp + 1, options, options_len);
     tcp->tcp_flags = flags;
     tcp->rx_win = rte_cpu_to_be_16(UINT16_MAX);
     tcp->cksum = rte_ipv4_udptcp_cksum(ip, tcp);
@@ -136,6 +169,10 @@ static void take_segment(const struct rte_ipv4_hdr *ip, const struct rte_tcp_hdr
     const uint32_t header = sizeof *ip + (uint32_t)(tcp->data_off >> 4) * 4;
     const uint32_t bytes = rte_be_to_cpu_16(ip->total_length) - header;
     const bool opens = tcp->tcp_flags & RTE_TCP_SYN_FLAG;
+    if (has_options && !opens) { /* NOP, NOP, timestamps */
+        memcpy(&ts_ecr, (const uint8_t *)(tcp + 1) + 4, sizeof ts_ecr);
+        ts_ecr = rte_be_to_cpu_32(ts_ecr);
+    }
     rcv_nxt = rte_be_to_cpu_32(tcp->sent_seq) + bytes + opens;
     num_replies += bytes == BYTES || opens;
 }
@@ -241,7 +278,8 @@ static void open_tcp(void)
 
 static void run(const char *what, uint32_t rounds)
 {
-    const bool is_udp = strcmp(what, "udp") == 0, is_tcp = strcmp(what, "tcp") == 0;
+    const bool is_udp = strcmp(what, "udp") == 0, is_tcp = strstr(what, "tcp") != NULL;
+    has_options = strcmp(what, "tcp") == 0;
     if (is_udp)
         open_udp();
     if (is_tcp)
@@ -281,7 +319,7 @@ static void open_port(void)
 
 int main(int argc, char **argv)
 {
-    must(argc == 3, "usage: dpdk-instructions udp|tcp|raw ROUNDS");
+    must(argc == 3, "usage: dpdk-instructions udp|tcp|bare-tcp|raw ROUNDS");
     open_port();
     setenv("DEMI_NET", "dpdk:net_ring_server,mac=02:00:00:00:00:02", 1);
     setenv("DEMI_NET_ADDRESSES", "10.9.0.2/24", 1);

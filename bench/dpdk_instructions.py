@@ -18,7 +18,7 @@ import sys
 import tempfile
 
 FEW, MANY = 2000, 6000  # rounds
-CLAIMS = (("udp", "UDP", 420), ("tcp", "TCP", 650))
+CLAIMS = (("udp", "UDP", 420), ("tcp", "TCP", 650), ("bare-tcp", "TCP without options", None))
 
 
 def run(program, what, rounds, counted_in):
@@ -61,10 +61,11 @@ def main():
     print(f"net_ring, 64 bytes of payload: the raw loop takes {raw:.1f} instructions per packet")
     for what, text, target in CLAIMS:
         whole = per_packet(program, what, "server_works")
-        missed += whole - raw > target
-        print(f"{'PASS' if whole - raw <= target else 'FAIL'} {text}: {whole - raw:.1f} "
-              f"instructions per packet beyond the raw loop ({whole:.1f} in all), "
-              f"target <= {target}")
+        is_met = target is None or whole - raw <= target
+        missed += not is_met
+        print(f"{'PASS' if is_met else 'FAIL'} {text}: {whole - raw:.1f} instructions per packet "
+              f"beyond the raw loop ({whole:.1f} in all), "
+              f"{f'target <= {target}' if target else 'no target'}")
     return 1 if missed else 0
 
 
