@@ -79,8 +79,8 @@ static void set_addr(struct dk_op *op, const struct sockaddr *addr)
 }
 
 /* Pushes what a queue can take at once, where nobody else leads; -EAGAIN: nothing happened. */
-static inline int push_at_once(demi_qtoken_t *qt_out, int qd, const demi_sgarray_t *sga,
-                               const struct sockaddr *addr)
+static inline __attribute__((always_inline)) int
+push_at_once(demi_qtoken_t *qt_out, int qd, const demi_sgarray_t *sga, const struct sockaddr *addr)
 {
     struct dk_instance *inst = dk_api_instance();
     struct dk_queue *q = dk_queue_lookup(qd);
@@ -155,18 +155,26 @@ int demi_pushto(demi_qtoken_t *qt_out, int sockqd, const demi_sgarray_t *sga,
 static __attribute__((noinline)) int profiled_pop(demi_qtoken_t *qt_out, int qd)
 {
     DK_PROFILE("demi_pop");
-    struct dk_instance *inst = dk_api_instance();
-    struct dk_queue *q = dk_queue_lookup(qd);
+    struct dk_queue *q;
+    struct dk_instance *inst;
     struct dk_op *op;
-    int r = inst && q && !q->anywhere ? dk_led_pop(inst, q, qt_out) : -EAGAIN;
-    if (dk_likely(r != -EAGAIN))
-        return dk_public(r);
-    r = find_queue(qd, &q, &inst);
+    int r = find_queue(qd, &q, &inst);
     if (r == 0)
         r = alloc(&op, inst, q, DEMI_OPC_POP, true, 0);
     if (r == 0)
         r = issue(op, NULL, qt_out);
     return dk_public(r);
+}
+
+/* Where nobody else leads. */
+static __attribute__((noinline)) int pop_led(demi_qtoken_t *qt_out, int qd)
+{
+    struct dk_instance *inst = dk_api_instance();
+    struct dk_queue *q = dk_queue_lookup(qd);
+    int r = -EAGAIN;
+    if (dk_likely(inst && q && !q->anywhere && !dk_api.callback))
+        r = dk_led_pop(inst, q, qt_out);
+    return dk_likely(r != -EAGAIN) ? dk_public(r) : profiled_pop(qt_out, qd);
 }
 
 int demi_pop(demi_qtoken_t *qt_out, int qd)
@@ -175,7 +183,7 @@ int demi_pop(demi_qtoken_t *qt_out, int qd)
     if (dk_unlikely(!qt_out))
         return EINVAL;
     if (dk_unlikely(dk_mt() || (uint32_t)qd >= dk_queues_used))
-        return profiled_pop(qt_out, qd);
+        return pop_led(qt_out, qd);
     struct dk_queue *q = &dk_queues[(uint32_t)qd];
     struct dk_op *op;
     if (dk_likely(q->fast_inst == inst && (op = dk_fast_slot(inst)) != NULL &&
@@ -183,7 +191,7 @@ int demi_pop(demi_qtoken_t *qt_out, int qd)
         *qt_out = dk_fast_done(q->fast_inst, q, DEMI_OPC_POP);
         return 0;
     }
-    return profiled_pop(qt_out, q->qd);
+    return pop_led(qt_out, q->qd);
 }
 
 int demi_accept(demi_qtoken_t *qt_out, int sockqd)

@@ -59,11 +59,19 @@ static __attribute__((noinline)) int profiled_wait(demi_qresult_t *qr_out, demi_
                                                    const struct timespec *timeout)
 {
     DK_PROFILE("demi_wait");
+    return wait_tokens(DK_WAIT_ANY, qr_out, NULL, &qt, 1, timeout);
+}
+
+/* Where it is done, or comes with one look at the device. */
+static __attribute__((noinline)) int wait_now(demi_qresult_t *qr_out, demi_qtoken_t qt,
+                                              const struct timespec *timeout)
+{
     struct dk_instance *inst = dk_api_instance();
     const bool may_poll = !timeout || timeout->tv_sec > 0 || timeout->tv_nsec > 0;
-    if (dk_likely(inst && dk_wait_now(inst, &dk_thread_self->waiter, qt, qr_out, may_poll) == 0))
+    if (dk_likely(inst && !dk_api.callback &&
+                  dk_wait_now(inst, &dk_thread_self->waiter, qt, qr_out, may_poll) == 0))
         return 0;
-    return wait_tokens(DK_WAIT_ANY, qr_out, NULL, &qt, 1, timeout);
+    return profiled_wait(qr_out, qt, timeout);
 }
 
 int demi_wait(demi_qresult_t *qr_out, demi_qtoken_t qt, const struct timespec *timeout)
@@ -74,7 +82,7 @@ int demi_wait(demi_qresult_t *qr_out, demi_qtoken_t qt, const struct timespec *t
     /* Every so often a wait polls even though its result is there: see dk_wait. */
     if (dk_likely(inst && !dk_mt() && --inst->until_poll != 0 && dk_fast_collect(inst, qt, qr_out)))
         return 0;
-    return profiled_wait(qr_out, qt, timeout);
+    return wait_now(qr_out, qt, timeout);
 }
 
 int demi_wait_any(demi_qresult_t *qr_out, int *ready_offset, const demi_qtoken_t qts[], int num_qts,

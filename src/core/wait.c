@@ -671,8 +671,8 @@ int dk_wait_now(struct dk_instance *inst, const struct dk_waiter *w, demi_qtoken
                 demi_qresult_t *qr, bool may_poll)
 {
     const uint32_t left = __atomic_load_n(&inst->until_poll, __ATOMIC_RELAXED) - 1;
-    if (dk_unlikely(w->cancelled || left == 0))
-        return -EAGAIN;
+    if (dk_unlikely(w->cancelled || left - 1 >= DK_WAIT_NO_POLLER))
+        return -EAGAIN; /* as poll_sometimes: it is due */
     __atomic_store_n(&inst->until_poll, left, __ATOMIC_RELAXED);
     if (collect_now(inst, w, token, qr))
         return 0;

@@ -317,12 +317,6 @@ int dk_buf_app_put(const void *handle)
     return 0;
 }
 
-void dk_buf_set_peer(struct dk_buf *buf, const struct sockaddr *peer, socklen_t len)
-{
-    buf->peer_len = (uint8_t)(len > DK_BUF_PEER_BYTES ? DK_BUF_PEER_BYTES : len);
-    memcpy(buf->end, peer, buf->peer_len);
-}
-
 const struct sockaddr *dk_buf_peer(const struct dk_buf *buf, socklen_t *len_out)
 {
     *len_out = buf->peer_len;

@@ -33,6 +33,7 @@
 #include <netinet/in.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define DK_BUF_MAX (4u << 20) /* descriptors, process-wide */
 
@@ -211,7 +212,12 @@ int dk_buf_app_put(const void *handle);
 
 /* Keeps the sender's address (at most DK_BUF_PEER_BYTES) behind the end, where there is room, and
  * returns it. */
-void dk_buf_set_peer(struct dk_buf *buf, const struct sockaddr *peer, socklen_t len);
+static inline void dk_buf_set_peer(struct dk_buf *buf, const struct sockaddr *peer, socklen_t len)
+{
+    buf->peer_len = (uint8_t)(len > DK_BUF_PEER_BYTES ? DK_BUF_PEER_BYTES : len);
+    memcpy(buf->end, peer, buf->peer_len);
+}
+
 const struct sockaddr *dk_buf_peer(const struct dk_buf *buf, socklen_t *len_out);
 
 /* Gives the memory of spares back to the heap. */

@@ -329,6 +329,11 @@ int dk_udp_recv(struct dk_udp_sock *sock, struct dk_udp_datagram *out)
     return 0;
 }
 
+bool dk_udp_is_empty(const struct dk_udp_sock *sock)
+{
+    return !sock->oldest && sock->error == 0;
+}
+
 uint32_t dk_udp_pending(const struct dk_udp_sock *sock, uint64_t *bytes_out)
 {
     *bytes_out = sock->held - (uint64_t)sock->num_waiting * DK_UDP_OVERHEAD;

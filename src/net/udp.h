@@ -77,6 +77,9 @@ int dk_udp_send(struct dk_udp_sock *sock, const struct dk_endpoint *remote,
 /* Takes the oldest datagram. 0 or -EAGAIN. */
 int dk_udp_recv(struct dk_udp_sock *sock, struct dk_udp_datagram *out);
 
+/* Whether dk_udp_recv and dk_udp_take_error have nothing. */
+bool dk_udp_is_empty(const struct dk_udp_sock *sock);
+
 /* Datagrams and bytes that wait to be received. */
 uint32_t dk_udp_pending(const struct dk_udp_sock *sock, uint64_t *bytes_out);
 

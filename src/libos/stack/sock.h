@@ -150,6 +150,8 @@ struct dk_stack_kind {
     int (*receive)(struct dk_stack_sock *s, demi_sgarray_t *sga);
     /* Whether data can be asked for at all: 0 or a negative errno. */
     int (*check_pop)(const struct dk_stack_sock *s);
+    /* Whether receive would certainly find nothing. */
+    bool (*is_empty)(const struct dk_stack_sock *s);
     /* An option changed: 0 or a negative errno. */
     int (*apply)(struct dk_stack_sock *s, enum dk_stack_option option);
 };
@@ -364,10 +366,19 @@ int dk_stack_read_addr(const struct dk_stack_sock *s, const struct sockaddr *add
 int dk_stack_read_peer(const struct dk_stack_sock *s, const struct sockaddr *addr, socklen_t len,
                        struct dk_endpoint *out);
 
-/* Bytes of an address that was checked. */
-static inline socklen_t dk_stack_addr_len(const struct sockaddr *addr)
+/* The same of an address that was checked; what most are. */
+static inline int dk_stack_read_checked_peer(const struct dk_stack_sock *s,
+                                             const struct sockaddr *addr, struct dk_endpoint *out)
 {
-    return addr->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+    struct sockaddr_in in;
+    if (dk_unlikely(addr->sa_family != AF_INET))
+        return dk_stack_read_peer(s, addr, sizeof(struct sockaddr_in6), out);
+    memcpy(&in, addr, sizeof(in));
+    if (dk_unlikely(s->domain != AF_INET || in.sin_addr.s_addr == 0))
+        return dk_stack_read_peer(s, addr, sizeof(in), out);
+    *out = (struct dk_endpoint){.ip = {.version = 4}, .port = be16toh(in.sin_port)};
+    out->ip.v4 = in.sin_addr.s_addr;
+    return 0;
 }
 
 /* Writes an endpoint as the socket's family has it; returns the length. */
@@ -414,6 +425,24 @@ void dk_stack_readable(struct dk_stack_sock *s);
 
 /* Completes every outstanding pop with an error, or (0) with the end of the stream. */
 void dk_stack_end_pops(struct dk_stack_sock *s, int error);
+
+/* Counts an element of so many bytes. */
+static inline void dk_stack_count_popped(struct dk_stack_sock *s, size_t bytes)
+{
+    dk_count(&s->st->stats->popped_bytes, bytes);
+    s->traffic.popped++;
+    s->traffic.popped_bytes += bytes;
+}
+
+/* Makes an element of a buffer, whose hold it takes over. */
+static inline void dk_stack_make_one(struct dk_stack_sock *s, struct dk_buf *buf,
+                                     demi_sgarray_t *sga)
+{
+    const uint32_t bytes = (uint32_t)dk_buf_bytes(buf);
+    dk_sga_from_buf(sga, buf, bytes);
+    dk_sga_lend(sga, buf);
+    dk_stack_count_popped(s, bytes);
+}
 
 /* Makes an element of n buffers, one segment each, whose holds it takes over. */
 void dk_stack_make_element(struct dk_stack_sock *s, struct dk_buf *const bufs[], uint32_t n,

@@ -43,9 +43,7 @@ void dk_stack_make_element(struct dk_stack_sock *s, struct dk_buf *const bufs[],
     }
     sga->sga_numsegs = n;
     dk_sga_lend(sga, bufs[0]);
-    dk_count(&s->st->stats->popped_bytes, len);
-    s->traffic.popped++;
-    s->traffic.popped_bytes += len;
+    dk_stack_count_popped(s, len);
 }
 
 /* What there is, or how it ended. */
@@ -54,6 +52,12 @@ static int receive(struct dk_stack_sock *s, demi_sgarray_t *sga)
     if (dk_unlikely(s->eof))
         return DK_TAKE_END;
     return s->kind->receive(s, sga);
+}
+
+/* Whether neither data nor an end is there: what comes will be told of. */
+static bool is_empty(const struct dk_stack_sock *s)
+{
+    return !s->eof && s->kind->is_empty(s);
 }
 
 /* Serves the first pop. Returns false when there is nothing for the next one. */
@@ -85,7 +89,7 @@ int dk_stack_pop(struct dk_queue *q, struct dk_op *op)
         return r;
     bool first = dk_list_empty(&s->pops);
     dk_list_add_tail(&s->pops, &op->link);
-    if (!first)
+    if (!first || is_empty(s))
         return 0;
     dk_stack_begin(s->st);
     serve_pop(s);
@@ -106,6 +110,10 @@ int dk_stack_take(struct dk_queue *q, demi_sgarray_t *sga_out)
 {
     struct dk_stack_sock *s = q->impl;
     int r = s->kind->check_pop(s);
+    if (r == 0 && is_empty(s)) {
+        s->hungry = true;
+        return DK_TAKE_NONE;
+    }
     if (r == 0) {
         dk_stack_begin(s->st);
         r = receive(s, sga_out);

@@ -119,6 +119,12 @@ static int check_pop(const struct dk_stack_sock *s)
     return s->state == DK_STACK_LISTENING ? -EINVAL : -ENOTCONN;
 }
 
+static bool is_empty(const struct dk_stack_sock *s)
+{
+    const struct dk_stack_tcp *t = dk_container_of(s, struct dk_stack_tcp, s);
+    return t->conn && !t->conn_closed && dk_tcp_is_empty(t->conn);
+}
+
 static int receive(struct dk_stack_sock *s, demi_sgarray_t *sga)
 {
     struct dk_stack_tcp *t = tcp_of(s);
@@ -127,7 +133,11 @@ static int receive(struct dk_stack_sock *s, demi_sgarray_t *sga)
         return t->conn_error ? t->conn_error : DK_TAKE_END;
     const uint32_t most = (uint32_t)s->option[DK_STACK_MAXSEGS];
     int n = dk_tcp_recv(t->conn, bufs, most, SIZE_MAX, s->st->now);
-    if (dk_likely(n > 0)) {
+    if (dk_likely(n == 1)) {
+        dk_stack_make_one(s, bufs[0], sga);
+        return DK_TAKE_ELEMENT;
+    }
+    if (n > 0) {
         dk_stack_make_element(s, bufs, (uint32_t)n, sga);
         return DK_TAKE_ELEMENT;
     }
@@ -426,6 +436,7 @@ const struct dk_stack_kind dk_stack_tcp_kind = {
     .ops = &tcp_ops,
     .receive = receive,
     .check_pop = check_pop,
+    .is_empty = is_empty,
     .apply = dk_stack_tcp_apply,
 };
 

@@ -18,6 +18,11 @@ static int check_pop(const struct dk_stack_sock *s)
     return 0;
 }
 
+static bool is_empty(const struct dk_stack_sock *s)
+{
+    return dk_udp_is_empty(dk_container_of(s, struct dk_stack_udp, s)->udp);
+}
+
 /* The error that an ICMP message caused, told once. */
 static int take_error(struct dk_stack_udp *u)
 {
@@ -27,11 +32,26 @@ static int take_error(struct dk_stack_udp *u)
     return error;
 }
 
+/* Tells who sent an element: in it, where there is room, and behind its bytes. */
+static inline void set_sender(const struct dk_stack_sock *s, const struct dk_udp_datagram *d,
+                              demi_sgarray_t *sga)
+{
+    struct sockaddr_storage from;
+    if (dk_unlikely(s->domain != AF_INET || d->from.ip.version != 4)) {
+        const socklen_t len = dk_stack_write_addr(s->domain, &d->from, &from);
+        dk_buf_set_peer(d->buf, (struct sockaddr *)&from, len);
+        return;
+    }
+    const struct sockaddr_in in = {
+        .sin_family = AF_INET, .sin_port = htobe16(d->from.port), .sin_addr.s_addr = d->from.ip.v4};
+    memcpy(&sga->sga_addr, &in, sizeof(in));
+    dk_buf_set_peer(d->buf, (const struct sockaddr *)&in, sizeof(in));
+}
+
 static int receive(struct dk_stack_sock *s, demi_sgarray_t *sga)
 {
     struct dk_stack_udp *u = udp_of(s);
     struct dk_udp_datagram d;
-    struct sockaddr_storage from;
     int r = take_error(u);
     if (r < 0) {
         s->error = 0;
@@ -39,11 +59,8 @@ static int receive(struct dk_stack_sock *s, demi_sgarray_t *sga)
     }
     if (dk_udp_recv(u->udp, &d) < 0)
         return DK_TAKE_NONE;
-    socklen_t len = dk_stack_write_addr(s->domain, &d.from, &from);
-    dk_buf_set_peer(d.buf, (struct sockaddr *)&from, len);
-    dk_stack_make_element(s, &d.buf, 1, sga);
-    if (s->domain == AF_INET)
-        memcpy(&sga->sga_addr, &from, sizeof(sga->sga_addr));
+    dk_stack_make_one(s, d.buf, sga);
+    set_sender(s, &d, sga);
     return DK_TAKE_ELEMENT;
 }
 
@@ -204,6 +221,7 @@ const struct dk_stack_kind dk_stack_udp_kind = {
     .ops = &udp_ops,
     .receive = receive,
     .check_pop = check_pop,
+    .is_empty = is_empty,
     .apply = apply,
 };
 

@@ -369,6 +369,9 @@ void dk_tcp_want_room(struct dk_tcp_conn *conn, uint64_t queued_bytes);
 int dk_tcp_recv(struct dk_tcp_conn *conn, struct dk_buf *bufs_out[], uint32_t max_bufs,
                 size_t max_bytes, int64_t now);
 
+/* Whether dk_tcp_recv would certainly find nothing, nor an end. */
+bool dk_tcp_is_empty(const struct dk_tcp_conn *c);
+
 /* Sends no more: FIN follows what was accepted. 0, -ENOTCONN. Twice is once. */
 int dk_tcp_shutdown(struct dk_tcp_conn *conn, int64_t now);
 

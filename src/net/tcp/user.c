@@ -77,6 +77,11 @@ int dk_tcp_recv(struct dk_tcp_conn *c, struct dk_buf *bufs_out[], uint32_t max_b
     return 1;
 }
 
+bool dk_tcp_is_empty(const struct dk_tcp_conn *c)
+{
+    return !c->rx_head && c->state != DK_TCP_CLOSED && !dk_tcp_fin_received(c);
+}
+
 /* FIN is to follow what was pushed; SYN_RECEIVED goes on to FIN_WAIT_1 when it is established. */
 static void queue_fin(struct dk_tcp_conn *c, int64_t now)
 {
