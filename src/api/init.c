@@ -105,6 +105,8 @@ static void at_exit(void)
     struct dk_instance *taken[DK_MAX_INSTANCES];
     uint32_t num = 0;
     dk_heap_exiting(); /* it may have been interrupted */
+    if (!dk_thread_self)
+        dk_alone_end();
     for (uint32_t i = 0; i < state.num_instances; i++) {
         struct dk_instance *inst = state.instances[i];
         enum lead lead = take_or_watch(inst, linger_ns());
@@ -422,8 +424,11 @@ static void end_all(void)
 
 int demi_fini(void)
 {
+    struct dk_thread *t = dk_thread_get(); /* nobody is alone but who calls */
     int r = -ENOSYS;
-    if (dk_thread_self && dk_thread_self->in_function)
+    if (!t)
+        return ENOMEM;
+    if (t->in_function)
         return EDEADLK;
     pthread_mutex_lock(&state.mutex);
     if (dk_api.first) {

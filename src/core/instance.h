@@ -22,6 +22,7 @@
 #define DK_CORE_INSTANCE_H
 
 #include "base/list.h"
+#include "core/alone.h"
 #include "core/op.h"
 #include "core/queue.h"
 #include "os/clock.h"
@@ -191,6 +192,33 @@ static inline bool dk_lead_try(struct dk_instance *inst)
     return dk_lock_try(&inst->lead);
 }
 
+/* The same for the calls of alone.h; alone: what dk_alone_enter said. */
+static inline bool dk_lead_try_now(struct dk_instance *inst, bool alone)
+{
+    if (dk_unlikely(!alone))
+        return dk_lock_try(&inst->lead);
+    const bool is_free = inst->lead.word == 0;
+    inst->lead.word = 1;
+    return is_free;
+}
+
+/* Takes and releases `tokens` in those calls, and in what they call. */
+static inline void dk_tokens_lock(struct dk_instance *inst, bool alone)
+{
+    if (dk_likely(alone))
+        inst->tokens.word = 1;
+    else
+        dk_lock(&inst->tokens);
+}
+
+static inline void dk_tokens_unlock(struct dk_instance *inst, bool alone)
+{
+    if (dk_likely(alone))
+        inst->tokens.word = 0;
+    else
+        dk_unlock(&inst->tokens);
+}
+
 /* Takes the lead; waits for the holder, which gives way between two polls. */
 void dk_lead_take(struct dk_instance *inst);
 
@@ -209,10 +237,10 @@ static inline void dk_lead_drop(struct dk_instance *inst)
         inst->lead.word = 0;
 }
 
-/* The same, where it is done for each element. */
-static inline void dk_lead_drop_now(struct dk_instance *inst)
+/* The same in the calls of alone.h. */
+static inline void dk_lead_drop_now(struct dk_instance *inst, bool alone)
 {
-    if (!dk_mt()) {
+    if (alone || !dk_mt()) {
         inst->lead.word = 0;
         return;
     }

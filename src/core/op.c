@@ -176,9 +176,10 @@ void dk_op_use_reserve(struct dk_instance *inst)
 int dk_op_alloc(struct dk_op **op_out, struct dk_instance *inst, struct dk_queue *q,
                 enum demi_opcode opcode)
 {
-    dk_lock(&inst->tokens);
+    const bool alone = dk_alone_is();
+    dk_tokens_lock(inst, alone);
     struct dk_op *op = take_slot(inst, q, opcode);
-    dk_unlock(&inst->tokens);
+    dk_tokens_unlock(inst, alone);
     if (dk_unlikely(!op)) {
         dk_queue_put(q);
         return -ENOMEM;
@@ -259,6 +260,7 @@ void dk_op_collected(struct dk_op *op)
 void dk_op_complete(struct dk_op *op, int error)
 {
     struct dk_instance *inst = op->inst;
+    const bool alone = dk_alone_is();
     if (dk_unlikely(op->internal)) {
         op->sink->done(op->sink, op, error);
         op->waiter = NULL; /* the slot's next user may look at it */
@@ -266,7 +268,7 @@ void dk_op_complete(struct dk_op *op, int error)
         return;
     }
     dk_op_drop_hold(op);
-    dk_lock(&inst->tokens);
+    dk_tokens_lock(inst, alone);
     op->qr.qr_ret = -error;
     if (dk_unlikely(error))
         op->qr.qr_opcode = DEMI_OPC_FAILED;
@@ -278,7 +280,7 @@ void dk_op_complete(struct dk_op *op, int error)
         dk_wait_notify(op);
     if (op->waiter) /* the wait that collects it will look at this place of its array */
         __builtin_prefetch(__atomic_load_n(&op->waiter->qts, __ATOMIC_RELAXED) + op->hint);
-    dk_unlock(&inst->tokens);
+    dk_tokens_unlock(inst, alone);
 }
 
 bool dk_op_set_next_generation(struct dk_instance *inst, uint64_t generation)

@@ -4,6 +4,8 @@
  */
 #include "core/thread.h"
 
+#include "core/alone.h"
+
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -17,6 +19,7 @@ static struct {
     struct dk_thread *free_records;
     struct dk_thread *records[MAX_RECORDS]; /* by id - 1 */
     uint32_t num_records;
+    bool has_first; /* one has attached */
     pthread_key_t key;
     pthread_once_t once;
 } threads = {.once = PTHREAD_ONCE_INIT};
@@ -63,6 +66,11 @@ struct dk_thread *dk_thread_attach(void)
         threads.free_records = t->next_free;
     else
         t = new_record();
+    if (!threads.has_first)
+        dk_alone_begin();
+    else
+        dk_alone_end();
+    threads.has_first = true;
     dk_unlock(&threads.lock);
     if (!t)
         return NULL;
@@ -87,6 +95,7 @@ void dk_thread_detach_all(void)
 void dk_thread_after_fork(void)
 {
     threads.lock.word = 0;
+    dk_alone_after_fork();
     dk_thread_detach_all();
     if (dk_thread_self)
         dk_list_init(&dk_thread_self->waiter.link);

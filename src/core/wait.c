@@ -651,10 +651,10 @@ static int poll_and_look(struct dk_waiter *w)
 
 /* Collects an operation that is done. */
 static inline bool collect_now(struct dk_instance *inst, const struct dk_waiter *w,
-                               demi_qtoken_t token, demi_qresult_t *qr)
+                               demi_qtoken_t token, demi_qresult_t *qr, bool alone)
 {
     struct dk_op *op = dk_op_at(token);
-    dk_lock(&inst->tokens);
+    dk_tokens_lock(inst, alone);
     bool done = dk_fast_collect(inst, token, qr);
     if (!done && op->inst == inst && op->state == DK_OP_DONE && dk_op_token(op) == token &&
         dk_likely(!claimed_by_other(op, w))) {
@@ -663,8 +663,26 @@ static inline bool collect_now(struct dk_instance *inst, const struct dk_waiter 
         dk_op_collected(op);
         done = true;
     }
-    dk_unlock(&inst->tokens);
+    dk_tokens_unlock(inst, alone);
     return done;
+}
+
+/* As dk_wait_now, which sees to it whether the thread is alone. */
+static inline __attribute__((always_inline)) int wait_now(struct dk_instance *inst,
+                                                          const struct dk_waiter *w,
+                                                          demi_qtoken_t token, demi_qresult_t *qr,
+                                                          bool may_poll, bool alone)
+{
+    if (collect_now(inst, w, token, qr, alone))
+        return 0;
+    if (!may_poll || !polls_before_sleep(inst) || !dk_lead_try_now(inst, alone))
+        return -EAGAIN;
+    poll_once(inst, dk_instance_now(inst), true);
+    const bool done = collect_now(inst, w, token, qr, alone), is_watched = inst->eventfd >= 0;
+    dk_lead_drop_now(inst, alone);
+    if (dk_unlikely(is_watched))
+        dk_instance_tell_backlog(inst);
+    return done ? 0 : -EAGAIN;
 }
 
 int dk_wait_now(struct dk_instance *inst, const struct dk_waiter *w, demi_qtoken_t token,
@@ -674,17 +692,10 @@ int dk_wait_now(struct dk_instance *inst, const struct dk_waiter *w, demi_qtoken
     if (dk_unlikely(w->cancelled || left - 1 >= DK_WAIT_NO_POLLER))
         return -EAGAIN; /* as poll_sometimes: it is due */
     __atomic_store_n(&inst->until_poll, left, __ATOMIC_RELAXED);
-    if (collect_now(inst, w, token, qr))
-        return 0;
-    if (!may_poll || !polls_before_sleep(inst) || !dk_lead_try(inst))
-        return -EAGAIN;
-    poll_once(inst, dk_instance_now(inst), true);
-    const bool done = collect_now(inst, w, token, qr);
-    dk_lead_drop_now(inst);
-    if (dk_unlikely(!done))
-        return -EAGAIN;
-    dk_instance_tell_backlog(inst);
-    return 0;
+    const bool alone = dk_alone_enter();
+    int r = wait_now(inst, w, token, qr, may_poll, alone);
+    dk_alone_leave(alone);
+    return r;
 }
 
 int dk_wait(struct dk_waiter *w, int64_t timeout_ns)

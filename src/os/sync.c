@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <linux/membarrier.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -45,4 +46,15 @@ void dk_lock_slow(struct dk_lock *lock)
 void dk_lock_wake(struct dk_lock *lock)
 {
     dk_futex_wake(&lock->word, 1);
+}
+
+int dk_barrier_init(void)
+{
+    return syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) < 0 ? -errno
+                                                                                        : 0;
+}
+
+void dk_barrier_all(void)
+{
+    syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
 }

@@ -102,6 +102,13 @@ static inline void dk_count(uint64_t *counter, uint64_t n)
 #endif
 }
 
+/*
+ * A barrier on all processors that run threads of the process, so that one side of a pair needs
+ * none: init once before; 0 or a negative errno where the kernel has none.
+ */
+int dk_barrier_init(void);
+void dk_barrier_all(void);
+
 /* Sleeps while *word == value, at most timeout_ns (< 0: for ever). Returns 0, -EAGAIN (value
  * differs), -ETIMEDOUT or -EINTR. */
 int dk_futex_wait(uint32_t *word, uint32_t value, int64_t timeout_ns);

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/* Being alone: the first thread that attaches is, until another one does. */
+#include "core/alone.h"
+#include "core/instance.h"
+#include "core/thread.h"
+#include "os/sync.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static uint32_t attached;
+
+static void *attach(void *arg)
+{
+    (void)arg;
+    assert_non_null(dk_thread_get());
+    __atomic_store_n(&attached, 1, __ATOMIC_RELEASE);
+    assert_false(dk_alone_enter());
+    return NULL;
+}
+
+static void *touch_nothing(void *arg)
+{
+    return arg;
+}
+
+/* In a process of its own, where no thread has attached. */
+static void in_child(void (*run)(void))
+{
+    int status;
+    const pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        run();
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static void must(bool holds)
+{
+    if (!holds)
+        _exit(1);
+}
+
+static void be_first(void)
+{
+    must(!dk_alone_enter()); /* nobody has attached */
+    must(dk_thread_get() != NULL);
+}
+
+static void other_threads_that_stay_outside(void)
+{
+    pthread_t other;
+    be_first();
+    must(dk_alone_enter());
+    dk_alone_leave(true);
+    must(pthread_create(&other, NULL, touch_nothing, NULL) == 0);
+    must(dk_mt());
+    must(dk_alone_enter() && dk_alone_is());
+    dk_alone_leave(true);
+    must(!dk_alone_is() && pthread_join(other, NULL) == 0);
+}
+
+static void one_that_attaches(void)
+{
+    static struct dk_instance inst;
+    pthread_t other;
+    be_first();
+    must(dk_alone_enter() && dk_lead_try_now(&inst, true));
+    must(pthread_create(&other, NULL, attach, NULL) == 0);
+    while (!__atomic_load_n(&dk_alone.ended, __ATOMIC_ACQUIRE))
+        sched_yield();
+    for (int i = 0; i < 1000; i++) {
+        must(!__atomic_load_n(&attached, __ATOMIC_ACQUIRE)); /* it waits */
+        sched_yield();
+    }
+    must(!dk_lead_try(&inst)); /* what is held is, for who takes it otherwise */
+    dk_lead_drop_now(&inst, true);
+    must(dk_lead_try(&inst));
+    dk_alone_leave(true);
+    must(pthread_join(other, NULL) == 0 && attached == 1);
+    must(!dk_alone_enter() && !dk_alone_is());
+}
+
+static void a_fork_while_inside(void)
+{
+    be_first();
+    must(dk_alone_enter());
+    dk_thread_after_fork(); /* what the child does first */
+    must(!dk_alone_is() && dk_alone_enter());
+    dk_alone_leave(true);
+}
+
+static bool has_barrier(void)
+{
+    return dk_barrier_init() == 0;
+}
+
+static void test_alone_beside_threads_that_do_not_attach(void **state)
+{
+    (void)state;
+    if (!has_barrier())
+        skip();
+    in_child(other_threads_that_stay_outside);
+}
+
+static void test_alone_ends_before_another_thread_has_attached(void **state)
+{
+    (void)state;
+    if (!has_barrier())
+        skip();
+    in_child(one_that_attaches);
+}
+
+static void test_alone_child_of_a_fork_is_outside(void **state)
+{
+    (void)state;
+    if (!has_barrier())
+        skip();
+    in_child(a_fork_while_inside);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_alone_beside_threads_that_do_not_attach),
+        cmocka_unit_test(test_alone_ends_before_another_thread_has_attached),
+        cmocka_unit_test(test_alone_child_of_a_fork_is_outside),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
