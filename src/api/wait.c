@@ -4,6 +4,7 @@
  */
 #include "api/api.h"
 #include "core/fast.h"
+#include "core/wait_now.h"
 
 #include <demi/libos.h>
 #include <demi/wait.h>

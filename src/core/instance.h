@@ -310,6 +310,36 @@ static inline void dk_op_count_fast(struct dk_instance *inst)
         dk_op_count_fast_slow(inst);
 }
 
+/* Takes the first of the free slots, of which there is one, for an operation on q. Nothing is
+ * fresh, and `tokens` is held. */
+static inline struct dk_op *dk_op_take_free(struct dk_instance *inst, struct dk_queue *q,
+                                            enum demi_opcode opcode)
+{
+    struct dk_op *op = inst->free_ops;
+    dk_op_count_fast(inst);
+    inst->free_ops = op->next_free;
+    op->state = DK_OP_PENDING;
+    op->queue = op->target = q;
+    op->issuer = dk_thread_number;
+    op->internal = op->addr_len = op->held = 0;
+    op->progress = 0;
+    op->qr.qr_opcode = opcode;
+    op->qr.qr_qd = q->qd;
+    return op;
+}
+
+/* As dk_op_alloc, in a call of alone.h. */
+static inline int dk_op_alloc_now(struct dk_op **op_out, struct dk_instance *inst,
+                                  struct dk_queue *q, enum demi_opcode opcode, bool alone)
+{
+    if (dk_unlikely(!alone || inst->fresh || !inst->free_ops))
+        return dk_op_alloc(op_out, inst, q, opcode);
+    dk_tokens_lock(inst, alone);
+    *op_out = dk_op_take_free(inst, q, opcode);
+    dk_tokens_unlock(inst, alone);
+    return 0;
+}
+
 /* Brings inst->stats up to date. */
 void dk_instance_count(struct dk_instance *inst);
 

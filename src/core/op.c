@@ -141,17 +141,7 @@ static struct dk_op *take_slot(struct dk_instance *inst, struct dk_queue *q,
     dk_op_settle(inst);
     if (dk_unlikely(!inst->free_ops) && grow(inst) < 0)
         return NULL;
-    struct dk_op *op = inst->free_ops;
-    dk_op_count_fast(inst);
-    inst->free_ops = op->next_free;
-    op->state = DK_OP_PENDING;
-    op->queue = op->target = q;
-    op->issuer = dk_thread_id();
-    op->internal = op->addr_len = op->held = 0;
-    op->progress = 0;
-    op->qr.qr_opcode = opcode;
-    op->qr.qr_qd = q->qd;
-    return op;
+    return dk_op_take_free(inst, q, opcode);
 }
 
 bool dk_op_reserve_slow(struct dk_instance *inst)
@@ -176,10 +166,9 @@ void dk_op_use_reserve(struct dk_instance *inst)
 int dk_op_alloc(struct dk_op **op_out, struct dk_instance *inst, struct dk_queue *q,
                 enum demi_opcode opcode)
 {
-    const bool alone = dk_alone_is();
-    dk_tokens_lock(inst, alone);
+    dk_lock(&inst->tokens);
     struct dk_op *op = take_slot(inst, q, opcode);
-    dk_tokens_unlock(inst, alone);
+    dk_unlock(&inst->tokens);
     if (dk_unlikely(!op)) {
         dk_queue_put(q);
         return -ENOMEM;

@@ -106,6 +106,9 @@ static inline demi_sgarray_t *dk_op_sga(struct dk_op *op)
     return &op->qr.qr_value.sga;
 }
 
+/* The calling thread's number, 0 before dk_thread_attach. */
+DK_HIDDEN extern _Thread_local uint32_t dk_thread_number;
+
 /* The table; dk_op_mask + 1 slots, a power of two. */
 DK_HIDDEN extern struct dk_op *dk_ops;
 DK_HIDDEN extern uint32_t dk_op_mask;

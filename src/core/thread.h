@@ -23,9 +23,6 @@ struct dk_thread {
 
 DK_HIDDEN extern _Thread_local struct dk_thread *dk_thread_self;
 
-/* This thread's number, 0 before dk_thread_attach. */
-DK_HIDDEN extern _Thread_local uint32_t dk_thread_number;
-
 /* Makes this thread's record; NULL without memory. */
 struct dk_thread *dk_thread_attach(void);
 

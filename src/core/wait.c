@@ -405,7 +405,7 @@ static void adapt_spin(struct dk_instance *inst, bool slept)
 }
 
 /* One look at the device; the lead is held. */
-static void poll_once(struct dk_instance *inst, int64_t now, bool spinning)
+static inline void poll_once(struct dk_instance *inst, int64_t now, bool spinning)
 {
     dk_taker_resume(inst);
     dk_run_posted(inst);
@@ -667,13 +667,11 @@ static inline bool collect_now(struct dk_instance *inst, const struct dk_waiter 
     return done;
 }
 
-/* As dk_wait_now, which sees to it whether the thread is alone. */
-static inline __attribute__((always_inline)) int wait_now(struct dk_instance *inst,
-                                                          const struct dk_waiter *w,
-                                                          demi_qtoken_t token, demi_qresult_t *qr,
-                                                          bool may_poll, bool alone)
+int dk_wait_look(struct dk_instance *inst, const struct dk_waiter *w, demi_qtoken_t token,
+                 demi_qresult_t *qr, bool may_poll, bool alone)
 {
-    if (collect_now(inst, w, token, qr, alone))
+    const bool pends = alone && dk_op_at(token)->state == DK_OP_PENDING;
+    if (!pends && collect_now(inst, w, token, qr, alone))
         return 0;
     if (!may_poll || !polls_before_sleep(inst) || !dk_lead_try_now(inst, alone))
         return -EAGAIN;
@@ -683,19 +681,6 @@ static inline __attribute__((always_inline)) int wait_now(struct dk_instance *in
     if (dk_unlikely(is_watched))
         dk_instance_tell_backlog(inst);
     return done ? 0 : -EAGAIN;
-}
-
-int dk_wait_now(struct dk_instance *inst, const struct dk_waiter *w, demi_qtoken_t token,
-                demi_qresult_t *qr, bool may_poll)
-{
-    const uint32_t left = __atomic_load_n(&inst->until_poll, __ATOMIC_RELAXED) - 1;
-    if (dk_unlikely(w->cancelled || left - 1 >= DK_WAIT_NO_POLLER))
-        return -EAGAIN; /* as poll_sometimes: it is due */
-    __atomic_store_n(&inst->until_poll, left, __ATOMIC_RELAXED);
-    const bool alone = dk_alone_enter();
-    int r = wait_now(inst, w, token, qr, may_poll, alone);
-    dk_alone_leave(alone);
-    return r;
 }
 
 int dk_wait(struct dk_waiter *w, int64_t timeout_ns)

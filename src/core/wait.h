@@ -46,13 +46,9 @@ struct dk_waiter {
     uint64_t read_at; /* inst->stats->completions when the array was last read whole in this call */
 };
 
-/*
- * Waits for one operation as far as that takes no sleep: it is done, or (may_poll) one look at the
- * device brings it. w is the calling thread's. 0 and the result; -EAGAIN: nothing happened, dk_wait
- * goes on.
- */
-int dk_wait_now(struct dk_instance *inst, const struct dk_waiter *w, demi_qtoken_t token,
-                demi_qresult_t *qr, bool may_poll);
+/* As dk_wait_now (wait_now.h), of what is not fresh; alone: see alone.h. */
+int dk_wait_look(struct dk_instance *inst, const struct dk_waiter *w, demi_qtoken_t token,
+                 demi_qresult_t *qr, bool may_poll, bool alone);
 
 /*
  * Waits by w->kind. w->inst, qts, num_qts, qrs, thread are set. timeout_ns < 0: for ever. Returns 0

@@ -258,7 +258,7 @@ void dk_dpdk_tx_close(struct dk_dpdk_port *p)
     for (uint32_t i = 0; i < p->num_put; i++)
         rte_pktmbuf_free(p->put[i]);
     for (uint32_t i = 0; i < p->num_spares; i++)
-        rte_pktmbuf_free(p->spares[i]);
+        rte_mbuf_raw_free(p->spares[i]);
     p->num_put = p->num_spares = 0;
 }
 
@@ -266,7 +266,7 @@ void dk_dpdk_tx_close(struct dk_dpdk_port *p)
 static bool get_spares(struct dk_dpdk_port *p)
 {
     for (uint32_t n = DK_DPDK_BURST; n > 0; n /= 4) {
-        if (rte_pktmbuf_alloc_bulk(p->tx_pool, p->spares, n) == 0) {
+        if (rte_mempool_get_bulk(p->tx_pool, (void **)p->spares, n) == 0) {
             p->num_spares = n;
             return true;
         }
@@ -287,6 +287,8 @@ enum dk_tx_put dk_dpdk_tx_put(struct dk_netdev *dev, const struct dk_tx_frame *f
         return DK_TX_PUT_FULL;
     }
     struct rte_mbuf *m = p->spares[--p->num_spares];
+    m->data_off = RTE_PKTMBUF_HEADROOM;
+    m->ol_flags = 0; /* the rest is as it has to be in a pool, or is not looked at */
     dk_frame_gather(frame, rte_pktmbuf_mtod(m, uint8_t *));
     m->data_len = (uint16_t)bytes;
     m->pkt_len = bytes;

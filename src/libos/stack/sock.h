@@ -318,6 +318,9 @@ bool dk_stack_own(void *arg);
 /* Gives the device what was put off; tells the stack when there is room again. */
 void dk_stack_flush(struct dk_stack *st);
 
+/* Has the device send what was put to it, as dk_stack_flush does first; false: some is left. */
+bool dk_stack_flush_put(struct dk_stack *st);
+
 /* Has the device let go of what it sent; returns how many pieces it still reads. */
 uint32_t dk_stack_reclaim(struct dk_stack *st);
 

@@ -15,7 +15,7 @@ static struct dk_op *first_pop(struct dk_stack_sock *s)
     return dk_container_of(s->pops.next, struct dk_op, link);
 }
 
-static void complete_pop(struct dk_stack_sock *s, int error, bool end)
+static inline void complete_pop(struct dk_stack_sock *s, int error, bool end)
 {
     struct dk_op *op = first_pop(s);
     dk_list_del(&op->link);
@@ -47,7 +47,7 @@ void dk_stack_make_element(struct dk_stack_sock *s, struct dk_buf *const bufs[],
 }
 
 /* What there is, or how it ended. */
-static int receive(struct dk_stack_sock *s, demi_sgarray_t *sga)
+static inline int receive(struct dk_stack_sock *s, demi_sgarray_t *sga)
 {
     if (dk_unlikely(s->eof))
         return DK_TAKE_END;
@@ -61,7 +61,7 @@ static bool is_empty(const struct dk_stack_sock *s)
 }
 
 /* Serves the first pop. Returns false when there is nothing for the next one. */
-static bool serve_pop(struct dk_stack_sock *s)
+static inline bool serve_pop(struct dk_stack_sock *s)
 {
     int r = receive(s, dk_op_sga(first_pop(s)));
     if (r == DK_TAKE_NONE)

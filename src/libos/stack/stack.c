@@ -56,8 +56,12 @@ static void advance(struct dk_stack *st)
 /* Sends what was put off, which ends pushes. */
 static void transmit(struct dk_stack *st)
 {
-    if (st->tx.put || st->tx.num > 0 || st->tx.refused)
+    if (dk_likely(st->tx.num == 0 && !st->tx.refused)) {
+        if (st->tx.put)
+            dk_stack_flush_put(st);
+    } else {
         dk_stack_flush(st);
+    }
     if (dk_unlikely(!dk_list_empty(&st->lent)))
         dk_stack_settle(st);
 }
@@ -84,7 +88,7 @@ void dk_stack_set_drains(struct dk_stack_sock *s, bool drains)
 }
 
 /* Takes frames from the device; returns how many. */
-static uint32_t receive(struct dk_stack *st)
+static inline uint32_t receive(struct dk_stack *st)
 {
     struct dk_rx_frame frames[BURST];
     uint32_t n = st->dev->ops->rx_burst(st->dev, frames, BURST, st->now);

@@ -44,8 +44,7 @@ static void put_off(struct dk_stack_tx *tx, const struct dk_tx_frame *frame)
     }
 }
 
-/* Has the device send what was put; false: some is left. */
-static bool flush_put(struct dk_stack *st)
+bool dk_stack_flush_put(struct dk_stack *st)
 {
     st->tx.put = !st->dev->ops->tx_flush(st->dev, st->now);
     dk_count(st->tx.put ? &st->stats->tx_blocked : &st->stats->tx_bursts, 1);
@@ -56,7 +55,7 @@ static bool flush_put(struct dk_stack *st)
 static bool send_all(struct dk_stack *st)
 {
     struct dk_stack_tx *tx = &st->tx;
-    if (tx->put && !flush_put(st))
+    if (tx->put && !dk_stack_flush_put(st))
         return false;
     while (tx->num > 0) {
         uint32_t n = st->dev->ops->tx_burst(st->dev, tx->frames + tx->first, tx->num, st->now);
