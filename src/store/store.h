@@ -118,7 +118,7 @@ DK_EXPORT void dk_log_put(struct dk_log *log);
 
 /* Removes the name; the records go with the last hold, or with the next open of the store. Control
  * path. 0, -ENOENT, -EROFS, -EIO, and as dk_log_open of a name that cannot be. */
-int dk_log_unlink(struct dk_store *store, const char *name);
+DK_EXPORT int dk_log_unlink(struct dk_store *store, const char *name);
 
 /* Calls fn for each log, by name, until it returns false. */
 struct dk_log_info {
@@ -137,7 +137,7 @@ DK_EXPORT void dk_log_info(const struct dk_log *log, struct dk_log_info *out);
  * Control path; appends of that log that were issued complete first. 0, -EINVAL (outside first to
  * end), -EROFS, -EIO, -ENOSPC. */
 int dk_log_truncate(struct dk_log *log, uint64_t record);
-int dk_log_trim(struct dk_log *log, uint64_t record);
+DK_EXPORT int dk_log_trim(struct dk_log *log, uint64_t record);
 
 struct dk_log_seg {
     uint8_t *data; /* memory of the heap, or any other: then it is copied */
