@@ -108,10 +108,12 @@ static uint32_t acknowledge(struct dk_log *log, struct dk_batch *b)
     s->limit = b->limit;
     log->acked = b->end;
     log->undurable = b->is_async;
-    if (!b->is_async)
+    if (!b->is_async) {
         log->durable = b->end;
-    else if (b->limit == b->bytes)
+        dk_log_note_durable(log);
+    } else if (b->limit == b->bytes) {
         settle(log, b);
+    }
     release(b);
     for (; (l = dk_list_first(&done)); n++) {
         struct dk_log_append *a = dk_container_of(l, struct dk_log_append, link);

@@ -51,9 +51,18 @@
  * continues: log, ordinal, place, first record and chain as expected, an epoch not below that of
  * the batch before; and, for records from the last `committed` on, payload that is good. If any
  * batch behind that place says that the records there were committed, it is no end but damage: they
- * read as errors, and the log goes on at the first good batch behind them. What is left over of
- * batches behind an end is never taken for a continuation later: each opening for writing has an
- * epoch of its own, and no batch is followed by one of a smaller epoch.
+ * read as errors, and the log goes on at the first good batch behind them.
+ *
+ * A damaged batch that no later one tells of cannot be told from one that was never finished: that
+ * is the last one of a log, or the last few that were in flight together. So the metadata says,
+ * too, up to where a log was durable: whenever it says something of that log, at each opening for
+ * writing, and when nothing was appended for a moment (log.c). Records before that place are there
+ * or are errors, and the log does not end before it. What is left: damage of the last batches, of
+ * a log that was neither closed nor idle since, cuts them off. To rule that out each commit would
+ * have to be written at two places.
+ *
+ * What is left over of batches behind an end is never taken for a continuation later: each opening
+ * for writing has an epoch of its own, and no batch is followed by one of a smaller epoch.
  *
  * A segment's entry says the first record and the end of its records when these are known to be
  * durable (`DK_UNKNOWN` before); only segments without them have to be read to find the end. What
@@ -138,6 +147,7 @@ struct dk_entry_store {
 #define DK_ENTRY_LOG_UNLINKED (1ull << 0)
 #define DK_ENTRY_LOG_CLEAN    (1ull << 1) /* closed: end and offset say where it ends */
 #define DK_ENTRY_LOG_DAMAGED  (1ull << 2) /* refused: what was said of it cannot be */
+#define DK_ENTRY_LOG_DURABLE  (1ull << 3) /* end: all before it was durable, and more may follow */
 
 struct dk_entry_log {
     struct dk_entry entry;
@@ -146,7 +156,7 @@ struct dk_entry_log {
     uint64_t base;         /* the first record of its first segment, when no segment says that */
     uint64_t next_ordinal; /* at least */
     uint64_t flags;        /* DK_ENTRY_LOG_... */
-    uint64_t end;          /* CLEAN: one past the last record */
+    uint64_t end;          /* CLEAN: one past the last record; DURABLE: see there */
     uint64_t offset;       /* CLEAN: of the place for the next batch, in the last segment in use */
     uint64_t ordinal;      /* CLEAN: of that segment; DK_UNKNOWN: there is none */
     uint64_t number;       /* CLEAN: of the last batch */

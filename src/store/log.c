@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Logs by name: opening, unlinking, and dropping records from either end.
+ * Logs by name: opening, unlinking, and dropping records from either end. A log to which nothing
+ * was appended for IDLE_NS has the metadata say up to where it is durable (format.h has what for):
+ * one transaction, while there is nothing else to do.
  */
 #include "store/log.h"
 
@@ -8,6 +10,8 @@
 
 #include <errno.h>
 #include <string.h>
+
+#define IDLE_NS (INT64_C(100) * 1000 * 1000)
 
 struct dk_log *dk_log_new(struct dk_store *store, uint64_t id)
 {
@@ -124,6 +128,33 @@ void dk_log_cut(struct dk_log *log, uint64_t record)
     dk_index_cut(&log->index, record);
     dk_reader_reset(log);
     dk_meta_mark_log(log);
+}
+
+void dk_log_note_durable(struct dk_log *log)
+{
+    struct dk_store *store = log->store;
+    log->acked_at = store->now;
+    if (store->tell_at == INT64_MAX)
+        store->tell_at = store->now + IDLE_NS;
+}
+
+void dk_logs_tell(struct dk_store *store)
+{
+    int64_t next = INT64_MAX;
+    struct dk_list *l;
+    if (store->now < store->tell_at)
+        return;
+    dk_list_for_each (l, &store->logs) {
+        struct dk_log *log = dk_container_of(l, struct dk_log, link);
+        int64_t due = log->acked_at + IDLE_NS;
+        if (log->gone || log->durable <= log->told_end)
+            continue;
+        if (due <= store->now)
+            dk_meta_mark_log(log);
+        else if (due < next)
+            next = due;
+    }
+    store->tell_at = next;
 }
 
 void dk_log_drop_below_first(struct dk_log *log)

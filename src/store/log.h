@@ -31,6 +31,13 @@ void dk_logs_sweep(struct dk_store *store);
 /* Drops records from `record` on: the next one goes to a new segment. Nothing is in flight. */
 void dk_log_cut(struct dk_log *log, uint64_t record);
 
+/* Something of a log was acknowledged, and is durable: that is told when it has been idle. */
+void dk_log_note_durable(struct dk_log *log);
+
+/* Tells the metadata up to where logs are durable that are idle; before that is due it does
+ * nothing. */
+void dk_logs_tell(struct dk_store *store);
+
 /* Drops segments all of whose records are before `first`. */
 void dk_log_drop_below_first(struct dk_log *log);
 

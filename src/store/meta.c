@@ -118,7 +118,7 @@ static void put_end(struct dk_entry_log *e, const struct dk_log *log)
     e->chain = log->chain;
 }
 
-static void put_log(struct writer *w, const struct dk_log *log)
+static void put_log(struct writer *w, struct dk_log *log)
 {
     if (log->gone) {
         struct dk_entry_log_gone *gone = put(w, DK_ENTRY_LOG_GONE, sizeof(*gone));
@@ -136,8 +136,9 @@ static void put_log(struct writer *w, const struct dk_log *log)
     e->first = log->first;
     e->base = log->base;
     e->next_ordinal = log->next_ordinal;
-    e->flags =
-        (log->unlinked ? DK_ENTRY_LOG_UNLINKED : 0) | (log->damaged ? DK_ENTRY_LOG_DAMAGED : 0);
+    e->flags = (log->unlinked ? DK_ENTRY_LOG_UNLINKED : 0) |
+               (log->damaged ? DK_ENTRY_LOG_DAMAGED : 0) | DK_ENTRY_LOG_DURABLE;
+    e->end = log->told_end = log->durable;
     if (log->store->closing && !log->damaged && log->durable == log->next && !log->end_unread)
         put_end(e, log);
 }
@@ -184,7 +185,7 @@ static void put_marked(struct writer *w, const struct dk_store *store)
     if (store->marked)
         put_store(w, store);
     dk_list_for_each (l, &store->logs) {
-        const struct dk_log *log = dk_container_of(l, struct dk_log, link);
+        struct dk_log *log = dk_container_of(l, struct dk_log, link);
         if (log->marked)
             put_log(w, log);
     }
@@ -197,7 +198,7 @@ static void put_all(struct writer *w, const struct dk_store *store)
     struct dk_list *l;
     put_store(w, store);
     dk_list_for_each (l, &store->logs) {
-        const struct dk_log *log = dk_container_of(l, struct dk_log, link);
+        struct dk_log *log = dk_container_of(l, struct dk_log, link);
         if (log->gone)
             continue;
         put_log(w, log);

@@ -126,6 +126,7 @@ static int apply_log(struct dk_store *store, const struct dk_entry_log *e)
     log->unlinked = e->flags & DK_ENTRY_LOG_UNLINKED;
     log->clean = e->flags & DK_ENTRY_LOG_CLEAN;
     log->damaged = e->flags & DK_ENTRY_LOG_DAMAGED;
+    log->known_end = e->flags & DK_ENTRY_LOG_DURABLE ? e->end : 0;
     log->acked = e->end;
     log->offset = e->offset;
     log->clean_ordinal = e->ordinal;

@@ -15,6 +15,10 @@
  *
  * A log of which the metadata says what cannot be is refused (format.h).
  *
+ * Nor does a log end before the place up to which the metadata says that it was durable: where the
+ * walk ends before, records up to there are read where they are found, or are errors. Behind it the
+ * log goes on only where a batch is a witness.
+ *
  * A place that the device cannot read is not taken for the end: nothing tells whether a record is
  * there that was acknowledged. Such a log is not opened for writing until it can be read.
  */
@@ -261,7 +265,7 @@ static bool possible(const struct dk_log *log)
         expected = s->end;
     }
     return log->first < DK_UNKNOWN / 2 && log->base < DK_UNKNOWN / 2 &&
-           log->next_ordinal < DK_UNKNOWN / 2;
+           log->next_ordinal < DK_UNKNOWN / 2 && log->known_end < DK_UNKNOWN / 2;
 }
 
 /* The first segment without an end, and the record that it begins with. */
@@ -304,7 +308,7 @@ static int search_end(struct dk_log *log, struct dk_scan *scan)
     struct recovery r = {
         .log = log, .scan = scan, .ahead = HEADERS_AHEAD, .begin = first_open(log)};
     r.at = r.begin;
-    r.committed = r.at.expected;
+    r.committed = log->known_end > r.at.expected ? log->known_end : r.at.expected;
     scan->unreadable = 0;
     walk(&r);
     if (scan->error == 0 && r.at.expected > r.committed) {
@@ -321,6 +325,24 @@ static int search_end(struct dk_log *log, struct dk_scan *scan)
     forget_behind(log, &r.at);
     set_end(log, &r.at);
     return 0;
+}
+
+/* Damage ate the last records before `end`: the numbers go on there, in another segment. What may
+ * still be there of them is read. */
+static void end_at(struct dk_log *log, uint64_t end)
+{
+    for (uint32_t i = log->last; i < log->num_segs; i++)
+        dk_log_segment(log, i)->limit = log->store->geometry.segment_bytes;
+    if (log->store->read_only || log->end_unread) {
+        log->next = log->acked = log->durable = end;
+        return;
+    }
+    if (log->last < log->num_segs && end > log->first) {
+        struct dk_segment *s = dk_log_segment(log, log->last);
+        if (s->first == DK_UNKNOWN)
+            s->first = log->acked;
+    }
+    dk_log_cut(log, end);
 }
 
 /* Whether another log has its name. */
@@ -352,14 +374,10 @@ static int recover_log(struct dk_log *log, struct dk_scan *scan)
     int ret = log->clean ? take_clean_end(log) : search_end(log, scan);
     if (ret == -EUCLEAN)
         return refuse(log);
-    if (ret != 0 || log->acked >= log->first)
-        return ret;
-    /* Damage ate what was behind `first`: the numbers go on there. */
-    if (!log->store->read_only && !log->end_unread)
-        dk_log_cut(log, log->first);
-    else
-        log->next = log->acked = log->durable = log->first;
-    return 0;
+    uint64_t least = log->first > log->known_end ? log->first : log->known_end;
+    if (ret == 0 && log->acked < least)
+        end_at(log, least);
+    return ret;
 }
 
 int dk_recover(struct dk_store *store)

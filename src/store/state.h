@@ -102,6 +102,9 @@ struct dk_log {
     bool damaged;    /* what the metadata says of it cannot be: refused, and kept as it is */
     bool end_unread; /* at opening: the device could not read where it may end */
     uint64_t clean_ordinal;
+    uint64_t known_end;    /* at opening: it was durable up to there */
+    uint64_t told_end;     /* the metadata says, or is about to, that it was durable up to there */
+    int64_t acked_at;      /* when something was acknowledged last */
     uint64_t next_ordinal; /* at least */
 
     uint32_t *segs; /* indices by ordinal */
@@ -159,7 +162,9 @@ struct dk_store {
     struct dk_meta meta;
     struct dk_list logs, active;
     uint32_t num_logs, num_gone;
-    bool kicked; /* something was issued since the last pump */
+    bool kicked;     /* something was issued since the last pump */
+    int64_t now;     /* of the last poll */
+    int64_t tell_at; /* when durable ends of logs that are idle are told next, or INT64_MAX */
 
     struct dk_batch *batches;
     struct dk_list free_batches;

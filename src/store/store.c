@@ -50,7 +50,9 @@ void dk_store_wait(struct dk_store *store)
 uint32_t dk_store_poll(struct dk_store *store, int64_t now)
 {
     uint32_t outstanding = store->outstanding;
+    store->now = now;
     store->dev->ops->poll(store->dev, now);
+    dk_logs_tell(store);
     dk_store_pump(store);
     if (dk_xfers_ready(&store->xfers) || store->kicked)
         dk_store_pump(store);
@@ -66,7 +68,9 @@ int dk_store_arm(struct dk_store *store)
 
 int64_t dk_store_next_due(const struct dk_store *store)
 {
-    return store->dev->ops->next_due ? store->dev->ops->next_due(store->dev) : INT64_MAX;
+    const struct dk_blkdev_ops *ops = store->dev->ops;
+    int64_t due = ops->next_due ? ops->next_due(store->dev) : INT64_MAX;
+    return due < store->tell_at ? due : store->tell_at;
 }
 
 uint32_t dk_store_outstanding(const struct dk_store *store)
@@ -244,6 +248,7 @@ static struct dk_store *create(struct dk_blkdev *dev, const struct dk_store_opti
     store->stats = options->stats ? options->stats : &store->own_stats;
     store->stats->recovery_read_bytes = 0;
     store->discarding = UINT32_MAX;
+    store->tell_at = INT64_MAX;
     dk_list_init(&store->logs);
     dk_list_init(&store->active);
     dk_xfers_init(&store->xfers, dev);

@@ -127,11 +127,15 @@ int dk_log_walk(struct dk_log *log, bool payload,
     uint8_t *copy = dk_heap_malloc(DK_BATCH_HEAD_MAX);
     int ret = copy ? dk_scan_init(&w.scan, log->store) : -ENOMEM;
     if (ret == 0) {
-        w.expected = log->num_segs > 0 ? dk_log_segment(log, 0)->first : log->acked;
+        w.expected = log->first;
+        if (log->num_segs > 0 && dk_log_segment(log, 0)->first < log->first)
+            w.expected = dk_log_segment(log, 0)->first;
         for (uint32_t i = 0; i < log->num_segs && !w.stopped && w.scan.error == 0; i++)
             if (dk_log_segment(log, i)->first != DK_UNKNOWN)
                 walk_segment(&w, i, copy);
         ret = w.scan.error;
+        if (!w.stopped && ret == 0)
+            tell_lost(&w, log->acked, 0, 0); /* nothing says where they were */
         dk_scan_fini(&w.scan);
     }
     if (copy)

@@ -9,6 +9,7 @@
 
 #define STEPS     60
 #define IN_FLIGHT 24
+#define MOMENT_NS 60000000 /* logs are idle now and then */
 
 struct in_flight {
     struct dk_log_append append;
@@ -25,6 +26,7 @@ static struct {
     struct in_flight appends[IN_FLIGHT];
     struct dk_random random, states;
     uint64_t next_seed;
+    int64_t now;
     bool is_even; /* batches of one length, many in flight, many crashes: what is left over of one
                    * life fits behind what the next one writes */
 } w;
@@ -124,7 +126,7 @@ static void issue(uint32_t i, bool is_async)
 static void poll_some(uint32_t n)
 {
     for (; n > 0; n--)
-        dk_store_poll(w.store, 0);
+        dk_store_poll(w.store, w.now += below(2) * MOMENT_NS);
 }
 
 static void step_append(void)
@@ -141,7 +143,7 @@ static void step_append(void)
 static void drain(void)
 {
     while (dk_store_outstanding(w.store) > 0)
-        dk_store_poll(w.store, 0);
+        dk_store_poll(w.store, w.now += below(2) * MOMENT_NS);
 }
 
 static void must_work(int ret, const char *what)

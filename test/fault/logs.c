@@ -336,6 +336,28 @@ static void test_slow_device_acknowledges_late_and_in_order(void **state)
         pop_pattern(qd, RECORD, i, 0);
 }
 
+/* Nobody pushes any more, and a thread sleeps: the end is told to the metadata, once. */
+static void test_end_of_an_idle_log_is_told_while_a_thread_sleeps(void **state)
+{
+    (void)state;
+    const struct timespec one_second = {.tv_sec = 1};
+    demi_qresult_t qr;
+    uint64_t before = 0, after = 0;
+    int qd = -1;
+    start("memblk");
+    must(demi_open(&qd, "log", O_RDWR | O_CREAT | DEMI_O_FOLLOW));
+    must(push_record(qd, 1));
+    pop_pattern(qd, RECORD, 1, 0);
+    assert_true(stat_value("blk.writes", &before));
+    demi_qtoken_t pop = pop_start(qd);
+    must_fail(demi_wait(&qr, pop, &one_second), ETIMEDOUT);
+    assert_true(stat_value("blk.writes", &after));
+    assert_int_equal(after, before + 2); /* both copies of it */
+    must_fail(demi_wait(&qr, pop, &one_second), ETIMEDOUT);
+    assert_true(stat_value("blk.writes", &after));
+    assert_int_equal(after, before + 2);
+}
+
 /* Two processes make a log in the same file at the same time: what is in it stays. */
 static void make_together(bool empty)
 {
@@ -426,6 +448,7 @@ int main(int argc, char **argv)
         TEST(test_failing_reads_fail_their_pops_or_are_tried_again),
         TEST(test_rotten_or_misdirected_blocks_are_never_popped),
         TEST(test_slow_device_acknowledges_late_and_in_order),
+        TEST(test_end_of_an_idle_log_is_told_while_a_thread_sleeps),
         TEST(test_file_that_two_make_has_the_log_of_the_first),
         TEST(test_empty_file_that_two_make_a_log_of_has_that_of_the_first),
         TEST(test_name_of_a_file_lasts_when_it_was_made_or_removed),

@@ -285,6 +285,34 @@ static void test_end_that_cannot_be_read_is_not_taken_for_one(void **state)
     kit_end(&k);
 }
 
+/* Of a log that was idle the end is known: what cannot be read of its last record is that one's
+ * error, and no reason to refuse the log. */
+static void test_last_payload_of_an_idle_log_that_cannot_be_read_is_an_error(void **state)
+{
+    (void)state;
+    struct store_kit k = {0};
+    uint64_t last = BYTES - 4096;
+    kit_make(&k, BYTES);
+    struct dk_log *log = kit_log(&k, "a", DK_LOG_CREATE);
+    for (uint64_t i = 0; i < 3; i++)
+        assert_int_equal(kit_append(&k, log, i, 12288, 1), 0);
+    for (int64_t ms = 0; ms < 300; ms += 10)
+        dk_store_poll(k.store, ms * 1000000);
+    while (k.medium.memory[last] == 0 &&
+           memcmp(k.medium.memory + last, k.medium.memory + last + 1, 4095) == 0)
+        last -= 4096;
+    kit_kill(&k);
+    k.medium.bad_offset = last;
+    k.medium.bad_bytes = 4096;
+    const char *why = "";
+    assert_int_equal(kit_open(&k, &why), 0);
+    log = kit_log(&k, "a", 0);
+    assert_int_equal(kit_end_of(log), 3);
+    for (uint64_t i = 0; i < 3; i++)
+        assert_int_equal(kit_read(&k, log, i, i, 12288, 1), i == 2 ? -EIO : 0);
+    kit_end(&k);
+}
+
 /* A place in the metadata of which neither copy can be read: of one all behind it, of the other all
  * before it. All is there, or nothing is opened. */
 static void test_metadata_that_cannot_be_read_is_not_taken_for_its_end(void **state)
@@ -450,6 +478,7 @@ int main(void)
         cmocka_unit_test(test_block_that_cannot_be_read_is_an_error_of_its_record),
         cmocka_unit_test(test_block_that_could_not_be_read_is_tried_again),
         cmocka_unit_test(test_end_that_cannot_be_read_is_not_taken_for_one),
+        cmocka_unit_test(test_last_payload_of_an_idle_log_that_cannot_be_read_is_an_error),
         cmocka_unit_test(test_metadata_that_cannot_be_read_is_not_taken_for_its_end),
         cmocka_unit_test(test_log_whose_end_cannot_be_read_can_be_emptied),
         cmocka_unit_test(test_device_that_takes_little_at_a_time),
