@@ -15,6 +15,7 @@
 #include <argp.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -122,6 +123,17 @@ static const struct backend *read_target(const char *target, char device[DOCTOR_
     return find_backend(is_path ? "file" : text, len);
 }
 
+/* How many workers the configuration asks for; it may be wrong, which others say. */
+static uint32_t find_workers(void)
+{
+    struct demi_config_value value;
+    char message[2048];
+    for (size_t i = 0; demi_config_get(i, &value, message, sizeof(message)) == 0; i++)
+        if (strcmp(value.key, "workers") == 0)
+            return (uint32_t)strtoul(value.value, NULL, 10);
+    return 1;
+}
+
 static const struct demi_backend *look_up(const struct demi_backend known[], size_t n,
                                           const char *name)
 {
@@ -224,6 +236,7 @@ int doctor_run(int argc, char **argv)
     }
     if (demi_backends(known, BACKENDS_MAX, &n) != 0 || n > BACKENDS_MAX)
         n = n > BACKENDS_MAX ? BACKENDS_MAX : 0;
+    m.workers = find_workers();
     if (o.num_targets == 0)
         take_all(&o);
     for (size_t i = 0; i < o.num_targets; i++)

@@ -150,7 +150,7 @@ bool doctor_machine_init(struct doctor_machine *m, const char *root)
 {
     char line[LINE_MAX_BYTES];
     unsigned version[2];
-    *m = (struct doctor_machine){.root = root};
+    *m = (struct doctor_machine){.root = root, .workers = 1};
     if (!doctor_read_line(m, line, sizeof(line), "CapEff:", "/proc/self/status"))
         return false;
     m->capabilities = strtoull(line, NULL, 16);

@@ -22,6 +22,7 @@ struct doctor_machine {
     uint64_t memlock;      /* bytes that it may lock; DOCTOR_ALL_BYTES */
     uint32_t uid;          /* effective */
     uint32_t version;      /* of Linux, DOCTOR_LINUX(6, 1) */
+    uint32_t workers;      /* that the configuration asks for; set by who looks */
     bool is_user_ns;       /* capabilities count within a user namespace only */
 };
 

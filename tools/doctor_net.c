@@ -126,11 +126,46 @@ static bool is_given(const struct doctor_machine *m, const char *name)
     return (owner == NOBODY || owner == m->uid) && (group == NOBODY || is_in_group(m, group));
 }
 
+/* Of <linux/if_tun.h>, which does not go with <net/if.h>. */
+enum { TUN_TAP = 0x2, TUN_MULTI_QUEUE = 0x100 };
+
+static bool has_flag(const struct doctor_machine *m, const char *name, uint64_t flag)
+{
+    uint64_t flags = 0;
+    return doctor_read_number(m, &flags, NET "/tun_flags", name) && (flags & flag) != 0;
+}
+
 static bool is_tap(const struct doctor_machine *m, const char *name)
 {
-    const uint64_t iff_tap = 2; /* of <linux/if_tun.h>, which does not go with <net/if.h> */
-    uint64_t flags = 0;
-    return doctor_read_number(m, &flags, NET "/tun_flags", name) && (flags & iff_tap) != 0;
+    return has_flag(m, name, TUN_TAP);
+}
+
+/* Several workers have a queue each, and a program that deals frames out to them. */
+static void check_workers(const struct doctor_machine *m, struct doctor_report *r)
+{
+    uint64_t refused = 0;
+    if (m->workers <= 1)
+        return;
+    doctor_read_number(m, &refused, "/proc/sys/kernel/unprivileged_bpf_disabled");
+    if (refused == 0 || doctor_has_capability(m, CAP_BPF)) {
+        doctor_say(r, DOCTOR_FINE, "workers", "a program may deal frames out to them");
+        return;
+    }
+    doctor_say(r, DOCTOR_ADVICE, "workers",
+               "without CAP_BPF the kernel deals frames out, and a few come to the wrong worker");
+    doctor_mend(r, "setcap cap_bpf+ep PROGRAM");
+}
+
+static void check_queues(const struct doctor_machine *m, struct doctor_report *r, const char *name)
+{
+    if (m->workers <= 1 || has_flag(m, name, TUN_MULTI_QUEUE))
+        return;
+    doctor_say(r, DOCTOR_MISSING, "queues", "%s has one, and there are %" PRIu32 " workers", name,
+               m->workers);
+    doctor_mend(r,
+                "ip link del %s && ip tuntap add mode tap multi_queue user %" PRIu32
+                " name %s && ip link set %s up",
+                name, m->uid, name, name);
 }
 
 /* An interface that is not there is made, and goes with the process. */
@@ -149,6 +184,7 @@ static void check_old_tap(const struct doctor_machine *m, struct doctor_report *
                     "ip link del %s && ip tuntap add mode tap user %" PRIu32
                     " name %s && ip link set %s up",
                     name, m->uid, name, name);
+    check_queues(m, r, name);
     if (!is_up(m, name)) {
         doctor_say(r, DOCTOR_MISSING, name, "it is down");
         doctor_mend(r, "ip link set %s up", name);
@@ -178,6 +214,7 @@ static void check_taps(const struct doctor_machine *m, struct doctor_report *r)
 void doctor_check_tap(const struct doctor_machine *m, struct doctor_report *r, const char *device)
 {
     doctor_need_device(m, r, TUN, "modprobe tun");
+    check_workers(m, r);
     if (!*device) {
         check_taps(m, r);
     } else if (!doctor_is_there(m, NET, device)) {

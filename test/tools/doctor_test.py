@@ -107,8 +107,9 @@ class Machine:
         self.folder.cleanup()
 
 
-def doctor(*args, as_nobody=False):
+def doctor(*args, as_nobody=False, **variables):
     env = {k: v for k, v in os.environ.items() if not k.startswith("DEMI_")}
+    env.update(variables)
     command = [DEMI, "doctor", *args]
     if as_nobody and os.geteuid() == 0:
         command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *command]
@@ -266,6 +267,30 @@ class Interfaces(Case):
                  "^demi doctor packet:eth0$")
         self.bad("tap:demi0", "demi0", "no TAP interface", "packet:demi0",  # a TUN one
                  files=interface("demi0", owner="1000", group="-1", tun_flags="0x1001"))
+
+
+    def with_workers(self, number, files):
+        with Machine({**machine(), **files}) as made:
+            done = doctor("--json", "--root", str(made.root), "tap:demi0", DEMI_WORKERS=number)
+        findings = json.loads(done.stdout)["reports"][0]["findings"]
+        return {f["check"]: (f["level"], f["mend"]) for f in findings}
+
+    def test_several_workers_want_several_queues(self):
+        one = self.with_workers("2", {})
+        self.assertEqual(one["queues"][0], "missing")
+        self.assertIn("ip tuntap add mode tap multi_queue user 1000 name demi0", one["queues"][1])
+        many = interface("demi0", owner="1000", group="-1", tun_flags="0x1102")
+        self.assertNotIn("queues", self.with_workers("2", many))
+        self.assertNotIn("queues", self.with_workers("1", {}))
+
+    def test_several_workers_want_a_program(self):
+        refused = {"/proc/sys/kernel/unprivileged_bpf_disabled": "2\n"}
+        able = {"/proc/self/status": status("BPF")}
+        advice = ("advice", "setcap cap_bpf+ep PROGRAM")
+        self.assertEqual(self.with_workers("2", refused)["workers"], advice)
+        self.assertEqual(self.with_workers("2", {**refused, **able})["workers"], ("fine", ""))
+        self.assertEqual(self.with_workers("2", {})["workers"], ("fine", ""))
+        self.assertNotIn("workers", self.with_workers("1", refused))
 
 
 class Dpdk(Case):
