@@ -34,11 +34,25 @@ static bool is_ethernet(const struct doctor_machine *m, const char *name)
     return doctor_read_number(m, &type, NET "/type", name) && type == ARPHRD_ETHER;
 }
 
+/* /sys shows the network namespace in which it was mounted: an interface of this one may not be
+ * there. Says so. */
+static bool is_hidden(const struct doctor_machine *m, struct doctor_report *r, const char *name)
+{
+    if (m->root[0] != '\0' || doctor_is_there(m, NET, name) || if_nametoindex(name) == 0)
+        return false;
+    doctor_say(r, DOCTOR_ADVICE, name,
+               "it is there, and cannot be looked at: /sys is of another network namespace");
+    doctor_mend(r, "mount -t sysfs sysfs /sys");
+    return true;
+}
+
 void doctor_check_interface(const struct doctor_machine *m, struct doctor_report *r,
                             const char *name)
 {
     char driver[DOCTOR_NAME_MAX] = "no driver of a device";
     uint64_t mtu = 0;
+    if (is_hidden(m, r, name))
+        return;
     if (!doctor_is_there(m, NET, name)) {
         doctor_say(r, DOCTOR_MISSING, name, "there is no such interface: these are");
         doctor_mend(r, "ip -brief link");
@@ -217,6 +231,8 @@ void doctor_check_tap(const struct doctor_machine *m, struct doctor_report *r, c
     check_workers(m, r);
     if (!*device) {
         check_taps(m, r);
+    } else if (is_hidden(m, r, device)) {
+        return;
     } else if (!doctor_is_there(m, NET, device)) {
         check_new_tap(m, r, device);
     } else if (!is_tap(m, device)) {

@@ -175,6 +175,16 @@ class Kernel(Case):
         code, levels = self.findings(["--cap-drop=ALL"], "kernel")
         self.assertEqual((code, levels), (0, {"io_uring": "advice"}))
 
+    def test_interface_that_sys_does_not_show_is_not_called_missing(self):
+        for target in ("packet:lo", "tap:lo"):
+            done = subprocess.run(["unshare", "--mount", "sh", "-c",
+                                   'mount -t tmpfs none /sys; exec "$@"', "hidden", DEMI, "doctor", "--json", target],
+                                  env=environment(None), capture_output=True, text=True,
+                                  timeout=PATIENCE_S, check=False)
+            findings = json.loads(done.stdout)["reports"][0]["findings"]
+            self.assertEqual([(f["level"], f["mend"]) for f in findings if f["check"] == "lo"],
+                             [("advice", "mount -t sysfs sysfs /sys")], done)
+
     def test_echo_is_served_by_epoll(self):
         words = listed("kernel")
         server = self.serve(words, "kernel", DEMI, "echo", "-l", "127.0.0.1:7000")
