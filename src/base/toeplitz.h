@@ -15,6 +15,8 @@
 #ifndef DK_BASE_TOEPLITZ_H
 #define DK_BASE_TOEPLITZ_H
 
+#include "base/compiler.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,10 +24,10 @@
 #define DK_TOEPLITZ_WORD      0x6d5au /* that the symmetric key repeats */
 
 /* key: at least len + 4 bytes. */
-uint32_t dk_toeplitz(const uint8_t key[], const void *input, size_t len);
+DK_EXPORT uint32_t dk_toeplitz(const uint8_t key[], const void *input, size_t len);
 
 /* The symmetric key. */
-extern const uint8_t dk_toeplitz_symmetric[DK_TOEPLITZ_KEY_BYTES];
+DK_EXPORT extern const uint8_t dk_toeplitz_symmetric[DK_TOEPLITZ_KEY_BYTES];
 
 /* The hash with that key, of an input whose 16-bit words (in host order) add up to `words`, without
  * carry. */

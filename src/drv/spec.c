@@ -44,7 +44,6 @@ struct driver {
     /* Opens it; over inner, for a decorator. */
     int (*open)(struct dk_netdev **dev_out, struct dk_netdev *inner, const union options *o,
                 const char **why_out);
-    bool has_queues; /* or needs none: what it is over has them */
     /* Of a module instead: with what it is. */
     int (*open_with)(struct dk_netdev **dev_out, const void *module, const union options *o,
                      const char **why_out);
@@ -93,6 +92,7 @@ static void complete_port(union options *o, const struct dk_spec_context *contex
 {
     complete_dpdk(o, context);
     o->dpdk.offloads = context->offloads;
+    o->dpdk.queue = context->queue;
 }
 
 static void complete_pcap(union options *o, const struct dk_spec_context *context)
@@ -235,12 +235,10 @@ static const struct dk_spec_driver names[NUM_DRIVERS + 1] = {
 };
 
 static const struct driver drivers[NUM_DRIVERS] = {
-    [LOOP] = {complete_link, open_loop, true}, /* links, each of which ends where it begins */
-    [TAP] = {complete_interface, open_tap, true},
-    [PACKET] = {complete_socket, open_packet, true},
-    [DPDK] = {complete_port, NULL, false, open_dpdk},
-    [PCAP] = {complete_pcap, open_pcap, true},
-    [FAULT] = {complete_fault, open_fault, true},
+    [LOOP] = {complete_link, open_loop}, /* several: links, each of which ends where it begins */
+    [TAP] = {complete_interface, open_tap},    [PACKET] = {complete_socket, open_packet},
+    [DPDK] = {complete_port, NULL, open_dpdk}, [PCAP] = {complete_pcap, open_pcap},
+    [FAULT] = {complete_fault, open_fault},
 };
 
 static int no_driver(const char *name, const char **why_out)
@@ -300,9 +298,6 @@ static int open_layer(struct layer *layer, const struct dk_spec_context *context
     const struct driver *driver = &drivers[layer->driver];
     const char *name = names[layer->driver].name;
     const void *module;
-    if (context->queue.num > 1 && !driver->has_queues)
-        return dk_why(why_out, -ENOTSUP, "%s has one queue, for one worker: set workers to 1",
-                      name);
     driver->complete(&layer->options, context);
     if (!driver->open_with)
         return driver->open(dev, *dev, &layer->options, why_out);

@@ -2,6 +2,8 @@
 /* Ports of DPDK: two rings as a wire, and what the null driver lets be seen. */
 #include "drv_kit.h"
 
+#include "base/bytes.h"
+#include "base/toeplitz.h"
 #include "drv/dpdk/dpdk.h"
 #include "drv/dpdk/eal.h"
 #include "mem/heap.h"
@@ -214,6 +216,139 @@ static void test_dpdk_missing_driver_is_named(void **state)
     must_hold(strstr(why, "\"net_nothing0,a=b\"") && strstr(why, "no driver"), "%s", why);
 }
 
+/* ---- queues -----------------------------------------------------------------------------------
+ */
+
+#define QUEUES 3u
+
+static void open_queues(const char *device, struct dk_netdev *queues[])
+{
+    for (uint32_t i = 0; i < QUEUES; i++)
+        queues[i] = open_device(
+            device,
+            (struct dk_dpdk_options){
+                .queue = {.index = (uint16_t)i, .num = QUEUES, .first = i > 0 ? queues[0] : NULL}});
+}
+
+/* Port `which` of a pair, each queue of which is joined to that of the other. */
+static void open_many(unsigned which, struct rte_ring *rings[2][QUEUES], struct dk_netdev *queues[])
+{
+    char name[32], device[64];
+    snprintf(name, sizeof name, "m%u_%u", number, which);
+    snprintf(device, sizeof device, "net_ring_%s", name);
+    assert_true(rte_eth_from_rings(name, rings[1 - which], QUEUES, rings[which], QUEUES, 0) >= 0);
+    open_queues(device, queues);
+}
+
+static void send_number(struct dk_netdev *dev, uint8_t n)
+{
+    uint8_t head[60] = {2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x88, 0xb5, n};
+    const struct dk_tx_frame frame = {.head = head, .head_len = sizeof head};
+    assert_int_equal(dev->ops->tx_burst(dev, &frame, 1, 0), 1);
+}
+
+/* What one queue sends comes to the same one of the other port; each may end before the others. */
+static void test_dpdk_queues_are_devices_of_their_own(void **state)
+{
+    (void)state;
+    struct rte_ring *rings[2][QUEUES];
+    struct dk_netdev *ports[2][QUEUES];
+    struct dk_rx_frame got;
+    start();
+    number++;
+    for (unsigned i = 0; i < 2 * QUEUES; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "many%u_%u", number, i);
+        rings[i / QUEUES][i % QUEUES] = rte_ring_create(name, RING_FRAMES, 0, 0);
+        assert_non_null(rings[i / QUEUES][i % QUEUES]);
+    }
+    for (unsigned i = 0; i < 2; i++)
+        open_many(i, rings, ports[i]);
+    for (uint32_t closed = 0; closed < QUEUES; closed++) {
+        for (uint32_t q = closed; q < QUEUES; q++)
+            send_number(ports[0][q], (uint8_t)(100 + q));
+        for (uint32_t q = closed; q < QUEUES; q++) {
+            assert_int_equal(drv_receive_at(&ports[1][closed], QUEUES - closed, &got), q - closed);
+            assert_int_equal(got.data[14], 100 + q);
+            dk_buf_put(got.buf);
+            assert_true(ports[1][q]->stats->rx_frames == closed + 1);
+        }
+        for (unsigned i = 0; i < 2; i++)
+            ports[i][closed]->ops->close(ports[i][closed]);
+    }
+    for (unsigned i = 0; i < 2 * QUEUES; i++)
+        rte_ring_free(rings[i / QUEUES][i % QUEUES]);
+}
+
+static uint16_t port_number(const char *name)
+{
+    uint16_t port = UINT16_MAX;
+    assert_int_equal(rte_eth_dev_get_port_by_name(name, &port), 0);
+    return port;
+}
+
+/* The table has the queues that are open, in turn. */
+static void check_table(uint16_t port, const bool open[QUEUES])
+{
+    struct rte_eth_rss_reta_entry64 table[2] = {{.mask = UINT64_MAX}, {.mask = UINT64_MAX}};
+    uint32_t next = 0;
+    assert_int_equal(rte_eth_dev_rss_reta_query(port, table, 128), 0);
+    for (uint32_t i = 0; i < 128; i++) {
+        while (!open[next % QUEUES])
+            next++;
+        assert_int_equal(table[i / 64].reta[i % 64], next++ % QUEUES);
+    }
+}
+
+static void test_dpdk_flows_are_spread_over_the_queues_that_are_open(void **state)
+{
+    (void)state;
+    struct dk_netdev *queues[QUEUES];
+    uint8_t key[40];
+    struct rte_eth_rss_conf rss = {.rss_key = key, .rss_key_len = sizeof key};
+    open_queues("net_null7", queues);
+    const uint16_t port = port_number("net_null7");
+    check_table(port, (const bool[QUEUES]){true, true, true});
+    assert_int_equal(rte_eth_dev_rss_hash_conf_get(port, &rss), 0);
+    assert_memory_equal(key, dk_toeplitz_symmetric, sizeof key);
+    for (uint32_t n = 0; n < 300; n++) {
+        const struct dk_flow flow = drv_flow(n);
+        const bool ip6 = flow.local.version == 6;
+        uint8_t input[36];
+        uint32_t at = ip6 ? 16 : 4, owner;
+        memcpy(input, flow.remote.bytes, at);
+        memcpy(input + at, flow.local.bytes, at);
+        dk_put_be16(input + 2 * at, flow.remote_port);
+        dk_put_be16(input + 2 * at + 2, flow.local_port);
+        owner = dk_toeplitz(key, input, 2 * at + 4) % 128 % QUEUES;
+        for (uint32_t q = 0; q < QUEUES; q++)
+            assert_int_equal(queues[q]->ops->steers_here(queues[q], &flow), q == owner);
+    }
+    queues[1]->ops->close(queues[1]);
+    check_table(port, (const bool[QUEUES]){true, false, true});
+    queues[0]->ops->close(queues[0]);
+    check_table(port, (const bool[QUEUES]){false, false, true});
+    queues[2]->ops->close(queues[2]);
+    assert_int_not_equal(rte_eth_dev_get_port_by_name("net_null7", &(uint16_t){0}), 0);
+}
+
+static void test_dpdk_more_queues_than_the_port_has_are_refused(void **state)
+{
+    (void)state;
+    struct dk_netdev *dev = NULL;
+    const char *why = NULL;
+    number++;
+    char name[32], device[64];
+    snprintf(name, sizeof name, "one%u", number);
+    snprintf(device, sizeof device, "net_ring_%s", name);
+    struct rte_ring *one = rte_ring_create(name, RING_FRAMES, 0, 0);
+    assert_true(rte_eth_from_rings(name, &one, 1, &one, 1, 0) >= 0);
+    const struct dk_dpdk_options o = {.device = device, .queue = {.num = 2}};
+    drv_must_fail(dk_dpdk_driver.open(&dev, &o, &why), ENOTSUP, &why, "the port has 1 queues");
+    assert_null(dev);
+    rte_ring_free(one);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -223,6 +358,9 @@ int main(void)
         cmocka_unit_test(test_dpdk_null_gives_frames_as_they_are),
         cmocka_unit_test(test_dpdk_null_is_sent_copies_and_nothing_is_held),
         cmocka_unit_test(test_dpdk_full_ring_is_no_loss),
+        cmocka_unit_test(test_dpdk_queues_are_devices_of_their_own),
+        cmocka_unit_test(test_dpdk_flows_are_spread_over_the_queues_that_are_open),
+        cmocka_unit_test(test_dpdk_more_queues_than_the_port_has_are_refused),
         cmocka_unit_test(test_dpdk_what_cannot_be_says_why),
         cmocka_unit_test(test_dpdk_missing_driver_is_named),
     };

@@ -194,17 +194,6 @@ static void test_spec_decorator_that_fails_leaves_nothing_open(void **state)
     assert_int_equal(open_fds(), fds);
 }
 
-static void test_spec_second_queue_of_a_device_that_has_one_is_refused(void **state)
-{
-    (void)state;
-    const struct dk_spec_context context = {.queue = {.index = 1, .num = 2}};
-    struct dk_netdev *dev = NULL;
-    const char *why = NULL;
-    drv_must_fail(dk_spec_open(&dev, "dpdk:net_null0", &context, &why), ENOTSUP, &why,
-                  "dpdk has one queue, for one worker: set workers to 1");
-    assert_null(dev);
-}
-
 static void test_spec_captures_of_several_queues_are_files_of_their_own(void **state)
 {
     (void)state;
@@ -231,7 +220,6 @@ int main(void)
         cmocka_unit_test(test_spec_rates_and_times_have_their_units),
         cmocka_unit_test(test_spec_chain_counts_in_one_set_and_is_closed_whole),
         cmocka_unit_test(test_spec_decorator_that_fails_leaves_nothing_open),
-        cmocka_unit_test(test_spec_second_queue_of_a_device_that_has_one_is_refused),
         cmocka_unit_test(test_spec_captures_of_several_queues_are_files_of_their_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -27,6 +27,7 @@ struct dk_dpdk_options {
     uint32_t offloads;    /* DK_NETDEV_TX_CHECKSUM, RX_CHECKSUM, TSO: what it may have, if it can */
     bool promiscuous;
     bool copy; /* both ways */
+    struct dk_netdev_queue queue;
 };
 
 /* What the module is (dk_module.driver). */

@@ -92,6 +92,7 @@ void dk_dpdk_memory_close(struct dk_dpdk_port *p)
 
 bool dk_dpdk_memory_is_known(const struct dk_dpdk_port *p, const void *at)
 {
-    return p->knows_heap && dk_region_handle_at(at, &known) != DK_NO_HANDLE &&
-           dk_region_handle_at(at, &p->dma) != DK_NO_HANDLE;
+    const struct dk_dpdk_port *first = p->first;
+    return first->knows_heap && dk_region_handle_at(at, &known) != DK_NO_HANDLE &&
+           dk_region_handle_at(at, &first->dma) != DK_NO_HANDLE;
 }

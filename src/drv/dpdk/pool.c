@@ -19,7 +19,7 @@ static struct rte_mempool *make(struct dk_dpdk_port *p, const char *what, uint32
                                 uint32_t room)
 {
     char name[RTE_MEMPOOL_NAMESIZE];
-    snprintf(name, sizeof name, "demi_%s_%u", what, p->port);
+    snprintf(name, sizeof name, "demi_%s_%u_%u", what, p->port, p->queue);
     return rte_pktmbuf_pool_create(name, n, CACHE, priv, (uint16_t)room, SOCKET_ID_ANY);
 }
 
@@ -60,7 +60,7 @@ static bool make_pinned(struct dk_dpdk_port *p, uint32_t n, uint32_t room)
         uint8_t *at = p->bufs[i]->memory + DK_FRAME_PAD;
         parts[i] = (struct rte_pktmbuf_extmem){at, (uintptr_t)at, room, (uint16_t)room};
     }
-    snprintf(name, sizeof name, "demi_rx_%u", p->port);
+    snprintf(name, sizeof name, "demi_rx_%u_%u", p->port, p->queue);
     p->rx_pool = rte_pktmbuf_pool_create_extbuf(name, n, CACHE, sizeof(struct dk_dpdk_rx_priv),
                                                 (uint16_t)room, SOCKET_ID_ANY, parts, n);
     dk_heap_free(parts);

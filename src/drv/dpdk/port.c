@@ -57,11 +57,7 @@ void dk_dpdk_revive(struct dk_dpdk_port *p)
     if (!p->restarts || p->now - p->tried_at < RETRY_NS)
         return;
     p->tried_at = p->now;
-    if (p->started && dk_dpdk_link(&p->dev) == DK_LINK_UP)
-        return;
-    if (p->started && rte_eth_dev_stop(p->port) != 0)
-        return;
-    p->started = rte_eth_dev_start(p->port) == 0;
+    dk_dpdk_restart(p);
 }
 
 static uint32_t reclaim(struct dk_netdev *dev, int64_t now)
@@ -69,23 +65,32 @@ static uint32_t reclaim(struct dk_netdev *dev, int64_t now)
     struct dk_dpdk_port *p = dk_dpdk_port_of(dev);
     (void)now;
     if (p->cleans && p->attached > 0)
-        rte_eth_tx_done_cleanup(p->port, 0, 0);
+        rte_eth_tx_done_cleanup(p->port, p->queue, 0);
     return p->attached;
 }
 
-static void close_port(struct dk_netdev *dev)
+/* All queues are closed. */
+static void close_all(struct dk_dpdk_port *first)
+{
+    if (first->is_up)
+        rte_eth_dev_stop(first->port);
+    dk_dpdk_memory_close(first); /* it unmaps from the device, which is gone after the next line */
+    dk_dpdk_drop_port(first->port);
+    for (uint32_t i = 0; i < first->num_queues; i++)
+        dk_dpdk_pools_close(first->queues[i]);
+    dk_dpdk_queues_free(first);
+}
+
+static void close_queue(struct dk_netdev *dev)
 {
     struct dk_dpdk_port *p = dk_dpdk_port_of(dev);
     for (uint32_t i = 0; i < p->num_ready; i++)
         rte_pktmbuf_free(p->ready[i]);
     dk_dpdk_tx_close(p);
+    p->num_ready = 0;
     dk_dpdk_sleep_close(p);
-    if (p->started)
-        rte_eth_dev_stop(p->port);
-    dk_dpdk_memory_close(p); /* it unmaps from the device, which is gone after the next line */
-    dk_dpdk_drop_port(p->port);
-    dk_dpdk_pools_close(p);
-    dk_heap_free(p);
+    if (dk_dpdk_queue_close(p))
+        close_all(p->first);
 }
 
 static void abandon(struct dk_netdev *dev)
@@ -93,18 +98,15 @@ static void abandon(struct dk_netdev *dev)
     dk_dpdk_sleep_close(dk_dpdk_port_of(dev));
 }
 
-static const struct dk_netdev_ops ops = {
-    .name = "dpdk",
-    .rx_burst = dk_dpdk_rx_burst,
-    .tx_burst = dk_dpdk_tx_burst,
-    .tx_put = dk_dpdk_tx_put,
-    .tx_flush = dk_dpdk_tx_flush,
-    .reclaim = reclaim,
-    .arm = dk_dpdk_arm,
-    .link = dk_dpdk_link,
-    .close = close_port,
-    .abandon = abandon,
-};
+#define OPS                                                                                        \
+    .name = "dpdk", .rx_burst = dk_dpdk_rx_burst, .tx_burst = dk_dpdk_tx_burst, \
+    .tx_put = dk_dpdk_tx_put, .tx_flush = dk_dpdk_tx_flush, \
+    .reclaim = reclaim, .arm = dk_dpdk_arm, .link = dk_dpdk_link, .close = close_queue,            \
+    .abandon = abandon
+
+static const struct dk_netdev_ops ops = {OPS};
+/* Of a port that spreads flows as we say. */
+static const struct dk_netdev_ops steered_ops = {OPS, .steers_here = dk_dpdk_steers_here};
 
 /* ---- what the port is to do -------------------------------------------------------------------
  */
@@ -197,6 +199,8 @@ static int configure(struct dk_dpdk_port *p, const struct dk_dpdk_options *o,
     if (r < 0)
         return dk_why(why_out, r, "dpdk: the port says nothing of itself: %s", strerror(-r));
     r = check_mtu(o->mtu, &info, why_out);
+    if (r == 0)
+        r = dk_dpdk_queues_check(p, &info, why_out);
     if (r < 0)
         return r;
     rte_eth_dev_get_mtu(p->port, &mtu);
@@ -204,19 +208,21 @@ static int configure(struct dk_dpdk_port *p, const struct dk_dpdk_options *o,
     conf->rxmode.mtu = o->mtu > mtu ? o->mtu : mtu;
     choose_memory(p, &info, o);
     choose_offloads(p, &info, o->offloads, conf);
+    dk_dpdk_rss_choose(p, &info, conf);
     conf->intr_conf.rxq = 1;
-    r = rte_eth_dev_configure(p->port, 1, 1, conf);
+    r = rte_eth_dev_configure(p->port, p->num_queues, p->num_queues, conf);
     if (r < 0) {
         conf->intr_conf.rxq = 0;
-        r = rte_eth_dev_configure(p->port, 1, 1, conf);
+        r = rte_eth_dev_configure(p->port, p->num_queues, p->num_queues, conf);
     }
+    p->interrupts = conf->intr_conf.rxq != 0;
     if (r < 0)
         return dk_why(why_out, r, "dpdk: the port cannot be configured: %s", strerror(-r));
     return set_mtu(p, o->mtu, mtu, why_out);
 }
 
-static int open_queues(struct dk_dpdk_port *p, const struct dk_dpdk_options *o,
-                       const struct rte_eth_conf *conf, const char **why_out)
+static int make_queue(struct dk_dpdk_port *p, const struct dk_dpdk_options *o,
+                      const struct rte_eth_conf *conf, const char **why_out)
 {
     struct rte_eth_dev_info info;
     uint16_t rx = (uint16_t)(o->ring_frames ? o->ring_frames : DEFAULT_FRAMES), tx = rx;
@@ -228,12 +234,25 @@ static int open_queues(struct dk_dpdk_port *p, const struct dk_dpdk_options *o,
                       "(pool=, ring=)");
     info.default_rxconf.offloads = conf->rxmode.offloads;
     info.default_txconf.offloads = conf->txmode.offloads;
-    int r = rte_eth_rx_queue_setup(p->port, 0, rx, SOCKET_ID_ANY, &info.default_rxconf, p->rx_pool);
+    int r = rte_eth_rx_queue_setup(p->port, p->queue, rx, SOCKET_ID_ANY, &info.default_rxconf,
+                                   p->rx_pool);
     if (r == 0)
-        r = rte_eth_tx_queue_setup(p->port, 0, tx, SOCKET_ID_ANY, &info.default_txconf);
+        r = rte_eth_tx_queue_setup(p->port, p->queue, tx, SOCKET_ID_ANY, &info.default_txconf);
     return r < 0 ? dk_why(why_out, r, "dpdk: the port has no rings of %u frames: %s", rx,
                           strerror(-r))
                  : 0;
+}
+
+static int make_queues(struct dk_dpdk_port *first, const struct dk_dpdk_options *o,
+                       const struct rte_eth_conf *conf, const char **why_out)
+{
+    int r = 0;
+    dk_dpdk_queues_share(first);
+    for (uint32_t i = 0; r == 0 && i < first->num_queues; i++) {
+        first->queues[i]->own_buffers = first->knows_heap;
+        r = make_queue(first->queues[i], o, conf, why_out);
+    }
+    return r;
 }
 
 /* ---- addresses --------------------------------------------------------------------------------
@@ -275,8 +294,7 @@ static void set_addresses(struct dk_dpdk_port *p, const struct dk_dpdk_options *
         rte_eth_promiscuous_enable(p->port);
 }
 
-static int start(struct dk_dpdk_port *p, const struct dk_dpdk_options *o, bool interrupts,
-                 const char **why_out)
+static int start(struct dk_dpdk_port *p, const struct dk_dpdk_options *o, const char **why_out)
 {
     int r = rte_eth_dev_start(p->port);
     if (r < 0)
@@ -284,53 +302,102 @@ static int start(struct dk_dpdk_port *p, const struct dk_dpdk_options *o, bool i
                       "dpdk: the port does not start (a client of memif needs its server first): "
                       "%s",
                       strerror(r == -1 ? ENOTCONN : -r));
-    p->started = true;
+    p->is_up = true;
     set_addresses(p, o);
     if (!p->at_once && p->own_buffers && p->segments)
         p->cleans = p->attaches = rte_eth_tx_done_cleanup(p->port, 0, 0) >= 0;
     if (p->attaches)
         p->dev.caps.flags |= DK_NETDEV_ZERO_COPY;
-    dk_dpdk_tx_open(p);
     rte_eth_stats_get(p->port, &p->last);
-    r = dk_dpdk_sleep_open(p, interrupts);
-    return r < 0 ? dk_why(why_out, r, "dpdk: no descriptor to sleep on: %s", strerror(-r)) : 0;
+    dk_dpdk_rss_settle(p);
+    if (p->hashed)
+        p->dev.ops = &steered_ops;
+    dk_dpdk_queues_share(p);
+    return 0;
+}
+
+static int open_queue(struct dk_dpdk_port *p, const char **why_out)
+{
+    int r = dk_dpdk_sleep_open(p, p->first->interrupts);
+    if (r < 0)
+        return dk_why(why_out, r, "dpdk: no descriptor to sleep on: %s", strerror(-r));
+    dk_dpdk_tx_open(p);
+    dk_dpdk_queue_open(p);
+    return 0;
 }
 
 static int set_up(struct dk_dpdk_port *p, const struct dk_dpdk_options *o, const char **why_out)
 {
     struct rte_eth_conf conf = {.rxmode = {.mq_mode = RTE_ETH_MQ_RX_NONE}};
-    int r = configure(p, o, &conf, why_out);
+    int r = dk_dpdk_queues_make(p, &o->queue);
+    if (r < 0)
+        return dk_why(why_out, r, "dpdk: no memory for %u queues (at most %u)", o->queue.num,
+                      DK_DPDK_QUEUES_MAX);
+    r = configure(p, o, &conf, why_out);
     if (r == 0)
-        r = open_queues(p, o, &conf, why_out);
-    return r == 0 ? start(p, o, conf.intr_conf.rxq != 0, why_out) : r;
+        r = make_queues(p, o, &conf, why_out);
+    if (r == 0)
+        r = start(p, o, why_out);
+    return r == 0 ? open_queue(p, why_out) : r;
 }
 
-static int open_port(struct dk_netdev **dev_out, const struct dk_dpdk_options *options,
-                     const char **why_out)
+static struct dk_dpdk_port *alloc_port(void)
 {
-    if (options->ring_frames > MAX_FRAMES)
-        return dk_why(why_out, -EINVAL, "dpdk: rings of %u frames: at most %u",
-                      options->ring_frames, MAX_FRAMES);
-    int r = dk_dpdk_start(options, why_out);
-    if (r < 0)
-        return r;
-    struct dk_dpdk_port *p = dk_heap_aligned(64, sizeof(*p)); /* freed by close_port */
+    struct dk_dpdk_port *p = dk_heap_aligned(64, sizeof(*p)); /* freed by dk_dpdk_queues_free */
     if (!p)
-        return dk_why(why_out, -ENOMEM, "dpdk: no memory");
+        return NULL;
     memset(p, 0, sizeof(*p));
     p->timerfd = p->epfd = p->intrfd = -1;
     p->dev.ops = &ops;
     p->dev.stats = &p->dev.own_stats;
     p->dev.caps.max_burst = DK_DPDK_BURST;
+    return p;
+}
+
+static int open_first(struct dk_dpdk_port **p_out, const struct dk_dpdk_options *options,
+                      const char **why_out)
+{
+    int r = dk_dpdk_start(options, why_out);
+    if (r < 0)
+        return r;
+    struct dk_dpdk_port *p = alloc_port();
+    if (!p)
+        return dk_why(why_out, -ENOMEM, "dpdk: no memory");
     r = dk_dpdk_take_port(options->device, &p->port, why_out);
     if (r < 0) {
         dk_heap_free(p);
         return r;
     }
     r = set_up(p, options, why_out);
-    if (r < 0)
-        close_port(&p->dev);
-    else
+    if (r < 0) {
+        dk_dpdk_sleep_close(p);
+        close_all(p);
+        return r;
+    }
+    *p_out = p;
+    return 0;
+}
+
+static int open_further(struct dk_dpdk_port **p_out, const struct dk_netdev_queue *queue,
+                        const char **why_out)
+{
+    const struct dk_dpdk_port *first = dk_dpdk_port_of(queue->first);
+    if (queue->first->ops->close != close_queue || queue->index >= first->num_queues)
+        return dk_why(why_out, -EINVAL, "dpdk: the first queue is of another device");
+    *p_out = first->queues[queue->index];
+    return open_queue(*p_out, why_out);
+}
+
+static int open_port(struct dk_netdev **dev_out, const struct dk_dpdk_options *options,
+                     const char **why_out)
+{
+    struct dk_dpdk_port *p = NULL;
+    if (options->ring_frames > MAX_FRAMES)
+        return dk_why(why_out, -EINVAL, "dpdk: rings of %u frames: at most %u",
+                      options->ring_frames, MAX_FRAMES);
+    int r = options->queue.first ? open_further(&p, &options->queue, why_out)
+                                 : open_first(&p, options, why_out);
+    if (r == 0)
         *dev_out = &p->dev;
     return r;
 }

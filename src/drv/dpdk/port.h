@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * State of a port, for the files of this driver.
+ * State of a queue of a port, for the files of this driver. The first queue has what is the port's.
  *
  * Received frames. Each mbuf of `rx_pool` has a buffer of the heap (mem/buf.h, DEVICE) as its data,
  * for ever. A frame is given out with its buffer, and its mbuf is in `out` until the buffer is
@@ -15,11 +15,14 @@
 #include "drv/dpdk/dpdk.h"
 #include "drv/frame.h"
 #include "mem/region.h"
+#include "os/sync.h"
 
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 
-#define DK_DPDK_BURST 32u
+#define DK_DPDK_BURST      32u
+#define DK_DPDK_QUEUES_MAX 64u
+#define DK_DPDK_KEY_MAX    64u
 
 /* Of an mbuf of rx_pool. */
 struct dk_dpdk_rx_priv {
@@ -38,10 +41,9 @@ struct dk_dpdk_ext_priv {
 
 struct dk_dpdk_port {
     struct dk_netdev dev;
-    uint16_t port;
+    uint16_t port, queue;
     struct rte_device *device;
-    struct dk_registrar dma;
-    bool knows_heap;
+    struct dk_dpdk_port *first;
     bool started;
     bool own_buffers; /* rx_pool's mbufs are buffers of the heap */
     bool attaches;    /* sends application memory where it lies */
@@ -79,13 +81,62 @@ struct dk_dpdk_port {
     int64_t now, active_at; /* of the last poll; of the last frame */
     int64_t tried_at;       /* to start it anew */
     uint32_t polls;
-    struct rte_eth_stats last; /* as counted so far */
+    struct rte_eth_stats last; /* as counted so far: the first queue counts for all */
+
+    /* queues.c */
+    bool is_open;
+    bool rests;      /* the port is to be started anew */
+    uint32_t starts; /* of the port, when it rested or was opened */
+
+    /* Of the first queue only. */
+    struct dk_registrar dma;
+    bool knows_heap;
+    bool interrupts;
+    struct dk_lock lock; /* of what follows, and of is_open and rests of all */
+    bool is_up;          /* the port was started */
+    uint16_t num_open, num_resting;
+    uint32_t num_starts;
+    uint16_t reta_size; /* 0: the driver's table stays */
+    uint8_t key[DK_DPDK_KEY_MAX];
+    uint64_t hashed; /* RTE_ETH_RSS_...: what is spread by the hash; 0: nothing */
+    uint16_t num_queues;
+    struct dk_dpdk_port *queues[DK_DPDK_QUEUES_MAX];
 };
 
 static inline struct dk_dpdk_port *dk_dpdk_port_of(struct dk_netdev *dev)
 {
     return dk_container_of(dev, struct dk_dpdk_port, dev);
 }
+
+/* ---- queues.c ---------------------------------------------------------------------------------
+ */
+
+/* Makes those behind the first: 0, -ENOMEM, -EINVAL. */
+int dk_dpdk_queues_make(struct dk_dpdk_port *first, const struct dk_netdev_queue *queue);
+/* Frees all, the first too. */
+void dk_dpdk_queues_free(struct dk_dpdk_port *first);
+/* Gives the others what is known of the port. */
+void dk_dpdk_queues_share(struct dk_dpdk_port *first);
+
+/* Whether the port has as many: 0, or -ENOTSUP and *why_out. */
+int dk_dpdk_queues_check(const struct dk_dpdk_port *p, const struct rte_eth_dev_info *info,
+                         const char **why_out);
+/* Has flows spread by the hash, where the driver can. */
+void dk_dpdk_rss_choose(struct dk_dpdk_port *p, const struct rte_eth_dev_info *info,
+                        struct rte_eth_conf *conf);
+
+/* Learns, when the port was started, what the driver has made of that. */
+void dk_dpdk_rss_settle(struct dk_dpdk_port *p);
+
+/* A queue takes part. */
+void dk_dpdk_queue_open(struct dk_dpdk_port *q);
+/* It does no longer; returns whether no queue does. */
+bool dk_dpdk_queue_close(struct dk_dpdk_port *q);
+
+bool dk_dpdk_steers_here(struct dk_netdev *dev, const struct dk_flow *flow);
+
+/* Takes part in a new start of a port whose link went down. */
+void dk_dpdk_restart(struct dk_dpdk_port *q);
 
 /* ---- pool.c -----------------------------------------------------------------------------------
  */

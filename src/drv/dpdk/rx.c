@@ -158,7 +158,7 @@ uint32_t dk_dpdk_rx_burst(struct dk_netdev *dev, struct dk_rx_frame frames_out[]
     if (dk_unlikely(p->num_ready > 0))
         n = take_ready(p, mbufs, max);
     else
-        n = dk_likely(p->started) ? rte_eth_rx_burst(p->port, 0, mbufs, (uint16_t)max) : 0;
+        n = dk_likely(p->started) ? rte_eth_rx_burst(p->port, p->queue, mbufs, (uint16_t)max) : 0;
     if (n == 0)
         return 0;
     p->active_at = now;

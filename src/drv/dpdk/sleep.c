@@ -43,7 +43,7 @@ static int quiet_interrupt_fd(const struct dk_dpdk_port *p)
 {
     const int log = rte_log_register("lib.ethdev"), level = rte_log_get_level((uint32_t)log);
     rte_log_set_level((uint32_t)log, RTE_LOG_CRIT);
-    int fd = rte_eth_dev_rx_intr_ctl_q_get_fd(p->port, 0);
+    int fd = rte_eth_dev_rx_intr_ctl_q_get_fd(p->port, p->queue);
     rte_log_set_level((uint32_t)log, (uint32_t)level);
     return fd;
 }
@@ -53,8 +53,8 @@ static void find_interrupt(struct dk_dpdk_port *p)
     p->intrfd = quiet_interrupt_fd(p);
     if (p->intrfd < 0)
         return;
-    if (rte_eth_dev_rx_intr_enable(p->port, 0) == 0 && watch(p, p->intrfd) == 0) {
-        rte_eth_dev_rx_intr_disable(p->port, 0);
+    if (rte_eth_dev_rx_intr_enable(p->port, p->queue) == 0 && watch(p, p->intrfd) == 0) {
+        rte_eth_dev_rx_intr_disable(p->port, p->queue);
         p->intr_is_event = is_eventfd(p->intrfd);
     } else {
         p->intrfd = -1;
@@ -105,7 +105,7 @@ static void enable(struct dk_dpdk_port *p)
         return;
     if (p->intr_is_event && read(p->intrfd, &count, sizeof count) < 0 && errno != EAGAIN)
         return;
-    p->intr_on = rte_eth_dev_rx_intr_enable(p->port, 0) == 0;
+    p->intr_on = rte_eth_dev_rx_intr_enable(p->port, p->queue) == 0;
 }
 
 int dk_dpdk_arm(struct dk_netdev *dev)
@@ -115,7 +115,7 @@ int dk_dpdk_arm(struct dk_netdev *dev)
     p->armed = true;
     enable(p);
     if (p->num_ready == 0 && p->started)
-        p->num_ready = rte_eth_rx_burst(p->port, 0, p->ready, DK_DPDK_BURST);
+        p->num_ready = rte_eth_rx_burst(p->port, p->queue, p->ready, DK_DPDK_BURST);
     if (p->num_ready > 0)
         return -1;
     set_timer(p, time_to_sleep(p));
@@ -126,6 +126,6 @@ void dk_dpdk_disarm(struct dk_dpdk_port *p)
 {
     p->armed = false;
     if (p->intr_on)
-        rte_eth_dev_rx_intr_disable(p->port, 0);
+        rte_eth_dev_rx_intr_disable(p->port, p->queue);
     p->intr_on = false;
 }

@@ -8,6 +8,8 @@ void dk_dpdk_count(struct dk_dpdk_port *p)
 {
     struct rte_eth_stats now;
     dk_dpdk_revive(p);
+    if (p->queue != 0)
+        return;
     if (rte_eth_stats_get(p->port, &now) != 0)
         return;
     const uint64_t missed = now.imissed - p->last.imissed;

@@ -184,7 +184,7 @@ static inline uint32_t give(struct dk_dpdk_port *p, struct rte_mbuf *mbufs[], ui
                             uint64_t bytes)
 {
     const uint32_t sent =
-        dk_likely(p->started) ? rte_eth_tx_burst(p->port, 0, mbufs, (uint16_t)n) : 0;
+        dk_likely(p->started) ? rte_eth_tx_burst(p->port, p->queue, mbufs, (uint16_t)n) : 0;
     if (dk_unlikely(sent < n))
         bytes -= bytes_of(mbufs + sent, n - sent);
     dk_frame_count_tx(&p->dev, sent, bytes);
