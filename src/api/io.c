@@ -111,12 +111,20 @@ __attribute__((noinline)) static int push(demi_qtoken_t *qt_out, int qd, const d
     return issue(op, sga, qt_out);
 }
 
+/* r: what pushing at once came to. */
 static __attribute__((noinline)) int profiled_push(demi_qtoken_t *qt_out, int qd,
-                                                   const demi_sgarray_t *sga)
+                                                   const demi_sgarray_t *sga, int r)
 {
     DK_PROFILE("demi_push");
-    int r = push_at_once(qt_out, qd, sga, NULL);
-    return dk_public(dk_likely(r != -EAGAIN) ? r : push(qt_out, qd, sga, NULL));
+    return dk_public(r == -EAGAIN ? push(qt_out, qd, sga, NULL) : r);
+}
+
+/* Where nobody else leads. */
+static __attribute__((noinline)) int push_led(demi_qtoken_t *qt_out, int qd,
+                                              const demi_sgarray_t *sga)
+{
+    int r = dk_api.callback ? -EAGAIN : push_at_once(qt_out, qd, sga, NULL);
+    return dk_likely(r == 0) ? 0 : profiled_push(qt_out, qd, sga, r);
 }
 
 /*
@@ -129,7 +137,7 @@ int demi_push(demi_qtoken_t *qt_out, int qd, const demi_sgarray_t *sga)
     if (dk_unlikely(!qt_out || !sga))
         return EINVAL;
     if (dk_unlikely(dk_mt() || (uint32_t)qd >= dk_queues_used))
-        return profiled_push(qt_out, qd, sga);
+        return push_led(qt_out, qd, sga);
     struct dk_queue *q = &dk_queues[(uint32_t)qd];
     struct dk_buf *buf;
     if (dk_likely(q->fast_inst == inst && dk_fast_slot(inst) && dk_sga_fast_buf(sga, &buf) &&
@@ -137,19 +145,29 @@ int demi_push(demi_qtoken_t *qt_out, int qd, const demi_sgarray_t *sga)
         *qt_out = dk_fast_done(q->fast_inst, q, DEMI_OPC_PUSH);
         return 0;
     }
-    return profiled_push(qt_out, q->qd, sga);
+    return push_led(qt_out, q->qd, sga);
+}
+
+/* The same, with what checking the address came to. */
+static __attribute__((noinline)) int profiled_pushto(demi_qtoken_t *qt_out, int sockqd,
+                                                     const demi_sgarray_t *sga,
+                                                     const struct sockaddr *dest_addr, int r)
+{
+    DK_PROFILE("demi_pushto");
+    return dk_public(r == -EAGAIN ? push(qt_out, sockqd, sga, dest_addr) : r);
 }
 
 int demi_pushto(demi_qtoken_t *qt_out, int sockqd, const demi_sgarray_t *sga,
                 const struct sockaddr *dest_addr, socklen_t size)
 {
-    DK_PROFILE("demi_pushto");
-    if (!qt_out || !sga || !dest_addr)
+    if (dk_unlikely(!qt_out || !sga || !dest_addr))
         return EINVAL;
     int r = check_addr(dest_addr, size);
     if (dk_likely(r == 0))
-        r = push_at_once(qt_out, sockqd, sga, dest_addr);
-    return dk_public(dk_likely(r != -EAGAIN) ? r : push(qt_out, sockqd, sga, dest_addr));
+        r = dk_api.callback ? -EAGAIN : push_at_once(qt_out, sockqd, sga, dest_addr);
+    if (dk_likely(r == 0))
+        return 0;
+    return profiled_pushto(qt_out, sockqd, sga, dest_addr, r);
 }
 
 static __attribute__((noinline)) int profiled_pop(demi_qtoken_t *qt_out, int qd)

@@ -166,6 +166,11 @@ bool dk_net_input_crowd(struct dk_net *net, const struct dk_rx_frame frames[], u
 static inline void dk_net_input_burst(struct dk_net *net, const struct dk_rx_frame frames[],
                                       uint32_t n, int64_t now)
 {
+    if (n == 1) { /* most polls of who is not in a hurry */
+        dk_net_input(net, frames, now);
+        dk_buf_put(frames[0].buf);
+        return;
+    }
     if (n > 1 && dk_net_input_crowd(net, frames, n, now))
         return;
     for (uint32_t i = 0; i < n;) {

@@ -86,6 +86,7 @@ static void close_queue(struct dk_netdev *dev)
     struct dk_dpdk_port *p = dk_dpdk_port_of(dev);
     for (uint32_t i = 0; i < p->num_ready; i++)
         rte_pktmbuf_free(p->ready[i]);
+    dk_dpdk_rx_close(p);
     dk_dpdk_tx_close(p);
     p->num_ready = 0;
     dk_dpdk_sleep_close(p);

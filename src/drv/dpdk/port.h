@@ -4,7 +4,8 @@
  *
  * Received frames. Each mbuf of `rx_pool` has a buffer of the heap (mem/buf.h, DEVICE) as its data,
  * for ever. A frame is given out with its buffer, and its mbuf is in `out` until the buffer is
- * back: then it returns to the pool. Invariant: an mbuf is with DPDK or in `out`, never both.
+ * back: then it returns to the pool, with others (`back`). Invariant: an mbuf is with DPDK, in
+ * `out` or in `back`, never in two of them.
  *
  * Sent frames. An mbuf with bytes of its own is from `tx_pool`; one that stands for memory of the
  * application is from `ext_pool`, and has a hold on that buffer.
@@ -23,6 +24,7 @@
 #define DK_DPDK_BURST      32u
 #define DK_DPDK_QUEUES_MAX 64u
 #define DK_DPDK_KEY_MAX    64u
+#define DK_DPDK_BACK       16u /* mbufs that return to their pool together */
 
 /* Of an mbuf of rx_pool. */
 struct dk_dpdk_rx_priv {
@@ -61,10 +63,12 @@ struct dk_dpdk_port {
     uint32_t num_bufs;
     struct rte_mbuf **out; /* frames that were given out */
     uint32_t num_out, next_out;
+    struct rte_mbuf *back[DK_DPDK_BACK]; /* whose buffers are back */
+    uint32_t num_back;
     struct dk_rxslab slab;                 /* for what is copied */
     struct rte_mbuf *ready[DK_DPDK_BURST]; /* received by who looked before a sleep */
     uint32_t num_ready;
-    struct rte_mbuf *spares[DK_DPDK_BURST]; /* of tx_pool, for what is put */
+    struct rte_mbuf *spares[DK_DPDK_BURST]; /* of tx_pool, as they are in it, for what is put */
     uint32_t num_spares;
     struct rte_mbuf *put[DK_DPDK_BURST]; /* frames, whole, that were not given to the port yet */
     uint32_t num_put;
@@ -164,6 +168,7 @@ uint32_t dk_dpdk_rx_burst(struct dk_netdev *dev, struct dk_rx_frame frames_out[]
                           int64_t now);
 uint32_t dk_dpdk_tx_burst(struct dk_netdev *dev, const struct dk_tx_frame frames[], uint32_t n,
                           int64_t now);
+void dk_dpdk_rx_close(struct dk_dpdk_port *p);
 enum dk_tx_put dk_dpdk_tx_put(struct dk_netdev *dev, const struct dk_tx_frame *frame);
 bool dk_dpdk_tx_flush(struct dk_netdev *dev, int64_t now);
 

@@ -15,6 +15,19 @@ static struct dk_buf *buf_of(struct rte_mbuf *m)
     return ((struct dk_dpdk_rx_priv *)rte_mbuf_to_priv(m))->buf;
 }
 
+/* Gives the pool the mbufs that are to return. */
+static void return_all(struct dk_dpdk_port *p)
+{
+    rte_mempool_put_bulk(p->rx_pool, (void **)p->back, p->num_back);
+    p->num_back = 0;
+}
+
+void dk_dpdk_rx_close(struct dk_dpdk_port *p)
+{
+    if (p->num_back > 0)
+        return_all(p);
+}
+
 /* Takes mbufs back whose buffers are. */
 static void take_back(struct dk_dpdk_port *p)
 {
@@ -28,7 +41,9 @@ static void take_back(struct dk_dpdk_port *p)
             continue;
         }
         p->out[p->next_out] = p->out[--p->num_out];
-        rte_mbuf_raw_free(m);
+        p->back[p->num_back++] = m;
+        if (p->num_back == DK_DPDK_BACK)
+            return_all(p);
     }
 }
 
