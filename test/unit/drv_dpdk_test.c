@@ -180,6 +180,63 @@ static void test_dpdk_full_ring_is_no_loss(void **state)
     free_wire();
 }
 
+/* Frames that are put wait for room, and are sent in their order; nothing passes them by. */
+static void test_dpdk_put_frames_wait_for_room_in_order(void **state)
+{
+    (void)state;
+    struct drv_link link;
+    struct drv_frame f[2];
+    struct dk_rx_frame got[32];
+    uint32_t put = 0, received = 0;
+    open_ring(&link, 0, 0);
+    struct dk_netdev *dev = link.dev[0];
+    for (uint32_t i = 0; i < 2; i++)
+        drv_frame_make(&f[i], 100 + i, DRV_HEADER, 1, 1);
+    while (dev->ops->tx_put(dev, &f[put % 2].tx) == DK_TX_PUT_TAKEN)
+        put++;
+    assert_true(put > 512 && !dev->ops->tx_flush(dev, 0));
+    assert_int_equal(dev->ops->tx_burst(dev, &f[0].tx, 1, 0), 0);
+    assert_true(drv_readable(dev, 1000));
+    for (uint32_t n; (n = link.dev[1]->ops->rx_burst(link.dev[1], got, 32, 0)) > 0;) {
+        for (uint32_t i = 0; i < n; i++, received++)
+            drv_check(&got[i], &f[received % 2]);
+        dev->ops->tx_flush(dev, 0);
+    }
+    assert_int_equal(received, put);
+    assert_int_equal(dev->stats->tx_frames, put);
+    assert_true(dev->ops->tx_flush(dev, 0) && dev->stats->tx_dropped == 0);
+    for (uint32_t i = 0; i < 2; i++)
+        drv_frame_free(&f[i]);
+    drv_close(&link);
+    free_wire();
+}
+
+/* What is put is copied: a piece in no buffer, too, and it may be written to at once. A long frame
+ * is not one to be put. */
+static void test_dpdk_put_frame_is_copied_at_once(void **state)
+{
+    (void)state;
+    struct drv_link link;
+    struct dk_rx_frame got;
+    uint8_t bytes[2][64] = {{2, [12] = 0x88, [13] = 0xb5, [14] = 1}};
+    open_ring(&link, 0, 0);
+    struct dk_netdev *dev = link.dev[0];
+    memcpy(bytes[1], bytes[0], sizeof bytes[0]);
+    struct dk_tx_frame frame = {.head = bytes[0], .head_len = 14, .num_pieces = 1};
+    frame.pieces[0] = (struct dk_tx_piece){.data = bytes[0] + 14, .len = sizeof bytes[0] - 14};
+    assert_int_equal(dev->ops->tx_put(dev, &frame), DK_TX_PUT_TAKEN);
+    memset(bytes[0], 0xdb, sizeof bytes[0]);
+    assert_true(dev->ops->tx_flush(dev, 0));
+    drv_receive(link.dev[1], &got, 1);
+    assert_int_equal(got.len, sizeof bytes[1]);
+    assert_memory_equal(got.data, bytes[1], sizeof bytes[1]);
+    dk_buf_put(got.buf);
+    frame.pieces[0].len = 60000;
+    assert_int_equal(dev->ops->tx_put(dev, &frame), DK_TX_PUT_NOT);
+    drv_close(&link);
+    free_wire();
+}
+
 static void must_not_open(const struct dk_dpdk_options *options, int error, const char *words)
 {
     struct dk_netdev *dev = NULL;
@@ -361,6 +418,8 @@ int main(void)
         cmocka_unit_test(test_dpdk_queues_are_devices_of_their_own),
         cmocka_unit_test(test_dpdk_flows_are_spread_over_the_queues_that_are_open),
         cmocka_unit_test(test_dpdk_more_queues_than_the_port_has_are_refused),
+        cmocka_unit_test(test_dpdk_put_frames_wait_for_room_in_order),
+        cmocka_unit_test(test_dpdk_put_frame_is_copied_at_once),
         cmocka_unit_test(test_dpdk_what_cannot_be_says_why),
         cmocka_unit_test(test_dpdk_missing_driver_is_named),
     };
