@@ -177,9 +177,9 @@ class Kernel(Case):
 
     def test_interface_that_sys_does_not_show_is_not_called_missing(self):
         for target in ("packet:lo", "tap:lo"):
-            done = subprocess.run(["unshare", "--mount", "sh", "-c",
-                                   'mount -t tmpfs none /sys; exec "$@"', "hidden", DEMI, "doctor", "--json", target],
-                                  env=environment(None), capture_output=True, text=True,
+            command = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /sys; exec "$@"',
+                       "hidden", DEMI, "doctor", "--json", target]
+            done = subprocess.run(command, env=environment(None), capture_output=True, text=True,
                                   timeout=PATIENCE_S, check=False)
             findings = json.loads(done.stdout)["reports"][0]["findings"]
             self.assertEqual([(f["level"], f["mend"]) for f in findings if f["check"] == "lo"],

@@ -100,10 +100,9 @@ static void abandon(struct dk_netdev *dev)
 }
 
 #define OPS                                                                                        \
-    .name = "dpdk", .rx_burst = dk_dpdk_rx_burst, .tx_burst = dk_dpdk_tx_burst, \
-    .tx_put = dk_dpdk_tx_put, .tx_flush = dk_dpdk_tx_flush, \
-    .reclaim = reclaim, .arm = dk_dpdk_arm, .link = dk_dpdk_link, .close = close_queue,            \
-    .abandon = abandon
+    .name = "dpdk", .rx_burst = dk_dpdk_rx_burst, .tx_burst = dk_dpdk_tx_burst,                    \
+    .tx_put = dk_dpdk_tx_put, .tx_flush = dk_dpdk_tx_flush, .reclaim = reclaim,                    \
+    .arm = dk_dpdk_arm, .link = dk_dpdk_link, .close = close_queue, .abandon = abandon
 
 static const struct dk_netdev_ops ops = {OPS};
 /* Of a port that spreads flows as we say. */
