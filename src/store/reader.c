@@ -23,12 +23,7 @@ void dk_reader_init(struct dk_reader *r)
 
 void dk_reader_fini(struct dk_reader *r)
 {
-    for (uint32_t i = 0; r->windows && i < DK_READ_WINDOWS; i++)
-        if (r->windows[i].buf)
-            dk_buf_put(r->windows[i].buf);
-    if (r->windows)
-        dk_heap_free(r->windows);
-    r->windows = NULL;
+    dk_windows_fini(&r->windows);
 }
 
 void dk_reader_reset(struct dk_log *log)
@@ -36,22 +31,12 @@ void dk_reader_reset(struct dk_log *log)
     struct dk_reader *r = &log->reader;
     r->located = false;
     r->lost_first = r->lost_end = 0;
-    for (uint32_t i = 0; r->windows && i < DK_READ_WINDOWS; i++) {
-        struct dk_window *w = &r->windows[i];
-        if (w->state == DK_WINDOW_LOADING)
-            w->stale = true;
-        else
-            w->state = DK_WINDOW_EMPTY;
-    }
+    dk_windows_reset(&r->windows);
 }
 
 bool dk_reader_busy(const struct dk_log *log)
 {
-    const struct dk_reader *r = &log->reader;
-    for (uint32_t i = 0; r->windows && i < DK_READ_WINDOWS; i++)
-        if (r->windows[i].state == DK_WINDOW_LOADING)
-            return true;
-    return false;
+    return dk_windows_busy(&log->reader.windows);
 }
 
 static struct dk_batch_place place_at(const struct dk_log *log, uint64_t ordinal, uint32_t index,
@@ -97,138 +82,98 @@ static const struct dk_segment *segment_of(const struct dk_log *log, uint64_t re
     return low > 0 ? dk_log_segment(log, low - 1) : NULL;
 }
 
-/* Walks the headers in a window that was read, to where the next one has to begin. */
-static void measure(struct dk_window *w)
+static uint64_t clamp(uint64_t n, uint64_t least, uint64_t most)
 {
-    const struct dk_log *log = w->log;
-    uint32_t at = find_segment(log, w->ordinal);
-    w->behind = w->start;
-    while (at < log->num_segs && w->behind < w->start + w->len) {
-        const struct dk_batch_head *h = (const void *)(w->data + (w->behind - w->start));
-        struct dk_batch_place place = place_at(log, w->ordinal, log->segs[at], w->behind);
-        uint64_t left = w->start + w->len - w->behind;
-        if (dk_batch_check((const void *)h, left, &place) != DK_BATCH_GOOD ||
-            (uint64_t)h->blocks * DK_BLOCK > left)
-            return;
-        w->behind += (uint64_t)h->blocks * DK_BLOCK;
-    }
+    return n < least ? least : n > most ? most : n;
 }
 
-static void loaded(struct dk_xfer *x, int result)
+/* How much to read at once, of `need` bytes at least. A batch too large to be moved in front of a
+ * window has one of its own. */
+static uint64_t window_bytes(const struct dk_reader *r, uint64_t least, uint64_t need)
 {
-    struct dk_window *w = x->arg;
-    w->error = result;
-    w->state = result == 0 ? DK_WINDOW_READY : DK_WINDOW_FAILED;
-    if (w->stale)
-        w->state = DK_WINDOW_EMPTY;
-    w->stale = false;
-    if (w->state == DK_WINDOW_READY)
-        measure(w);
-    w->log->store->kicked = true;
-}
-
-/* Memory for a window: what it has, when nobody else holds that and it is large enough. */
-static int provide(struct dk_window *w, uint64_t size)
-{
-    if (w->buf && w->size >= size && __atomic_load_n(&w->buf->refs, __ATOMIC_ACQUIRE) == 1)
-        return 0;
-    if (w->buf)
-        dk_buf_put(w->buf);
-    w->buf = dk_buf_alloc(size + DK_BLOCK, 0);
-    if (!w->buf) {
-        w->state = DK_WINDOW_EMPTY;
-        return -ENOMEM;
-    }
-    w->data = (uint8_t *)dk_round_up((uintptr_t)w->buf->data, DK_BLOCK);
-    w->size = size;
-    return 0;
-}
-
-static uint64_t window_bytes(const struct dk_reader *r)
-{
-    uint64_t bytes = r->batch_bytes * 4;
+    uint64_t bytes = r->batch_bytes;
+    if (bytes <= DK_WINDOW_ROOM_MAX)
+        bytes = clamp(bytes * 4, least, DK_WINDOW_BYTES_MAX);
     if (r->careful)
-        return DK_BLOCK;
-    return bytes < DK_READ_BYTES       ? DK_READ_BYTES
-           : bytes > DK_READ_BYTES_MAX ? DK_READ_BYTES_MAX
-                                       : bytes;
+        bytes = DK_BLOCK;
+    return bytes < need ? need : bytes;
 }
 
-/* Starts to read a piece of a segment, of `need` bytes at least, into a window. */
-static int load(struct dk_log *log, struct dk_window *w, uint32_t at, uint64_t offset,
-                uint64_t need)
+/* Begins to load from a place on, not beyond the end of its segment. */
+static int load(struct dk_window **w_out, struct dk_log *log, struct dk_window_load l)
 {
-    const struct dk_segment *s = dk_log_segment(log, at);
-    uint64_t len = window_bytes(&log->reader);
-    len = len < need ? need : len;
-    len = len < s->limit - offset ? len : s->limit - offset;
-    int ret = provide(w, len);
-    if (ret != 0)
-        return ret;
-    w->log = log;
-    w->state = DK_WINDOW_LOADING;
-    w->stale = false;
-    w->careful = log->reader.careful;
-    w->ordinal = s->ordinal;
-    w->start = offset;
-    w->len = len;
-    w->given_first = w->given_end = 0;
-    w->seg = (struct dk_blk_seg){w->data, (uint32_t)len};
-    w->xfer.op = DK_BLK_READ;
-    w->xfer.flags = 0;
-    w->xfer.offset = dk_segment_offset(&log->store->geometry, log->segs[at]) + offset;
-    w->xfer.bytes = len;
-    w->xfer.segs = &w->seg;
-    w->xfer.num_segs = 1;
-    w->xfer.done = loaded;
-    w->xfer.arg = w;
-    dk_xfer_start(&log->store->xfers, &w->xfer);
-    return 0;
+    uint64_t left = dk_log_segment(log, l.at)->limit - l.offset;
+    l.bytes = l.bytes < left ? l.bytes : left;
+    return dk_window_load(w_out, log, &l);
 }
 
-/* The window that has a place, in whatever state, or NULL. */
-static struct dk_window *window_at(struct dk_reader *r, uint64_t ordinal, uint64_t offset)
-{
-    for (uint32_t i = 0; i < DK_READ_WINDOWS; i++) {
-        struct dk_window *w = &r->windows[i];
-        if (w->state != DK_WINDOW_EMPTY && !w->stale && w->ordinal == ordinal &&
-            offset >= w->start && offset < w->start + w->len)
-            return w;
-    }
-    return NULL;
-}
-
-/* Reads `need` bytes from the present place on: -EINPROGRESS, or why not. A window that has the
- * place, and less than that, is given up: it would be found again. */
+/* Reads `need` bytes from the present place on: -EINPROGRESS, or why not. What is there of them is
+ * given up: it would be found again. */
 static int fetch(struct dk_log *log, uint32_t at, uint64_t need)
 {
     struct dk_reader *r = &log->reader;
-    struct dk_window *w = &r->windows[r->turn];
-    struct dk_window *too_short = window_at(r, r->ordinal, r->offset);
-    if (too_short)
-        too_short->state = DK_WINDOW_EMPTY;
-    for (uint32_t i = 0; w->state == DK_WINDOW_LOADING && i < DK_READ_WINDOWS; i++)
-        w = &r->windows[i];
-    if (w->state == DK_WINDOW_LOADING)
-        return -EINPROGRESS;
-    int ret = load(log, w, at, r->offset, need);
+    struct dk_window *w = dk_window_at(&r->windows, r->ordinal, r->offset);
+    if (w)
+        dk_window_cut(w, r->offset);
+    int ret = load(&w, log,
+                   (struct dk_window_load){
+                       .at = at,
+                       .offset = r->offset,
+                       .bytes = window_bytes(r, DK_READ_BYTES, need),
+                       .careful = r->careful,
+                       .free = 2,
+                   });
     return ret == 0 ? -EINPROGRESS : ret;
 }
 
-/* While records are read one after the other: the window behind this one. */
-static void read_ahead(struct dk_log *log, struct dk_window *w, uint32_t at)
+/* Has `need` bytes from the present place on in one window, of which w has the first: -EAGAIN: they
+ * are, -EINPROGRESS: the device has to read, or why not. */
+static int extend(struct dk_log *log, struct dk_window *w, uint32_t at, uint64_t need)
 {
     struct dk_reader *r = &log->reader;
-    uint64_t offset = w->behind;
-    struct dk_window *other = &r->windows[w == &r->windows[0]];
-    if (offset >= dk_log_segment(log, at)->limit) {
-        at++;
+    struct dk_window *next = dk_window_at(&r->windows, r->ordinal, w->start + w->len);
+    if (next && next->state == DK_WINDOW_LOADING)
+        return -EINPROGRESS;
+    uint64_t bytes = w->start + w->len - r->offset;
+    if (!next || next->state != DK_WINDOW_READY || !dk_window_join(w, next, r->offset))
+        return fetch(log, at, need);
+    log->store->stats->joined_bytes += bytes;
+    return -EAGAIN;
+}
+
+/* Asks for the window behind one, which is returned: NULL: there is none, or no memory. */
+static struct dk_window *follow(struct dk_log *log, const struct dk_window *w, uint32_t *at,
+                                const struct dk_window *keep)
+{
+    struct dk_reader *r = &log->reader;
+    uint64_t offset = w->start + w->len;
+    if (offset >= dk_log_segment(log, *at)->limit) {
+        ++*at;
         offset = 0;
     }
-    if (at >= log->num_segs || offset >= dk_log_segment(log, at)->limit ||
-        other->state == DK_WINDOW_LOADING || window_at(r, dk_log_segment(log, at)->ordinal, offset))
-        return;
-    load(log, other, at, offset, r->careful ? 0 : DK_READ_AHEAD);
+    if (*at >= log->num_segs || offset >= dk_log_segment(log, *at)->limit)
+        return NULL;
+    struct dk_window *next = dk_window_at(&r->windows, dk_log_segment(log, *at)->ordinal, offset);
+    struct dk_window_load l = {
+        .at = *at,
+        .offset = offset,
+        .bytes = window_bytes(r, DK_READ_AHEAD_BYTES, 0),
+        .room = clamp(r->batch_bytes, DK_WINDOW_ROOM_MIN, DK_WINDOW_ROOM_MAX),
+        .free = DK_READ_AHEAD + 2, /* the present one, and the one before it */
+        .keep = keep,
+    };
+    return next || load(&next, log, l) == 0 ? next : NULL;
+}
+
+/* While records are read one after the other: the windows behind this one. Batches that are larger
+ * than a window keep the device busy alone. */
+static void read_ahead(struct dk_log *log, const struct dk_window *w, uint32_t at)
+{
+    struct dk_reader *r = &log->reader;
+    const struct dk_window *last = w;
+    r->ahead = true;
+    for (uint32_t i = 0; i < DK_READ_AHEAD && last && r->batch_bytes <= DK_WINDOW_BYTES_MAX; i++)
+        last = follow(log, last, &at, w);
 }
 
 /* Where to look for a record: 0, or -EIO when there is no segment that could have it. */
@@ -255,11 +200,20 @@ static void drop_bufs(struct dk_log_read *read, uint32_t num)
     while (num-- > 0)
         if (read->bufs[num])
             dk_buf_put(read->bufs[num]);
+    read->num_segs = 0;
 }
 
 static uint8_t *segment_at(const struct dk_batch_head *h, const struct dk_batch_seg *seg)
 {
     return (uint8_t *)(uintptr_t)h + (size_t)seg->place * DK_BATCH_PLACE_UNIT;
+}
+
+static void note_given(struct dk_window *w, uint64_t record)
+{
+    if (w->given_first == w->given_end)
+        w->given_first = w->given_end = record;
+    w->given_first = record < w->given_first ? record : w->given_first;
+    w->given_end = record < w->given_end ? w->given_end : record + 1;
 }
 
 static int give_views(struct dk_log_read *read, struct dk_window *w, const struct dk_batch_head *h,
@@ -273,16 +227,13 @@ static int give_views(struct dk_log_read *read, struct dk_window *w, const struc
             return -ENOMEM;
         }
     }
-    if (w->given_first == w->given_end)
-        w->given_first = w->given_end = read->record;
-    w->given_first = read->record < w->given_first ? read->record : w->given_first;
-    w->given_end = read->record < w->given_end ? w->given_end : read->record + 1;
+    note_given(w, read->record);
     return 0;
 }
 
-/* Gives copies of what somebody has views of: -EIO when that was written to. */
-static int give_copies(struct dk_log_read *read, const struct dk_batch_head *h,
-                       const struct dk_batch_record *record, const struct dk_batch_seg *seg)
+/* Gives copies: -EIO when they are not what was written. */
+static int give_copies(struct dk_log_read *read, const struct dk_batch_head *h, uint32_t crc,
+                       const struct dk_batch_seg *seg)
 {
     uint32_t sum = 0;
     for (uint32_t i = 0; i < read->num_segs; i++) {
@@ -296,30 +247,47 @@ static int give_copies(struct dk_log_read *read, const struct dk_batch_head *h,
         memcpy(read->bufs[i]->data, segment_at(h, &seg[i]), seg[i].len);
         sum = dk_crc32c(sum, read->bufs[i]->data, seg[i].len);
     }
-    if (sum == record->crc)
+    if (sum == crc)
         return 0;
     drop_bufs(read, read->num_segs);
     return -EIO;
 }
 
-/* Gives a record of a window out; -EAGAIN: the window is not good for it any more. */
-static int give(struct dk_log_read *read, struct dk_window *w, const struct dk_batch_head *h)
+/* The first descriptor of a record of the batch that w has checked: mostly the one behind the last.
+ */
+static const struct dk_batch_seg *descriptor(struct dk_window *w, const struct dk_batch_head *h,
+                                             uint32_t record)
 {
-    const struct dk_batch_record *record = dk_batch_records(h);
-    const struct dk_batch_seg *seg = dk_batch_segs(h);
-    for (uint64_t i = h->first; i < read->record; i++)
-        seg += record++->segs;
-    bool was_given = read->record >= w->given_first && read->record < w->given_end;
-    if (!was_given && !dk_batch_record_good(h, record, seg))
-        return -EIO;
+    const struct dk_batch_record *records = dk_batch_records(h);
+    if (record < w->record)
+        w->record = w->descriptor = 0;
+    for (; w->record < record; w->record++)
+        w->descriptor += records[w->record].segs;
+    return dk_batch_segs(h) + w->descriptor;
+}
+
+/* Gives a record of a window out; -EAGAIN: the window is not good for it any more, because somebody
+ * has a view of it and wrote there. */
+static int give(struct dk_log *log, struct dk_log_read *read, struct dk_window *w,
+                const struct dk_batch_head *h)
+{
+    const uint32_t index = (uint32_t)(read->record - h->first);
+    const struct dk_batch_record *record = dk_batch_records(h) + index;
+    const struct dk_batch_seg *seg = descriptor(w, h, index);
+    const bool was_given = read->record >= w->given_first && read->record < w->given_end;
     read->num_segs = record->segs;
-    int ret = was_given ? give_copies(read, h, record, seg) : give_views(read, w, h, seg);
-    if (ret != 0)
-        read->num_segs = 0;
-    if (!was_given || ret != -EIO)
-        return ret;
-    w->state = DK_WINDOW_EMPTY;
-    return -EAGAIN;
+    if (was_given || log->reader.copies) {
+        int ret = give_copies(read, h, record->crc, seg);
+        log->store->stats->read_copies += ret == 0;
+        if (!was_given || ret != -EIO)
+            return ret;
+        w->state = DK_WINDOW_EMPTY;
+        return -EAGAIN;
+    }
+    if (dk_batch_record_good(h, record, seg))
+        return give_views(read, w, h, seg);
+    read->num_segs = 0;
+    return -EIO;
 }
 
 /* There is no good batch at the present place. */
@@ -355,9 +323,7 @@ static void end_search(struct dk_reader *r, int result)
         r->lost_first = r->lost_end = 0;
     }
     r->unread = false;
-    for (uint32_t i = 0; r->windows && i < DK_READ_WINDOWS; i++)
-        if (r->windows[i].state == DK_WINDOW_FAILED)
-            r->windows[i].state = DK_WINDOW_EMPTY;
+    dk_windows_forget_failed(&r->windows);
 }
 
 /* The batch there begins behind what is looked for. Where the log was cut, it is what was left
@@ -369,53 +335,107 @@ static void remember_lost(struct dk_reader *r, uint64_t first, uint64_t end)
     r->expected = first;
 }
 
-/* One step with the first read: 0: it was done, -EAGAIN: another step, -EINPROGRESS: the device has
- * to read, else the result of the read. */
-static int step(struct dk_log *log, struct dk_log_read *read)
+/* What is found at the present place. */
+struct found {
+    uint32_t at; /* the segment's place in the log's list */
+    struct dk_window *w;
+    const struct dk_batch_head *head;
+    uint64_t left;  /* bytes from its begin to the end of w ... */
+    uint64_t limit; /* ... and of the segment */
+};
+
+/* Whether there is a good batch: once it was found so, it stays. */
+static enum dk_batch_check check(const struct dk_log *log, const struct found *f)
+{
+    struct dk_window *w = f->w;
+    const uint64_t offset = log->reader.offset;
+    const struct dk_batch_place place = place_at(log, w->ordinal, log->segs[f->at], offset);
+    if (w->checked == offset)
+        return DK_BATCH_GOOD;
+    enum dk_batch_check result = dk_batch_check((const void *)f->head, f->left, &place);
+    if (result == DK_BATCH_GOOD) {
+        w->checked = offset;
+        w->record = w->descriptor = 0;
+    }
+    return result;
+}
+
+/* Finds the batch at the present place: as step, and 1: it is in *f. */
+static int find(struct dk_log *log, struct found *f)
 {
     struct dk_reader *r = &log->reader;
-    uint32_t at = find_segment(log, r->ordinal);
-    if (at == log->num_segs || r->offset >= dk_log_segment(log, at)->limit)
+    f->at = find_segment(log, r->ordinal);
+    if (f->at == log->num_segs || r->offset >= dk_log_segment(log, f->at)->limit)
         return -EIO;
-    struct dk_window *w = window_at(r, r->ordinal, r->offset);
+    struct dk_window *w = f->w = dk_window_at(&r->windows, r->ordinal, r->offset);
     if (!w)
-        return fetch(log, at, 0);
+        return fetch(log, f->at, 0);
     if (w->state == DK_WINDOW_LOADING)
         return -EINPROGRESS;
     if (w->state == DK_WINDOW_FAILED) {
         int ret = failed(log, w);
         return ret == 0 ? -EAGAIN : ret;
     }
-    const struct dk_batch_head *h = (const void *)(w->data + (r->offset - w->start));
-    struct dk_batch_place place = place_at(log, r->ordinal, log->segs[at], r->offset);
-    uint64_t left = w->start + w->len - r->offset;
-    uint64_t limit = dk_log_segment(log, at)->limit - r->offset;
-    r->turn = w == &r->windows[0];
-    enum dk_batch_check check = dk_batch_check((const void *)h, left, &place);
-    if (check == DK_BATCH_MORE && h->bytes <= limit)
-        return fetch(log, at, dk_round_up(h->bytes, DK_BLOCK));
-    if (check != DK_BATCH_GOOD) {
-        pass(r);
-        return -EAGAIN;
-    }
-    uint64_t bytes = (uint64_t)h->blocks * DK_BLOCK;
+    f->head = (const void *)(w->data + (r->offset - w->start));
+    f->left = w->start + w->len - r->offset;
+    f->limit = dk_log_segment(log, f->at)->limit - r->offset;
+    enum dk_batch_check result = check(log, f);
+    if (result == DK_BATCH_GOOD)
+        return 1;
+    if (result == DK_BATCH_MORE && f->head->bytes <= f->limit)
+        return extend(log, w, f->at, dk_round_up(f->head->bytes, DK_BLOCK));
+    pass(r);
+    return -EAGAIN;
+}
+
+/* Goes on behind a batch. */
+static void skip(struct dk_log *log, const struct dk_batch_head *h)
+{
+    struct dk_reader *r = &log->reader;
+    dk_index_add(&log->index, h->first, r->ordinal, r->offset);
+    r->offset += (uint64_t)h->blocks * DK_BLOCK;
+    r->expected = h->first + h->records;
+    r->ahead = false;
+}
+
+/* What is found out once for a batch that is read in order, else for each record. */
+static void enter(struct dk_reader *r, struct dk_window *w, uint64_t batch_bytes)
+{
+    const uint64_t lately = r->batch_bytes - r->batch_bytes / 8;
+    r->batch_bytes = batch_bytes > lately ? batch_bytes : lately;
+    r->copies = dk_windows_held(&r->windows, w) >= DK_WINDOWS_HELD;
+    r->ahead = false;
+    dk_window_touch(&r->windows, w);
+}
+
+/* One step with the first read: -EAGAIN: another step, -EINPROGRESS: the device has to read, else
+ * the result of the read. */
+static int step(struct dk_log *log, struct dk_log_read *read)
+{
+    struct dk_reader *r = &log->reader;
+    struct found f = {0};
+    int ret = find(log, &f);
+    if (ret != 1)
+        return ret;
+    const struct dk_batch_head *h = f.head;
+    const uint64_t bytes = (uint64_t)h->blocks * DK_BLOCK;
     if (read->record < h->first) {
-        remember_lost(r, h->first, dk_log_segment(log, at)->end);
+        remember_lost(r, h->first, dk_log_segment(log, f.at)->end);
         return -EIO;
     }
     r->expected = h->first;
     if (read->record >= h->first + h->records) {
-        dk_index_add(&log->index, h->first, r->ordinal, r->offset);
-        r->offset += bytes;
-        r->expected = h->first + h->records;
+        skip(log, h);
         return -EAGAIN;
     }
-    if (bytes > left)
-        return bytes <= limit ? fetch(log, at, bytes) : -EIO;
-    r->batch_bytes = bytes;
-    int ret = give(read, w, h);
-    if (ret == 0 && read->record == r->next)
-        read_ahead(log, w, at);
+    if (bytes > f.left)
+        return bytes <= f.limit ? extend(log, f.w, f.at, bytes) : -EIO;
+    const bool in_order = read->record == r->next;
+    if (!in_order || read->record == h->first)
+        enter(r, f.w, bytes);
+    ret = give(log, read, f.w, h);
+    if (ret == 0 && in_order && !r->ahead && !r->careful)
+        read_ahead(log, f.w, f.at);
     return ret;
 }
 
@@ -429,11 +449,9 @@ static int serve(struct dk_log *log, struct dk_log_read *read)
         return -ENODATA;
     if (read->record >= r->lost_first && read->record < r->lost_end)
         return -EIO;
-    if (!r->windows)
-        r->windows = dk_heap_zalloc(DK_READ_WINDOWS * sizeof(*r->windows));
-    if (!r->windows)
-        return -ENOMEM;
-    int ret = locate(log, read->record);
+    int ret = r->windows.all ? 0 : dk_windows_init(&r->windows);
+    if (ret == 0)
+        ret = locate(log, read->record);
     if (ret != 0)
         return ret;
     do

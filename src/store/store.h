@@ -41,7 +41,9 @@ struct dk_log;
     X(copied_bytes, "store.copied_bytes") /* gathered: small, or not aligned */                    \
     X(padding_bytes, "store.padding_bytes")                                                        \
     X(reads, "store.reads")                                                                        \
-    X(damaged, "store.damaged") /* records whose checksum is wrong: read as -EIO */                \
+    X(read_copies, "store.read_copies")   /* given as copies: much that was read is held */        \
+    X(joined_bytes, "store.joined_bytes") /* of batches that two reads have a part of: copied */   \
+    X(damaged, "store.damaged")           /* records whose checksum is wrong: read as -EIO */      \
     X(no_space, "store.no_space")                                                                  \
     X(segments_used, "store.segments_used")             /* gauge */                                \
     X(segments_free, "store.segments_free")             /* gauge */                                \

@@ -104,6 +104,17 @@ static bool aligned(const struct dk_blkdev *dev, const struct dk_blk_io *io)
                        io->num_segs <= dev->caps.max_segs));
 }
 
+/* What is being read is in the queue. */
+static void count_read(const struct device *d, const struct dk_blk_io *io)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < d->num; i++)
+        n += d->queue[i]->op == DK_BLK_READ;
+    d->m->reads++;
+    d->m->read_bytes += io->bytes;
+    d->m->most_reads = n > d->m->most_reads ? n : d->m->most_reads;
+}
+
 static int submit(struct dk_blkdev *dev, struct dk_blk_io *io)
 {
     struct device *d = device_of(dev);
@@ -118,6 +129,8 @@ static int submit(struct dk_blkdev *dev, struct dk_blk_io *io)
     d->numbers[d->num] = changes ? ++m->writes : io->op == DK_BLK_FLUSH ? ++m->flushes : 0;
     io->device[0] = m->done; /* what a flush makes durable had completed by now */
     d->queue[d->num++] = io;
+    if (io->op == DK_BLK_READ)
+        count_read(d, io);
     if (changes)
         note_write(m, io);
     moment(m);

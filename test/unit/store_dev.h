@@ -31,7 +31,9 @@ struct medium {
     struct dk_random random;
     struct medium_write pending[MEDIUM_PENDING_MAX]; /* in the order of submit */
     uint32_t num_pending;
-    uint64_t writes, flushes; /* submitted so far */
+    uint64_t writes, flushes;   /* submitted so far */
+    uint64_t reads, read_bytes; /* submitted so far */
+    uint32_t most_reads;        /* in flight at once */
     uint64_t resizes, extends;
     uint64_t done;                              /* writes that completed */
     uint64_t fail_write, fail_flush, fail_from; /* the number of one that fails; 0: none */

@@ -10,9 +10,11 @@ void kit_make(struct store_kit *k, uint64_t bytes)
 {
     static uint64_t uuid;
     const char *why = "";
-    struct dk_store_format_options format = {.segment_bytes = 64u << 10};
+    struct dk_store_format_options format = {.segment_bytes = k->segment_bytes};
     struct medium m;
     uuid++;
+    if (format.segment_bytes == 0)
+        format.segment_bytes = 64u << 10;
     memcpy(format.uuid, &uuid, sizeof(uuid));
     medium_init(&m, bytes, k->medium.limit_bytes, false);
     m.no_fua = k->medium.no_fua;

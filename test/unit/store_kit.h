@@ -18,10 +18,11 @@
 struct store_kit {
     struct medium medium;
     struct dk_store_options options;
+    uint64_t segment_bytes; /* 0: 64 KiB */
     struct dk_store *store;
 };
 
-/* Formats and opens a medium of `bytes` with segments of 64 KiB. The rest of *k is as set. */
+/* Formats and opens a medium of `bytes`. The rest of *k is as set. */
 void kit_make(struct store_kit *k, uint64_t bytes);
 
 /* Opens what is there again: closed first, or as the process was killed. */
