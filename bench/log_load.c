@@ -5,7 +5,8 @@
  *   log-load raw FILE SECONDS       us, median: one durable write of 4 KiB at a time by io_uring
  *   log-load one LOG SECONDS        us, median: one append of 4 KiB at a time
  *   log-load many LOG SECONDS       appends of 4 KiB per second, 64 outstanding
- *   log-load read LOG               bytes per second of reading it all, 64 pops outstanding
+ *   log-load fill LOG BYTES         appends of 4 KiB per second until it has so many bytes
+ *   log-load read LOG BYTES         bytes per second of reading so many, 64 pops outstanding
  *
  * `raw` is the best that we know of: direct I/O, one RWF_DSYNC write, over a file whose blocks were
  * written before. The log is the public interface, in its defaults.
@@ -117,7 +118,8 @@ static double run_one(int qd, uint64_t ns)
     return bench_median(figures, n);
 }
 
-static double run_many(int qd, uint64_t ns)
+/* Appends until so much time has passed, or so many were made. */
+static double run_many(int qd, uint64_t ns, uint64_t most)
 {
     void *data = page();
     demi_qtoken_t qts[OUTSTANDING];
@@ -125,7 +127,7 @@ static double run_many(int qd, uint64_t ns)
     const uint64_t start = bench_now_ns();
     for (int i = 0; i < OUTSTANDING; i++)
         qts[i] = push(qd, data);
-    for (; bench_now_ns() - start < ns; n++) {
+    for (; n < most && bench_now_ns() - start < ns; n++) {
         demi_qresult_t qr;
         int at;
         must(demi_wait_any(&qr, &at, qts, OUTSTANDING, NULL), "wait");
@@ -145,21 +147,19 @@ static demi_qtoken_t pop(int qd)
     return qt;
 }
 
-static double run_read(int qd)
+static double run_read(int qd, uint64_t most)
 {
     demi_qtoken_t qts[OUTSTANDING];
     uint64_t bytes = 0;
-    bool is_end = false;
     const uint64_t start = bench_now_ns();
     for (int i = 0; i < OUTSTANDING; i++)
         qts[i] = pop(qd);
-    for (int i = 0; !is_end; i = (i + 1) % OUTSTANDING) {
+    for (int i = 0; bytes < most; i = (i + 1) % OUTSTANDING) {
         demi_qresult_t qr;
         must(demi_wait(&qr, qts[i], NULL), "wait");
         must_succeed(&qr);
-        is_end = qr.qr_value.sga.sga_numsegs == 0;
-        if (!is_end)
-            bytes += qr.qr_value.sga.sga_segs[0].sgaseg_len;
+        must(qr.qr_value.sga.sga_numsegs == 0 ? ENODATA : 0, "the log ends");
+        bytes += qr.qr_value.sga.sga_segs[0].sgaseg_len;
         demi_sgafree(&qr.qr_value.sga);
         qts[i] = pop(qd);
     }
@@ -169,10 +169,11 @@ static double run_read(int qd)
 int main(int argc, char *argv[])
 {
     const struct demi_args args = {.argc = argc, .argv = argv};
-    const uint64_t ns = argc > 3 ? strtoull(argv[3], NULL, 10) * UINT64_C(1000000000) : 0;
+    const uint64_t amount = argc > 3 ? strtoull(argv[3], NULL, 10) : 0;
+    const uint64_t ns = amount * UINT64_C(1000000000);
     double figure = 0;
     int qd;
-    if (argc < 3)
+    if (argc < 4)
         return 2;
     must(demi_init(&args), "init");
     if (strcmp(argv[1], "raw") == 0) {
@@ -182,9 +183,11 @@ int main(int argc, char *argv[])
         if (strcmp(argv[1], "one") == 0)
             figure = run_one(qd, ns);
         else if (strcmp(argv[1], "many") == 0)
-            figure = run_many(qd, ns);
+            figure = run_many(qd, ns, UINT64_MAX);
+        else if (strcmp(argv[1], "fill") == 0)
+            figure = run_many(qd, UINT64_MAX, amount / BYTES);
         else
-            figure = run_read(qd);
+            figure = run_read(qd, amount);
         must(demi_close(qd), "close");
     }
     printf("%.3f\n", figure);
