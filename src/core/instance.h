@@ -83,6 +83,7 @@ struct dk_poller_ops {
 
 struct dk_poller {
     const struct dk_poller_ops *ops;
+    bool is_quiet;          /* nothing happens to it while it serves no queue */
     uint32_t queues;        /* that it serves; changed under the lead, see dk_poller_add_queues */
     struct dk_poller *over; /* which polls it with others (pollers.h), or NULL */
 };
@@ -267,12 +268,16 @@ static inline bool dk_instance_needs_lead(const struct dk_instance *inst)
 }
 
 /* Counts the queues that a device serves. The lead is held: who gives it up then sees to it that
- * somebody leads. */
+ * somebody leads. Who sleeps may have left out a quiet one. */
 static inline void dk_poller_add_queues(struct dk_poller *p, int n)
 {
+    const bool was_quiet = p->is_quiet && p->queues == 0;
     __atomic_store_n(&p->queues, p->queues + (uint32_t)n, __ATOMIC_RELAXED);
-    if (p->over)
-        dk_poller_add_queues(p->over, n);
+    if (!p->over)
+        return;
+    dk_poller_add_queues(p->over, n);
+    if (was_quiet && dk_mt())
+        p->over->ops->kick(p->over);
 }
 
 void dk_op_settle_slow(struct dk_instance *inst);

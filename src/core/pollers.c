@@ -2,9 +2,11 @@
 /*
  * A poller over several (pollers.h).
  *
- * Who blocks has armed before, under the lead, and sleeps over the descriptors that arm noted. They
- * say when a child is due, too. `kicked` is set after kickfd is written, and taken back before it
- * is read, so that kickfd never stays written with `kicked` unset.
+ * Who blocks has armed before, under the lead, and sleeps over the descriptors that arm noted, or
+ * in `one`. They say when a child is due, too. Who kicks sets `kicked` and then looks at `one`; who
+ * blocks has set `one` and then looks at `kicked`: one of the two sees the other. `kicked` is set
+ * after kickfd is written, and taken back before it is read, so that kickfd never stays written
+ * with `kicked` unset.
  */
 #include "core/pollers.h"
 
@@ -32,6 +34,7 @@ struct pollers {
     uint32_t kicked;
     bool armed;    /* there is nothing to act on but what the descriptors tell; of who blocks */
     bool blocking; /* between arm and the end of block */
+    struct dk_poller *one; /* the child to sleep in, set by arm; NULL: over all. Of who blocks */
     int kickfd;
     int epfd; /* over all descriptors, for who asks for one */
 };
@@ -56,16 +59,43 @@ static bool pollers_backlog(struct dk_poller *p)
     return false;
 }
 
-static void pollers_arm(struct dk_poller *p)
+/* The only child that something may happen to. NULL: there are several. */
+static struct dk_poller *only_one(struct pollers *all)
 {
-    struct pollers *all = (struct pollers *)p;
+    struct dk_poller *one = NULL;
+    FOR_EACH(c, all)
+    {
+        if (c->poller->is_quiet && c->poller->queues == 0)
+            continue;
+        if (one)
+            return NULL;
+        one = c->poller;
+    }
+    return one;
+}
+
+/* Has all children's descriptors ready to sleep over: whether that is possible. */
+static bool arm_all(struct pollers *all)
+{
     bool armed = true;
-    FOR_EACH(c, p)
+    FOR_EACH(c, all)
     {
         c->fd = c->poller->ops->fd(c->poller);
         armed = armed && c->fd >= 0;
     }
-    all->armed = armed && !pollers_backlog(p);
+    return armed;
+}
+
+static void pollers_arm(struct dk_poller *p)
+{
+    struct pollers *all = (struct pollers *)p;
+    const bool backlog = pollers_backlog(p);
+    struct dk_poller *one = backlog ? NULL : only_one(all);
+    __atomic_store_n(&all->one, one, __ATOMIC_SEQ_CST);
+    if (one)
+        one->ops->arm(one);
+    else
+        all->armed = arm_all(all) && !backlog;
     __atomic_store_n(&all->blocking, true, __ATOMIC_RELEASE);
 }
 
@@ -78,16 +108,32 @@ static void take_kick(struct pollers *all)
         ignored = 0; /* one read took several writes */
 }
 
-static void pollers_block(struct dk_poller *p, int64_t timeout_ns)
+static void block_in(struct pollers *all, struct dk_poller *one, int64_t timeout_ns)
 {
-    struct pollers *all = (struct pollers *)p;
+    const bool kicked = __atomic_load_n(&all->kicked, __ATOMIC_SEQ_CST) != 0;
+    one->ops->block(one, kicked ? 0 : timeout_ns);
+    __atomic_store_n(&all->one, NULL, __ATOMIC_RELEASE);
+}
+
+static void block_over_all(struct pollers *all, int64_t timeout_ns)
+{
     struct pollfd fds[DK_POLLERS_MAX + 1] = {{.fd = all->kickfd, .events = POLLIN}};
     struct timespec ts = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
     nfds_t n = 1;
-    FOR_EACH(c, p)
+    FOR_EACH(c, all)
     fds[n++] = (struct pollfd){.fd = c->fd, .events = POLLIN};
     if (all->armed)
         ppoll(fds, n, timeout_ns < 0 ? NULL : &ts, NULL);
+}
+
+static void pollers_block(struct dk_poller *p, int64_t timeout_ns)
+{
+    struct pollers *all = (struct pollers *)p;
+    struct dk_poller *one = all->one;
+    if (one)
+        block_in(all, one, timeout_ns);
+    else
+        block_over_all(all, timeout_ns);
     __atomic_store_n(&all->blocking, false, __ATOMIC_RELEASE);
     take_kick(all);
 }
@@ -96,7 +142,10 @@ static void pollers_kick(struct dk_poller *p)
 {
     struct pollers *all = (struct pollers *)p;
     eventfd_write(all->kickfd, 1);
-    __atomic_store_n(&all->kicked, 1, __ATOMIC_RELEASE);
+    __atomic_store_n(&all->kicked, 1, __ATOMIC_SEQ_CST);
+    struct dk_poller *one = __atomic_load_n(&all->one, __ATOMIC_SEQ_CST);
+    if (one)
+        one->ops->kick(one);
 }
 
 static int watch(const struct pollers *all, int fd)

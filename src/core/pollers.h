@@ -4,8 +4,9 @@
  *
  * The first poller of an instance is its poller, and nothing comes between. When a second one
  * joins, a poller over both takes their place: it polls each, and sleeps over their descriptors and
- * a kick. A child's `arm`, `block` and `kick` are not called any more, except for one kick when the
- * place is taken: a thread that armed the child before sleeps in it, or is about to.
+ * a kick. Where all children but one are quiet and serve no queue, it sleeps in that one: `arm`,
+ * `block` and `kick` of a child are called for that, and `kick` once when the place is taken: a
+ * thread that armed the child before sleeps in it, or is about to.
  */
 #ifndef DK_CORE_POLLERS_H
 #define DK_CORE_POLLERS_H

@@ -52,9 +52,8 @@ static void device_arm(struct dk_poller *p)
 static void device_block(struct dk_poller *p, int64_t timeout_ns)
 {
     eventfd_t value;
-    (void)timeout_ns;
-    of(p)->blocks++;
-    while (eventfd_read(of(p)->fd, &value) < 0)
+    __atomic_add_fetch(&of(p)->blocks, 1, __ATOMIC_RELEASE);
+    while (timeout_ns != 0 && eventfd_read(of(p)->fd, &value) < 0)
         usleep(100);
 }
 
@@ -363,6 +362,78 @@ static void test_pollers_who_sleeps_in_the_first_is_woken(void **state)
     assert_int_equal(devices[0].kicks, 1);
 }
 
+/* Two, of which the first is quiet and serves nothing. */
+static void join_beside_a_quiet_one(void)
+{
+    eventfd_t value;
+    join(0);
+    devices[0].poller.is_quiet = true;
+    dk_poller_add_queues(&devices[0].poller, -1);
+    join(1);
+    eventfd_read(devices[0].fd, &value); /* the kick that it got */
+}
+
+static void test_pollers_sleep_beside_a_quiet_one_is_in_the_other(void **state)
+{
+    (void)state;
+    eventfd_t value;
+    join_beside_a_quiet_one();
+    eventfd_write(devices[1].fd, 1);
+    block_ns(LONG_NS);
+    assert_int_equal(devices[1].arms, 1);
+    assert_int_equal(devices[1].blocks, 1);
+    assert_int_equal(devices[0].blocks, 0);
+    dk_poller_add_queues(&devices[0].poller, 1);
+    eventfd_read(devices[0].fd, &value);
+    eventfd_write(devices[0].fd, 1);
+    assert_true(block_ns(LONG_NS) < LONG_NS / 2); /* over both */
+    assert_int_equal(devices[1].blocks, 1);
+}
+
+static void test_pollers_kick_before_a_sleep_in_one_ends_it(void **state)
+{
+    (void)state;
+    join_beside_a_quiet_one();
+    inst->poller->ops->kick(inst->poller);
+    assert_true(block_ns(LONG_NS) < LONG_NS / 2);
+    assert_int_equal(devices[1].blocks, 1); /* it takes back what arm set */
+    assert_int_equal(devices[1].kicks, 0);
+}
+
+/* Sleeps in the second, until somebody does something about it. */
+static pthread_t sleep_in_second(void)
+{
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, sleep_in_first, inst->poller), 0);
+    while (__atomic_load_n(&devices[1].blocks, __ATOMIC_ACQUIRE) == 0)
+        usleep(100);
+    return thread;
+}
+
+static void test_pollers_kick_ends_a_sleep_in_one(void **state)
+{
+    (void)state;
+    join_beside_a_quiet_one();
+    const pthread_t thread = sleep_in_second();
+    inst->poller->ops->kick(inst->poller);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(devices[1].kicks, 1);
+}
+
+/* It was left out, and may have something now. */
+static void test_pollers_first_queue_of_a_quiet_one_ends_a_sleep(void **state)
+{
+    (void)state;
+    join_beside_a_quiet_one();
+    const pthread_t thread = sleep_in_second();
+    dk_lead_take(inst);
+    dk_poller_add_queues(&devices[0].poller, 1);
+    dk_lead_drop(inst);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(devices[1].kicks, 1);
+    assert_int_equal(inst->poller->queues, 2);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -379,6 +450,10 @@ int main(void)
         TEST(test_pollers_more_than_the_limit_is_enospc),
         TEST(test_pollers_all_are_destroyed_or_abandoned),
         TEST(test_pollers_who_sleeps_in_the_first_is_woken),
+        TEST(test_pollers_sleep_beside_a_quiet_one_is_in_the_other),
+        TEST(test_pollers_kick_before_a_sleep_in_one_ends_it),
+        TEST(test_pollers_kick_ends_a_sleep_in_one),
+        TEST(test_pollers_first_queue_of_a_quiet_one_ends_a_sleep),
     };
     return cmocka_run_group_tests_name("pollers", tests, NULL, NULL);
 }

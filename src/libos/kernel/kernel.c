@@ -344,6 +344,7 @@ int dk_kernel_open(struct dk_instance *inst, const struct dk_kernel_options *opt
     if (!k)
         return -ENOMEM;
     k->poller.ops = &kernel_poller_ops;
+    k->poller.is_quiet = true;
     k->inst = inst;
     k->options = *options;
     k->owner = dk_thread_id();
