@@ -216,6 +216,11 @@ static int arm(struct dk_blkdev *dev)
     return dk_blk_rings_arm(&nvme_of(dev)->rings);
 }
 
+static void sleep_nvme(struct dk_blkdev *dev, int64_t timeout_ns)
+{
+    dk_blk_rings_sleep(&nvme_of(dev)->rings, timeout_ns);
+}
+
 static void release(struct nvme *n)
 {
     if (n->slots)
@@ -246,6 +251,7 @@ static const struct dk_blkdev_ops ops = {
     .poll = poll,
     .wait = wait,
     .arm = arm,
+    .sleep = sleep_nvme,
     .close = close_nvme,
     .abandon = abandon,
 };

@@ -203,6 +203,15 @@ int dk_blk_ring_arm(struct dk_blk_ring *r)
     return r->ring.ring_fd;
 }
 
+void dk_blk_ring_sleep(struct dk_blk_ring *r, int64_t timeout_ns)
+{
+    struct __kernel_timespec ts = {.tv_sec = timeout_ns / 1000000000,
+                                   .tv_nsec = timeout_ns % 1000000000};
+    struct io_uring_cqe *cqe;
+    if (io_uring_cq_ready(&r->ring) == 0)
+        io_uring_submit_and_wait_timeout(&r->ring, &cqe, 1, timeout_ns < 0 ? NULL : &ts, NULL);
+}
+
 int dk_blk_rings_add_side(struct dk_blk_rings *rings, uint32_t flags, const char **why_out)
 {
     int r = dk_blk_ring_open(&rings->side, rings->main.depth, flags, why_out);
@@ -255,4 +264,12 @@ int dk_blk_rings_arm(struct dk_blk_rings *rings)
         return dk_blk_ring_arm(&rings->main);
     int fd = dk_blk_ring_arm(&rings->side);
     return dk_blk_ring_arm(&rings->main) < 0 ? -1 : fd;
+}
+
+void dk_blk_rings_sleep(struct dk_blk_rings *rings, int64_t timeout_ns)
+{
+    if (!rings->is_polled)
+        dk_blk_ring_sleep(&rings->main, timeout_ns);
+    else if (rings->main.in_flight == 0)
+        dk_blk_ring_sleep(&rings->side, timeout_ns);
 }

@@ -70,6 +70,10 @@ uint32_t dk_blk_ring_reap(struct dk_blk_ring *r, bool wait, dk_blk_ring_fn take,
  * or some I/O could not be started now, or there is nothing to sleep on. */
 int dk_blk_ring_arm(struct dk_blk_ring *r);
 
+/* Starts what rests, and blocks until there is a completion, a signal, or timeout_ns passed (< 0:
+ * never). */
+void dk_blk_ring_sleep(struct dk_blk_ring *r, int64_t timeout_ns);
+
 /*
  * The rings of a device: one, or two of a device that is polled. A polled ring
  * (IORING_SETUP_IOPOLL) takes reads and writes only, and none that the block layer has to cut,
@@ -98,5 +102,7 @@ struct io_uring_sqe *dk_blk_rings_again(struct dk_blk_rings *rings, struct dk_bl
 /* As dk_blk_ring_reap, of both; with wait it may return without any, to be called again. */
 void dk_blk_rings_reap(struct dk_blk_rings *rings, bool wait, dk_blk_ring_fn take, void *arg);
 int dk_blk_rings_arm(struct dk_blk_rings *rings);
+/* As dk_blk_ring_sleep; it does not block while something is polled for. */
+void dk_blk_rings_sleep(struct dk_blk_rings *rings, int64_t timeout_ns);
 
 #endif /* DK_DRV_BLK_RING_H */

@@ -226,6 +226,11 @@ static int arm(struct dk_blkdev *dev)
     return dk_blk_rings_arm(&uring_of(dev)->rings);
 }
 
+static void sleep_uring(struct dk_blkdev *dev, int64_t timeout_ns)
+{
+    dk_blk_rings_sleep(&uring_of(dev)->rings, timeout_ns);
+}
+
 static void release(struct dk_blk_uring *u)
 {
     dk_blk_rings_close(&u->rings);
@@ -257,6 +262,7 @@ static const struct dk_blkdev_ops fixed_ops = {
     .poll = poll,
     .wait = wait,
     .arm = arm,
+    .sleep = sleep_uring,
     .close = close_uring,
     .abandon = abandon,
 };
@@ -267,6 +273,7 @@ static const struct dk_blkdev_ops growing_ops = {
     .poll = poll,
     .wait = wait,
     .arm = arm,
+    .sleep = sleep_uring,
     .resize = dk_blk_file_resize,
     .extend = dk_blk_file_extend,
     .close = close_uring,

@@ -3,9 +3,9 @@
  * The contract of a block device: what src/drv implements and the store runs over.
  *
  * A device belongs to one store: all calls are made by whoever runs that, one at a time. Only
- * `wait`, `resize` and `close` block. An I/O is the caller's again when `done` is called, which
- * happens inside poll or wait, never inside submit. A decorator (fault) is a device over another
- * device that it owns.
+ * `wait`, `sleep`, `resize` and `close` block. An I/O is the caller's again when `done` is called,
+ * which happens inside poll or wait, never inside submit. A decorator (fault) is a device over
+ * another device that it owns.
  *
  * Order and durability. I/Os in flight at the same time take effect in any order, and a write that
  * power fails in the middle of leaves each of its atomic units (caps.atomic_bytes) old or new. A
@@ -122,6 +122,10 @@ struct dk_blkdev_ops {
     /* Starts what rests, and returns a descriptor that becomes readable when poll has something to
      * complete; -1: it has right now. Called before sleeping, again each time. */
     int (*arm)(struct dk_blkdev *dev);
+    /* Starts what rests, and blocks until poll may have something to complete, a signal came, or
+     * timeout_ns passed (< 0: never): arm and a wait for its descriptor in one system call. NULL:
+     * it takes these two. */
+    void (*sleep)(struct dk_blkdev *dev, int64_t timeout_ns);
     /* When poll will have something by itself (a delayed completion), INT64_MAX: never. NULL:
      * never.
      */

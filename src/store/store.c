@@ -59,11 +59,24 @@ uint32_t dk_store_poll(struct dk_store *store, int64_t now)
     return outstanding > store->outstanding ? outstanding - store->outstanding : 0;
 }
 
+bool dk_store_quiet(const struct dk_store *store)
+{
+    return !store->kicked && !dk_xfers_ready(&store->xfers);
+}
+
 int dk_store_arm(struct dk_store *store)
 {
-    if (store->kicked || dk_xfers_ready(&store->xfers))
-        return -1;
-    return store->dev->ops->arm(store->dev);
+    return dk_store_quiet(store) ? store->dev->ops->arm(store->dev) : -1;
+}
+
+bool dk_store_sleeps(const struct dk_store *store)
+{
+    return store->dev->ops->sleep != NULL;
+}
+
+void dk_store_sleep(struct dk_store *store, int64_t timeout_ns)
+{
+    store->dev->ops->sleep(store->dev, timeout_ns);
 }
 
 int64_t dk_store_next_due(const struct dk_store *store)

@@ -98,6 +98,11 @@ DK_EXPORT uint32_t dk_store_poll(struct dk_store *store, int64_t now);
 DK_EXPORT int dk_store_arm(struct dk_store *store);
 DK_EXPORT int64_t dk_store_next_due(const struct dk_store *store);
 
+/* As dk_blkdev_ops.sleep: where the device has it, and when there is nothing to do right now. */
+bool dk_store_sleeps(const struct dk_store *store);
+bool dk_store_quiet(const struct dk_store *store);
+void dk_store_sleep(struct dk_store *store, int64_t timeout_ns);
+
 /* Appends and reads that were issued and not completed. */
 DK_EXPORT uint32_t dk_store_outstanding(const struct dk_store *store);
 

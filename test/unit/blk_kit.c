@@ -278,6 +278,34 @@ void blk_test_arm(void **state)
     close_last(state, dev);
 }
 
+/* Between submit and poll there is nothing but sleep. */
+void blk_test_sleep(void **state)
+{
+    struct dk_blkdev *dev = open_first(state);
+    struct blk_op op;
+    if (!dev->ops->sleep) {
+        close_last(state, dev);
+        print_message("%s takes arm and a wait\n", dev->ops->name);
+        skip();
+    }
+    blk_op_make(&op, dev, DK_BLK_WRITE, 0, BLOCK, 1);
+    for (int i = 0; i < 20; i++) {
+        const int64_t start = (int64_t)now_ns();
+        blk_start(dev, &op);
+        while (op.times_done == 0) {
+            dev->ops->sleep(dev, PATIENCE_S * INT64_C(1000000000));
+            dev->ops->poll(dev, (int64_t)now_ns());
+        }
+        must(-op.result);
+        assert_true((int64_t)now_ns() - start < PATIENCE_S * INT64_C(1000000000));
+    }
+    const int64_t start = (int64_t)now_ns();
+    dev->ops->sleep(dev, 3000000); /* over nothing */
+    assert_true((int64_t)now_ns() - start >= 3000000);
+    blk_op_free(&op);
+    close_last(state, dev);
+}
+
 static int refusal(struct dk_blkdev *dev, uint8_t what, uint64_t offset, uint32_t bytes)
 {
     struct blk_op op;

@@ -58,6 +58,7 @@ void blk_test_largest(void **state);
 void blk_test_many_in_flight(void **state);
 void blk_test_submits_when_done(void **state);
 void blk_test_arm(void **state);
+void blk_test_sleep(void **state);
 void blk_test_refuses(void **state);
 void blk_test_discard(void **state);
 void blk_test_kept(void **state);
@@ -80,6 +81,7 @@ void blk_test_abandon(void **state);
         BLK_CASE(maker, blk_test_many_in_flight, "full_depth_in_flight_is_done_once_each"),        \
         BLK_CASE(maker, blk_test_submits_when_done, "done_may_submit_itself_again"),               \
         BLK_CASE(maker, blk_test_arm, "armed_descriptor_is_readable_when_something_is_done"),      \
+        BLK_CASE(maker, blk_test_sleep, "sleep_starts_what_rests_and_ends_when_it_is_done"),       \
         BLK_CASE(maker, blk_test_refuses, "misaligned_too_long_and_outside_are_refused"),          \
         BLK_CASE(maker, blk_test_discard, "discard_leaves_neighbours_alone"),                      \
         BLK_CASE(maker, blk_test_kept, "what_was_written_is_there_after_close"),                   \

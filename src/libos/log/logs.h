@@ -42,6 +42,7 @@ struct dk_logs_watch {
     int64_t due;
     uint32_t num;
     int fds[DK_LOGS_DISKS_MAX];
+    struct dk_store *alone; /* instead of these: it sleeps by itself, and is the only one */
 };
 
 /* Where a thread sleeps: see sleep.c. */

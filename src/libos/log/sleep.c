@@ -75,6 +75,31 @@ static void take_kick(struct dk_logs_sleep *sl)
         ignored = 0; /* one read took several writes */
 }
 
+static void note_armed(struct dk_logs *logs, const struct dk_logs_watch *w)
+{
+    logs->sleep.armed_due = w->due;
+    logs->sleep.armed_by = dk_thread_id();
+    __atomic_store_n(&logs->sleep.armed, 1, __ATOMIC_RELEASE);
+}
+
+/* The store that a thread may sleep in, where it is the only one: what rests is started by that. No
+ * other thread may be there, who would kick, or use the store meanwhile. */
+static struct dk_store *sleeps_alone(const struct dk_logs *logs)
+{
+    if (dk_mt() || logs->num_disks != 1)
+        return NULL;
+    struct dk_store *store = dk_container_of(logs->disks.next, struct dk_logs_disk, link)->store;
+    return dk_store_sleeps(store) ? store : NULL;
+}
+
+static void prepare_alone(struct dk_logs *logs, struct dk_logs_watch *w)
+{
+    w->num = 0;
+    w->due = dk_store_next_due(w->alone);
+    w->awake = !dk_list_empty(&logs->ready) || !dk_store_quiet(w->alone);
+    note_armed(logs, w);
+}
+
 /* Arms each store, and notes its descriptor and until when to sleep. */
 static void prepare(struct dk_logs *logs, struct dk_logs_watch *w)
 {
@@ -90,9 +115,7 @@ static void prepare(struct dk_logs *logs, struct dk_logs_watch *w)
         w->due = due < w->due ? due : w->due;
         w->fds[w->num++] = fd;
     }
-    logs->sleep.armed_due = w->due;
-    logs->sleep.armed_by = dk_thread_id();
-    __atomic_store_n(&logs->sleep.armed, 1, __ATOMIC_RELEASE);
+    note_armed(logs, w);
 }
 
 static void polled_while_armed(struct dk_logs *logs)
@@ -124,7 +147,12 @@ void dk_logs_poll_end(struct dk_logs *logs)
 void dk_logs_arm(struct dk_poller *p)
 {
     struct dk_logs *logs = (struct dk_logs *)p;
-    prepare(logs, &logs->sleep.watch);
+    struct dk_logs_watch *w = &logs->sleep.watch;
+    w->alone = sleeps_alone(logs);
+    if (w->alone)
+        prepare_alone(logs, w);
+    else
+        prepare(logs, w);
     __atomic_store_n(&logs->sleep.blocking, 1, __ATOMIC_RELEASE);
 }
 
@@ -140,18 +168,28 @@ static int64_t sleep_ns(const struct dk_logs *logs, int64_t timeout_ns)
     return timeout_ns >= 0 && timeout_ns < ns ? timeout_ns : ns;
 }
 
+/* Sleeps over the descriptors. ns < 0: for ever. */
+static void sleep_over(const struct dk_logs_sleep *sl, int64_t ns)
+{
+    const struct dk_logs_watch *w = &sl->watch;
+    struct pollfd fds[DK_LOGS_DISKS_MAX + 1] = {{.fd = sl->kickfd, .events = POLLIN}};
+    struct timespec ts = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+    for (uint32_t i = 0; i < w->num; i++)
+        fds[i + 1] = (struct pollfd){.fd = w->fds[i], .events = POLLIN};
+    ppoll(fds, w->num + 1, ns < 0 ? NULL : &ts, NULL);
+}
+
 void dk_logs_block(struct dk_poller *p, int64_t timeout_ns)
 {
     struct dk_logs *logs = (struct dk_logs *)p;
     struct dk_logs_sleep *sl = &logs->sleep;
     const struct dk_logs_watch *w = &sl->watch;
     int64_t ns = sleep_ns(logs, timeout_ns);
-    struct pollfd fds[DK_LOGS_DISKS_MAX + 1] = {{.fd = sl->kickfd, .events = POLLIN}};
-    struct timespec ts = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
-    for (uint32_t i = 0; i < w->num; i++)
-        fds[i + 1] = (struct pollfd){.fd = w->fds[i], .events = POLLIN};
-    if (!w->awake && ns != 0)
-        ppoll(fds, w->num + 1, ns < 0 ? NULL : &ts, NULL);
+    bool awake = w->awake || ns == 0 || __atomic_load_n(&sl->kicked, __ATOMIC_ACQUIRE);
+    if (!awake && w->alone)
+        dk_store_sleep(w->alone, ns);
+    else if (!awake)
+        sleep_over(sl, ns);
     __atomic_store_n(&sl->blocking, 0, __ATOMIC_RELEASE);
     take_kick(sl);
 }
