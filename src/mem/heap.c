@@ -119,6 +119,27 @@ static bool ready(void)
     return dk_likely(__atomic_load_n(&heap.state, __ATOMIC_ACQUIRE) == READY) || make_ready();
 }
 
+static uint32_t slices_of(size_t bytes)
+{
+    return (uint32_t)((bytes + DK_SLICE_BYTES - 1) >> DK_SLICE_SHIFT);
+}
+
+int dk_heap_reserve(size_t bytes, size_t own, uint8_t **base_out, size_t *bytes_out)
+{
+    struct dk_region *region;
+    int r = ready() ? dk_slice_reserve(bytes, slices_of(own), &region) : -ENOMEM;
+    if (r < 0)
+        return r;
+    *base_out = region->base;
+    *bytes_out = region->bytes;
+    return 0;
+}
+
+void dk_heap_unreserve(uint8_t *base, size_t own)
+{
+    dk_slice_give(base, slices_of(own));
+}
+
 static void *alloc_large(size_t size, size_t align, uint8_t ref, bool zero)
 {
     bool is_zero;

@@ -72,6 +72,15 @@ void dk_heap_set_debug(bool on);
  * "transparent", "none"): 0 or -EINVAL. */
 int dk_heap_set_pages(const char *word);
 
+/*
+ * For a device that can reach one range of memory only: makes a range of bytes (rounded up), of
+ * which the first `own` (1 to 2 MiB) are the caller's, and from the rest of which whatever is
+ * allocated is allocated like from other memory. It stays until dk_heap_unreserve, and as long as
+ * there are objects in it. 0 or -ENOMEM.
+ */
+DK_EXPORT int dk_heap_reserve(size_t bytes, size_t own, uint8_t **base_out, size_t *bytes_out);
+DK_EXPORT void dk_heap_unreserve(uint8_t *base, size_t own);
+
 /* Gives empty superblocks and regions, and this thread's cache, back to the system. */
 void dk_heap_trim(void);
 

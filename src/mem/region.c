@@ -224,6 +224,8 @@ static void map_one(struct dk_registrar *r, struct dk_region *region)
         warn_once(r, region, -error);
         return;
     }
+    if (handle == DK_NO_HANDLE)
+        return;
     dk_mem_count(registered_bytes, region->bytes);
     __atomic_store_n(&region->handles[r->index], handle, __ATOMIC_RELEASE);
 }

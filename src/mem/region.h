@@ -42,7 +42,8 @@ struct dk_registrar {
     const char *name;
     /*
      * Makes [base, base + bytes) reachable for the device and gives its handle. 0 or a negative
-     * errno: then the region's handle is DK_NO_HANDLE. May block, and may allocate from the heap
+     * errno: then the region's handle is DK_NO_HANDLE. That may be the handle, too: the device does
+     * without this region, and nobody is told. May block, and may allocate from the heap
      * (what it then gets may be unregistered until it returns). One call at a time per process.
      */
     int (*map)(struct dk_registrar *r, void *base, size_t bytes, uint64_t *handle_out);

@@ -161,20 +161,21 @@ static void *take_from(struct chunk *c, uint32_t n, uint32_t align, bool *zero_o
     return address(c, first);
 }
 
-/* Makes the chunks of a wholly free region known; dirty: those of its slices, in each chunk. */
-static void add_region(struct dk_region *region, uint32_t dirty)
+/* Makes the chunks of a region known, which is free but for slices of its first one; dirty: those
+ * of its slices, in each chunk. */
+static void add_region(struct dk_region *region, uint32_t taken, uint32_t dirty)
 {
     struct chunk *c = chunk_at(region->base);
     dk_lock(&slices.lock);
     for (uint32_t i = 0; i < region->num_chunks; i++) {
-        c[i].free = ALL_FREE;
+        c[i].free = i == 0 ? ~taken : ALL_FREE;
         c[i].dirty = dirty;
         enlist(&c[i]);
     }
-    region->idle_chunks = region->num_chunks;
+    region->idle_chunks = region->num_chunks - (taken != 0);
     slices.num_chunks += region->num_chunks;
-    slices.idle_chunks += region->num_chunks;
-    slices.free_slices += region->num_chunks * DK_CHUNK_SLICES;
+    slices.idle_chunks += region->idle_chunks;
+    slices.free_slices += region->num_chunks * DK_CHUNK_SLICES - popcount(taken);
     slices.dirty_slices += region->num_chunks * popcount(dirty);
     dk_unlock(&slices.lock);
 }
@@ -189,8 +190,17 @@ static int grow(void)
     if (dk_region_create(&region, n * DK_CHUNK_BYTES) < 0 &&
         dk_region_create(&region, DK_CHUNK_BYTES) < 0)
         return -ENOMEM;
-    add_region(region, 0);
+    add_region(region, 0, 0);
     return 0;
+}
+
+int dk_slice_reserve(size_t bytes, uint32_t n, struct dk_region **region_out)
+{
+    const size_t whole = (bytes + DK_CHUNK_BYTES - 1) & ~(DK_CHUNK_BYTES - 1);
+    int r = dk_region_create(region_out, whole);
+    if (r == 0)
+        add_region(*region_out, run_mask(0, n), 0);
+    return r;
 }
 
 void *dk_slice_take(uint32_t n, uint32_t align, bool *zero_out)
@@ -275,7 +285,7 @@ static bool release(struct dk_region *region)
 {
     if (dk_region_release(region))
         return true;
-    add_region(region, ALL_FREE);
+    add_region(region, 0, ALL_FREE);
     return false;
 }
 

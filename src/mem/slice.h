@@ -25,6 +25,10 @@ int dk_slice_init(void);
  * most 32); NULL without memory. *zero_out: it is known to hold zeros. */
 void *dk_slice_take(uint32_t n, uint32_t align, bool *zero_out);
 
+/* Makes a region of at least so many bytes, of which runs are taken as of any other; its first n
+ * slices (1 to 32) are the caller's. 0 or -ENOMEM. */
+int dk_slice_reserve(size_t bytes, uint32_t n, struct dk_region **region_out);
+
 /* Gives a run back. */
 void dk_slice_give(void *p, uint32_t n);
 

@@ -6,6 +6,8 @@
 #include "../threads/crew.h"
 #include "heap_kit.h"
 
+#include "mem/slice.h"
+
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +36,7 @@ struct device {
     atomic_int inside;   /* calls under way */
     int error;           /* map fails with it */
     uint32_t fail_every; /* if not 0: only each so many-th */
+    bool indifferent;    /* map succeeds, with no handle */
     size_t allocate;     /* if not 0: map allocates so many bytes */
     uint8_t *allocated[64];
     uint32_t num_allocated;
@@ -108,7 +111,9 @@ static int device_map(struct dk_registrar *r, void *base, size_t bytes, uint64_t
         see(d, false, "too many regions for the test");
         error = -ENOSPC;
     }
-    if (error == 0) {
+    if (error == 0 && d->indifferent) {
+        *handle_out = DK_NO_HANDLE;
+    } else if (error == 0) {
         d->notes[d->num_notes] = (struct note){base, bytes, handle_for(d, base), true};
         *handle_out = d->notes[d->num_notes++].handle;
     }
@@ -512,6 +517,61 @@ static void test_registrar_that_fails_has_no_handle_and_later_regions_are_tried(
     dk_heap_free(p);
 }
 
+/* A device that reaches one range only. */
+static void test_registrar_that_does_without_a_region_is_no_failure(void **state)
+{
+    (void)state;
+    struct device *d = device_make(0);
+    const uint64_t failures = dk_mem_stats->register_failures;
+    d->indifferent = true;
+    assert_int_equal(dk_registrar_add(&d->registrar), 0);
+    uint8_t *p = dk_heap_malloc(4 * MIB);
+    assert_true(d->num_maps > 0 && dk_region_handle(p, &d->registrar) == DK_NO_HANDLE);
+    assert_int_equal(dk_mem_stats->register_failures, failures);
+    assert_int_equal(dk_mem_stats->registered_bytes, 0);
+    dk_heap_free(p);
+    device_remove(d);
+    assert_int_equal(d->num_unmaps, 0);
+    assert_int_equal(dk_mem_stats->registered_bytes, 0);
+}
+
+static uint32_t count_inside(uint8_t *const objects[], uint32_t n, const uint8_t *base,
+                             size_t bytes)
+{
+    uint32_t inside = 0;
+    for (uint32_t i = 0; i < n; i++)
+        inside += (size_t)(objects[i] - base) < bytes;
+    return inside;
+}
+
+static void test_reserved_range_is_allocated_from_and_stays(void **state)
+{
+    (void)state;
+    static uint8_t *objects[3000];
+    uint8_t *base = NULL;
+    size_t bytes = 0;
+    const struct kit_gauges before = kit_gauges();
+    assert_int_equal(dk_heap_reserve(5 * MIB, 100000, &base, &bytes), 0);
+    assert_true(bytes == 6 * MIB && (uintptr_t)base % DK_CHUNK_BYTES == 0);
+    memset(base, 0xab, 100000);
+    dk_heap_trim(); /* nothing is allocated of it yet */
+    for (size_t i = 0; i < COUNT_OF(objects); i++) {
+        assert_non_null(objects[i] = dk_heap_malloc(2048));
+        assert_true((size_t)(objects[i] - base) >= 2 * DK_SLICE_BYTES);
+        memset(objects[i], (int)i, 2048);
+    }
+    assert_true(count_inside(objects, COUNT_OF(objects), base, bytes) > 2000);
+    for (size_t i = 0; i < COUNT_OF(objects); i++)
+        dk_heap_free(objects[i]);
+    dk_heap_trim();
+    for (size_t i = 0; i < 100000; i++)
+        assert_int_equal(base[i], 0xab);
+    dk_heap_unreserve(base, 100000);
+    dk_heap_trim();
+    kit_must_be_back(before);
+    assert_int_equal(dk_heap_reserve((size_t)1 << 62, 1, &base, &bytes), -ENOMEM);
+}
+
 static void test_registrar_that_fails_now_and_then_keeps_counts_true(void **state)
 {
     (void)state;
@@ -894,6 +954,8 @@ int main(void)
         cmocka_unit_test(test_registrar_removed_is_told_no_more),
         cmocka_unit_test(test_registrars_beyond_the_most_are_enospc),
         cmocka_unit_test(test_registrar_that_fails_has_no_handle_and_later_regions_are_tried),
+        cmocka_unit_test(test_registrar_that_does_without_a_region_is_no_failure),
+        cmocka_unit_test(test_reserved_range_is_allocated_from_and_stays),
         cmocka_unit_test(test_registrar_that_fails_now_and_then_keeps_counts_true),
         cmocka_unit_test(test_registrar_that_allocates_in_map_is_told_of_that_too),
         cmocka_unit_test(test_registrar_that_frees_and_trims_in_map_does_not_hang),
