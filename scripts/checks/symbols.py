@@ -17,9 +17,12 @@ WARN = ["-Wall", "-Wextra", "-Werror", "-fsyntax-only"]
 
 def needed(name):
     """What the headers of a device that a header includes need; None: they are not installed."""
-    if not re.search(r"^#include <rte_", tree.text(name), re.M):
+    for pattern, library in (("rte_", "libdpdk"), ("xdp/|bpf/", "libxdp")):
+        if re.search(rf"^#include <({pattern})", tree.text(name), re.M):
+            break
+    else:
         return []
-    code, out, _ = tree.output(["pkg-config", "--cflags", "libdpdk"])
+    code, out, _ = tree.output(["pkg-config", "--cflags", library])
     return out.replace("-I/", "-isystem/").split() if code == 0 else None
 
 

@@ -280,7 +280,6 @@ static const struct {
     const char *name;
     const char *what;
 } net_absent[] = {
-    {"xdp", "AF_XDP under the TCP/IP stack"},
     {"dpdk", "a DPDK device under the TCP/IP stack"},
     {"rdma", "RDMA verbs"},
 };

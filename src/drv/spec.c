@@ -16,6 +16,7 @@
 #include "drv/spec_text.h"
 #include "drv/tap.h"
 #include "drv/why.h"
+#include "drv/xdp/xdp.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -28,6 +29,7 @@ union options {
     struct dk_tap_options tap;
     struct dk_packet_options packet;
     struct dk_dpdk_options dpdk;
+    struct dk_xdp_options xdp;
     struct dk_pcap_options pcap;
     struct dk_fault_options fault;
 };
@@ -47,6 +49,7 @@ struct driver {
     /* Of a module instead: with what it is. */
     int (*open_with)(struct dk_netdev **dev_out, const void *module, const union options *o,
                      const char **why_out);
+    bool has_one_queue;
 };
 
 static uint32_t first_of(uint32_t said, uint32_t otherwise)
@@ -66,6 +69,7 @@ COMPLETE(loop)
 COMPLETE(tap)
 COMPLETE(packet)
 COMPLETE(dpdk)
+COMPLETE(xdp)
 
 /* The device between here and here does what it is let to. */
 static void complete_link(union options *o, const struct dk_spec_context *context)
@@ -143,6 +147,13 @@ static int open_dpdk(struct dk_netdev **dev_out, const void *module, const union
     return driver->open(dev_out, &o->dpdk, why_out);
 }
 
+static int open_xdp(struct dk_netdev **dev_out, const void *module, const union options *o,
+                    const char **why_out)
+{
+    const struct dk_xdp_driver *driver = module;
+    return driver->open(dev_out, &o->xdp, why_out);
+}
+
 static int open_pcap(struct dk_netdev **dev_out, struct dk_netdev *inner, const union options *o,
                      const char **why_out)
 {
@@ -197,6 +208,19 @@ static const struct dk_spec_key dpdk_keys[] = {
     {0},
 };
 
+static const struct dk_spec_key xdp_keys[] = {
+    DK_SPEC_KEY("mtu", DK_SPEC_NUMBER, dk_xdp_options, mtu),
+    DK_SPEC_KEY("queue", DK_SPEC_NUMBER, dk_xdp_options, queue),
+    DK_SPEC_KEY("ring", DK_SPEC_NUMBER, dk_xdp_options, ring_frames),
+    DK_SPEC_KEY("pool", DK_SPEC_SIZE, dk_xdp_options, rx_pool_bytes),
+    DK_SPEC_KEY("umem", DK_SPEC_SIZE, dk_xdp_options, umem_bytes),
+    DK_SPEC_KEY("mode", DK_SPEC_TEXT, dk_xdp_options, mode),
+    DK_SPEC_KEY("copy", DK_SPEC_YES, dk_xdp_options, copy),
+    DK_SPEC_KEY("busy_poll", DK_SPEC_YES, dk_xdp_options, busy_poll),
+    DK_SPEC_KEY("promiscuous", DK_SPEC_YES, dk_xdp_options, promiscuous),
+    {0},
+};
+
 static const struct dk_spec_key pcap_keys[] = {
     DK_SPEC_KEY("limit", DK_SPEC_SIZE, dk_pcap_options, limit_bytes),
     DK_SPEC_KEY("snap", DK_SPEC_NUMBER, dk_pcap_options, snap_bytes),
@@ -223,30 +247,35 @@ static const struct dk_spec_key fault_keys[] = {
 
 #define INTERFACE "the name of an interface"
 
-enum { LOOP, TAP, PACKET, DPDK, PCAP, FAULT, NUM_DRIVERS };
+enum { LOOP, TAP, PACKET, DPDK, XDP, PCAP, FAULT, NUM_DRIVERS };
 
 static const struct dk_spec_driver names[NUM_DRIVERS + 1] = {
     [LOOP] = {"loop", false, NULL, 0, loop_keys},
     [TAP] = {"tap", false, INTERFACE, offsetof(struct dk_tap_options, name), tap_keys},
     [PACKET] = {"packet", false, INTERFACE, offsetof(struct dk_packet_options, name), packet_keys},
     [DPDK] = {"dpdk", false, "a port", offsetof(struct dk_dpdk_options, device), dpdk_keys, true},
+    [XDP] = {"xdp", false, INTERFACE, offsetof(struct dk_xdp_options, name), xdp_keys},
     [PCAP] = {"pcap", true, "a file", offsetof(struct dk_pcap_options, path), pcap_keys},
     [FAULT] = {"fault", true, NULL, 0, fault_keys},
 };
 
 static const struct driver drivers[NUM_DRIVERS] = {
     [LOOP] = {complete_link, open_loop}, /* several: links, each of which ends where it begins */
-    [TAP] = {complete_interface, open_tap},    [PACKET] = {complete_socket, open_packet},
-    [DPDK] = {complete_port, NULL, open_dpdk}, [PCAP] = {complete_pcap, open_pcap},
+    [TAP] = {complete_interface, open_tap},
+    [PACKET] = {complete_socket, open_packet},
+    [DPDK] = {complete_port, NULL, open_dpdk},
+    [XDP] = {complete_xdp, NULL, open_xdp, true},
+    [PCAP] = {complete_pcap, open_pcap},
     [FAULT] = {complete_fault, open_fault},
 };
 
 static int no_driver(const char *name, const char **why_out)
 {
-    return dk_why(why_out, -EINVAL,
-                  "there is no network device \"%s\": it is loop, tap:INTERFACE, "
-                  "packet:INTERFACE or dpdk:PORT, with pcap(FILE): or fault(...): before it",
-                  name);
+    return dk_why(
+        why_out, -EINVAL,
+        "there is no network device \"%s\": it is loop, tap:INTERFACE, "
+        "packet:INTERFACE, xdp:INTERFACE or dpdk:PORT, with pcap(FILE): or fault(...): before it",
+        name);
 }
 
 /* Reads one layer; returns 1 after a decorator, 0 after the device at the end. */
@@ -298,6 +327,9 @@ static int open_layer(struct layer *layer, const struct dk_spec_context *context
     const struct driver *driver = &drivers[layer->driver];
     const char *name = names[layer->driver].name;
     const void *module;
+    if (context->queue.num > 1 && driver->has_one_queue)
+        return dk_why(why_out, -ENOTSUP, "%s has one queue, for one worker: set workers to 1",
+                      name);
     driver->complete(&layer->options, context);
     if (!driver->open_with)
         return driver->open(dev, *dev, &layer->options, why_out);

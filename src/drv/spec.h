@@ -15,6 +15,8 @@
  *         mtu=BYTES mac=MAC ring=FRAMES pool=SIZE
  *     tap:INTERFACE                          mtu= mac= pool=
  *     packet:INTERFACE                       mtu= mac= pool= ring=FRAMES promiscuous
+ *     xdp:INTERFACE                          mtu= pool= ring=FRAMES umem=SIZE queue=NUMBER
+ *         mode=auto, native or generic, copy busy_poll promiscuous
  *     dpdk:DEVICE                            mtu= mac= pool= ring=FRAMES promiscuous copy eal=WORDS
  *         DEVICE is an address (0000:00:04.0), or devargs of DPDK with blanks for commas; without
  *         one ("dpdk") it is the first port that EAL finds. WORDS are separated by blanks.

@@ -8,6 +8,8 @@
 #ifndef DK_DRV_WAKE_H
 #define DK_DRV_WAKE_H
 
+#include "base/compiler.h"
+
 #include <stdbool.h>
 
 struct dk_wake {
@@ -17,11 +19,11 @@ struct dk_wake {
 };
 
 /* 0 or a negative errno. */
-int dk_wake_open(struct dk_wake *wake, int fd);
-void dk_wake_close(struct dk_wake *wake);
+DK_EXPORT int dk_wake_open(struct dk_wake *wake, int fd);
+DK_EXPORT void dk_wake_close(struct dk_wake *wake);
 
 /* Watches for room, or no longer. */
-void dk_wake_want_room(struct dk_wake *wake, bool want);
+DK_EXPORT void dk_wake_want_room(struct dk_wake *wake, bool want);
 
 /* Watches nothing from here on: fd only reports that what it stood for is gone. */
 void dk_wake_forget(struct dk_wake *wake);

@@ -9,6 +9,9 @@
 #ifdef DK_LINKED_DPDK
 #include "drv/dpdk/dpdk.h"
 #endif
+#ifdef DK_LINKED_XDP
+#include "drv/xdp/xdp.h"
+#endif
 
 #include <string.h>
 #include <strings.h>
@@ -35,6 +38,12 @@ static const char *probe_dpdk(const char **why_out)
 {
     const void *driver;
     return dk_module_find("dpdk", &driver, why_out) == 0 ? "dpdk" : "";
+}
+
+static const char *probe_xdp(const char **why_out)
+{
+    const void *driver;
+    return dk_module_find("xdp", &driver, why_out) == 0 ? "xdp" : "";
 }
 
 static const struct dk_libos libos_table[] = {
@@ -88,6 +97,15 @@ static const struct dk_libos libos_table[] = {
         .socket = dk_stack_socket,
         .probe = probe_dpdk,
     },
+    {
+        .name = "xdp",
+        .kind = "network",
+        .summary = "TCP/IP stack over a queue of an interface (AF_XDP)",
+        .is_stack = true,
+        .open = open_stack,
+        .socket = dk_stack_socket,
+        .probe = probe_xdp,
+    },
 };
 
 static const struct {
@@ -96,6 +114,9 @@ static const struct {
 } linked[] = {
 #ifdef DK_LINKED_DPDK
     {"dpdk", &dk_dpdk_driver},
+#endif
+#ifdef DK_LINKED_XDP
+    {"xdp", &dk_xdp_driver},
 #endif
     {NULL, NULL},
 };

@@ -5,6 +5,8 @@
 #ifndef DK_OS_NETIF_H
 #define DK_OS_NETIF_H
 
+#include "base/compiler.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -18,14 +20,14 @@ struct dk_netif {
 };
 
 /* Whether the kernel could have an interface of that name. */
-bool dk_netif_is_name(const char *name);
+DK_EXPORT bool dk_netif_is_name(const char *name);
 
 /* Opens a socket to ask with: a descriptor, or a negative errno. Any other socket does as well. */
-int dk_netif_socket(void);
+DK_EXPORT int dk_netif_socket(void);
 
 /* 0, -ENODEV, or another negative errno. */
-int dk_netif_look(int fd, const char *name, struct dk_netif *out);
-bool dk_netif_has_carrier(int fd, const char *name);
+DK_EXPORT int dk_netif_look(int fd, const char *name, struct dk_netif *out);
+DK_EXPORT bool dk_netif_has_carrier(int fd, const char *name);
 int dk_netif_set_mtu(int fd, const char *name, uint32_t mtu);
 int dk_netif_set_up(int fd, const char *name);
 

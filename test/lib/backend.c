@@ -40,7 +40,8 @@
 #define TAP_TCP(family)  family, SOCK_STREAM, TCP_CAN & ~TAP_CANNOT, 64u << 20, 1000
 #define TAP_UDP(family)  family, SOCK_DGRAM, UDP_CAN & ~TAP_CANNOT, 65507, 48
 
-/* Ports of DPDK: a ring that leads back to where it begins, and one end of a veth. */
+/* One end of a veth, by AF_XDP too. Ports of DPDK: a ring that leads back to where it begins, and
+ * one end of a veth. */
 #define VETH_CANNOT      (TAP_CANNOT | CAN_LAST_WORDS)
 #define RING_CANNOT      (LOOP_CANNOT | VETH_CANNOT)
 #define RING_TCP(family) family, SOCK_STREAM, TCP_CAN & ~RING_CANNOT, 64u << 20, 1000
@@ -76,6 +77,9 @@ static const struct backend backends[] = {
     {"dpdk-veth-tcp4", "dpdk:" VETH_PORT, NULL, NULL, VETH_TCP(AF_INET)},
     {"dpdk-veth-tcp6", "dpdk:" VETH_PORT, NULL, NULL, VETH_TCP(AF_INET6)},
     {"dpdk-veth-udp4", "dpdk:" VETH_PORT, NULL, NULL, TAP_UDP(AF_INET)},
+    {"xdp-tcp4", "xdp:demi0", NULL, NULL, VETH_TCP(AF_INET)},
+    {"xdp-tcp6", "xdp:demi0", NULL, NULL, VETH_TCP(AF_INET6)},
+    {"xdp-udp4", "xdp:demi0", NULL, NULL, TAP_UDP(AF_INET)},
     {"loop-tcp4-always", "loop", NULL, "always", LOOP_TCP(AF_INET)},
     {"loop-tcp4-never", "loop", NULL, "never", LOOP_TCP(AF_INET)},
     {"log/memblk", "loop", NULL, NULL, LOG(0), false, "memblk,bytes=1G"},
@@ -137,13 +141,13 @@ static bool net_begins(const char *with)
 /* Whether its sockets have addresses of ours, and not 127.0.0.1. */
 static bool has_addresses(void)
 {
-    return net_begins("tap:") || net_begins("dpdk:");
+    return net_begins("tap:") || net_begins("xdp:") || net_begins("dpdk:");
 }
 
 /* Whether the kernel is at the other end of its link. */
 static bool is_tap(void)
 {
-    return net_begins("tap:") || net_begins("dpdk:" VETH_PORT);
+    return net_begins("tap:") || net_begins("xdp:") || net_begins("dpdk:" VETH_PORT);
 }
 
 /* In a network namespace of this process. */
@@ -157,7 +161,7 @@ static void tap_set_up(void)
                                           "ip addr add " TAP_HOST6 "/64 dev demi0 nodad && "
                                           "ip link set demi0 up; } >/dev/null 2>&1") != 0)
         tap_missing = "no TAP interface can be made (ip tuntap)";
-    else if (net_begins("dpdk:") && system("{ ip link set lo up && "
+    else if (!net_begins("tap:") && system("{ ip link set lo up && "
                                            "ip link add demi0 type veth peer name host0 && "
                                            "ethtool -K host0 tx off tso off gso off gro off && "
                                            "ip link set demi0 up && "

@@ -472,7 +472,7 @@ def check_config(tree):
 
 # What asks each device, and each decorator, for an option that none has.
 DEVICE_QUESTIONS = {"loop": "loop,?", "tap": "tap:x,?", "packet": "packet:x,?",
-                    "dpdk": "dpdk:net_null0,?",
+                    "xdp": "xdp:x,?", "dpdk": "dpdk:net_null0,?",
                     "pcap": "pcap(x,?):loop", "fault": "fault(?):loop"}
 
 

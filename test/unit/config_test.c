@@ -288,7 +288,7 @@ static void test_config_value_huge_is_cut(void **state)
 static void test_config_net_absent_says_not_in_build(void **state)
 {
     struct fixture *f = *state;
-    static const char *const absent[] = {"xdp", "rdma"};
+    static const char *const absent[] = {"rdma"};
     for (size_t i = 0; i < sizeof absent / sizeof absent[0]; i++) {
         setenv("DEMI_NET", absent[i], 1);
         assert_fails(f, "environment DEMI_NET", absent[i], "not in this build", "kernel, memory",

@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: MIT */
+/* AF_XDP, over the two ends of a veth in a network namespace of the test's. */
+#include "drv_kit.h"
+#include "drv_netns.h"
+
+#include "drv/xdp/xdp.h"
+#include "mem/heap.h"
+#include "mem/stats.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const char *mode; /* of the cases that come */
+
+static struct dk_netdev *open_end(struct dk_xdp_options options)
+{
+    struct dk_netdev *dev;
+    const char *why = NULL;
+    if (!options.mode)
+        options.mode = mode;
+    int r = dk_xdp_driver.open(&dev, &options, &why);
+    must_hold(r == 0, "%s", why);
+    return dev;
+}
+
+static void make_veth(uint32_t mtu)
+{
+    netns_ip("link add ve0 mtu %u type veth peer name ve1 mtu %u", mtu, mtu);
+    netns_ip("link set ve0 up");
+    netns_ip("link set ve1 up");
+}
+
+static void remove_veth(void)
+{
+    netns_ip("link del ve0");
+}
+
+static void open_both(struct drv_link *link, uint32_t mtu, size_t pool_bytes)
+{
+    make_veth(mtu ? mtu : 1500);
+    for (int i = 0; i < 2; i++)
+        link->dev[i] = open_end((struct dk_xdp_options){
+            .name = i == 0 ? "ve0" : "ve1", .rx_pool_bytes = pool_bytes, .promiscuous = true});
+}
+
+static void open_generic(struct drv_link *link, uint32_t mtu, size_t pool_bytes)
+{
+    mode = "generic";
+    open_both(link, mtu, pool_bytes);
+}
+
+static void open_native(struct drv_link *link, uint32_t mtu, size_t pool_bytes)
+{
+    mode = "native";
+    open_both(link, mtu, pool_bytes);
+    mode = NULL;
+}
+
+#define MTU_MAX 3794
+
+static const struct drv_maker generic = {"generic", open_generic, remove_veth, MTU_MAX};
+static const struct drv_maker native = {"native", open_native, remove_veth, 3000};
+
+static void test_xdp_what_cannot_be_opened_says_what_to_do(void **state)
+{
+    (void)state;
+    struct dk_netdev *dev;
+    struct dk_xdp_options o = {.name = "nothere"};
+    const char *why = NULL;
+    drv_must_fail(dk_xdp_driver.open(&dev, &o, &why), ENODEV, &why, "nothere does not exist");
+    o.name = "lo";
+    drv_must_fail(dk_xdp_driver.open(&dev, &o, &why), EINVAL, &why, "lo is not Ethernet");
+    o.name = "a/b";
+    drv_must_fail(dk_xdp_driver.open(&dev, &o, &why), EINVAL, &why, "cannot be the name");
+    netns_ip("link add ve0 type veth peer name ve1");
+    o.name = "ve0";
+    drv_must_fail(dk_xdp_driver.open(&dev, &o, &why), ENETDOWN, &why, "ip link set ve0 up");
+    netns_ip("link set ve0 up");
+    drv_must_fail(dk_xdp_driver.open(&dev, &o, &why), ENETDOWN, &why, "no carrier");
+    netns_ip("link set ve1 up");
+    o.mtu = 1501;
+    drv_must_fail(dk_xdp_driver.open(&dev, &o, &why), EINVAL, &why, "ip link set ve0 mtu 1501");
+    o = (struct dk_xdp_options){.name = "ve0", .ring_frames = 1000};
+    drv_must_fail(dk_xdp_driver.open(&dev, &o, &why), EINVAL, &why, "a power of two");
+    o = (struct dk_xdp_options){.name = "ve0", .mode = "fast"};
+    drv_must_fail(dk_xdp_driver.open(&dev, &o, &why), EINVAL, &why, "native or generic");
+    o = (struct dk_xdp_options){.name = "ve0", .queue = 77};
+    drv_must_fail(dk_xdp_driver.open(&dev, &o, &why), EINVAL, &why, "queue 77 of ve0");
+    netns_ip("link set ve0 mtu 9000");
+    o = (struct dk_xdp_options){.name = "ve0"};
+    drv_must_fail(dk_xdp_driver.open(&dev, &o, &why), EINVAL, &why, "ip link set ve0 mtu 3794");
+    remove_veth();
+}
+
+static void test_xdp_queue_or_program_of_another_is_busy(void **state)
+{
+    (void)state;
+    struct dk_netdev *dev, *first;
+    const char *why = NULL;
+    struct dk_xdp_options o = {.name = "ve0"};
+    make_veth(1500);
+    first = open_end(o);
+    drv_must_fail(dk_xdp_driver.open(&dev, &o, &why), EBUSY, &why, "queue 0 of ve0");
+    first->ops->close(first);
+    first = open_end(o); /* nothing is left of it */
+    first->ops->close(first);
+    remove_veth();
+    netns_ip("link add ve0 numrxqueues 2 numtxqueues 2 type veth peer name ve1");
+    netns_ip("link set ve0 up");
+    netns_ip("link set ve1 up");
+    first = open_end(o);
+    o.queue = 1;
+    drv_must_fail(dk_xdp_driver.open(&dev, &o, &why), EBUSY, &why, "another XDP program");
+    first->ops->close(first);
+    remove_veth();
+}
+
+static bool has_program(const char *name)
+{
+    char command[64];
+    snprintf(command, sizeof command, "ip link show %s | grep -q 'prog/xdp'", name);
+    return system(command) == 0;
+}
+
+static void test_xdp_program_of_a_killed_process_is_gone(void **state)
+{
+    (void)state;
+    int ready[2], status;
+    char byte;
+    make_veth(1500);
+    assert_int_equal(pipe(ready), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        open_end((struct dk_xdp_options){.name = "ve0"});
+        if (write(ready[1], "r", 1) != 1)
+            _exit(1);
+        for (;;)
+            pause();
+    }
+    close(ready[1]);
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    assert_true(has_program("ve0"));
+    kill(pid, SIGKILL);
+    waitpid(pid, &status, 0);
+    assert_true(WIFSIGNALED(status));
+    close(ready[0]);
+    assert_false(has_program("ve0"));
+    struct dk_netdev *dev = open_end((struct dk_xdp_options){.name = "ve0"});
+    dev->ops->close(dev);
+    remove_veth();
+}
+
+/* Sends a piece of a buffer from the first end; returns what arrived at the other. */
+static struct dk_rx_frame send_piece(struct drv_link *link, struct dk_buf *buf, uint8_t *data,
+                                     uint32_t len)
+{
+    static const uint8_t head[54] = {2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x88, 0xb5};
+    const struct dk_tx_frame frame = {
+        .head = head, .head_len = sizeof head, .num_pieces = 1, .pieces = {{data, len, buf}}};
+    struct dk_rx_frame got;
+    assert_int_equal(link->dev[0]->ops->tx_burst(link->dev[0], &frame, 1, 0), 1);
+    drv_receive(link->dev[1], &got, 1);
+    assert_int_equal(got.len, sizeof head + len);
+    assert_memory_equal(got.data, head, sizeof head);
+    assert_memory_equal(got.data + sizeof head, data, len);
+    return got;
+}
+
+static bool can_attach(const struct drv_link *link)
+{
+    if (link->dev[0]->caps.flags & DK_NETDEV_ZERO_COPY)
+        return true;
+    print_message("this kernel sends frames of one piece only (before Linux 6.6)\n");
+    return false;
+}
+
+/* A frame is received in memory of the heap, and goes out again from there. */
+static void test_xdp_received_memory_is_sent_where_it_lies(void **state)
+{
+    (void)state;
+    struct drv_link link;
+    struct drv_frame f;
+    struct dk_rx_frame got, back;
+    open_generic(&link, 0, 0);
+    const struct dk_netdev_stats *stats = link.dev[1]->stats;
+    drv_frame_make(&f, 1400, DRV_HEADER, 1, 1);
+    for (uint64_t i = 1; i <= 5000; i++) { /* more than there are ids */
+        drv_send(link.dev[0], &f);
+        drv_receive(link.dev[1], &got, 1);
+        assert_int_equal(got.buf->kind, DK_BUF_DEVICE);
+        assert_int_equal(got.checksum, DK_RX_CHECKSUM_UNKNOWN);
+        struct drv_link other_way = {.dev = {link.dev[1], link.dev[0]}};
+        back = send_piece(&other_way, got.buf, got.data + 100, 1200);
+        dk_buf_put(back.buf);
+        dk_buf_put(got.buf);
+        if (can_attach(&link))
+            assert_true(stats->tx_attached == i && stats->tx_copied == 0);
+    }
+    while (link.dev[1]->ops->reclaim(link.dev[1], 0) > 0)
+        continue;
+    drv_frame_free(&f);
+    drv_close(&link);
+    remove_veth();
+}
+
+static void test_xdp_memory_elsewhere_is_copied_and_counted(void **state)
+{
+    (void)state;
+    struct drv_link link;
+    open_generic(&link, 0, 0);
+    const struct dk_netdev_stats *stats = link.dev[0]->stats;
+    struct dk_buf *far_away = dk_buf_alloc((size_t)40 << 20, 0), *near = dk_buf_alloc(4096, 0);
+    assert_non_null(far_away);
+    memset(far_away->data, 1, 2000);
+    memset(near->data, 2, 4096);
+    struct dk_rx_frame got = send_piece(&link, far_away, far_away->data + 3, 1400);
+    dk_buf_put(got.buf);
+    assert_true(stats->tx_attached == 0 && far_away->refs == 1);
+    if (can_attach(&link))
+        assert_true(stats->tx_copied == 1);
+    got = send_piece(&link, near, near->data + 3500, 500); /* short: cheaper copied, not counted */
+    dk_buf_put(got.buf);
+    assert_true(stats->tx_attached == 0 && stats->tx_copied <= 1);
+    dk_buf_put(far_away);
+    dk_buf_put(near);
+    drv_close(&link);
+    remove_veth();
+}
+
+static void test_xdp_ring_overrun_is_counted(void **state)
+{
+    (void)state;
+    enum { FRAMES = 1000 };
+    struct drv_frame f;
+    mode = "generic";
+    make_veth(1500);
+    struct dk_netdev *to = open_end((struct dk_xdp_options){.name = "ve1", .ring_frames = 64});
+    struct dk_netdev *from = open_end((struct dk_xdp_options){.name = "ve0"});
+    drv_frame_make(&f, 100, DRV_HEADER, 1, 1);
+    for (int i = 0; i < FRAMES; i++)
+        drv_send(from, &f);
+    deadline_start(__func__, DEADLINE_S);
+    while (to->stats->rx_frames + to->stats->rx_ring_full < from->stats->tx_frames) {
+        drv_drain(to);
+        drv_readable(to, 100); /* arms: counts */
+    }
+    deadline_stop();
+    assert_true(to->stats->rx_ring_full > 0);
+    assert_true(to->stats->rx_dropped == to->stats->rx_ring_full);
+    drv_frame_free(&f);
+    to->ops->close(to);
+    from->ops->close(from);
+    remove_veth();
+}
+
+static void test_xdp_longer_than_the_mtu_is_dropped_and_counted(void **state)
+{
+    (void)state;
+    struct drv_frame longer, ordinary;
+    struct dk_rx_frame got;
+    mode = "generic";
+    make_veth(1500);
+    struct dk_netdev *to = open_end((struct dk_xdp_options){.name = "ve1"});
+    netns_ip("link set ve0 mtu 3700");
+    netns_ip("link set ve1 mtu 3700");
+    struct dk_netdev *from = open_end((struct dk_xdp_options){.name = "ve0"});
+    drv_frame_make(&longer, 1600, DRV_HEADER, 1, 1);
+    drv_frame_make(&ordinary, 1518, DRV_HEADER, 1, 2);
+    drv_send(from, &longer); /* finds room in a chunk */
+    longer.tx.pieces[0].len = 3600 - DRV_HEADER;
+    uint8_t *bytes = calloc(1, 4000); /* finds none */
+    longer.tx.pieces[0].data = bytes;
+    drv_send(from, &longer);
+    drv_send(from, &ordinary);
+    drv_receive(to, &got, 1);
+    drv_check(&got, &ordinary);
+    assert_false(drv_readable(to, 0)); /* arms: counts */
+    assert_true(to->stats->rx_too_long == 2 && to->stats->rx_dropped == 2);
+    free(bytes);
+    drv_frame_free(&longer);
+    drv_frame_free(&ordinary);
+    to->ops->close(to);
+    from->ops->close(from);
+    remove_veth();
+}
+
+static void test_xdp_link_down_is_seen_counted_and_survived(void **state)
+{
+    (void)state;
+    struct drv_link link;
+    struct drv_frame f;
+    open_generic(&link, 0, 0);
+    drv_frame_make(&f, 100, DRV_HEADER, 1, 1);
+    assert_int_equal(link.dev[0]->ops->link(link.dev[0]), DK_LINK_UP);
+    netns_ip("link set ve0 down");
+    assert_int_equal(link.dev[0]->ops->link(link.dev[0]), DK_LINK_DOWN);
+    assert_int_equal(link.dev[1]->ops->link(link.dev[1]), DK_LINK_DOWN);
+    drv_send(link.dev[0], &f); /* the kernel says so when it is to send it */
+    drv_send(link.dev[0], &f);
+    assert_true(link.dev[0]->stats->tx_link_down == 1 && link.dev[0]->stats->tx_dropped == 1);
+    assert_false(drv_readable(link.dev[0], 0));
+    netns_ip("link set ve0 up");
+    assert_int_equal(link.dev[0]->ops->link(link.dev[0]), DK_LINK_UP);
+    deadline_start(__func__, DEADLINE_S);
+    do
+        drv_send(link.dev[1], &f);
+    while (!drv_readable(link.dev[0], 10));
+    do
+        drv_send(link.dev[0], &f);
+    while (!drv_readable(link.dev[1], 10));
+    deadline_stop();
+    remove_veth();
+    drv_drain(link.dev[0]);
+    assert_int_equal(link.dev[0]->ops->link(link.dev[0]), DK_LINK_DOWN);
+    assert_false(drv_readable(link.dev[0], 0));
+    const uint64_t dropped = link.dev[0]->stats->tx_link_down;
+    drv_send(link.dev[0], &f);
+    drv_send(link.dev[0], &f);
+    assert_true(link.dev[0]->stats->tx_link_down > dropped);
+    drv_frame_free(&f);
+    drv_close(&link);
+}
+
+static void set_rlimit(rlim_t bytes)
+{
+    const struct rlimit limit = {bytes, bytes};
+    assert_int_equal(setrlimit(RLIMIT_MEMLOCK, &limit), 0);
+}
+
+static void test_xdp_without_permission_says_so(void **state)
+{
+    (void)state;
+    int status;
+    make_veth(1500);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct dk_netdev *dev;
+        const char *why = "";
+        const struct dk_xdp_options o = {.name = "ve0"};
+        set_rlimit(64 << 10);
+        if (setuid(65534) != 0)
+            _exit(2);
+        int r = dk_xdp_driver.open(&dev, &o, &why);
+        fprintf(stderr, "%s\n", why);
+        _exit(r == -EPERM && strstr(why, "setcap") ? 0 : 1);
+    }
+    waitpid(pid, &status, 0);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    remove_veth();
+}
+
+int main(void)
+{
+    const char *reason = netns_enter();
+    if (reason)
+        netns_skip(reason);
+    struct dk_netdev *dev;
+    make_veth(1500);
+    const struct dk_xdp_options o = {.name = "ve0"};
+    if (dk_xdp_driver.open(&dev, &o, &reason) < 0)
+        netns_skip(reason);
+    dev->ops->close(dev);
+    remove_veth();
+    const struct CMUnitTest tests[] = {
+        DRV_CONTRACT(generic),
+        DRV_CONTRACT(native),
+        cmocka_unit_test(test_xdp_what_cannot_be_opened_says_what_to_do),
+        cmocka_unit_test(test_xdp_queue_or_program_of_another_is_busy),
+        cmocka_unit_test(test_xdp_program_of_a_killed_process_is_gone),
+        cmocka_unit_test(test_xdp_received_memory_is_sent_where_it_lies),
+        cmocka_unit_test(test_xdp_memory_elsewhere_is_copied_and_counted),
+        cmocka_unit_test(test_xdp_ring_overrun_is_counted),
+        cmocka_unit_test(test_xdp_longer_than_the_mtu_is_dropped_and_counted),
+        cmocka_unit_test(test_xdp_link_down_is_seen_counted_and_survived),
+        cmocka_unit_test(test_xdp_without_permission_says_so),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
