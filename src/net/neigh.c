@@ -220,10 +220,13 @@ static void touch(struct dk_neigh *neigh, int64_t now)
 
 static void ask(struct dk_neigh *neigh, int64_t now)
 {
+    const struct dk_net_config *config = &neigh->net->config;
     const bool unicast = neigh->state == DK_NEIGH_PROBE;
     neigh->asked++;
     start_timer(neigh, now + neigh->net->neigh->retrans_ns);
-    if (neigh->ip.version == 4)
+    if (config->resolve)
+        config->resolve(config->emit_arg, &neigh->ip, unicast ? &neigh->mac : NULL);
+    else if (neigh->ip.version == 4)
         dk_arp_ask(neigh->net, &neigh->ip, unicast ? &neigh->mac : NULL);
     else
         dk_nd_ask(neigh->net, &neigh->ip, unicast);
@@ -548,6 +551,22 @@ void dk_neigh_told(struct dk_net *net, const struct dk_net_news *news, int64_t n
         neigh->is_router = news->is_router;
     }
     dk_neigh_learn(net, &here, now);
+}
+
+void dk_net_tell_neighbour(struct dk_net *net, const struct dk_ip *ip, const struct dk_mac *mac,
+                           int64_t now)
+{
+    struct dk_neigh_news news = {.ip = *ip, .has_mac = true, .solicited = true, .override = true};
+    struct dk_neigh *neigh = dk_neigh_find(net, ip);
+    net->now = now;
+    if (mac) {
+        news.mac = *mac;
+        news.create = true;
+        dk_neigh_learn(net, &news, now);
+    } else if (neigh && has_mac(neigh) && neigh->state != DK_NEIGH_PERMANENT &&
+               dk_list_empty(&neigh->waiting)) {
+        release(neigh); /* the next packet has it asked for */
+    }
 }
 
 int dk_net_add_neighbour(struct dk_net *net, const struct dk_ip *ip, const struct dk_mac *mac)

@@ -128,6 +128,19 @@ struct dk_net_config {
     void (*on_conflict)(void *arg, const struct dk_net_conflict *conflict);
     /* A lease began, or goes on; or there is none to be asked for again. As on_conflict. */
     void (*on_lease)(void *arg, const struct dk_net_lease *lease);
+    /*
+     * Where somebody else, as the kernel, has the same interface with the same addresses. arg as
+     * emit's; NULL: nobody has. They must not call the stack.
+     *
+     * resolve has a neighbour asked for its link address (mac NULL), or whether it still has that
+     * one: the stack asks nobody itself. What comes of it is told by dk_net_tell_neighbour.
+     *
+     * claim makes a local port the stack's, of an address, or of all (version 0: of both versions).
+     * 0, also for one that it has; -EADDRINUSE: somebody else has it; or another negative errno.
+     * Who claims gives back what dk_net_ports_in_use has no more.
+     */
+    void (*resolve)(void *arg, const struct dk_ip *ip, const struct dk_mac *mac);
+    int (*claim)(void *arg, uint8_t protocol, const struct dk_endpoint *local);
 };
 
 /* Creates a stack; config is copied. 0, -EINVAL (an address or prefix that cannot be: *why_out says
@@ -243,6 +256,16 @@ bool dk_net_is_releasing(struct dk_net *net);
 
 /* Gives the link address of a neighbour, which is then never asked for. 0 or -ENOBUFS. */
 int dk_net_add_neighbour(struct dk_net *net, const struct dk_ip *ip, const struct dk_mac *mac);
+
+/* What was found out of a neighbour that config.resolve was called for, or of any other. NULL: it
+ * is not to be found at its address any more. */
+void dk_net_tell_neighbour(struct dk_net *net, const struct dk_ip *ip, const struct dk_mac *mac,
+                           int64_t now);
+
+/* Sets a bit for each local port of TCP or UDP that a socket or a connection has; others stay. */
+#define DK_NET_PORT_WORDS (65536 / 64)
+void dk_net_ports_in_use(const struct dk_net *net, uint8_t protocol,
+                         uint64_t bits[DK_NET_PORT_WORDS]);
 
 /* Reports the index-th counter: 0 or -ENOENT. Each reason to drop a packet has one. */
 int dk_net_stat(const struct dk_net *net, size_t index, const char **name_out, uint64_t *value_out);

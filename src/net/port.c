@@ -5,7 +5,9 @@
  * learn from one of his own what others get.
  */
 #include "base/siphash.h"
+#include "net/ip_kind.h"
 #include "net/others.h"
+#include "net/tcp/port.h"
 
 #define PORT_FIRST 32768
 #define PORT_COUNT (65536 - PORT_FIRST)
@@ -38,4 +40,21 @@ int dk_port_choose(struct dk_net *net, uint8_t protocol, const struct dk_ip *loc
         return 0;
     }
     return -EADDRNOTAVAIL;
+}
+
+int dk_port_claim(struct dk_net *net, uint8_t protocol, const struct dk_endpoint *local)
+{
+    const struct dk_net_config *config = &net->config;
+    if (dk_likely(!config->claim) || (local->ip.version != 0 && dk_ip_is_loopback(&local->ip)))
+        return 0;
+    return config->claim(config->emit_arg, protocol, local);
+}
+
+void dk_net_ports_in_use(const struct dk_net *net, uint8_t protocol,
+                         uint64_t bits[DK_NET_PORT_WORDS])
+{
+    if (protocol == DK_IP_TCP)
+        dk_tcp_mark_ports(dk_net_tcp(net), bits);
+    else if (protocol == DK_IP_UDP)
+        dk_udp_mark_ports(net, bits);
 }

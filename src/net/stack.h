@@ -260,6 +260,18 @@ static inline const struct dk_transport *dk_transport_find(const struct dk_net *
     return net->by_protocol[version == 6][protocol];
 }
 
+/* port.c: makes a port the stack's: see dk_net_config.claim. */
+int dk_port_claim(struct dk_net *net, uint8_t protocol, const struct dk_endpoint *local);
+
+/* Sets the bit of a port. */
+static inline void dk_port_mark(uint64_t bits[DK_NET_PORT_WORDS], uint16_t port)
+{
+    bits[port / 64] |= UINT64_C(1) << port % 64;
+}
+
+/* udp.c: as dk_net_ports_in_use. */
+void dk_udp_mark_ports(const struct dk_net *net, uint64_t bits[DK_NET_PORT_WORDS]);
+
 /*
  * Chooses a local port that nobody can guess (RFC 6056 section 3.3.3: keyed hash of the endpoints
  * plus a counter; remote NULL: not known yet). taken says whether a port cannot be had. 0 or

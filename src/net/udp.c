@@ -16,6 +16,7 @@
 
 #define RCVBUF_DEFAULT (256 * 1024)
 #define RCVBUF_MAX     (64 * 1024 * 1024)
+#define CLAIMS_MAX     64 /* ports that somebody else has, until we give up */
 
 struct dk_list *dk_udp_bucket(struct dk_net *net, const struct dk_ip *local_ip, uint16_t local_port,
                               const struct dk_endpoint *remote)
@@ -249,12 +250,17 @@ static bool is_chosen(void *arg, uint16_t port)
 static int choose_port(struct dk_udp_sock *sock, const struct dk_ip *ip,
                        const struct dk_endpoint *remote)
 {
-    uint16_t port;
+    struct dk_endpoint local = {.ip = *ip};
     struct choice choice = {.sock = sock, .ip = ip};
-    const int error = dk_port_choose(sock->net, DK_IP_UDP, ip, remote, is_chosen, &choice, &port);
+    int error = -EADDRINUSE;
+    for (int i = 0; i < CLAIMS_MAX && error == -EADDRINUSE; i++) {
+        error = dk_port_choose(sock->net, DK_IP_UDP, ip, remote, is_chosen, &choice, &local.port);
+        if (error == 0)
+            error = dk_port_claim(sock->net, DK_IP_UDP, &local);
+    }
     if (error == 0)
-        bind_to(sock, ip, port);
-    return error;
+        bind_to(sock, ip, local.port);
+    return error == -EADDRINUSE ? -EADDRNOTAVAIL : error;
 }
 
 int dk_udp_autobind(struct dk_udp_sock *sock, const struct dk_endpoint *remote)
@@ -280,8 +286,18 @@ int dk_udp_bind(struct dk_udp_sock *sock, const struct dk_endpoint *local)
         return choose_port(sock, &local->ip, NULL);
     if (is_taken(sock, &local->ip, local->port))
         return -EADDRINUSE;
-    bind_to(sock, &local->ip, local->port);
-    return 0;
+    const int error = dk_port_claim(sock->net, DK_IP_UDP, local);
+    if (error == 0)
+        bind_to(sock, &local->ip, local->port);
+    return error;
+}
+
+void dk_udp_mark_ports(const struct dk_net *net, uint64_t bits[DK_NET_PORT_WORDS])
+{
+    struct dk_list *link;
+    for (uint32_t i = 0; i < DK_UDP_BUCKETS; i++)
+        dk_list_for_each (link, &net->udp->bound[i])
+            dk_port_mark(bits, dk_container_of(link, struct dk_udp_sock, bound)->local.port);
 }
 
 int dk_udp_connect(struct dk_udp_sock *sock, const struct dk_endpoint *remote)

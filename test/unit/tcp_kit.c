@@ -50,6 +50,12 @@ uint32_t dk_ip_pseudo_sum(const struct dk_ip *src, const struct dk_ip *dst, uint
     return dk_checksum_add(sum, dst->bytes, n) + protocol + len;
 }
 
+int dk_port_claim(struct dk_net *net, uint8_t protocol, const struct dk_endpoint *local)
+{
+    (void)net, (void)protocol, (void)local;
+    return 0; /* nobody else has any */
+}
+
 int dk_ip_route(struct dk_net *net, const struct dk_ip *dst, struct dk_ip *src_in_out,
                 uint32_t *mtu_out)
 {

@@ -79,64 +79,57 @@ static uint32_t num_ports(const struct dk_tcp *tcp)
     return (uint32_t)tcp->config.port_last - tcp->config.port_first + 1;
 }
 
-/* Ports, a bit each. */
-struct ports {
-    uint64_t bits[65536 / 64];
-};
-
-static void mark(struct ports *ports, uint16_t port)
+static bool is_marked(const uint64_t bits[DK_NET_PORT_WORDS], uint16_t port)
 {
-    ports->bits[port / 64] |= UINT64_C(1) << port % 64;
+    return bits[port / 64] >> port % 64 & 1;
 }
 
-static bool is_marked(const struct ports *ports, uint16_t port)
-{
-    return ports->bits[port / 64] >> port % 64 & 1;
-}
-
-/* Marks all ports that somebody uses, in one walk; whatever the address: it is the caller who is
- * free to choose. */
-static void mark_used(const struct dk_tcp *tcp, struct ports *ports)
+/* In one walk, whatever the address: a caller who chooses a port is free to. */
+void dk_tcp_mark_ports(const struct dk_tcp *tcp, uint64_t bits[DK_NET_PORT_WORDS])
 {
     struct dk_list *at;
-    memset(ports, 0, sizeof(*ports));
     dk_list_for_each (at, &tcp->bindings)
-        mark(ports, binding_of(at)->local.port);
+        dk_port_mark(bits, binding_of(at)->local.port);
     dk_list_for_each (at, &tcp->listeners)
-        mark(ports, dk_container_of(at, struct dk_tcp_listener, link)->local.port);
+        dk_port_mark(bits, dk_container_of(at, struct dk_tcp_listener, link)->local.port);
     dk_list_for_each (at, &tcp->all)
-        mark(ports, dk_container_of(at, struct dk_tcp_conn, all_link)->local_port);
+        dk_port_mark(bits, dk_container_of(at, struct dk_tcp_conn, all_link)->local_port);
     dk_list_for_each (at, &tcp->time_wait)
-        mark(ports, dk_container_of(at, struct dk_tcp_time_wait, link)->local_port);
+        dk_port_mark(bits, dk_container_of(at, struct dk_tcp_time_wait, link)->local_port);
+}
+
+static int claim(struct dk_tcp *tcp, const struct dk_endpoint *local)
+{
+    return dk_port_claim(tcp->net, DK_IP_TCP, local);
 }
 
 static int bind_any(struct dk_tcp *tcp, struct dk_endpoint *local)
 {
-    struct ports used;
+    uint64_t used[DK_NET_PORT_WORDS] = {0};
+    int err = -EADDRINUSE;
     uint32_t n = num_ports(tcp);
     uint64_t seed[2] = {tcp->port_counters[0]++, tcp->stats.rx_segments};
     uint64_t from = keyed(tcp, seed, sizeof(seed));
-    mark_used(tcp, &used);
-    for (uint32_t i = 0; i < n; i++) {
+    dk_tcp_mark_ports(tcp, used);
+    for (uint32_t i = 0; i < n && err == -EADDRINUSE; i++) {
         local->port = (uint16_t)(tcp->config.port_first + (from + i) % n);
-        if (!is_marked(&used, local->port) &&
+        if (!is_marked(used, local->port) &&
             dk_others_leave(tcp->net, DK_IP_TCP, &local->ip, local->port, NULL))
-            return 0;
+            err = claim(tcp, local);
     }
-    return -EADDRNOTAVAIL;
+    return err == -EADDRINUSE ? -EADDRNOTAVAIL : err;
 }
 
 int dk_tcp_bind(struct dk_tcp *tcp, struct dk_endpoint *local_in_out, uint32_t flags)
 {
     struct dk_endpoint local = *local_in_out;
-    if (local.port == 0) {
-        int err = bind_any(tcp, &local);
-        if (err)
-            return err;
-    } else if (is_bound(tcp, &local) ||
-               (!(flags & DK_TCP_BIND_REUSE) && is_connected(tcp, &local))) {
-        return -EADDRINUSE;
-    }
+    int err = -EADDRINUSE;
+    if (local.port == 0)
+        err = bind_any(tcp, &local);
+    else if (!is_bound(tcp, &local) && (flags & DK_TCP_BIND_REUSE || !is_connected(tcp, &local)))
+        err = claim(tcp, &local);
+    if (err)
+        return err;
     struct dk_tcp_binding *binding = dk_heap_malloc(sizeof(*binding));
     if (!binding)
         return -ENOBUFS;
@@ -195,11 +188,12 @@ int dk_tcp_port_choose(struct dk_tcp *tcp, struct dk_endpoint *local,
     ends.which = 1;
     uint32_t *counter = &tcp->port_counters[keyed(tcp, &ends, sizeof(ends)) % DK_TCP_PORT_COUNTERS];
     uint32_t n = num_ports(tcp);
-    for (uint32_t i = 0; i < 2 * n; i++) {
+    int err = -EADDRINUSE;
+    for (uint32_t i = 0; i < 2 * n && err == -EADDRINUSE; i++) {
         local->port = (uint16_t)(tcp->config.port_first + (offset + (*counter)++) % n);
         if (dk_others_leave(tcp->net, DK_IP_TCP, &local->ip, local->port, remote) &&
             is_usable(tcp, local, remote, i >= n, now))
-            return 0;
+            err = claim(tcp, local);
     }
-    return -EADDRNOTAVAIL;
+    return err == -EADDRINUSE ? -EADDRNOTAVAIL : err;
 }

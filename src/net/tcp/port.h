@@ -23,6 +23,9 @@ bool dk_tcp_ip_overlaps(const struct dk_ip *a, const struct dk_ip *b);
 int dk_tcp_port_choose(struct dk_tcp *tcp, struct dk_endpoint *local,
                        const struct dk_endpoint *remote, int64_t now);
 
+/* As dk_net_ports_in_use. */
+void dk_tcp_mark_ports(const struct dk_tcp *tcp, uint64_t bits[DK_NET_PORT_WORDS]);
+
 void dk_tcp_port_fini(struct dk_tcp *tcp);
 
 #endif /* DK_NET_TCP_PORT_H */

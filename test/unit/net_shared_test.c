@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT */
+/* A stack beside another one, as the kernel's, with the same addresses: neighbours that somebody
+ * else asks for, and ports that somebody else has. */
+#include "net_kit.h"
+
+#include "net/tcp/tcp.h"
+
+#include <errno.h>
+#include <string.h>
+
+static struct kit kit;
+
+static const struct dk_endpoint peer4 = {{.bytes = {10, 0, 0, 2}, .version = 4}, 9};
+
+/* What the stack asked for. */
+static struct {
+    uint32_t resolved, confirmed, claims;
+    struct dk_ip ip;
+    struct dk_mac mac;
+    uint16_t taken_below; /* ports that somebody else has */
+    uint16_t taken;       /* and this one */
+    int error;            /* what claim fails with */
+    struct dk_endpoint local;
+    uint8_t protocol;
+} asked;
+
+static void resolve(void *arg, const struct dk_ip *ip, const struct dk_mac *mac)
+{
+    assert_ptr_equal(arg, kit.config.emit_arg);
+    asked.ip = *ip;
+    asked.resolved += mac == NULL;
+    asked.confirmed += mac != NULL;
+    if (mac)
+        asked.mac = *mac;
+}
+
+static int claim(void *arg, uint8_t protocol, const struct dk_endpoint *local)
+{
+    assert_ptr_equal(arg, kit.config.emit_arg);
+    asked.claims++;
+    asked.local = *local;
+    asked.protocol = protocol;
+    if (asked.error)
+        return asked.error;
+    return local->port < asked.taken_below || local->port == asked.taken ? -EADDRINUSE : 0;
+}
+
+static void start(void)
+{
+    memset(&asked, 0, sizeof asked);
+    kit_init(&kit);
+    kit.config.skip_dad = true;
+    kit.config.resolve = resolve;
+    kit.config.claim = claim;
+    kit_start(&kit);
+    kit_pass(&kit, 60 * S);
+    kit_forget(&kit);
+}
+
+static void send_to(struct kit_sock *s, const struct dk_endpoint *to, int error)
+{
+    assert_int_equal(kit_send(&kit, s, to, "hello", 5), error);
+}
+
+static void test_shared_neighbour_is_resolved_by_somebody_else(void **state)
+{
+    const struct dk_endpoint peers[] = {peer4, {ip6("fd00::2"), 9}};
+    const struct dk_ip ours[] = {ip4(10, 0, 0, 1), ip6("fd00::1")};
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct kit_sock s;
+        start();
+        kit_sock_open(&kit, &s, ours[i], 7);
+        send_to(&s, &peers[i], 0);
+        send_to(&s, &peers[i], 0);
+        kit_expect_silence(&kit); /* no ARP, no solicitation */
+        assert_true(asked.resolved == 1 && dk_ip_equal(&asked.ip, &peers[i].ip));
+        dk_net_tell_neighbour(kit.net, &peers[i].ip, &kit_peer_mac, kit.now);
+        kit_expect_udp(&kit, &peers[i], "hello", 5);
+        kit_expect_udp(&kit, &peers[i], "hello", 5);
+        send_to(&s, &peers[i], 0);
+        kit_expect_udp(&kit, &peers[i], "hello", 5);
+        assert_int_equal(asked.resolved, 1);
+        kit_close(&kit);
+    }
+}
+
+static void test_shared_neighbour_that_nobody_finds_fails(void **state)
+{
+    struct kit_sock s;
+    (void)state;
+    start();
+    kit_sock_open(&kit, &s, ip4(10, 0, 0, 1), 7);
+    send_to(&s, &peer4, 0);
+    kit_pass(&kit, 3500 * MS);
+    assert_int_equal(asked.resolved, 3);
+    send_to(&s, &peer4, -EHOSTUNREACH);
+    kit_expect_silence(&kit);
+    kit_close(&kit);
+}
+
+static void test_shared_neighbour_is_confirmed_changed_and_lost(void **state)
+{
+    const struct dk_mac other = {{2, 0, 0, 0, 0, 99}};
+    struct kit_sent sent;
+    struct kit_sock s;
+    (void)state;
+    start();
+    kit_sock_open(&kit, &s, ip4(10, 0, 0, 1), 7);
+    dk_net_tell_neighbour(kit.net, &peer4.ip, &kit_peer_mac, kit.now); /* before it is needed */
+    send_to(&s, &peer4, 0);
+    kit_expect_udp(&kit, &peer4, "hello", 5);
+    assert_true(asked.resolved == 0 && asked.confirmed == 0);
+    kit_pass(&kit, 6 * S); /* told of by nobody who asked: it is made sure of */
+    assert_true(asked.confirmed >= 1 && dk_mac_equal(&asked.mac, &kit_peer_mac));
+    dk_net_tell_neighbour(kit.net, &peer4.ip, &other, kit.now);
+    const uint32_t before = asked.confirmed;
+    send_to(&s, &peer4, 0);
+    kit_expect_ip(&kit, &sent);
+    assert_true(dk_mac_equal(&sent.eth.dst, &other));
+    kit_pass(&kit, 2 * S);
+    assert_int_equal(asked.confirmed, before);
+    dk_net_tell_neighbour(kit.net, &peer4.ip, NULL, kit.now);
+    send_to(&s, &peer4, 0);
+    kit_expect_silence(&kit);
+    assert_int_equal(asked.resolved, 1);
+    dk_net_tell_neighbour(kit.net, &peer4.ip, NULL, kit.now); /* not yet: it waits on */
+    dk_net_tell_neighbour(kit.net, &peer4.ip, &other, kit.now);
+    kit_expect_udp(&kit, &peer4, "hello", 5);
+    kit_close(&kit);
+}
+
+static void open_udp(struct kit_sock *s, uint16_t port, int error)
+{
+    const struct dk_endpoint local = {ip4(10, 0, 0, 1), port};
+    memset(s, 0, sizeof *s);
+    assert_int_equal(dk_udp_open(kit.net, NULL, s, &s->sock), 0);
+    assert_int_equal(dk_udp_bind(s->sock, &local), error);
+}
+
+static void test_shared_udp_port_of_somebody_else_is_in_use(void **state)
+{
+    struct kit_sock s;
+    uint64_t used[DK_NET_PORT_WORDS] = {0};
+    (void)state;
+    start();
+    asked.taken = 53;
+    open_udp(&s, 53, -EADDRINUSE);
+    assert_true(asked.protocol == DK_IP_UDP && asked.local.port == 53);
+    dk_udp_close(s.sock);
+    asked.error = -EMFILE;
+    open_udp(&s, 54, -EMFILE);
+    dk_udp_close(s.sock);
+    open_udp(&s, 0, -EMFILE);
+    dk_udp_close(s.sock);
+    asked.error = 0;
+    open_udp(&s, 54, 0);
+    dk_net_ports_in_use(kit.net, DK_IP_UDP, used);
+    assert_true(used[0] == UINT64_C(1) << 54);
+    dk_udp_close(s.sock);
+    memset(used, 0, sizeof used);
+    dk_net_ports_in_use(kit.net, DK_IP_UDP, used);
+    assert_true(used[0] == 0);
+    kit_close(&kit);
+}
+
+static void test_shared_udp_port_chosen_is_one_that_nobody_has(void **state)
+{
+    struct kit_sock s;
+    (void)state;
+    start();
+    asked.taken_below = 60000; /* of 32768 to 65535 */
+    for (int i = 0; i < 20; i++) {
+        open_udp(&s, 0, 0);
+        assert_true(asked.local.port >= 60000);
+        dk_udp_close(s.sock);
+    }
+    assert_true(asked.claims > 20);
+    kit_close(&kit);
+}
+
+static void test_shared_tcp_ports(void **state)
+{
+    struct dk_tcp *tcp;
+    struct dk_tcp_conn *conn;
+    struct dk_endpoint local = {ip4(10, 0, 0, 1), 80};
+    const struct dk_endpoint to = {ip4(10, 0, 0, 2), 80}, from = {ip4(10, 0, 0, 1), 0};
+    uint64_t used[DK_NET_PORT_WORDS] = {0};
+    static const struct dk_tcp_ops no_ops;
+    (void)state;
+    start();
+    tcp = dk_net_tcp(kit.net);
+    asked.taken = 80;
+    assert_int_equal(dk_tcp_bind(tcp, &local, 0), -EADDRINUSE);
+    assert_true(asked.protocol == DK_IP_TCP && dk_ip_equal(&asked.local.ip, &local.ip));
+    local.port = 81;
+    assert_int_equal(dk_tcp_bind(tcp, &local, 0), 0);
+    asked.taken_below = 60000;
+    struct dk_endpoint any = {ip4(10, 0, 0, 1), 0};
+    assert_int_equal(dk_tcp_bind(tcp, &any, 0), 0);
+    assert_true(any.port >= 60000);
+    assert_int_equal(dk_tcp_connect(tcp, &conn, &from, &to, NULL, &no_ops, NULL, kit.now), 0);
+    assert_true(asked.local.port >= 60000 && asked.local.port != any.port);
+    dk_net_ports_in_use(kit.net, DK_IP_TCP, used);
+    assert_true(used[1] == UINT64_C(1) << (81 - 64));
+    assert_true(used[any.port / 64] >> any.port % 64 & 1);
+    assert_true(used[asked.local.port / 64] >> asked.local.port % 64 & 1);
+    asked.error = -EMFILE;
+    assert_int_equal(dk_tcp_connect(tcp, &conn, &from, &to, NULL, &no_ops, NULL, kit.now), -EMFILE);
+    dk_tcp_unbind(tcp, &local);
+    dk_tcp_unbind(tcp, &any);
+    kit_close(&kit);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_shared_neighbour_is_resolved_by_somebody_else),
+        cmocka_unit_test(test_shared_neighbour_that_nobody_finds_fails),
+        cmocka_unit_test(test_shared_neighbour_is_confirmed_changed_and_lost),
+        cmocka_unit_test(test_shared_udp_port_of_somebody_else_is_in_use),
+        cmocka_unit_test(test_shared_udp_port_chosen_is_one_that_nobody_has),
+        cmocka_unit_test(test_shared_tcp_ports),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
