@@ -99,6 +99,12 @@ static void complete_port(union options *o, const struct dk_spec_context *contex
     o->dpdk.queue = context->queue;
 }
 
+static void complete_queue(union options *o, const struct dk_spec_context *context)
+{
+    complete_xdp(o, context);
+    o->xdp.whole = context->own_addresses;
+}
+
 static void complete_pcap(union options *o, const struct dk_spec_context *context)
 {
     o->pcap.wall_offset_ns = context->wall_offset_ns;
@@ -264,7 +270,7 @@ static const struct driver drivers[NUM_DRIVERS] = {
     [TAP] = {complete_interface, open_tap},
     [PACKET] = {complete_socket, open_packet},
     [DPDK] = {complete_port, NULL, open_dpdk},
-    [XDP] = {complete_xdp, NULL, open_xdp, true},
+    [XDP] = {complete_queue, NULL, open_xdp, true},
     [PCAP] = {complete_pcap, open_pcap},
     [FAULT] = {complete_fault, open_fault},
 };

@@ -46,6 +46,7 @@ struct dk_spec_context {
     uint32_t mtu;         /* likewise */
     uint32_t offloads;    /* DK_NETDEV_TX_CHECKSUM, RX_CHECKSUM, TSO: what it may have, if it can */
     struct dk_netdev_queue queue; /* of the device at the end */
+    bool own_addresses;           /* the stack has some that are not the kernel's */
     int64_t wall_offset_ns;       /* the time of day minus `now`: of captures */
     /* Gives what a loadable module is (os/module.h), by its name: 0, or a negative errno and
      * *why_out. NULL: there are none. */

@@ -150,9 +150,44 @@ struct dk_netdev_ops {
     void (*abandon)(struct dk_netdev *dev);
 };
 
+/* What the kernel knows of an interface that it has, too. */
+enum dk_netdev_fact_kind { DK_NETDEV_ADDRESS, DK_NETDEV_ROUTE, DK_NETDEV_NEIGHBOUR };
+
+struct dk_netdev_fact {
+    uint8_t kind; /* enum dk_netdev_fact_kind */
+    bool gone;    /* a neighbour: it does not answer, or is not asked for any more */
+    uint8_t prefix_len;
+    struct dk_ip ip; /* the address; where the route leads to; the neighbour */
+    struct dk_ip gateway;
+    struct dk_mac mac; /* the neighbour's */
+};
+
+/*
+ * Of a device that shares an interface and its addresses with the kernel. It receives only what is
+ * for ports that were claimed; the kernel answers for its addresses (ARP, neighbour discovery, echo
+ * requests) and asks for neighbours. Called as the other operations are; none blocks.
+ */
+struct dk_netdev_shared_ops {
+    /*
+     * Has what comes to a port be received, at an address, at all of a version (zeros), or of both
+     * (version 0). 0; -EADDRINUSE: a socket of the kernel's has it; or another negative errno. Not
+     * claimed twice without a release between.
+     */
+    int (*claim)(struct dk_netdev *dev, uint8_t protocol, const struct dk_endpoint *local);
+    /* Undoes a claim of exactly that; without one nothing happens. */
+    void (*release)(struct dk_netdev *dev, uint8_t protocol, const struct dk_endpoint *local);
+    /* Gives the next fact: false when there is none. Addresses and routes, as they are when the
+     * device is opened, come before the first false; then neighbours, as they are and as they
+     * change, for which the descriptor of arm becomes readable. */
+    bool (*learn)(struct dk_netdev *dev, struct dk_netdev_fact *fact_out);
+    /* Has the kernel find a neighbour; or make sure that it is where it was (mac). */
+    void (*resolve)(struct dk_netdev *dev, const struct dk_ip *ip, const struct dk_mac *mac);
+};
+
 /* The first member of every device. */
 struct dk_netdev {
     const struct dk_netdev_ops *ops;
+    const struct dk_netdev_shared_ops *shared; /* NULL: the interface is ours alone */
     struct dk_netdev_caps caps;    /* set by open; the MTU may be lowered by the configuration */
     struct dk_netdev *inner;       /* of a decorator: the device that it owns, else NULL */
     struct dk_netdev_stats *stats; /* where it counts: never NULL, see dk_netdev_move_stats */

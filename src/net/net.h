@@ -137,7 +137,7 @@ struct dk_net_config {
      *
      * claim makes a local port the stack's, of an address, or of all (version 0: of both versions).
      * 0, also for one that it has; -EADDRINUSE: somebody else has it; or another negative errno.
-     * Who claims gives back what dk_net_ports_in_use has no more.
+     * Who claims gives back what dk_net_ports_in_use, which it may call, has no more.
      */
     void (*resolve)(void *arg, const struct dk_ip *ip, const struct dk_mac *mac);
     int (*claim)(void *arg, uint8_t protocol, const struct dk_endpoint *local);
@@ -262,7 +262,8 @@ int dk_net_add_neighbour(struct dk_net *net, const struct dk_ip *ip, const struc
 void dk_net_tell_neighbour(struct dk_net *net, const struct dk_ip *ip, const struct dk_mac *mac,
                            int64_t now);
 
-/* Sets a bit for each local port of TCP or UDP that a socket or a connection has; others stay. */
+/* Sets a bit for each local port of TCP or UDP that a socket or a connection has, but for those in
+ * TIME_WAIT; others stay. */
 #define DK_NET_PORT_WORDS (65536 / 64)
 void dk_net_ports_in_use(const struct dk_net *net, uint8_t protocol,
                          uint64_t bits[DK_NET_PORT_WORDS]);

@@ -211,14 +211,14 @@ static void test_cancel_accept_racing_connections_loses_none(void **state)
 /* A listener whose backlog is full leaves a connect outstanding. */
 static int full_listener(struct sockaddr_storage *addr, socklen_t *len, int fillers[2])
 {
-    int fd = socket(backend()->domain, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = host_socket(backend()->domain, SOCK_STREAM);
     *len = host_address(backend()->domain, 0, addr);
     assert_int_equal(bind(fd, (struct sockaddr *)addr, *len), 0);
     assert_int_equal(listen(fd, 0), 0);
     *len = sizeof *addr;
     assert_int_equal(getsockname(fd, (struct sockaddr *)addr, len), 0);
     fillers[0] = plain_connect(addr, *len);
-    fillers[1] = socket(backend()->domain, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    fillers[1] = host_socket(backend()->domain, SOCK_STREAM | SOCK_NONBLOCK);
     (void)!connect(fillers[1], (struct sockaddr *)addr, *len);
     return fd;
 }

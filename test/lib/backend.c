@@ -80,6 +80,9 @@ static const struct backend backends[] = {
     {"xdp-tcp4", "xdp:demi0", NULL, NULL, VETH_TCP(AF_INET)},
     {"xdp-tcp6", "xdp:demi0", NULL, NULL, VETH_TCP(AF_INET6)},
     {"xdp-udp4", "xdp:demi0", NULL, NULL, TAP_UDP(AF_INET)},
+    {"xdp-whole-tcp4", "xdp:demi0", NULL, NULL, VETH_TCP(AF_INET)},
+    {"xdp-whole-tcp6", "xdp:demi0", NULL, NULL, VETH_TCP(AF_INET6)},
+    {"xdp-whole-udp4", "xdp:demi0", NULL, NULL, TAP_UDP(AF_INET)},
     {"loop-tcp4-always", "loop", NULL, "always", LOOP_TCP(AF_INET)},
     {"loop-tcp4-never", "loop", NULL, "never", LOOP_TCP(AF_INET)},
     {"log/memblk", "loop", NULL, NULL, LOG(0), false, "memblk,bytes=1G"},
@@ -141,7 +144,15 @@ static bool net_begins(const char *with)
 /* Whether its sockets have addresses of ours, and not 127.0.0.1. */
 static bool has_addresses(void)
 {
-    return net_begins("tap:") || net_begins("xdp:") || net_begins("dpdk:");
+    return net_begins("tap:") || net_begins("dpdk:") ||
+           strncmp(chosen->name, "xdp-whole", strlen("xdp-whole")) == 0;
+}
+
+/* Whether the kernel has the stack's addresses: then its sockets at the other end of the link are
+ * in another network namespace. */
+static bool is_shared(void)
+{
+    return net_begins("xdp:") && !has_addresses();
 }
 
 /* Whether the kernel is at the other end of its link. */
@@ -150,10 +161,59 @@ static bool is_tap(void)
     return net_begins("tap:") || net_begins("xdp:") || net_begins("dpdk:" VETH_PORT);
 }
 
+static int namespaces[2] = {-1, -1}; /* of the host's sockets, of the stack's; where they differ */
+
+static bool enter_new_namespace(int *fd_out)
+{
+    if (unshare(CLONE_NEWNET) != 0)
+        return false;
+    *fd_out = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+    return *fd_out >= 0;
+}
+
+/* Seen from the host's end: the other one goes where the stack is. */
+static bool make_shared_veth(void)
+{
+    char command[512];
+    snprintf(command, sizeof command,
+             "{ ip link set lo up && ip link add demi0 type veth peer name host0 && "
+             "ethtool -K host0 tx off tso off gso off gro off && "
+             "ip addr add " TAP_HOST4 "/24 dev host0 && "
+             "ip addr add " TAP_HOST6 "/64 dev host0 nodad && ip link set host0 up && "
+             "ip link set demi0 netns /proc/%d/fd/%d; } >/dev/null 2>&1",
+             getpid(), namespaces[1]);
+    return system(command) == 0;
+}
+
+static void shared_set_up(void)
+{
+    if (!enter_new_namespace(&namespaces[0]) || !enter_new_namespace(&namespaces[1]))
+        tap_missing = "no network namespace can be made: run as root";
+    else if (setns(namespaces[0], CLONE_NEWNET) != 0 || !make_shared_veth() ||
+             setns(namespaces[1], CLONE_NEWNET) != 0 ||
+             system("{ ip link set lo up && ip addr add " TAP_OWN4 "/24 dev demi0 && "
+                    "ip addr add " TAP_OWN6 "/64 dev demi0 nodad && "
+                    "ip link set demi0 up; } >/dev/null 2>&1") != 0)
+        tap_missing = "no veth can be made (ip link, ethtool)";
+}
+
+int host_socket(int domain, int type)
+{
+    const bool elsewhere = namespaces[0] >= 0;
+    if (elsewhere)
+        must_hold(setns(namespaces[0], CLONE_NEWNET) == 0, "setns: %s", strerror(errno));
+    int fd = socket(domain, type | SOCK_CLOEXEC, 0);
+    if (elsewhere)
+        must_hold(setns(namespaces[1], CLONE_NEWNET) == 0, "setns: %s", strerror(errno));
+    return fd;
+}
+
 /* In a network namespace of this process. */
 static void tap_set_up(void)
 {
-    if (unshare(CLONE_NEWNET) != 0)
+    if (is_shared())
+        shared_set_up();
+    else if (unshare(CLONE_NEWNET) != 0)
         tap_missing = "no network namespace can be made: run as root";
     else if (net_begins("tap:") && system("{ ip link set lo up && "
                                           "ip tuntap add mode tap name demi0 && "
@@ -300,7 +360,7 @@ const char *backend_missing(void)
     if (chosen->domain == AF_INET6 && backend_can(CAN_KERNEL)) {
         struct sockaddr_storage addr;
         socklen_t len = host_address(AF_INET6, 0, &addr);
-        int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        int fd = host_socket(AF_INET6, SOCK_DGRAM);
         int error = fd < 0 || bind(fd, (struct sockaddr *)&addr, len) != 0 ? errno : 0;
         if (fd >= 0)
             close(fd);
@@ -397,7 +457,7 @@ static socklen_t address_of(int domain, const char *ip4, const char *ip6, uint16
 
 socklen_t loopback(int domain, uint16_t port, struct sockaddr_storage *addr_out)
 {
-    if (has_addresses())
+    if (has_addresses() || is_shared())
         return address_of(domain, TAP_OWN4, TAP_OWN6, port, addr_out);
     return address_of(domain, "127.0.0.1", "::1", port, addr_out);
 }
@@ -411,7 +471,7 @@ socklen_t host_address(int domain, uint16_t port, struct sockaddr_storage *addr_
 
 socklen_t absent_address(int domain, uint16_t port, struct sockaddr_storage *addr_out)
 {
-    if (has_addresses())
+    if (has_addresses() || is_shared())
         return address_of(domain, "10.9.0.200", "fd09::c8", port, addr_out);
     return address_of(domain, "198.18.0.200", "fd00::c8", port, addr_out);
 }
@@ -542,7 +602,7 @@ void pair_close(struct pair pair)
 
 static int plain_socket(int domain)
 {
-    int fd = socket(domain, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = host_socket(domain, SOCK_STREAM);
     assert_true(fd >= 0);
     const struct timeval patience = {PATIENCE_S, 0};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
@@ -597,7 +657,7 @@ static void set_blocking(int fd, bool blocking)
 
 int plain_datagram(int domain, struct sockaddr_storage *addr, socklen_t *len)
 {
-    int fd = socket(domain, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    int fd = host_socket(domain, SOCK_DGRAM);
     const struct timeval patience = {.tv_sec = PATIENCE_S};
     assert_true(fd >= 0);
     *len = host_address(domain, 0, addr);

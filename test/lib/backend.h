@@ -110,6 +110,9 @@ uint16_t port_of(const struct sockaddr_storage *addr);
 /* A datagram socket of the backend bound to loopback. */
 int datagram_make(struct sockaddr_storage *addr, socklen_t *len);
 
+/* Opens a socket of the host's, a peer from outside: a descriptor, or -1 and errno. */
+int host_socket(int domain, int type);
+
 /* The address that plain sockets of the host have for the backend. */
 socklen_t host_address(int domain, uint16_t port, struct sockaddr_storage *addr_out);
 

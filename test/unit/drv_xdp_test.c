@@ -17,7 +17,7 @@
 
 static const char *mode; /* of the cases that come */
 
-static struct dk_netdev *open_end(struct dk_xdp_options options)
+static struct dk_netdev *open_any(struct dk_xdp_options options)
 {
     struct dk_netdev *dev;
     const char *why = NULL;
@@ -26,6 +26,12 @@ static struct dk_netdev *open_end(struct dk_xdp_options options)
     int r = dk_xdp_driver.open(&dev, &options, &why);
     must_hold(r == 0, "%s", why);
     return dev;
+}
+
+static struct dk_netdev *open_end(struct dk_xdp_options options)
+{
+    options.whole = true;
+    return open_any(options);
 }
 
 static void make_veth(uint32_t mtu)
@@ -70,7 +76,7 @@ static void test_xdp_what_cannot_be_opened_says_what_to_do(void **state)
 {
     (void)state;
     struct dk_netdev *dev;
-    struct dk_xdp_options o = {.name = "nothere"};
+    struct dk_xdp_options o = {.name = "nothere", .whole = true};
     const char *why = NULL;
     drv_must_fail(dk_xdp_driver.open(&dev, &o, &why), ENODEV, &why, "nothere does not exist");
     o.name = "lo";
@@ -102,7 +108,7 @@ static void test_xdp_queue_or_program_of_another_is_busy(void **state)
     (void)state;
     struct dk_netdev *dev, *first;
     const char *why = NULL;
-    struct dk_xdp_options o = {.name = "ve0"};
+    struct dk_xdp_options o = {.name = "ve0", .whole = true};
     make_veth(1500);
     first = open_end(o);
     drv_must_fail(dk_xdp_driver.open(&dev, &o, &why), EBUSY, &why, "queue 0 of ve0");
@@ -341,7 +347,7 @@ static void test_xdp_without_permission_says_so(void **state)
     if (pid == 0) {
         struct dk_netdev *dev;
         const char *why = "";
-        const struct dk_xdp_options o = {.name = "ve0"};
+        const struct dk_xdp_options o = {.name = "ve0", .whole = true};
         set_rlimit(64 << 10);
         if (setuid(65534) != 0)
             _exit(2);
@@ -354,6 +360,205 @@ static void test_xdp_without_permission_says_so(void **state)
     remove_veth();
 }
 
+/* ---- an interface that the kernel has, too ----------------------------------------------------
+ */
+
+static const struct dk_ip own = {.bytes = {10, 99, 0, 1}, .version = 4};
+static const struct dk_ip peer = {.bytes = {10, 99, 0, 2}, .version = 4};
+static const struct dk_endpoint port7 = {{.bytes = {10, 99, 0, 1}, .version = 4}, 7};
+
+static struct dk_netdev *open_shared(void)
+{
+    mode = "generic";
+    make_veth(1500);
+    netns_ip("addr add 10.99.0.1/24 dev ve0");
+    netns_ip("route add 10.98.0.0/16 via 10.99.0.9");
+    netns_ip("neigh add 10.99.0.2 lladdr 02:00:00:00:00:02 dev ve0");
+    struct dk_netdev *dev = open_any((struct dk_xdp_options){.name = "ve0"});
+    assert_non_null(dev->shared);
+    return dev;
+}
+
+/* The next fact about a neighbour, with patience. */
+static struct dk_netdev_fact learn(struct dk_netdev *dev)
+{
+    struct dk_netdev_fact fact;
+    while (!dev->shared->learn(dev, &fact))
+        must_hold(drv_readable(dev, PATIENCE_S * 1000), "the kernel says nothing");
+    return fact;
+}
+
+static void learn_what_is_there(struct dk_netdev *dev)
+{
+    struct dk_netdev_fact fact;
+    while (dev->shared->learn(dev, &fact))
+        assert_int_not_equal(fact.kind, DK_NETDEV_NEIGHBOUR);
+}
+
+static void test_xdp_shared_tells_what_the_kernel_has(void **state)
+{
+    (void)state;
+    struct dk_netdev_fact fact;
+    struct dk_netdev *dev = open_shared();
+    assert_true(dev->shared->learn(dev, &fact));
+    assert_true(fact.kind == DK_NETDEV_ADDRESS && dk_ip_equal(&fact.ip, &own));
+    assert_int_equal(fact.prefix_len, 24);
+    assert_true(dev->shared->learn(dev, &fact));
+    assert_true(fact.kind == DK_NETDEV_ROUTE && fact.prefix_len == 16);
+    assert_memory_equal(fact.ip.bytes, "\x0a\x62\0\0", 4);
+    assert_memory_equal(fact.gateway.bytes, "\x0a\x63\0\x09", 4);
+    assert_false(dev->shared->learn(dev, &fact));
+    do
+        fact = learn(dev);
+    while (!dk_ip_equal(&fact.ip, &peer));
+    assert_true(fact.kind == DK_NETDEV_NEIGHBOUR && !fact.gone);
+    assert_memory_equal(fact.mac.bytes, "\x02\0\0\0\0\x02", 6);
+    while (dev->shared->learn(dev, &fact))
+        continue;
+    netns_ip("neigh replace 10.99.0.2 lladdr 02:00:00:00:00:03 dev ve0");
+    fact = learn(dev);
+    assert_true(dk_ip_equal(&fact.ip, &peer) && fact.mac.bytes[5] == 3);
+    netns_ip("neigh del 10.99.0.2 dev ve0");
+    fact = learn(dev);
+    assert_true(dk_ip_equal(&fact.ip, &peer) && fact.gone);
+    dev->ops->close(dev);
+    remove_veth();
+}
+
+/* Nobody answers: the kernel has asked, and says that it found nobody. */
+static void test_xdp_shared_has_the_kernel_ask(void **state)
+{
+    (void)state;
+    const struct dk_ip nobody = {.bytes = {10, 99, 0, 77}, .version = 4};
+    struct dk_netdev_fact fact;
+    struct dk_netdev *dev = open_shared();
+    learn_what_is_there(dev);
+    deadline_start(__func__, DEADLINE_S);
+    dev->shared->resolve(dev, &nobody, NULL);
+    do
+        fact = learn(dev);
+    while (!dk_ip_equal(&fact.ip, &nobody));
+    deadline_stop();
+    assert_true(fact.kind == DK_NETDEV_NEIGHBOUR && fact.gone);
+    dev->ops->close(dev);
+    remove_veth();
+}
+
+#define PACKET_BYTES 70u
+
+/* A packet to 10.99.0.1, in a frame: of a protocol, or a fragment. */
+static void make_packet(uint8_t frame[PACKET_BYTES], uint8_t protocol, uint16_t port,
+                        uint16_t fragment)
+{
+    static const uint8_t head[38] = {2,  0,    0, 0, 0,  1,  2, 0, 0, 0,  0, 2, 8,
+                                     0,  0x45, 0, 0, 50, 1,  2, 0, 0, 64, 0, 0, 0,
+                                     10, 99,   0, 2, 10, 99, 0, 1, 0, 9,  0, 0};
+    memset(frame, 0, PACKET_BYTES);
+    memcpy(frame, head, sizeof head);
+    frame[20] = (uint8_t)(fragment >> 8);
+    frame[21] = (uint8_t)fragment;
+    frame[23] = protocol;
+    frame[36] = (uint8_t)(port >> 8);
+    frame[37] = (uint8_t)port;
+}
+
+/* Whether a frame that comes is taken from the kernel. */
+static bool is_taken(struct dk_netdev *dev, struct dk_netdev *from,
+                     const uint8_t frame[PACKET_BYTES])
+{
+    const struct dk_tx_frame tx = {.head = frame, .head_len = PACKET_BYTES};
+    struct dk_rx_frame got;
+    assert_int_equal(from->ops->tx_burst(from, &tx, 1, 0), 1);
+    if (dev->ops->rx_burst(dev, &got, 1, 0) == 0) /* it is there when the sender's call returns */
+        return false;
+    assert_true(got.len == PACKET_BYTES && memcmp(got.data, frame, PACKET_BYTES) == 0);
+    dk_buf_put(got.buf);
+    return true;
+}
+
+static bool takes(struct dk_netdev *dev, struct dk_netdev *from, uint8_t protocol, uint16_t port,
+                  uint16_t fragment)
+{
+    uint8_t frame[PACKET_BYTES];
+    make_packet(frame, protocol, port, fragment);
+    return is_taken(dev, from, frame);
+}
+
+/* An ICMP error that quotes a packet of ours from a port. */
+static bool takes_error(struct dk_netdev *dev, struct dk_netdev *from, uint8_t type, uint8_t port)
+{
+    uint8_t frame[PACKET_BYTES];
+    static const uint8_t quoted[22] = {0x45, 0,  0,  99, 0, 0,  0,  0, 64, 17, 0,
+                                       0,    10, 99, 0,  1, 10, 99, 0, 2,  0,  0};
+    make_packet(frame, 1, 0, 0);
+    frame[34] = type;
+    frame[35] = 0;
+    memcpy(frame + 42, quoted, sizeof quoted);
+    frame[63] = port;
+    return is_taken(dev, from, frame);
+}
+
+static void test_xdp_shared_takes_what_is_claimed_and_no_more(void **state)
+{
+    (void)state;
+    struct dk_netdev *dev = open_shared();
+    struct dk_netdev *from = open_end((struct dk_xdp_options){.name = "ve1"});
+    const struct dk_endpoint any = {{.version = 4}, 9};
+    learn_what_is_there(dev);
+    assert_false(takes(dev, from, 17, 7, 0));
+    assert_int_equal(dev->shared->claim(dev, 17, &port7), 0);
+    assert_true(takes(dev, from, 17, 7, 0));
+    assert_false(takes(dev, from, 6, 7, 0));
+    assert_false(takes(dev, from, 17, 8, 0));
+    assert_true(takes_error(dev, from, 3, 7));
+    assert_false(takes_error(dev, from, 3, 8));
+    assert_false(takes_error(dev, from, 8, 7)); /* an echo request */
+    assert_int_equal(dev->shared->claim(dev, 6, &any), 0);
+    assert_true(takes(dev, from, 6, 9, 0));
+    dev->shared->release(dev, 6, &any);
+    assert_false(takes(dev, from, 6, 9, 0));
+    assert_true(takes(dev, from, 17, 7, 0));
+    dev->shared->release(dev, 17, &port7);
+    assert_false(takes(dev, from, 17, 7, 0));
+    from->ops->close(from);
+    dev->ops->close(dev);
+    remove_veth();
+}
+
+static void test_xdp_shared_fragments_follow_their_first(void **state)
+{
+    (void)state;
+    struct dk_netdev *dev = open_shared();
+    struct dk_netdev *from = open_end((struct dk_xdp_options){.name = "ve1"});
+    learn_what_is_there(dev);
+    assert_int_equal(dev->shared->claim(dev, 17, &port7), 0);
+    assert_false(takes(dev, from, 17, 7, 0x2004)); /* it overtook the first */
+    assert_true(takes(dev, from, 17, 7, 0x2000));
+    assert_true(takes(dev, from, 17, 0xffff, 0x2004)); /* no ports are here */
+    assert_true(takes(dev, from, 17, 0xffff, 0x0008));
+    assert_false(takes(dev, from, 6, 0xffff, 0x0008));
+    from->ops->close(from);
+    dev->ops->close(dev);
+    remove_veth();
+}
+
+static void test_xdp_shared_port_covered_twice_stays_with_the_other(void **state)
+{
+    (void)state;
+    struct dk_netdev *dev = open_shared();
+    struct dk_netdev *from = open_end((struct dk_xdp_options){.name = "ve1"});
+    const struct dk_endpoint both = {{.version = 0}, 7};
+    learn_what_is_there(dev);
+    assert_int_equal(dev->shared->claim(dev, 17, &port7), 0);
+    assert_int_equal(dev->shared->claim(dev, 6, &both), 0);
+    assert_int_equal(dev->shared->claim(dev, 17, &both), -EADDRINUSE); /* the kernel's sockets */
+    dev->shared->release(dev, 17, &both);                              /* there is none */
+    assert_true(takes(dev, from, 17, 7, 0) && takes(dev, from, 6, 7, 0));
+    from->ops->close(from);
+    dev->ops->close(dev);
+    remove_veth();
+}
+
 int main(void)
 {
     const char *reason = netns_enter();
@@ -361,7 +566,7 @@ int main(void)
         netns_skip(reason);
     struct dk_netdev *dev;
     make_veth(1500);
-    const struct dk_xdp_options o = {.name = "ve0"};
+    const struct dk_xdp_options o = {.name = "ve0", .whole = true};
     if (dk_xdp_driver.open(&dev, &o, &reason) < 0)
         netns_skip(reason);
     dev->ops->close(dev);
@@ -378,6 +583,11 @@ int main(void)
         cmocka_unit_test(test_xdp_longer_than_the_mtu_is_dropped_and_counted),
         cmocka_unit_test(test_xdp_link_down_is_seen_counted_and_survived),
         cmocka_unit_test(test_xdp_without_permission_says_so),
+        cmocka_unit_test(test_xdp_shared_tells_what_the_kernel_has),
+        cmocka_unit_test(test_xdp_shared_has_the_kernel_ask),
+        cmocka_unit_test(test_xdp_shared_takes_what_is_claimed_and_no_more),
+        cmocka_unit_test(test_xdp_shared_fragments_follow_their_first),
+        cmocka_unit_test(test_xdp_shared_port_covered_twice_stays_with_the_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

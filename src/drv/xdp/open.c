@@ -8,6 +8,7 @@
 #include "os/netif.h"
 
 #include <errno.h>
+#include <libmnl/libmnl.h>
 #include <unistd.h>
 
 #define RING_MAX  32768u
@@ -33,7 +34,9 @@ static enum dk_link link_state(struct dk_netdev *dev)
 static void close_xdp(struct dk_netdev *dev)
 {
     struct dk_xdp *x = dk_xdp_of(dev);
+    dk_xdp_claims_close(x);
     dk_xdp_program_close(x);
+    dk_xdp_kernel_close(x);
     dk_xdp_socket_close(x);
     dk_xdp_umem_close(x);
     dk_heap_free(x);
@@ -43,7 +46,11 @@ static void close_xdp(struct dk_netdev *dev)
 static void abandon(struct dk_netdev *dev)
 {
     struct dk_xdp *x = dk_xdp_of(dev);
+    dk_xdp_claims_abandon(x);
     dk_wake_close(&x->wake);
+    if (x->route)
+        close(mnl_socket_get_fd(x->route));
+    close(x->claims_fd);
     close(x->link_fd);
     close(x->watch_fd);
     close(x->fd);
@@ -58,6 +65,13 @@ static const struct dk_netdev_ops ops = {
     .link = link_state,
     .close = close_xdp,
     .abandon = abandon,
+};
+
+static const struct dk_netdev_shared_ops shared_ops = {
+    .claim = dk_xdp_claim,
+    .release = dk_xdp_release,
+    .learn = dk_xdp_learn,
+    .resolve = dk_xdp_resolve,
 };
 
 static int check_interface(const struct dk_xdp *x, const struct dk_netif *netif, uint32_t mtu,
@@ -117,7 +131,11 @@ static int set_up(struct dk_xdp *x, const struct dk_xdp_options *o, const char *
     if (x->segments)
         x->dev.caps.flags |= DK_NETDEV_ZERO_COPY;
     dk_xdp_refill(x);
-    return dk_xdp_program_open(x, o, why_out);
+    if (!o->whole) {
+        x->dev.shared = &shared_ops;
+        r = dk_xdp_kernel_open(x, why_out);
+    }
+    return r < 0 ? r : dk_xdp_program_open(x, o, why_out);
 }
 
 static int check_options(const struct dk_xdp_options *o, const char **why_out)
@@ -147,7 +165,8 @@ static int open_xdp(struct dk_netdev **dev_out, const struct dk_xdp_options *opt
     struct dk_xdp *x = dk_heap_zalloc(sizeof(*x)); /* freed by close_xdp */
     if (!x)
         return dk_why(why_out, -ENOMEM, "xdp: no memory");
-    x->fd = x->watch_fd = x->link_fd = x->wake.epfd = -1;
+    x->fd = x->watch_fd = x->link_fd = x->claims_fd = x->wake.epfd = -1;
+    dk_list_init(&x->claims);
     x->dev.ops = &ops;
     x->dev.stats = &x->dev.own_stats;
     x->dev.caps.max_burst = DK_XDP_BURST;

@@ -14,6 +14,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/ethtool.h>
 #include <linux/if_link.h>
 #include <linux/sockios.h>
@@ -44,6 +45,15 @@ static int give_socket(const struct dk_xdp *x, struct bpf_object *object, const 
     return r < 0 ? dk_why(why_out, r, "xdp: the program has no place for queue %u: %s", x->queue,
                           strerror(-r))
                  : 0;
+}
+
+/* The map outlives the object by a descriptor of its own. */
+static int keep_claims(struct dk_xdp *x, struct bpf_object *object, const char **why_out)
+{
+    x->claims_fd = fcntl(bpf_object__find_map_fd_by_name(object, "claims"), F_DUPFD_CLOEXEC, 0);
+    return x->claims_fd < 0
+               ? dk_why(why_out, -errno, "xdp: no file descriptor: %s", strerror(errno))
+               : 0;
 }
 
 static bool is_veth(const struct dk_xdp *x)
@@ -78,10 +88,11 @@ static int say(const struct dk_xdp *x, int r, const char *where, const char **wh
     return 0;
 }
 
-static int attach(struct dk_xdp *x, struct bpf_object *object, const char *mode,
+static int attach(struct dk_xdp *x, struct bpf_object *object, const struct dk_xdp_options *o,
                   const char **why_out)
 {
-    const int program = bpf_program__fd(bpf_object__find_program_by_name(object, "demikernel"));
+    const char *mode = o->mode, *name = o->whole ? "whole" : "shared";
+    const int program = bpf_program__fd(bpf_object__find_program_by_name(object, name));
     const bool native = mode && strcmp(mode, "native") == 0;
     const bool generic = mode && strcmp(mode, "generic") == 0;
     int r = -EOPNOTSUPP;
@@ -115,7 +126,9 @@ int dk_xdp_program_open(struct dk_xdp *x, const struct dk_xdp_options *o, const 
     if (r == 0)
         r = give_socket(x, object, why_out);
     if (r == 0)
-        r = attach(x, object, o->mode, why_out);
+        r = keep_claims(x, object, why_out);
+    if (r == 0)
+        r = attach(x, object, o, why_out);
     if (r == 0)
         warn_of_queues(x);
     bpf_object__close(object); /* the link holds what is needed */
@@ -126,4 +139,6 @@ void dk_xdp_program_close(struct dk_xdp *x)
 {
     if (x->link_fd >= 0)
         close(x->link_fd);
+    if (x->claims_fd >= 0)
+        close(x->claims_fd);
 }

@@ -153,13 +153,15 @@ static void poll_busily(struct dk_xdp *x)
                strerror(-r));
 }
 
-/* Has the interface hand up what is sent to groups (neighbour discovery), or everything. */
-static int watch(struct dk_xdp *x, bool all)
+/* Has the interface hand up what is sent to groups (neighbour discovery), or everything, where we
+ * are alone. Only a packet socket answers what there is to ask of interfaces. */
+static int watch(struct dk_xdp *x, bool whole, bool all)
 {
     struct packet_mreq req = {.mr_ifindex = x->ifindex, .mr_type = PACKET_MR_ALLMULTI};
     x->watch_fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
-    if (x->watch_fd < 0 ||
-        setsockopt(x->watch_fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &req, sizeof(req)) < 0)
+    if (x->watch_fd < 0)
+        return -errno;
+    if (whole && setsockopt(x->watch_fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &req, sizeof(req)) < 0)
         return -errno;
     req.mr_type = PACKET_MR_PROMISC;
     return all && setsockopt(x->watch_fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &req, sizeof(req)) < 0
@@ -202,7 +204,7 @@ int dk_xdp_socket_open(struct dk_xdp *x, const struct dk_xdp_options *o, const c
     keep_rings(x);
     if (o->busy_poll)
         poll_busily(x);
-    r = watch(x, o->promiscuous);
+    r = watch(x, o->whole, o->promiscuous);
     if (r == 0)
         r = dk_wake_open(&x->wake, x->fd);
     return r < 0 ? fail(x, r, why_out) : 0;

@@ -20,6 +20,7 @@
 #ifndef DK_DRV_XDP_STATE_H
 #define DK_DRV_XDP_STATE_H
 
+#include "base/list.h"
 #include "drv/frame.h"
 #include "drv/wake.h"
 #include "drv/xdp/xdp.h"
@@ -32,6 +33,7 @@
 #define DK_XDP_BURST    64u
 #define DK_XDP_HEADROOM 256u /* that the kernel keeps before each frame: XDP_PACKET_HEADROOM */
 #define DK_XDP_IDS_MAX  4096u
+#define DK_XDP_OWN_MAX  32u /* addresses of the interface */
 #define DK_XDP_NO_BUF   UINT32_MAX
 
 /* Linux 6.6, where the headers do not have them yet. */
@@ -83,7 +85,21 @@ struct dk_xdp {
     int watch_fd; /* has the interface receive what is for groups */
 
     /* program.c */
-    int link_fd; /* holds the program at the interface */
+    int link_fd;   /* holds the program at the interface */
+    int claims_fd; /* its map of these, where the interface is shared */
+
+    /* claim.c */
+    struct dk_list claims;
+
+    /* kernel.c */
+    struct mnl_socket *route;
+    uint8_t *messages; /* read last */
+    const struct nlmsghdr *next;
+    int left;
+    int stage;     /* the dump that is under way */
+    uint32_t dump; /* its number */
+    struct dk_ip own[DK_XDP_OWN_MAX];
+    uint32_t num_own;
 
     /* stats.c */
     struct xdp_statistics last; /* as counted so far */
@@ -124,6 +140,21 @@ void dk_xdp_socket_close(struct dk_xdp *x);
 /* Loads the program, and has the interface run it for the socket's queue. */
 int dk_xdp_program_open(struct dk_xdp *x, const struct dk_xdp_options *o, const char **why_out);
 void dk_xdp_program_close(struct dk_xdp *x);
+
+/* ---- claim.c, kernel.c: an interface that the kernel has, too (dk_netdev_shared_ops) ----------
+ */
+
+int dk_xdp_claim(struct dk_netdev *dev, uint8_t protocol, const struct dk_endpoint *local);
+void dk_xdp_release(struct dk_netdev *dev, uint8_t protocol, const struct dk_endpoint *local);
+void dk_xdp_claims_close(struct dk_xdp *x);
+/* In the child of a fork. */
+void dk_xdp_claims_abandon(const struct dk_xdp *x);
+
+/* The socket has been opened. 0, or a negative errno and *why_out. */
+int dk_xdp_kernel_open(struct dk_xdp *x, const char **why_out);
+void dk_xdp_kernel_close(struct dk_xdp *x);
+bool dk_xdp_learn(struct dk_netdev *dev, struct dk_netdev_fact *out);
+void dk_xdp_resolve(struct dk_netdev *dev, const struct dk_ip *ip, const struct dk_mac *mac);
 
 /* ---- rx.c, tx.c, stats.c ----------------------------------------------------------------------
  */

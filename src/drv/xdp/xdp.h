@@ -3,8 +3,9 @@
  * A queue of an Ethernet interface of Linux by AF_XDP: what the core knows of the module, without
  * the headers of libxdp and libbpf.
  *
- * An XDP program of ours (program.bpf.c) takes frames before the kernel's stack sees them. The
- * kernel writes them to, and reads what is sent from, one range of memory, the UMEM, which is a
+ * An XDP program of ours (program.bpf.c) takes frames before the kernel's stack sees them: those
+ * for addresses and ports of ours, of an interface that the kernel goes on using; or all of them.
+ * The kernel writes them to, and reads what is sent from, one range of memory, the UMEM, which is a
  * part of the heap: frames are received into buffers of the heap and handed on as they are, and
  * what the application pushes from there is sent from where it lies. Where the driver of the
  * interface can, the NIC itself does so (zero-copy mode); else the kernel copies (copy mode).
@@ -27,6 +28,7 @@ struct dk_xdp_options {
     size_t umem_bytes;    /* what the kernel reads and writes, receive memory included; default 32
                              MiB */
     const char *mode;     /* where the program runs: "native" (in the driver), "generic", "auto" */
+    bool whole;           /* all frames of the queue are ours, and nothing is shared */
     bool copy;            /* no zero-copy mode */
     bool busy_poll;       /* the driver works when it is polled, not by interrupts */
     bool promiscuous;     /* all frames of the link */

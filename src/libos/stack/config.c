@@ -65,11 +65,33 @@ static bool read_prefix(char *text, bool needs_len, struct dk_ip *ip, uint8_t *l
     return good && (slash || !needs_len);
 }
 
+static bool has_kernel(const char *text)
+{
+    char item[ITEM_MAX];
+    while (next_item(&text, item))
+        if (strcmp(item, "kernel") == 0)
+            return true;
+    return false;
+}
+
+bool dk_stack_has_own_addresses(const char *text)
+{
+    char item[ITEM_MAX];
+    while (next_item(&text, item))
+        if (strcmp(item, "kernel") != 0)
+            return true;
+    return false;
+}
+
 static int read_addresses(const char *text, struct dk_net_config *config,
                           char why[DK_STACK_WHY_MAX])
 {
     char item[ITEM_MAX];
+    if (has_kernel(text) && dk_stack_has_own_addresses(text))
+        return fail(why, "kernel", "is all addresses of the interface: it goes alone");
     while (next_item(&text, item)) {
+        if (strcmp(item, "kernel") == 0)
+            continue;
         if (strcmp(item, "dhcp") == 0) {
             config->dhcp = true;
             continue;
@@ -82,7 +104,8 @@ static int read_addresses(const char *text, struct dk_net_config *config,
             return fail(why, item, "is one too many: there may be 8 addresses");
         struct dk_net_address *a = &config->addresses[config->num_addresses++];
         if (!read_prefix(item, true, &a->ip, &a->prefix_len))
-            return fail(why, item, "is not ADDRESS/PREFIX-LENGTH, like 192.0.2.2/24, dhcp or auto");
+            return fail(why, item,
+                        "is not ADDRESS/PREFIX-LENGTH, like 192.0.2.2/24, dhcp, auto or kernel");
     }
     return 0;
 }
@@ -193,8 +216,8 @@ int dk_stack_check_device(const char *text, char why[DK_STACK_WHY_MAX])
     return r;
 }
 
-int dk_stack_config_net(const struct dk_stack_options *options, struct dk_net_config *config,
-                        const char **why_out)
+int dk_stack_config_net(const struct dk_stack_options *options, bool shared,
+                        struct dk_net_config *config, const char **why_out)
 {
     static _Thread_local char why[DK_STACK_WHY_MAX];
     char driver[16];
@@ -215,7 +238,9 @@ int dk_stack_config_net(const struct dk_stack_options *options, struct dk_net_co
         r = read_addresses(LOOP_ADDRESSES, config, why);
     if (is_loop)
         config->skip_dad = true; /* who answers on that link are we */
-    if (config->num_addresses == 0 && !learns) {
+    if (config->num_addresses == 0 && !learns && has_kernel(options->addresses) && !shared)
+        return fail(why, "kernel", "needs a device that shares an interface with it: xdp");
+    if (config->num_addresses == 0 && !learns && !shared) {
         *why_out = "no address: set net_addresses, as in DEMI_NET_ADDRESSES=192.0.2.2/24 or =dhcp";
         return -EINVAL;
     }

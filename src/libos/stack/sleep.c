@@ -90,6 +90,7 @@ static void prepare(struct dk_stack *st)
     struct dk_stack_sleep *sl = &st->sleep;
     dk_stack_flush(st);
     dk_stack_reclaim(st);
+    dk_stack_shared_arm(st);
     int devfd = st->dev->ops->arm(st->dev);
     if (dk_unlikely(dk_stack_has_notes(st)))
         devfd = -1; /* as if they were frames */

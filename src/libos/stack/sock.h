@@ -85,9 +85,10 @@ struct dk_stack {
     struct dk_net *net;
     struct dk_tcp *tcp;
     struct dk_netdev *dev;
-    struct dk_stack_group *group; /* of several workers, else NULL */
-    struct dk_stack_inbox *inbox; /* likewise: what others have for us */
-    char driver[16];              /* of the device, behind all decorators */
+    struct dk_stack_group *group;   /* of several workers, else NULL */
+    struct dk_stack_inbox *inbox;   /* likewise: what others have for us */
+    struct dk_stack_shared *shared; /* of an interface that the kernel has, too, else NULL */
+    char driver[16];                /* of the device, behind all decorators */
     int64_t now;
     uint32_t depth; /* of dk_stack_begin */
     uint32_t polls;
@@ -246,14 +247,38 @@ void dk_stack_set_drains(struct dk_stack_sock *s, bool drains);
 /* ---- config.c: texts of the configuration ---------------------------------------------------- */
 
 /* Writes the addresses and routes of options, which were checked, to config; -EINVAL and *why_out
- * for what is wrong between them. */
-int dk_stack_config_net(const struct dk_stack_options *options, struct dk_net_config *config,
-                        const char **why_out);
+ * for what is wrong between them. shared: those of the kernel come on top. */
+int dk_stack_config_net(const struct dk_stack_options *options, bool shared,
+                        struct dk_net_config *config, const char **why_out);
+
+/* Whether a text of addresses has any that are not the kernel's. */
+bool dk_stack_has_own_addresses(const char *text);
 
 /* What a text of offloads, which was checked, names: DK_NETDEV_TX_CHECKSUM, RX_CHECKSUM, TSO, and
  * what the stack does itself: */
 #define DK_STACK_GRO (1u << 31) /* dk_net_config.gro */
 uint32_t dk_stack_offloads(const char *text);
+
+/* ---- shared.c: an interface that the kernel has, too -------------------------------------------
+ */
+
+/* Finds out whether the device is of that kind: 0, or -ENOMEM. */
+int dk_stack_shared_open(struct dk_stack *st);
+void dk_stack_shared_close(struct dk_stack *st);
+
+/* Writes what the kernel has to config. 0, or -EADDRNOTAVAIL and *why_out. */
+int dk_stack_shared_config(struct dk_stack *st, struct dk_net_config *config, const char **why_out);
+
+/* dk_net_config.resolve, .claim; arg is a struct dk_stack. */
+void dk_stack_shared_resolve(void *arg, const struct dk_ip *ip, const struct dk_mac *mac);
+int dk_stack_shared_claim(void *arg, uint8_t protocol, const struct dk_endpoint *local);
+
+/* In a poll. */
+void dk_stack_shared_poll(struct dk_stack *st);
+
+/* The device is armed: what its descriptor may become readable for is looked at in the next poll.
+ */
+void dk_stack_shared_arm(struct dk_stack *st);
 
 /* ---- conflict.c: addresses that another host has ----------------------------------------------
  */

@@ -155,6 +155,8 @@ static void stack_poll(struct dk_poller *p, int64_t now, bool spinning)
     bool ending = __atomic_load_n(&st->ending, __ATOMIC_ACQUIRE);
     if (dk_unlikely(ending && !st->ended))
         wind_up(st);
+    if (dk_unlikely(st->shared != NULL))
+        dk_stack_shared_poll(st);
     work(st);
     if (dk_unlikely(ending))
         note_waiting(st);
@@ -249,6 +251,7 @@ static void close_stack(struct dk_stack *st)
     dk_stack_tx_drop(st);
     if (st->net)
         dk_net_destroy(st->net);
+    dk_stack_shared_close(st);
     if (st->dev) {
         dk_netdev_move_stats(st->dev, &st->dev->own_stats);
         st->dev->ops->close(st->dev);
@@ -327,6 +330,7 @@ static int open_device(struct dk_stack *st, const char **why_out)
             o->vlan == 0 ? offloads & ~DK_STACK_GRO : 0, /* the kernel cuts nothing behind a tag */
         .wall_offset_ns = wall_offset(st),
         .queue = queue_of(o),
+        .own_addresses = dk_stack_has_own_addresses(o->addresses),
         .find_module = dk_module_find};
     int r = dk_spec_open(&st->dev, o->device, &context, why_out);
     return r < 0 ? r : add_offload(st, offloads, why_out);
@@ -383,12 +387,16 @@ static int open_net(struct dk_stack *st, const char **why_out)
         .emit_arg = st,
         .tcp = &tcp,
     };
-    int r = dk_stack_config_net(o, &config, why_out);
+    int r = dk_stack_shared_open(st);
+    if (r == 0)
+        r = dk_stack_config_net(o, st->shared != NULL, &config, why_out);
     if (r == 0 && st->group && (config.dhcp || config.router_adverts)) {
         *why_out = "net_addresses: dhcp and auto are for one worker; set workers to 1, or give "
                    "addresses";
         r = -EINVAL;
     }
+    if (r == 0 && st->shared)
+        r = dk_stack_shared_config(st, &config, why_out);
     if (r < 0)
         return r;
     dk_stack_name_host(&config);

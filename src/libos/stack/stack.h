@@ -89,10 +89,10 @@ const char *dk_stack_probe_packet(const char **why_out);
  * separated by commas or blanks; "none" has none.
  *
  *     device     tap:demi0                        drv/spec.h
- *     addresses  192.0.2.2/24, 2001:db8::2/64     at most 8; and "dhcp", "auto" (learn.c)
- *     offloads   checksum, rx-checksum, tso, gro  or all; the device's are done in software instead
- *     gateways   192.0.2.1, fe80::1               one of each version
- *     routes     198.51.100.0/24>192.0.2.9        network > gateway, at most 14
+ *     addresses  192.0.2.2/24, 2001:db8::2/64     at most 8; and "dhcp", "auto" (learn.c); or
+ * "kernel" (shared.c) offloads   checksum, rx-checksum, tso, gro  or all; the device's are done in
+ * software instead gateways   192.0.2.1, fe80::1               one of each version routes
+ * 198.51.100.0/24>192.0.2.9        network > gateway, at most 14
  */
 int dk_stack_check_device(const char *text, char why[DK_STACK_WHY_MAX]);
 int dk_stack_check_addresses(const char *text, char why[DK_STACK_WHY_MAX]);

@@ -94,6 +94,11 @@ void dk_tcp_mark_ports(const struct dk_tcp *tcp, uint64_t bits[DK_NET_PORT_WORDS
         dk_port_mark(bits, dk_container_of(at, struct dk_tcp_listener, link)->local.port);
     dk_list_for_each (at, &tcp->all)
         dk_port_mark(bits, dk_container_of(at, struct dk_tcp_conn, all_link)->local_port);
+}
+
+static void mark_time_waits(const struct dk_tcp *tcp, uint64_t bits[DK_NET_PORT_WORDS])
+{
+    struct dk_list *at;
     dk_list_for_each (at, &tcp->time_wait)
         dk_port_mark(bits, dk_container_of(at, struct dk_tcp_time_wait, link)->local_port);
 }
@@ -111,6 +116,7 @@ static int bind_any(struct dk_tcp *tcp, struct dk_endpoint *local)
     uint64_t seed[2] = {tcp->port_counters[0]++, tcp->stats.rx_segments};
     uint64_t from = keyed(tcp, seed, sizeof(seed));
     dk_tcp_mark_ports(tcp, used);
+    mark_time_waits(tcp, used);
     for (uint32_t i = 0; i < n && err == -EADDRINUSE; i++) {
         local->port = (uint16_t)(tcp->config.port_first + (from + i) % n);
         if (!is_marked(used, local->port) &&
