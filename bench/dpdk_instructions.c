@@ -326,7 +326,7 @@ int main(int argc, char **argv)
     setenv("DEMI_NET_PROBE", "no", 1);
     setenv("DEMI_POLL", "always", 1);
     must(demi_init(NULL) == 0, "the port cannot be opened");
-    pool = rte_mempool_lookup("demi_rx_0");
+    pool = rte_mempool_lookup("demi_rx_0_0");
     must(pool != NULL, "no pool");
     take_replies(); /* what the stack says of itself at first */
     run(argv[1], (uint32_t)atoi(argv[2]));

@@ -267,12 +267,9 @@ static const struct dk_spec_driver names[NUM_DRIVERS + 1] = {
 
 static const struct driver drivers[NUM_DRIVERS] = {
     [LOOP] = {complete_link, open_loop}, /* several: links, each of which ends where it begins */
-    [TAP] = {complete_interface, open_tap},
-    [PACKET] = {complete_socket, open_packet},
-    [DPDK] = {complete_port, NULL, open_dpdk},
-    [XDP] = {complete_queue, NULL, open_xdp, true},
-    [PCAP] = {complete_pcap, open_pcap},
-    [FAULT] = {complete_fault, open_fault},
+    [TAP] = {complete_interface, open_tap},    [PACKET] = {complete_socket, open_packet},
+    [DPDK] = {complete_port, NULL, open_dpdk}, [XDP] = {complete_queue, NULL, open_xdp, true},
+    [PCAP] = {complete_pcap, open_pcap},       [FAULT] = {complete_fault, open_fault},
 };
 
 static int no_driver(const char *name, const char **why_out)
