@@ -284,8 +284,8 @@ void blk_test_sleep(void **state)
     struct dk_blkdev *dev = open_first(state);
     struct blk_op op;
     if (!dev->ops->sleep) {
-        close_last(state, dev);
         print_message("%s takes arm and a wait\n", dev->ops->name);
+        close_last(state, dev);
         skip();
     }
     blk_op_make(&op, dev, DK_BLK_WRITE, 0, BLOCK, 1);
