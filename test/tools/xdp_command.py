@@ -258,6 +258,19 @@ class Shared(unittest.TestCase):
                 run_inside("ip", "link", "set", "demi0", "up")
                 self.assertEqual(conn.recv(100), b"+PONG\r\n")
 
+    def test_whole_queue_is_taken_and_that_is_said(self):
+        server = serve_kv(OWN4, DEMI_NET_ADDRESSES=OWN4 + "/24", DEMI_NET_PROBE="no")
+        with kernel_socket() as listener:
+            listener.bind((OWN4, 7000))
+            listener.listen()
+            with socket.create_connection((OWN4, 6379), timeout=PATIENCE_S) as conn:
+                self.assertEqual(ask(conn, "PING"), b"+PONG\r\n")
+            with self.assertRaises(ConnectionRefusedError):  # by our stack
+                socket.create_connection((OWN4, 7000), timeout=PATIENCE_S)
+        server.process.send_signal(signal.SIGINT)
+        _, err = server.process.communicate(timeout=PATIENCE_S)
+        self.assertIn("the kernel, which has addresses on demi0, receives nothing", err)
+
     def test_interface_without_an_address_says_what_to_do(self):
         run_inside("ip", "addr", "flush", "dev", "demi0")
         done = subprocess.run([KV, "-b", OWN4], env=environment(), text=True, check=False,

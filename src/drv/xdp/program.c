@@ -119,6 +119,18 @@ static void warn_of_queues(const struct dk_xdp *x)
                x->name, queues, x->queue, x->name);
 }
 
+/* Who is logged in by that interface would not be any longer. */
+static void warn_of_kernel(const struct dk_xdp *x)
+{
+    struct ifreq req = {.ifr_addr = {.sa_family = AF_INET}};
+    memcpy(req.ifr_name, x->name, sizeof(req.ifr_name));
+    if (ioctl(x->watch_fd, SIOCGIFADDR, &req) == 0)
+        dk_log(DK_LOG_WARN,
+               "xdp: the kernel, which has addresses on %s, receives nothing from its queue %u "
+               "while this runs: leave net_addresses out to share the interface",
+               x->name, x->queue);
+}
+
 int dk_xdp_program_open(struct dk_xdp *x, const struct dk_xdp_options *o, const char **why_out)
 {
     struct bpf_object *object;
@@ -131,6 +143,8 @@ int dk_xdp_program_open(struct dk_xdp *x, const struct dk_xdp_options *o, const 
         r = attach(x, object, o, why_out);
     if (r == 0)
         warn_of_queues(x);
+    if (r == 0 && o->whole)
+        warn_of_kernel(x);
     bpf_object__close(object); /* the link holds what is needed */
     return r;
 }
