@@ -41,7 +41,7 @@ static const struct backend backends[] = {
     {"tap", "", NULL, doctor_check_tap},
     {"packet", "", NULL, doctor_check_packet},
     {"dpdk", "", "libdpdk-dev", doctor_check_dpdk},
-    {"xdp", "TCP/IP stack over AF_XDP", "libxdp-dev libbpf-dev", doctor_check_xdp},
+    {"xdp", "TCP/IP stack over AF_XDP", "libxdp-dev libbpf-dev libmnl-dev clang", doctor_check_xdp},
     {"memblk", "", NULL, doctor_check_nothing},
     {"file", "", NULL, doctor_check_file},
     {"nvme", "", NULL, doctor_check_nvme},
