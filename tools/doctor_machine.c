@@ -14,9 +14,9 @@
 
 /* Capabilities that the kernel asks the first user namespace for. Those of the network it asks the
  * namespace of the interfaces for, which a process has made together with its own. */
-static const uint64_t of_first_namespace = UINT64_C(1) << CAP_IPC_LOCK |
-                                           UINT64_C(1) << CAP_SYS_RAWIO |
-                                           UINT64_C(1) << CAP_SYS_ADMIN | UINT64_C(1) << CAP_BPF;
+static const uint64_t of_first_namespace =
+    UINT64_C(1) << CAP_IPC_LOCK | UINT64_C(1) << CAP_SYS_RAWIO | UINT64_C(1) << CAP_SYS_ADMIN |
+    UINT64_C(1) << CAP_BPF | UINT64_C(1) << CAP_PERFMON;
 
 /* The path with the root before it; a path that is too long is one that is not there. */
 #define MAKE_PATH(m, path, fmt)                                                                    \

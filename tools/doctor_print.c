@@ -23,6 +23,7 @@ static const struct {
     {CAP_NET_ADMIN, "CAP_NET_ADMIN"}, {CAP_NET_RAW, "CAP_NET_RAW"},
     {CAP_IPC_LOCK, "CAP_IPC_LOCK"},   {CAP_SYS_RAWIO, "CAP_SYS_RAWIO"},
     {CAP_SYS_ADMIN, "CAP_SYS_ADMIN"}, {CAP_BPF, "CAP_BPF"},
+    {CAP_PERFMON, "CAP_PERFMON"},
 };
 
 #define NUM_CAPABILITIES (sizeof(capability_names) / sizeof(capability_names[0]))

@@ -19,7 +19,8 @@ import unittest
 DEMI = ""
 SOURCES = None
 PATIENCE_S = 30
-CAPS = {"NET_ADMIN": 12, "NET_RAW": 13, "IPC_LOCK": 14, "SYS_ADMIN": 21, "BPF": 39}
+CAPS = {"NET_ADMIN": 12, "NET_RAW": 13, "IPC_LOCK": 14, "SYS_ADMIN": 21, "BPF": 39,
+        "PERFMON": 38}
 NIC, BRIDGE = "0000:00:04.0", "0000:00:02.0"
 GONE = None  # a file of the good machine that is not there
 PCI = "/sys/bus/pci/devices/" + NIC
@@ -160,6 +161,7 @@ class Capabilities(Case):
     def test_capability_missing_is_said_and_how_it_is_given(self):
         for target, name in (("packet:eth0", "NET_RAW"), ("xdp:eth0", "NET_ADMIN"),
                              ("xdp:eth0", "NET_RAW"), ("xdp:eth0", "BPF"),
+                             ("xdp:eth0", "PERFMON"),
                              ("tap:new0", "NET_ADMIN"), ("dpdk:net_tap0", "NET_ADMIN"),
                              ("dpdk:net_af_xdp0", "SYS_ADMIN"),
                              ("dpdk:net_af_packet0 iface=eth0", "NET_ADMIN"),
@@ -420,7 +422,8 @@ class Needs(Case):
         for target, words in (
                 ("kernel", []), ("loop", []), ("memory", []), ("memblk", []),
                 ("packet:eth0", [raw]), ("tap:new0", [admin, tun]), ("tap:demi0", [tun]),
-                ("xdp:eth0", [admin, raw, "--cap-add=BPF", lock]), ("file", [lock]),
+                ("xdp:eth0", [admin, raw, "--cap-add=BPF", "--cap-add=PERFMON",
+                               lock]), ("file", [lock]),
                 ("dpdk:net_memif0", []), ("dpdk:net_tap0", [admin, tun]),
                 ("dpdk:net_af_packet0 iface=eth0", [admin, raw, lock]),
                 ("dpdk:net_pcap0 iface=eth0", [raw]), ("dpdk:net_pcap0 rx_pcap=/a.pcap", []),
