@@ -5,6 +5,7 @@
 #include "libos/table.h"
 
 #include "libos/module.h"
+#include "os/module.h"
 
 #ifdef DK_LINKED_DPDK
 #include "drv/dpdk/dpdk.h"
@@ -13,6 +14,7 @@
 #include "drv/xdp/xdp.h"
 #endif
 
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -34,16 +36,28 @@ static const char *probe_memory(const char **why_out)
     return "memory";
 }
 
-static const char *probe_dpdk(const char **why_out)
+/* Each keeps what it says: who lists backends asks for the next before the text is read. */
+static const char *probe_module(const char *name, char kept[DK_MODULE_WHY_MAX],
+                                const char **why_out)
 {
     const void *driver;
-    return dk_module_find("dpdk", &driver, why_out) == 0 ? "dpdk" : "";
+    if (dk_module_find(name, &driver, why_out) == 0)
+        return name;
+    snprintf(kept, DK_MODULE_WHY_MAX, "%s", *why_out);
+    *why_out = kept;
+    return "";
+}
+
+static const char *probe_dpdk(const char **why_out)
+{
+    static _Thread_local char why[DK_MODULE_WHY_MAX];
+    return probe_module("dpdk", why, why_out);
 }
 
 static const char *probe_xdp(const char **why_out)
 {
-    const void *driver;
-    return dk_module_find("xdp", &driver, why_out) == 0 ? "xdp" : "";
+    static _Thread_local char why[DK_MODULE_WHY_MAX];
+    return probe_module("xdp", why, why_out);
 }
 
 static const struct dk_libos libos_table[] = {
