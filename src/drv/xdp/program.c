@@ -32,7 +32,8 @@ static int load(struct bpf_object **object_out, const char **why_out)
     if (r == -EPERM)
         return dk_why(why_out, r,
                       "no permission to load an XDP program: run as root, or give the program the "
-                      "capabilities: setcap cap_net_raw,cap_net_admin,cap_bpf+ep PROGRAM");
+                      "capabilities: setcap "
+                      "cap_net_raw,cap_net_admin,cap_bpf,cap_perfmon+ep PROGRAM");
     return r < 0 ? dk_why(why_out, r, "xdp: the kernel does not take the program: %s", strerror(-r))
                  : 0;
 }

@@ -114,7 +114,8 @@ static int fail(const struct dk_xdp *x, int error, const char **why_out)
     case -EACCES:
         return dk_why(why_out, -EPERM,
                       "no permission for AF_XDP: run as root, or give the program the "
-                      "capabilities: setcap cap_net_raw,cap_net_admin,cap_bpf+ep PROGRAM");
+                      "capabilities: setcap "
+                      "cap_net_raw,cap_net_admin,cap_bpf,cap_perfmon+ep PROGRAM");
     case -EBUSY:
         return dk_why(why_out, error,
                       "xdp: somebody else has queue %u of %s: stop that program, or take another "
