@@ -145,7 +145,7 @@ static bool net_begins(const char *with)
 static bool has_addresses(void)
 {
     return net_begins("tap:") || net_begins("dpdk:") ||
-           strncmp(chosen->name, "xdp-whole", strlen("xdp-whole")) == 0;
+           (chosen != NULL && strncmp(chosen->name, "xdp-whole", strlen("xdp-whole")) == 0);
 }
 
 /* Whether the kernel has the stack's addresses: then its sockets at the other end of the link are
