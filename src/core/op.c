@@ -83,7 +83,7 @@ void dk_op_table_abandon(void)
     table.lock.word = 0;
 }
 
-/* Puts a slot before the other free ones; `tokens` is held. */
+/* Puts a slot before the other free ones; nothing is fresh, and `tokens` is held. */
 static inline void put_free(struct dk_instance *inst, struct dk_op *op)
 {
     op->free_gen = dk_op_generation(op);
@@ -207,7 +207,7 @@ int dk_op_hold(struct dk_op *op, const demi_sgarray_t *sga)
     return 0;
 }
 
-/* Puts a slot on the free list, or retires it; `tokens` is held. */
+/* Puts a slot on the free list, or retires it; nothing is fresh, and `tokens` is held. */
 static void free_slot(struct dk_op *op)
 {
     op->state = DK_OP_FREE;
@@ -232,6 +232,7 @@ void dk_op_release(struct dk_op *op)
     end_watch(op);
     dk_op_drop_hold(op);
     dk_lock(&op->inst->tokens);
+    dk_op_settle(op->inst);
     dk_op_count_fast(op->inst);
     free_slot(op);
     dk_unlock(&op->inst->tokens);

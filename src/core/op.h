@@ -153,7 +153,7 @@ void dk_op_release(struct dk_op *op);
  */
 void dk_op_complete(struct dk_op *op, int error);
 
-/* Gives the slot of a collected operation back; `tokens` is held. */
+/* Gives the slot of a collected operation back; nothing is fresh, and `tokens` is held. */
 void dk_op_collected(struct dk_op *op);
 
 /* Writes zeros over the value of a result: a push has none. */

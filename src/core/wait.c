@@ -658,7 +658,8 @@ static inline bool collect_now(struct dk_instance *inst, const struct dk_waiter 
     bool done = dk_fast_collect(inst, token, qr);
     if (!done && op->inst == inst && op->state == DK_OP_DONE && dk_op_token(op) == token &&
         dk_likely(!claimed_by_other(op, w))) {
-        dk_op_count_fast(inst); /* its slot becomes the first */
+        dk_op_settle(inst); /* its slot becomes the first */
+        dk_op_count_fast(inst);
         dk_op_result(op, qr);
         dk_op_collected(op);
         done = true;

@@ -262,6 +262,41 @@ static void test_fast_among_others_is_counted(void **state)
     assert_int_equal(completions(), expected);
 }
 
+/* A slot that comes free while another operation is fresh is used again. */
+static void test_fast_slot_freed_meanwhile_is_not_lost(void **state)
+{
+    (void)state;
+    struct dk_instance *inst = dk_api.first;
+    for (int i = 0; i < 2000; i++) {
+        demi_qtoken_t pop, first, second, next;
+        assert_int_equal(demi_pop(&pop, qd), 0);
+        first = push(); /* for the pop: both are done, neither is fresh */
+        second = push();
+        assert_non_null(inst->fresh);
+        collect(pop, DEMI_OPC_POP);
+        assert_int_equal(demi_pop(&next, qd), 0);
+        assert_true((next & DK_OP_MAX_SLOTS) < 16);
+        collect(first, DEMI_OPC_PUSH);
+        collect(second, DEMI_OPC_PUSH);
+        collect(next, DEMI_OPC_POP);
+    }
+    for (int i = 0; i < 2000; i++) {
+        struct dk_queue *q = dk_queue_lookup(qd);
+        struct dk_op *op;
+        assert_true(dk_queue_get(q));
+        assert_int_equal(dk_op_alloc(&op, inst, q, DEMI_OPC_POP), 0);
+        assert_true((dk_op_token(op) & DK_OP_MAX_SLOTS) < 16);
+        const demi_qtoken_t qt = push();
+        assert_non_null(inst->fresh);
+        dk_op_release(op);
+        assert_int_equal(demi_cancel(qt), EALREADY); /* looked at: not fresh any more */
+        collect(qt, DEMI_OPC_PUSH);
+        demi_qtoken_t pop;
+        assert_int_equal(demi_pop(&pop, qd), 0);
+        collect(pop, DEMI_OPC_POP);
+    }
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -275,6 +310,7 @@ int main(void)
         TEST(test_fast_freed_or_foreign_sga_is_refused),
         TEST(test_fast_left_at_fini_leaves_nothing_behind),
         TEST(test_fast_among_others_is_counted),
+        TEST(test_fast_slot_freed_meanwhile_is_not_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
