@@ -11,6 +11,14 @@
 #include <demi/libos.h>
 #include <demi/queue.h>
 
+/* A token of a queue may be fresh, and holds it from here on. */
+static void settle(struct dk_instance *inst)
+{
+    dk_lock(&inst->tokens);
+    dk_op_settle(inst);
+    dk_unlock(&inst->tokens);
+}
+
 int dk_api_enter(int qd, struct dk_queue **q_out)
 {
     struct dk_instance *inst = dk_api_instance();
@@ -19,10 +27,8 @@ int dk_api_enter(int qd, struct dk_queue **q_out)
     struct dk_queue *q = dk_queue_lookup(qd);
     if (!q || !dk_queue_get(q))
         return -EBADF;
-    dk_lock(&inst->tokens);
-    dk_op_settle(inst); /* a token of q may be fresh */
-    dk_unlock(&inst->tokens);
     if (q->anywhere) {
+        settle(inst);
         *q_out = q;
         return 0;
     }
@@ -30,6 +36,7 @@ int dk_api_enter(int qd, struct dk_queue **q_out)
     if (r == 0) {
         dk_lead_take(inst);
         dk_run_posted(inst);
+        settle(inst); /* now: until here another thread may have pushed on q (led.h) */
         if (q->state != DK_QUEUE_OPEN) { /* closed while we waited for the lead */
             dk_lead_drop(inst);
             r = -EBADF;

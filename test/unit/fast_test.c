@@ -5,6 +5,7 @@
  */
 #include "api/api.h"
 #include "core/instance.h"
+#include "core/led.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,6 +18,8 @@
 #include <demi/sga.h>
 #include <demi/wait.h>
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -297,6 +300,44 @@ static void test_fast_slot_freed_meanwhile_is_not_lost(void **state)
     }
 }
 
+static bool pass_all(const demi_sgarray_t *sga, void *arg)
+{
+    (void)sga;
+    (void)arg;
+    return true;
+}
+
+static void *close_queue(void *arg)
+{
+    assert_int_equal(demi_close(*(int *)arg), 0);
+    return NULL;
+}
+
+/* A push that was fresh when its queue was closed holds the queue, whoever closed it. */
+static void test_fast_push_before_another_thread_closes_holds_the_queue(void **state)
+{
+    (void)state;
+    struct dk_instance *inst = dk_api.first;
+    pthread_t other;
+    int filtered, again;
+    assert_int_equal(demi_filter(&filtered, qd, pass_all, NULL), 0);
+    struct dk_queue *q = dk_queue_lookup(filtered);
+    assert_false(q->anywhere);
+    dk_lead_take(inst);
+    assert_int_equal(pthread_create(&other, NULL, close_queue, &filtered), 0);
+    while (__atomic_load_n(&inst->lead_wanted, __ATOMIC_ACQUIRE) == 0)
+        sched_yield();
+    assert_true(dk_op_reserve(inst));
+    const demi_qtoken_t qt = dk_led_make_fresh(inst, q, false); /* as a push does */
+    dk_lead_drop(inst);
+    assert_int_equal(pthread_join(other, NULL), 0);
+    assert_int_equal(demi_queue(&again, 0), 0);
+    assert_int_not_equal(again, filtered); /* its descriptor waits for the token */
+    assert_int_equal(demi_close(again), 0);
+    collect(qt, DEMI_OPC_PUSH);
+    assert_int_equal(q->state, DK_QUEUE_FREE);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -311,6 +352,7 @@ int main(void)
         TEST(test_fast_left_at_fini_leaves_nothing_behind),
         TEST(test_fast_among_others_is_counted),
         TEST(test_fast_slot_freed_meanwhile_is_not_lost),
+        TEST(test_fast_push_before_another_thread_closes_holds_the_queue), /* last: threads */
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
