@@ -160,6 +160,8 @@ static void stack_poll(struct dk_poller *p, int64_t now, bool spinning)
     work(st);
     if (dk_unlikely(ending))
         note_waiting(st);
+    if (dk_unlikely(__atomic_load_n(&st->sleep.armed, __ATOMIC_ACQUIRE)))
+        dk_stack_due(st, dk_stack_next_due(st)); /* another thread sleeps, and has it to do */
     st->depth--;
     if (dk_unlikely(++st->polls % SHOW_EVERY == 0))
         dk_stack_counters_show(st);
