@@ -39,6 +39,16 @@ static int enter(int qd, struct dk_queue **q_out, struct dk_instance **inst_out)
     return -EBADF;
 }
 
+/* The same for an operator that calls a function of the application: that may take its time, and
+ * wait for another thread that calls the library. So nobody is alone (alone.h) any more. */
+static int enter_with_function(int qd, struct dk_queue **q_out, struct dk_instance **inst_out)
+{
+    int r = enter(qd, q_out, inst_out);
+    if (r == 0)
+        dk_alone_end();
+    return r;
+}
+
 static int leave(struct dk_instance *inst, struct dk_queue *q, int r)
 {
     dk_lead_drop(inst);
@@ -53,7 +63,7 @@ int demi_filter(int *qd_out, int qd, demi_filter_fn fn, void *arg)
     struct dk_instance *inst;
     if (!qd_out || !fn)
         return EINVAL;
-    int r = enter(qd, &q, &inst);
+    int r = enter_with_function(qd, &q, &inst);
     return r < 0 ? dk_public(r) : leave(inst, q, dk_filter_create(qd_out, inst, q, fn, arg));
 }
 
@@ -63,7 +73,7 @@ int demi_map_dir(int *qd_out, int qd, demi_map_fn on_push, demi_map_fn on_pop, v
     struct dk_instance *inst;
     if (!qd_out || (!on_push && !on_pop))
         return EINVAL;
-    int r = enter(qd, &q, &inst);
+    int r = enter_with_function(qd, &q, &inst);
     return r < 0 ? dk_public(r)
                  : leave(inst, q, dk_map_create(qd_out, inst, q, on_push, on_pop, arg));
 }
@@ -96,7 +106,7 @@ int demi_partition(int qds_out[], uint32_t n, int qd, demi_partition_fn fn, void
     struct dk_instance *inst;
     if (!qds_out || !fn)
         return EINVAL;
-    int r = enter(qd, &q, &inst);
+    int r = enter_with_function(qd, &q, &inst);
     return r < 0 ? dk_public(r) : leave(inst, q, dk_partition_create(qds_out, n, inst, q, fn, arg));
 }
 
@@ -106,7 +116,7 @@ int demi_sort(int *qd_out, int qd, demi_sort_fn fn, void *arg)
     struct dk_instance *inst;
     if (!qd_out || !fn)
         return EINVAL;
-    int r = enter(qd, &q, &inst);
+    int r = enter_with_function(qd, &q, &inst);
     return r < 0 ? dk_public(r)
                  : leave(inst, q, dk_sort_create(qd_out, inst, q, fn, arg, dk_api.sort_max));
 }
@@ -142,7 +152,7 @@ int demi_frame(int *qd_out, int qd, const struct demi_framer *framer, void *arg)
     struct dk_instance *inst;
     if (!qd_out || !framer || !framer->scan)
         return EINVAL;
-    int r = enter(qd, &q, &inst);
+    int r = enter_with_function(qd, &q, &inst);
     return r < 0
                ? dk_public(r)
                : leave(inst, q, dk_frame_create(qd_out, inst, q, framer, arg, dk_api.element_max));

@@ -106,7 +106,7 @@ static void at_exit(void)
     uint32_t num = 0;
     dk_heap_exiting(); /* it may have been interrupted */
     if (!dk_thread_self)
-        dk_alone_end();
+        dk_alone_end_at_exit();
     for (uint32_t i = 0; i < state.num_instances; i++) {
         struct dk_instance *inst = state.instances[i];
         enum lead lead = take_or_watch(inst, linger_ns());

@@ -19,11 +19,29 @@ void dk_alone_begin(void)
     __atomic_store_n(&dk_alone.ended, !able, __ATOMIC_RELEASE);
 }
 
-void dk_alone_end(void)
+/* Nobody becomes alone any more. */
+static void end(void)
 {
     if (!__atomic_exchange_n(&dk_alone.ended, 1, __ATOMIC_SEQ_CST))
         dk_barrier_all(); /* pairs with the fence in dk_alone_enter() */
-    for (int i = 0; i < WAIT_MAX && __atomic_load_n(&dk_alone.inside, __ATOMIC_ACQUIRE); i++)
+}
+
+static bool is_inside(void)
+{
+    return __atomic_load_n(&dk_alone.inside, __ATOMIC_ACQUIRE) != 0;
+}
+
+void dk_alone_end(void)
+{
+    end();
+    while (is_inside())
+        usleep(WAIT_US);
+}
+
+void dk_alone_end_at_exit(void)
+{
+    end();
+    for (int i = 0; i < WAIT_MAX && is_inside(); i++)
         usleep(WAIT_US);
 }
 

@@ -10,7 +10,8 @@
  *
  * The next thread that attaches first says so (`ended`), has all processors see that (a barrier by
  * the kernel, so that the one need not pay for its side), and waits until the one is outside. From
- * then on nobody is alone. A call that is alone never sleeps.
+ * then on nobody is alone. A call that is alone never sleeps; since a function of the application
+ * may, nobody is alone either once there is an operator that has one.
  *
  * Invariant: `inside` is set by the first thread only, and while it is no other one is inside the
  * core. Where the kernel has no such barrier nobody is alone at all.
@@ -59,9 +60,12 @@ static inline bool dk_alone_is(void)
 /* The first thread attaches. */
 void dk_alone_begin(void);
 
-/* Another thread is about to enter the core: waits until nobody is alone, for a moment at most
- * where it may be that the one was interrupted for good. */
+/* Another thread is about to enter the core: waits until nobody is alone, as long as that takes. */
 void dk_alone_end(void);
+
+/* The process ends: the same, for a moment at most, as the one may have been interrupted for good.
+ */
+void dk_alone_end_at_exit(void);
 
 /* In the child of a fork. */
 void dk_alone_after_fork(void);

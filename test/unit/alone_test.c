@@ -11,7 +11,13 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <demi/libos.h>
+#include <demi/queue.h>
+#include <demi/sga.h>
+#include <demi/wait.h>
+#include <stdlib.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static uint32_t attached;
@@ -99,6 +105,45 @@ static void a_fork_while_inside(void)
     dk_alone_leave(true);
 }
 
+static bool is_done;
+
+static void *push_elsewhere(void *qd)
+{
+    demi_sgarray_t sga = demi_sgaalloc(8);
+    must(demi_blocking_push(*(int *)qd, &sga) == 0 && demi_sgafree(&sga) == 0);
+    __atomic_store_n(&is_done, true, __ATOMIC_RELEASE);
+    return NULL;
+}
+
+/* A filter that has another thread call the library, and waits for it. */
+static bool ask_other(const demi_sgarray_t *sga, void *qd)
+{
+    const struct timespec deadline = {.tv_sec = time(NULL) + 10};
+    pthread_t other;
+    (void)sga;
+    must(pthread_create(&other, NULL, push_elsewhere, qd) == 0);
+    must(pthread_timedjoin_np(other, NULL, &deadline) == 0);
+    return true;
+}
+
+static void function_that_waits_for_another(void)
+{
+    demi_sgarray_t sga = demi_sgaalloc(8);
+    demi_qresult_t qr;
+    demi_qtoken_t pop;
+    pthread_t other;
+    int source, filtered, elsewhere;
+    setenv("DEMI_NET", "memory", 1);
+    must(demi_init(NULL) == 0 && demi_queue(&source, 0) == 0 && demi_queue(&elsewhere, 0) == 0);
+    must(pthread_create(&other, NULL, touch_nothing, NULL) == 0 && dk_alone_enter());
+    dk_alone_leave(true);
+    must(demi_filter(&filtered, source, ask_other, &elsewhere) == 0);
+    must(demi_blocking_push(source, &sga) == 0 && demi_sgafree(&sga) == 0);
+    must(demi_pop(&pop, filtered) == 0 && demi_wait(&qr, pop, NULL) == 0);
+    must(qr.qr_opcode == DEMI_OPC_POP && __atomic_load_n(&is_done, __ATOMIC_ACQUIRE));
+    must(pthread_join(other, NULL) == 0);
+}
+
 static bool has_barrier(void)
 {
     return dk_barrier_init() == 0;
@@ -120,6 +165,14 @@ static void test_alone_ends_before_another_thread_has_attached(void **state)
     in_child(one_that_attaches);
 }
 
+static void test_alone_is_nobody_while_a_function_of_the_application_runs(void **state)
+{
+    (void)state;
+    if (!has_barrier())
+        skip();
+    in_child(function_that_waits_for_another);
+}
+
 static void test_alone_child_of_a_fork_is_outside(void **state)
 {
     (void)state;
@@ -133,6 +186,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_alone_beside_threads_that_do_not_attach),
         cmocka_unit_test(test_alone_ends_before_another_thread_has_attached),
+        cmocka_unit_test(test_alone_is_nobody_while_a_function_of_the_application_runs),
         cmocka_unit_test(test_alone_child_of_a_fork_is_outside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
