@@ -89,8 +89,10 @@ static void settled(struct dk_log *log, uint64_t flush)
     if (log->settle_flush == 0 || log->settle_flush > flush)
         return;
     log->settle_flush = 0;
-    if (log->settle_at > log->durable && log->settle_at <= log->acked)
+    if (log->settle_at > log->durable && log->settle_at <= log->acked) {
         log->durable = log->settle_at;
+        dk_log_note_durable(log);
+    }
 }
 
 static uint32_t acknowledge(struct dk_log *log, struct dk_batch *b)

@@ -7,6 +7,7 @@
 
 #include "mem/heap.h"
 #include "store/format.h"
+#include "store/state.h"
 #include "store/walk.h"
 
 #include <errno.h>
@@ -433,6 +434,21 @@ static void test_async_appends_cost_no_flush_and_are_there_after_close(void **st
     kit_end(&k);
 }
 
+/* What nobody waited for became durable with its first batch: the end of an idle log is told. */
+static void test_end_of_async_appends_is_told_when_the_log_is_idle(void **state)
+{
+    (void)state;
+    struct store_kit k = {.medium = {.no_fua = true}};
+    kit_make(&k, BYTES);
+    struct dk_log *log = kit_log(&k, "a", DK_LOG_CREATE);
+    assert_int_equal(kit_append_async(&k, log, 0, 100), 0);
+    for (int64_t ms = 0; ms < 300; ms += 10)
+        dk_store_poll(k.store, ms * 1000000);
+    assert_int_equal(log->durable, 1);
+    assert_int_equal(log->told_end, 1);
+    kit_end(&k);
+}
+
 /* An append of another log, with a flush that fails. */
 static void fail_flush(struct store_kit *k, struct dk_log *other)
 {
@@ -483,6 +499,7 @@ int main(void)
         cmocka_unit_test(test_log_whose_end_cannot_be_read_can_be_emptied),
         cmocka_unit_test(test_device_that_takes_little_at_a_time),
         cmocka_unit_test(test_async_appends_cost_no_flush_and_are_there_after_close),
+        cmocka_unit_test(test_end_of_async_appends_is_told_when_the_log_is_idle),
         cmocka_unit_test(test_flush_that_failed_is_told_to_who_appended_without_waiting),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
