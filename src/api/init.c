@@ -46,6 +46,12 @@ static bool is_drained(struct dk_instance *inst)
            (!inst->poller || inst->poller->ops->undrained(inst->poller) == 0);
 }
 
+/* Whether what is held can be held by nobody but the caller, in a call that was interrupted. */
+static bool is_only_caller(void)
+{
+    return !dk_mt() || dk_alone_is();
+}
+
 /* Whether another thread holds the lead, not the one that exits, in a signal handler. A wait notes
  * who leads; a call that only starts an operation does not, and is over in a moment. */
 static bool is_led_by_other(const struct dk_instance *inst, int64_t *moment_began, int64_t now)
@@ -71,7 +77,7 @@ static enum lead take_or_watch(struct dk_instance *inst, int64_t timeout_ns)
     if (inst->poller && inst->poller->ops->end)
         inst->poller->ops->end(inst->poller);
     while (!dk_lead_try(inst)) {
-        if (!dk_mt() || !is_led_by_other(inst, &moment_began, now))
+        if (is_only_caller() || !is_led_by_other(inst, &moment_began, now))
             return LEAD_INTERRUPTED;
         if (now >= deadline || is_drained(inst))
             return LEAD_OF_OTHER;
@@ -92,7 +98,7 @@ static bool tokens_come_free(struct dk_instance *inst)
 {
     int64_t give_up = dk_instance_now(inst) + MOMENT_NS;
     while (!dk_lock_try(&inst->tokens)) {
-        if (!dk_mt() || dk_instance_now(inst) >= give_up)
+        if (is_only_caller() || dk_instance_now(inst) >= give_up)
             return false;
         usleep(100);
     }

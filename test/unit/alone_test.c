@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Being alone: the first thread that attaches is, until another one does. */
+#include "api/api.h"
 #include "core/alone.h"
 #include "core/instance.h"
 #include "core/thread.h"
@@ -144,6 +145,17 @@ static void function_that_waits_for_another(void)
     must(pthread_join(other, NULL) == 0);
 }
 
+/* As in a signal handler over a call that is alone. */
+static void exit_while_inside(void)
+{
+    pthread_t other;
+    setenv("DEMI_NET", "loop", 1);
+    must(demi_init(NULL) == 0);
+    must(pthread_create(&other, NULL, touch_nothing, NULL) == 0 && pthread_join(other, NULL) == 0);
+    must(dk_mt() && dk_alone_enter() && dk_lead_try_now(dk_api.first, true));
+    exit(0);
+}
+
 static bool has_barrier(void)
 {
     return dk_barrier_init() == 0;
@@ -173,6 +185,19 @@ static void test_alone_is_nobody_while_a_function_of_the_application_runs(void *
     in_child(function_that_waits_for_another);
 }
 
+static void test_alone_exit_waits_for_nobody(void **state)
+{
+    (void)state;
+    struct timespec start, end;
+    if (!has_barrier())
+        skip();
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    in_child(exit_while_inside);
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    const int64_t ns = (end.tv_sec - start.tv_sec) * 1000000000 + end.tv_nsec - start.tv_nsec;
+    assert_true(ns < 900000000); /* else it took its own call for another thread's */
+}
+
 static void test_alone_child_of_a_fork_is_outside(void **state)
 {
     (void)state;
@@ -187,6 +212,7 @@ int main(void)
         cmocka_unit_test(test_alone_beside_threads_that_do_not_attach),
         cmocka_unit_test(test_alone_ends_before_another_thread_has_attached),
         cmocka_unit_test(test_alone_is_nobody_while_a_function_of_the_application_runs),
+        cmocka_unit_test(test_alone_exit_waits_for_nobody),
         cmocka_unit_test(test_alone_child_of_a_fork_is_outside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
