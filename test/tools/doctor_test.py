@@ -495,18 +495,20 @@ class Usage(Case):
 
     def test_module_that_the_library_lacks_is_said_as_by_info(self):
         env = {k: v for k, v in os.environ.items() if not k.startswith("DEMI_")}
-        with tempfile.TemporaryDirectory() as folder:
-            pathlib.Path(folder, "dpdk.so").write_bytes(b"garbage")
-            env["DEMI_MODULE_PATH"] = folder
-            outs = [subprocess.run([DEMI, *words], env=env, capture_output=True, text=True,
-                                   timeout=PATIENCE_S, check=False).stdout
-                    for words in (("info", "--json"), ("doctor", "--json", "dpdk"))]
-        said = next(b["missing"] for b in json.loads(outs[0])["backends"] if b["name"] == "dpdk")
-        finding = json.loads(outs[1])["reports"][0]["findings"][0]
-        self.assertIn("is cut off, or no library", said)
-        self.assertEqual((finding["check"], finding["level"], finding["text"]),
-                         ("module", "missing", said))
-        self.assertEqual(finding["mend"], "apt-get install libdpdk-dev && make install")
+        for name, packages in (("dpdk", "libdpdk-dev"),
+                               ("xdp", "libxdp-dev libbpf-dev libmnl-dev clang")):
+            with tempfile.TemporaryDirectory() as folder:
+                pathlib.Path(folder, name + ".so").write_bytes(b"garbage")
+                env["DEMI_MODULE_PATH"] = folder
+                outs = [subprocess.run([DEMI, *words], env=env, capture_output=True, text=True,
+                                       timeout=PATIENCE_S, check=False).stdout
+                        for words in (("info", "--json"), ("doctor", "--json", name))]
+            said = next(b["missing"] for b in json.loads(outs[0])["backends"] if b["name"] == name)
+            finding = json.loads(outs[1])["reports"][0]["findings"][0]
+            self.assertIn("is cut off, or no library", said)
+            self.assertEqual((finding["check"], finding["level"], finding["text"]),
+                             ("module", "missing", said))
+            self.assertEqual(finding["mend"], f"apt-get install {packages} && make install")
 
     def test_this_machine_is_looked_at(self):
         done = doctor("kernel", "memory")
