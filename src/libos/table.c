@@ -143,6 +143,26 @@ const void *dk_libos_linked(const char *name)
     return NULL;
 }
 
+static const struct {
+    const char *name, *why;
+} left_out[] = {
+#ifdef DK_WITHOUT_DPDK
+    {"dpdk", DK_WITHOUT_DPDK},
+#endif
+#ifdef DK_WITHOUT_XDP
+    {"xdp", DK_WITHOUT_XDP},
+#endif
+    {NULL, NULL},
+};
+
+const char *dk_libos_left_out(const char *name)
+{
+    for (size_t i = 0; left_out[i].name; i++)
+        if (strcmp(left_out[i].name, name) == 0)
+            return left_out[i].why;
+    return NULL;
+}
+
 const struct dk_libos *dk_libos_at(size_t index)
 {
     return index < sizeof(libos_table) / sizeof(libos_table[0]) ? &libos_table[index] : NULL;

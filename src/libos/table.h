@@ -32,6 +32,10 @@ struct dk_libos {
 /* Returns the module of a name that this build has linked in (dk_module.driver), or NULL. */
 const void *dk_libos_linked(const char *name);
 
+/* Returns with or without what this build was made, that it has no module of a name; NULL: it has
+ * one, or there is none of that name. */
+const char *dk_libos_left_out(const char *name);
+
 /* Returns the index-th library OS that this build has, or NULL. */
 const struct dk_libos *dk_libos_at(size_t index);
 
