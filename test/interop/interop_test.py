@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Our stack against Linux's own, over tap and veth.
+"""Our stack against Linux's own, over tap and veth (packet, and xdp where it is built).
 
     interop_test.py FOLDER [NAME...]    all tests, or those whose name contains one of these
 
@@ -75,6 +75,13 @@ def fewer(n):
     return n // 10 if os.environ.get("DEMI_TEST_VARIANT") in ("asan", "tsan") else n
 
 
+def need_xdp():
+    if not (BUILD / "src/demikernel/xdp.so").exists():
+        raise Skip("the library was built without the module xdp")
+    if netns.is_user_namespace():
+        raise Skip("XDP programs are not allowed here: run as root")
+
+
 class Deadline:
     end = 0
 
@@ -139,6 +146,8 @@ class Net(Link):
 
     def __init__(self, *args, **kwargs):
         self.children, self.captures = [], 0
+        if args[0] == "xdp":
+            need_xdp()
         super().__init__(*args, **kwargs)
 
     def __enter__(self):
@@ -175,8 +184,11 @@ class Net(Link):
         return spec
 
     def ours(self, *command, fault=None, **env):
-        settings = {"DEMI_NET": self.device(fault), "DEMI_NET_PROBE": "off",
-                    "DEMI_NET_ADDRESSES": f"{self.OURS[4]}/24,{self.OURS[6]}/64", **env}
+        settings = {"DEMI_NET": self.device(fault)}
+        if self.kind != "xdp":  # which has what the kernel has
+            settings.update(DEMI_NET_PROBE="off",
+                            DEMI_NET_ADDRESSES=f"{self.OURS[4]}/24,{self.OURS[6]}/64")
+        settings.update(env)
         return self.child(Child(list(command), settings, self.inside), is_ours=True)
 
     def linux(self, *command, **env):
@@ -233,7 +245,9 @@ EVERYWHERE = [(kind, server, version) for kind in ("tap", "packet")
               for server in ("ours", "linux's") for version in (4, 6)]
 
 
-@case(*[(*e, mtu) for e in EVERYWHERE for mtu in (1500, 9000)])
+@case(*[(*e, mtu) for e in EVERYWHERE for mtu in (1500, 9000)],
+      *[("xdp", server, version, mtu) for server in ("ours", "linux's") for version in (4, 6)
+        for mtu in (1500, 3500)])
 def bulk(kind, server, version, mtu):
     size = fewer(400 * MB if LONG else 16 * MB)
     with Net(kind, mtu) as net:
@@ -310,7 +324,8 @@ def short_connections(kind, server, version):
                  "either_ends_first")
 
 
-@case(("tap", "ours", 4), ("tap", "linux's", 6), ("packet", "ours", 6), ("packet", "linux's", 4))
+@case(("tap", "ours", 4), ("tap", "linux's", 6), ("packet", "ours", 6), ("packet", "linux's", 4),
+      ("xdp", "ours", 4), ("xdp", "linux's", 6))
 def thousand_at_once(kind, server, version):
     with Net(kind) as net:
         out = exchange(net, server, version, "connections=1000", "at_once=1000", "together",
@@ -689,7 +704,7 @@ def echoing(net):
     return s, c
 
 
-@case("tap", "packet")
+@case("tap", "packet", "xdp")
 def orderly_exit_ends_connections(kind):
     """SIGTERM: the client learns of it at once."""
     with Net(kind) as net:
@@ -702,7 +717,7 @@ def orderly_exit_ends_connections(kind):
             assert time.monotonic() - started < 3
 
 
-@case("tap", "packet")
+@case("tap", "packet", "xdp")
 def exit_without_close_ends_connections(kind):
     """A program that is stopped by its own `exit` within a stream of ours: nobody is left."""
     with Net(kind) as net:
@@ -722,7 +737,7 @@ def exit_without_close_ends_connections(kind):
             client.finish()
 
 
-@case("tap", "packet")
+@case("tap", "packet", "xdp")
 def killed_and_begun_again_resets_its_old_connections(kind):
     with Net(kind) as net:
         s, c = echoing(net)
@@ -740,7 +755,7 @@ def killed_and_begun_again_resets_its_old_connections(kind):
                 receive(other, 1)
 
 
-@case("tap", "packet")
+@case("tap", "packet", "xdp")
 def killed_leaves_no_peer_waiting_longer_than_its_timeout(kind):
     with Net(kind) as net:
         s, c = echoing(net)
@@ -757,7 +772,7 @@ def killed_leaves_no_peer_waiting_longer_than_its_timeout(kind):
             assert time.monotonic() - started < 8
 
 
-@case("tap", "packet")
+@case("tap", "packet", "xdp")
 def killed_peer_ends_connections_of_ours(kind):
     """Linux resets, or ends, for a process that is killed; ours goes on serving."""
     with Net(kind) as net:
@@ -770,7 +785,7 @@ def killed_peer_ends_connections_of_ours(kind):
         net.linux(PEER, "connect", address, "up=100000", "down=100000").succeed()
 
 
-@case("tap", "packet")
+@case("tap", "packet", "xdp")
 def vanished_peer_times_out(kind):
     """A peer that is silent: the user timeout of ours ends it."""
     with Net(kind) as net:
@@ -784,7 +799,33 @@ def vanished_peer_times_out(kind):
         assert code == 1 and re.search("timed out|No route|unreachable", said), f"{out} {said}"
 
 
-@case("tap", "packet")
+@case(*[(kind, what, server) for kind in ("packet", "xdp") for what in ("down", "deleted")
+        for server in ("ours", "linux's")])
+def interface_that_goes_under_load_ends_connections(kind, what, server):
+    """All connections of ours end with an error, and the process goes on until it is told to end,
+    or has nothing to do."""
+    with Net(kind) as net:
+        address = net.address(server, 4 if what == "down" else 6)
+        serve, connect = net.sides(server)
+        s = serve(PEER, "serve", address, "timeout_ms=1500").await_line("ready")
+        c = connect(PEER, "connect", address, f"up={1000 * MB}", f"down={1000 * MB}",
+                    "connections=4", "at_once=4", "together", "timeout_ms=1500")
+        c.await_line("4 at once")
+        time.sleep(0.3)  # of load
+        net.ip_inside("link set veth1 down" if what == "down" else "link del veth1")
+        net.is_there = what == "down"
+        end = time.monotonic() + 15
+        if server == "ours":
+            while s.said().count("\n") < 4 and time.monotonic() < end:
+                time.sleep(0.05)
+            assert s.process.poll() is None, "the server ended by itself"
+        code, out = s.stop() if server == "ours" else c.finish(15)
+        said = (s if server == "ours" else c).said()
+        assert code == 1 and out.endswith("0 good, 4 bad\n"), f"{out!r} {said!r}"
+        assert len(re.findall("timed out|Network is down|[Uu]nreachable|No route", said)) == 4, said
+
+
+@case("tap", "packet", "xdp")
 def refused_connection_fails_at_once(kind):
     with Net(kind) as net:
         started = time.monotonic()

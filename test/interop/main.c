@@ -2,7 +2,7 @@
 /*
  * Streams over any number of connections, checked byte by byte at both ends (stream.h).
  *
- *     peer serve ADDRESS
+ *     peer serve ADDRESS [timeout_ms=N]
  *         until SIGTERM; prints "ready"
  *     peer connect ADDRESS [connections=N] [at_once=N] [up=BYTES] [down=BYTES] [seed=N]
  *             [together] [server_ends_first | either_ends_first] [timeout_ms=N]
@@ -143,20 +143,27 @@ static void on_connect(struct peer *p, int qd)
     if (p->connected < p->open)
         return;
     printf("%llu at once\n", (unsigned long long)p->connected);
+    fflush(stdout);
     while (p->connected > 0)
         begin_client(p, p->waiting[--p->connected]);
 }
 
-static void start_connect(struct peer *p)
+static int make_socket(const struct job *j)
 {
-    const struct job *j = &p->job;
-    unsigned timeout_ms = (unsigned)j->timeout_ms;
-    demi_qtoken_t qt;
+    const unsigned timeout_ms = (unsigned)j->timeout_ms;
     int qd;
     check(demi_socket(&qd, j->address.addr.ss_family, SOCK_STREAM, 0), "socket");
     if (timeout_ms > 0)
         check(demi_setsockopt(qd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof(timeout_ms)),
               "TCP_USER_TIMEOUT");
+    return qd;
+}
+
+static void start_connect(struct peer *p)
+{
+    const struct job *j = &p->job;
+    demi_qtoken_t qt;
+    const int qd = make_socket(j);
     int err = demi_connect(&qt, qd, (const struct sockaddr *)&j->address.addr, j->address.len);
     check(err, "connect");
     check(qd_map_set(&p->connecting, qd, p) ? 0 : ENOMEM, "connect");
@@ -227,7 +234,7 @@ static void serve(struct peer *p)
 {
     const struct job *j = &p->job;
     const int on = 1;
-    check(demi_socket(&p->listen_qd, j->address.addr.ss_family, SOCK_STREAM, 0), "socket");
+    p->listen_qd = make_socket(j);
     check(demi_setsockopt(p->listen_qd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)), "reuse");
     check(demi_bind(p->listen_qd, (const struct sockaddr *)&j->address.addr, j->address.len),
           "bind");

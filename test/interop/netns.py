@@ -2,8 +2,9 @@
 """Two hosts in network namespaces of their own: Linux, and one whose frames our stack takes.
 
 The process that calls enter() is Linux's side from then on. Over tap, our programs run in the same
-namespace, behind the TAP interface; over packet (veth), in another one, where the far end of the
-pair is, without an address of Linux's. Nothing is left behind: the namespaces end with the process.
+namespace, behind the TAP interface; over packet and xdp (veth), in another one, where the far end
+of the pair is: without an address of Linux's, or, over xdp, with ours, which are both Linux's and
+the stack's. Nothing is left behind: the namespaces end with the process.
 """
 
 import ctypes
@@ -101,7 +102,7 @@ class Link:
     OURS = {4: "10.0.0.2", 6: "fd00:1::2"}
 
     def __init__(self, kind, mtu=1500, checksums=False, queues=False):
-        self.kind, self.mtu, self.fd = kind, mtu, None
+        self.kind, self.mtu, self.fd, self.is_there = kind, mtu, None, True
         if kind == "tap":
             if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
                 raise NotAllowed("/dev/net/tun cannot be opened: run as root")
@@ -114,7 +115,10 @@ class Link:
             self.fd = other_namespace()
             for end in ("veth0", "veth1"):
                 set_off(end, SEGMENTS if checksums else CHECKSUMS + SEGMENTS)
-            self.move_far()
+            if kind == "xdp":
+                self.share_far()
+            else:
+                self.move_far()
         self.up()
 
     def up(self):
@@ -131,12 +135,27 @@ class Link:
         subprocess.run(["sh", "-c", command], check=True, preexec_fn=self.inside,
                        stderr=subprocess.DEVNULL)
 
+    def share_far(self):
+        """Into the other namespace, for a kernel and a stack that have the same addresses."""
+        ip(f"link set veth1 netns /proc/{os.getpid()}/fd/{self.fd}")
+        # While the kernel makes sure of its link-local address, it asks for no neighbour for us.
+        subprocess.run(["sh", "-c", "echo 0 >/proc/sys/net/ipv6/conf/veth1/accept_dad"],
+                       check=False, preexec_fn=self.inside, stderr=subprocess.DEVNULL)
+        for words in ("link set lo up", f"addr add {self.OURS[4]}/24 dev veth1",
+                      f"addr add {self.OURS[6]}/64 dev veth1 nodad",
+                      f"link set veth1 mtu {self.mtu} up"):
+            self.ip_inside(words)
+
+    def ip_inside(self, words):
+        subprocess.run(["ip", *words.split()], check=True, preexec_fn=self.inside)
+
     def inside(self):
         """In a child: into our stack's namespace."""
         if self.fd is not None:
             call("setns", self.fd, CLONE_NEWNET)
 
     def close(self):
-        ip("link del", self.near)
+        if self.is_there:
+            ip("link del", self.near)
         if self.fd is not None:
             os.close(self.fd)
