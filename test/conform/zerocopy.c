@@ -861,6 +861,60 @@ test_received_from_the_host_and_kept_is_copied_once_half_of_the_pool_is_held(voi
     must(demi_fini());
 }
 
+static void exchange_with_host(struct held *held, int fd, int qd)
+{
+    static uint8_t bytes[EACH];
+    const uint64_t at = held->pushed;
+    receive_from_host(held, fd, qd, false);
+    demi_sgarray_t sga = pattern_sga(EACH, 8, at);
+    push_all(qd, &sga);
+    must(demi_sgafree(&sga));
+    plain_receive(fd, bytes, EACH);
+    pattern_check(bytes, EACH, 8, at);
+}
+
+/* What one socket received is kept, several times the pool: the other one is served all the same,
+ * by copies, which are counted; no frame is lost for it; and without copies when it was freed. */
+static void test_received_and_kept_by_one_socket_leaves_memory_to_others(void **state)
+{
+    (void)state;
+    backend_needs(CAN_LISTEN | CAN_KERNEL);
+    starting_with("DEMI_RX_POOL_BYTES", "1048576");
+    struct held *greedy = calloc(1, sizeof *greedy), *modest = calloc(1, sizeof *modest);
+    uint64_t lost = 0;
+    int qds[2], fds[2];
+    for (int i = 0; i < 2; i++) {
+        const int one = 1;
+        plain_pair(&qds[i], &fds[i]);
+        assert_int_equal(setsockopt(fds[i], IPPROTO_TCP, TCP_NODELAY, &one, sizeof one), 0);
+    }
+    for (int round = 0; round < 3; round++) {
+        const uint64_t from = greedy->popped;
+        while (greedy->popped - from < (4u << 20))
+            receive_from_host(greedy, fds[0], qds[0], true);
+        const struct copies full = copies_now();
+        for (int i = 0; i < 300; i++)
+            exchange_with_host(modest, fds[1], qds[1]);
+        must_hold(copies_now().times[POOL] >= full.times[POOL] + 300, "copies are not counted");
+        while (greedy->n % 4801 == 0)
+            receive_from_host(greedy, fds[0], qds[0], true);
+        check_and_free_held(greedy, from);
+        exchange_with_host(modest, fds[1], qds[1]); /* what was freed is seen */
+        const struct copies freed = copies_now();
+        for (int i = 0; i < 300; i++)
+            exchange_with_host(modest, fds[1], qds[1]);
+        assert_true(copies_now().times[POOL] == freed.times[POOL]);
+    }
+    assert_true(!stat_value("dev.rx_no_memory", &lost) || lost == 0);
+    for (int i = 0; i < 2; i++) {
+        close(fds[i]);
+        must(demi_close(qds[i]));
+    }
+    free(greedy);
+    free(modest);
+    must(demi_fini());
+}
+
 static int threshold_setup(void **state)
 {
     setenv("DEMI_COPY_THRESHOLD", "1024", 1);
@@ -895,6 +949,7 @@ int run_zerocopy_tests(void)
         UNSTARTED(test_received_elements_kept_are_copied_once_half_of_the_pool_is_held),
         UNSTARTED(test_received_elements_kept_now_and_then_do_not_run_the_pool_dry),
         UNSTARTED(test_received_from_the_host_and_kept_is_copied_once_half_of_the_pool_is_held),
+        UNSTARTED(test_received_and_kept_by_one_socket_leaves_memory_to_others),
     };
     return cmocka_run_group_tests_name("zerocopy", tests, NULL, NULL);
 }
