@@ -14,7 +14,9 @@
 #include "drv/xdp/xdp.h"
 #endif
 
+#include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -36,28 +38,48 @@ static const char *probe_memory(const char **why_out)
     return "memory";
 }
 
-/* Each keeps what it says: who lists backends asks for the next before the text is read. */
-static const char *probe_module(const char *name, char kept[DK_MODULE_WHY_MAX],
-                                const char **why_out)
+/* Why a module is not there: who lists backends asks for the next before the text is read. Each
+ * text is kept once, for ever. Thread-local memory would be shorter, but of that a library that is
+ * loaded while the program runs (dlopen) has little. */
+struct reason {
+    struct reason *next;
+    char text[DK_MODULE_WHY_MAX];
+};
+
+static const char *keep(const char *why)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static struct reason *reasons;
+    struct reason *r;
+    pthread_mutex_lock(&lock);
+    for (r = reasons; r && strcmp(r->text, why) != 0; r = r->next)
+        continue;
+    if (!r && (r = calloc(1, sizeof(*r))) != NULL) {
+        snprintf(r->text, sizeof(r->text), "%s", why);
+        r->next = reasons;
+        reasons = r;
+    }
+    pthread_mutex_unlock(&lock);
+    return r ? r->text : "no memory";
+}
+
+static const char *probe_module(const char *name, const char **why_out)
 {
     const void *driver;
     if (dk_module_find(name, &driver, why_out) == 0)
         return name;
-    snprintf(kept, DK_MODULE_WHY_MAX, "%s", *why_out);
-    *why_out = kept;
+    *why_out = keep(*why_out);
     return "";
 }
 
 static const char *probe_dpdk(const char **why_out)
 {
-    static _Thread_local char why[DK_MODULE_WHY_MAX];
-    return probe_module("dpdk", why, why_out);
+    return probe_module("dpdk", why_out);
 }
 
 static const char *probe_xdp(const char **why_out)
 {
-    static _Thread_local char why[DK_MODULE_WHY_MAX];
-    return probe_module("xdp", why, why_out);
+    return probe_module("xdp", why_out);
 }
 
 static const struct dk_libos libos_table[] = {

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Loading of modules: modules_test.py LOADER LOADER-STATIC LIBRARY MODULE..."""
+"""Loading of modules: modules_test.py LOADER LOADER-STATIC OPENER LIBRARY MODULE..."""
 
 import os
 import pathlib
@@ -10,7 +10,7 @@ import sys
 import tempfile
 import unittest
 
-LOADER = STATIC = LIBRARY = None
+LOADER = STATIC = OPENER = LIBRARY = None
 MODULES = {}
 
 
@@ -42,6 +42,12 @@ class Modules(unittest.TestCase):
     def test_good_module_is_loaded(self):
         self.put("good")
         self.assertEqual(load("good", self.folder), "loaded of good")
+
+    def test_library_is_loaded_by_a_program_that_runs(self):
+        """Which has little thread-local memory left to give."""
+        done = subprocess.run([OPENER, LIBRARY], capture_output=True, text=True, timeout=60,
+                              check=True)
+        self.assertEqual(done.stdout, "opened\n")
 
     def test_first_folder_that_has_it_decides(self):
         self.put("good")
@@ -98,6 +104,6 @@ class Modules(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    LOADER, STATIC, LIBRARY = (pathlib.Path(p).resolve() for p in sys.argv[1:4])
-    MODULES = {pathlib.Path(p).stem: pathlib.Path(p).resolve() for p in sys.argv[4:]}
+    LOADER, STATIC, OPENER, LIBRARY = (pathlib.Path(p).resolve() for p in sys.argv[1:5])
+    MODULES = {pathlib.Path(p).stem: pathlib.Path(p).resolve() for p in sys.argv[5:]}
     unittest.main(argv=sys.argv[:1], verbosity=2)
