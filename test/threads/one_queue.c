@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { WAITERS = 16, PRIVATE = 6 };
@@ -200,6 +201,19 @@ static void wait_for_pop(int index, void *arg)
     crowd->popped++;
 }
 
+/* The last one to come may have looked at the device while the others fell asleep: then it hands
+ * over, and that is not what a test counts. Waits until there was none of it for a while. */
+static void settle(void)
+{
+    const struct timespec while_ns = {0, 20 * 1000 * 1000};
+    struct woken seen = {0}, cost;
+    woken_since(&seen);
+    do {
+        nanosleep(&while_ns, NULL);
+        cost = woken_since(&seen);
+    } while (cost.wakeups + cost.handovers > 0);
+}
+
 static struct crowd *crowd_asleep(void)
 {
     struct crowd *crowd = crowd_make();
@@ -207,6 +221,7 @@ static struct crowd *crowd_asleep(void)
         crowd->pops[i] = pop_start(crowd->qd);
     crew_start(WAITERS, wait_for_pop, crowd);
     await_asleep(sleepers());
+    settle();
     return crowd;
 }
 
