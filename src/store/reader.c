@@ -134,7 +134,7 @@ static int extend(struct dk_log *log, struct dk_window *w, uint32_t at, uint64_t
     struct dk_window *next = dk_window_at(&r->windows, r->ordinal, w->start + w->len);
     if (next && next->state == DK_WINDOW_LOADING)
         return -EINPROGRESS;
-    uint64_t bytes = w->start + w->len - r->offset;
+    uint64_t bytes = next && next->start > r->offset ? next->start - r->offset : 0;
     if (!next || next->state != DK_WINDOW_READY || !dk_window_join(w, next, r->offset))
         return fetch(log, at, need);
     log->store->stats->joined_bytes += bytes;

@@ -207,9 +207,13 @@ void dk_window_cut(struct dk_window *w, uint64_t offset)
 
 bool dk_window_join(struct dk_window *w, struct dk_window *next, uint64_t offset)
 {
-    const uint64_t bytes = w->start + w->len - offset;
+    const uint64_t bytes = next->start > offset ? next->start - offset : 0;
     if (bytes > (uint64_t)(next->data - next->memory))
         return false;
+    if (bytes == 0) {
+        dk_window_cut(w, offset);
+        return true;
+    }
     next->data -= bytes;
     next->start -= bytes;
     next->len += bytes;

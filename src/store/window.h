@@ -97,8 +97,9 @@ static inline void dk_window_touch(struct dk_windows *ws, struct dk_window *w)
 /* Forgets what a window has from offset on. */
 void dk_window_cut(struct dk_window *w, uint64_t offset);
 
-/* Moves what w has from offset on to the front of next, which is ready and begins where w ends.
- * False: next has no room for that. */
+/* Moves what w has from offset on, and next has not, to the front of next, which is ready and has
+ * the place where w ends: mostly it begins there, or before, where w was loaded later. False: next
+ * has no room for that. */
 bool dk_window_join(struct dk_window *w, struct dk_window *next, uint64_t offset);
 
 #endif /* DK_STORE_WINDOW_H */

@@ -57,6 +57,12 @@ static uint32_t len_large(uint64_t record)
     return lens[record % 5];
 }
 
+/* Among small ones now and then one that makes a batch too large to be moved to another window. */
+static uint32_t len_varied(uint64_t record)
+{
+    return record % 101 == 50 ? 100000 + (uint32_t)(record * 7919u % 800000) : 4096;
+}
+
 /* Reads all in order; returns how many are errors. */
 static uint32_t read_all(struct store_kit *k, struct dk_log *log, uint32_t records,
                          uint32_t (*len)(uint64_t record))
@@ -110,6 +116,59 @@ static void test_records_larger_than_windows_are_read_in_order_and_backwards(voi
         log = kit_log(&k, "a", 0);
     }
     kit_end(&k);
+}
+
+/* A window of bytes that say where they are, with room in front. */
+static struct dk_window window(uint8_t *memory, uint64_t room, uint64_t start, uint64_t len)
+{
+    for (uint64_t i = 0; i < len; i++)
+        memory[room + i] = (uint8_t)((start + i) * 2654435761u >> 13);
+    return (struct dk_window){.state = DK_WINDOW_READY,
+                              .memory = memory,
+                              .data = memory + room,
+                              .start = start,
+                              .len = len};
+}
+
+/* The second begins before the first one ends, or even before what is moved. */
+static void test_windows_that_overlap_are_joined_without_a_seam(void **state)
+{
+    (void)state;
+    enum { ROOM = 3000, LEN = 5000, OFFSET = 14000 };
+    static uint8_t first[LEN], second[ROOM + LEN];
+    for (uint64_t start = OFFSET - 500; start <= 10000 + LEN; start += 100) {
+        struct dk_window w = window(first, 0, 10000, LEN);
+        struct dk_window next = window(second, ROOM, start, LEN);
+        assert_true(dk_window_join(&w, &next, OFFSET));
+        assert_int_equal(w.start + w.len, OFFSET);
+        assert_int_equal(next.start, start < OFFSET ? start : OFFSET);
+        assert_int_equal(next.start + next.len, start + LEN);
+        for (uint64_t i = 0; i < next.len; i++)
+            assert_int_equal(next.data[i], (uint8_t)((next.start + i) * 2654435761u >> 13));
+    }
+    struct dk_window w = window(first, 0, 10000, LEN);
+    struct dk_window next = window(second, ROOM, 10000 + LEN, LEN);
+    assert_false(dk_window_join(&w, &next, 10000 + LEN - ROOM - 1));
+    assert_int_equal(w.len, LEN);
+}
+
+/* Where a batch could not be moved, its window is loaded anew, and has a part of the next one. */
+static void test_windows_that_overlap_are_read_in_order(void **state)
+{
+    (void)state;
+    enum { RECORDS = 3000 };
+    for (uint32_t seed = 0; seed < 8; seed++) {
+        struct store_kit k = {.medium = {.depth = seed % 4}};
+        struct dk_log *log = make(&k, 64 * MIB);
+        fill(&k, log, RECORDS, len_varied);
+        k.medium.shuffles = true;
+        dk_random_init(&k.medium.random, seed);
+        kit_reopen(&k, seed % 2 == 0);
+        log = kit_log(&k, "a", 0);
+        for (uint64_t i = seed * 17; i < RECORDS; i++)
+            assert_int_equal(kit_read(&k, log, i, i, len_varied(i), 1), 0);
+        kit_end(&k);
+    }
 }
 
 /* Completions in any order, of I/Os that are cut, with little room. */
@@ -260,6 +319,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_log_read_in_order_is_read_once_and_ahead),
         cmocka_unit_test(test_records_larger_than_windows_are_read_in_order_and_backwards),
+        cmocka_unit_test(test_windows_that_overlap_are_joined_without_a_seam),
+        cmocka_unit_test(test_windows_that_overlap_are_read_in_order),
         cmocka_unit_test(test_windows_that_come_in_any_order_are_read_in_order),
         cmocka_unit_test(test_bad_block_in_a_window_is_an_error_of_its_batch),
         cmocka_unit_test(test_record_of_a_hundred_that_is_kept_keeps_little_memory),
