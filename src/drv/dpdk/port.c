@@ -15,7 +15,7 @@
 #define DEFAULT_FRAMES 512u
 #define MAX_FRAMES     8192u
 #define MIN_MTU        68u
-#define RETRY_NS       100000000 /* between two tries to connect */
+#define RETRY_NS       300000000 /* between two tries to connect */
 #define TSO_BYTES      65535u
 
 #define BOTH_CHECKSUMS_TX (RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM)
@@ -51,13 +51,17 @@ enum dk_link dk_dpdk_link(struct dk_netdev *dev)
     return link.link_status == RTE_ETH_LINK_UP ? DK_LINK_UP : DK_LINK_DOWN;
 }
 
-/* A client of memif whose server has gone does not look for the next one by itself. */
+/* A client of memif whose server has gone does not look for the next one by itself. The driver's
+ * own thread connects, and tidies up behind a server that went: it is given time for that, since a
+ * port that is stopped meanwhile is left half connected, or worse. */
 void dk_dpdk_revive(struct dk_dpdk_port *p)
 {
     if (!p->restarts || p->now - p->tried_at < RETRY_NS)
         return;
+    const bool is_new = p->tried_at == 0 || p->active_at > p->tried_at;
     p->tried_at = p->now;
-    dk_dpdk_restart(p);
+    if (!is_new)
+        dk_dpdk_restart(p);
 }
 
 static uint32_t reclaim(struct dk_netdev *dev, int64_t now)
