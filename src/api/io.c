@@ -85,8 +85,8 @@ push_at_once(demi_qtoken_t *qt_out, int qd, const demi_sgarray_t *sga, const str
     struct dk_instance *inst = dk_api_instance();
     struct dk_queue *q = dk_queue_lookup(qd);
     struct dk_buf *buf;
-    if (dk_unlikely(!inst || !q || !q->ops->push_led || dk_watch_on || sga->sga_numsegs != 1 ||
-                    dk_sga_check(sga, &buf) < 0 || !buf))
+    if (dk_unlikely(!inst || !q || dk_alone_ended() || !q->ops->push_led || dk_watch_on ||
+                    sga->sga_numsegs != 1 || dk_sga_check(sga, &buf) < 0 || !buf))
         return -EAGAIN;
     return dk_led_push(inst, q, sga, buf, addr, qt_out);
 }
@@ -190,7 +190,7 @@ static __attribute__((noinline)) int pop_led(demi_qtoken_t *qt_out, int qd)
     struct dk_instance *inst = dk_api_instance();
     struct dk_queue *q = dk_queue_lookup(qd);
     int r = -EAGAIN;
-    if (dk_likely(inst && q && !q->anywhere && !dk_api.callback))
+    if (dk_likely(inst && q && !dk_alone_ended() && !q->anywhere && !dk_api.callback))
         r = dk_led_pop(inst, q, qt_out);
     return dk_likely(r != -EAGAIN) ? dk_public(r) : profiled_pop(qt_out, qd);
 }

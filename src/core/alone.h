@@ -51,6 +51,12 @@ static inline void dk_alone_leave(bool alone)
         __atomic_store_n(&dk_alone.inside, 0, __ATOMIC_RELEASE);
 }
 
+/* Whether several threads call the library: queues may be made and closed beside a look at them. */
+static inline bool dk_alone_ended(void)
+{
+    return __atomic_load_n(&dk_alone.ended, __ATOMIC_RELAXED) != 0;
+}
+
 /* Whether the calling thread is alone. */
 static inline bool dk_alone_is(void)
 {
