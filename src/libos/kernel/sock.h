@@ -84,6 +84,12 @@ struct dk_kernel {
     uint64_t fills; /* of both, so far */
 };
 
+/* A thread that ends the process reads the number while another one leads. */
+static inline void dk_kernel_count_undrained(struct dk_kernel *k, int more)
+{
+    __atomic_store_n(&k->undrained, k->undrained + (uint32_t)more, __ATOMIC_RELAXED);
+}
+
 struct dk_sock {
     struct dk_queue *q;
     struct dk_kernel *k;

@@ -254,7 +254,7 @@ static int cancel_push(struct dk_sock *s, struct dk_op *op)
         return -EBUSY;
     dk_list_del(&op->link);
     if (dk_list_empty(&s->pushes)) {
-        s->k->undrained--;
+        dk_kernel_count_undrained(s->k, -1);
         if (s->write_shut)
             shutdown(s->fd, SHUT_WR);
     }

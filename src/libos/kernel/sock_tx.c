@@ -92,7 +92,7 @@ static int queue_push(struct dk_sock *s, struct dk_op *op, const demi_sgarray_t 
         return 0;
     }
     if (dk_list_empty(&s->pushes))
-        s->k->undrained++;
+        dk_kernel_count_undrained(s->k, 1);
     dk_list_add_tail(&s->pushes, &op->link);
     return 0;
 }
@@ -138,7 +138,7 @@ int dk_sock_push(struct dk_queue *q, struct dk_op *op, const demi_sgarray_t *sga
 
 static void pushes_drained(struct dk_sock *s)
 {
-    s->k->undrained--;
+    dk_kernel_count_undrained(s->k, -1);
     if (s->closing)
         dk_sock_destroy(s);
     else if (s->write_shut)
@@ -158,7 +158,7 @@ void dk_sock_fail_pushes(struct dk_sock *s, int error)
         return;
     while (!dk_list_empty(&s->pushes))
         dk_op_complete(take_first(s), error);
-    s->k->undrained--;
+    dk_kernel_count_undrained(s->k, -1);
 }
 
 void dk_sock_flush(struct dk_sock *s)
