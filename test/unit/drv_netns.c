@@ -56,6 +56,18 @@ void netns_ip(const char *format, ...)
     must_hold(system(command) == 0, "%s", command);
 }
 
+void netns_make_veth(uint32_t mtu)
+{
+    netns_ip("link add ve0 mtu %u type veth peer name ve1 mtu %u", mtu, mtu);
+    netns_ip("link set ve0 up");
+    netns_ip("link set ve1 up");
+}
+
+void netns_remove_veth(void)
+{
+    netns_ip("link del ve0");
+}
+
 void netns_skip(const char *reason)
 {
     printf("1..0 # SKIP %s\n", reason);

@@ -15,6 +15,10 @@ const char *netns_enter(void);
 /* Runs ip(8); it must succeed. */
 void netns_ip(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* A pair of interfaces, ve0 and ve1, which are up; and no more. */
+void netns_make_veth(uint32_t mtu);
+void netns_remove_veth(void);
+
 /* Ends the program as skipped, for a reason. */
 void netns_skip(const char *reason) __attribute__((noreturn));
 

@@ -20,27 +20,15 @@ static struct dk_netdev *open_end(struct dk_packet_options options)
     return dev;
 }
 
-static void make_veth(uint32_t mtu)
-{
-    netns_ip("link add ve0 mtu %u type veth peer name ve1 mtu %u", mtu, mtu);
-    netns_ip("link set ve0 up");
-    netns_ip("link set ve1 up");
-}
-
-static void remove_veth(void)
-{
-    netns_ip("link del ve0");
-}
-
 static void open_packet(struct drv_link *link, uint32_t mtu, size_t pool_bytes)
 {
-    make_veth(mtu ? mtu : 1500);
+    netns_make_veth(mtu ? mtu : 1500);
     for (int i = 0; i < 2; i++)
         link->dev[i] = open_end((struct dk_packet_options){
             .name = i == 0 ? "ve0" : "ve1", .rx_pool_bytes = pool_bytes, .promiscuous = true});
 }
 
-static const struct drv_maker packet = {"packet", open_packet, remove_veth, 65535};
+static const struct drv_maker packet = {"packet", open_packet, netns_remove_veth, 65535};
 
 static void test_packet_what_cannot_be_opened_says_what_to_do(void **state)
 {
@@ -63,7 +51,7 @@ static void test_packet_what_cannot_be_opened_says_what_to_do(void **state)
     drv_must_fail(dk_packet_open(&dev, &o, &why), EINVAL, &why, "ip link set ve0 mtu 1501");
     o = (struct dk_packet_options){.name = "ve0", .ring_frames = 65537};
     drv_must_fail(dk_packet_open(&dev, &o, &why), EINVAL, &why, "at most 65536");
-    remove_veth();
+    netns_remove_veth();
 }
 
 static void test_packet_has_mac_and_mtu_of_the_interface(void **state)
@@ -81,7 +69,7 @@ static void test_packet_has_mac_and_mtu_of_the_interface(void **state)
     assert_memory_equal(dev->caps.mac.bytes, "\x02\0\0\0\0\x09", 6);
     assert_int_equal(dev->caps.mtu, 1300);
     dev->ops->close(dev);
-    remove_veth();
+    netns_remove_veth();
 }
 
 static void test_packet_does_not_receive_what_the_host_sends(void **state)
@@ -100,7 +88,7 @@ static void test_packet_does_not_receive_what_the_host_sends(void **state)
     other->ops->close(other);
     drv_frame_free(&f);
     drv_close(&link);
-    remove_veth();
+    netns_remove_veth();
 }
 
 static void test_packet_longer_than_the_mtu_is_dropped_and_counted(void **state)
@@ -108,7 +96,7 @@ static void test_packet_longer_than_the_mtu_is_dropped_and_counted(void **state)
     (void)state;
     struct drv_frame longer[2], ordinary;
     struct dk_rx_frame got;
-    make_veth(1500);
+    netns_make_veth(1500);
     struct dk_netdev *to = open_end((struct dk_packet_options){.name = "ve1"});
     netns_ip("link set ve0 mtu 9000");
     netns_ip("link set ve1 mtu 9000");
@@ -127,7 +115,7 @@ static void test_packet_longer_than_the_mtu_is_dropped_and_counted(void **state)
     drv_frame_free(&ordinary);
     to->ops->close(to);
     from->ops->close(from);
-    remove_veth();
+    netns_remove_veth();
 }
 
 static void test_packet_burst_of_any_size_is_taken_whole(void **state)
@@ -151,7 +139,7 @@ static void test_packet_burst_of_any_size_is_taken_whole(void **state)
     assert_true(link.dev[0]->stats->tx_too_short == 1);
     drv_frame_free(&f);
     drv_close(&link);
-    remove_veth();
+    netns_remove_veth();
 }
 
 static void test_packet_ring_overrun_is_counted(void **state)
@@ -159,7 +147,7 @@ static void test_packet_ring_overrun_is_counted(void **state)
     (void)state;
     enum { FRAMES = 1000 };
     struct drv_frame f;
-    make_veth(1500);
+    netns_make_veth(1500);
     struct dk_netdev *to = open_end((struct dk_packet_options){.name = "ve1", .ring_frames = 8});
     struct dk_netdev *from = open_end((struct dk_packet_options){.name = "ve0"});
     drv_frame_make(&f, 100, DRV_HEADER, 1, 1);
@@ -180,7 +168,7 @@ static void test_packet_ring_overrun_is_counted(void **state)
     drv_frame_free(&f);
     to->ops->close(to);
     from->ops->close(from);
-    remove_veth();
+    netns_remove_veth();
 }
 
 static void send_bytes(struct dk_netdev *dev, const uint8_t bytes[DRV_FLOW_BYTES])
@@ -209,7 +197,7 @@ static void test_packet_queues_get_the_flows_that_they_say(void **state)
     uint32_t share[QUEUES] = {0};
     uint8_t bytes[DRV_FLOW_BYTES];
     struct dk_rx_frame got;
-    make_veth(1500);
+    netns_make_veth(1500);
     struct dk_netdev *from = open_end((struct dk_packet_options){.name = "ve0"});
     open_queues(queues, QUEUES);
     for (uint32_t n = 0; n < FLOWS; n++) {
@@ -228,7 +216,7 @@ static void test_packet_queues_get_the_flows_that_they_say(void **state)
         queues[q]->ops->close(queues[q]);
     }
     from->ops->close(from);
-    remove_veth();
+    netns_remove_veth();
 }
 
 /* ARP, ICMP, fragments, with options before the ports or too short for them. */
@@ -238,7 +226,7 @@ static void test_packet_without_a_flow_comes_to_the_first_queue(void **state)
     struct dk_netdev *queues[QUEUES];
     uint8_t bytes[DRV_FLOW_BYTES];
     struct dk_rx_frame got;
-    make_veth(1500);
+    netns_make_veth(1500);
     struct dk_netdev *from = open_end((struct dk_packet_options){.name = "ve0"});
     open_queues(queues, QUEUES);
     for (uint32_t n = 0; n < 64; n++) {
@@ -258,7 +246,7 @@ static void test_packet_without_a_flow_comes_to_the_first_queue(void **state)
     for (uint32_t q = 0; q < QUEUES; q++)
         queues[q]->ops->close(queues[q]);
     from->ops->close(from);
-    remove_veth();
+    netns_remove_veth();
 }
 
 /* While queues come and go each frame comes once, to one of those that are open. */
@@ -268,7 +256,7 @@ static void test_packet_queues_that_come_and_go_lose_and_double_nothing(void **s
     struct dk_netdev *queues[QUEUES];
     uint8_t bytes[DRV_FLOW_BYTES];
     struct dk_rx_frame got;
-    make_veth(1500);
+    netns_make_veth(1500);
     struct dk_netdev *from = open_end((struct dk_packet_options){.name = "ve0"});
     queues[0] = open_end((struct dk_packet_options){.name = "ve1", .queue = {.num = 2}});
     for (uint32_t n = 0; n < 200; n++) {
@@ -288,7 +276,7 @@ static void test_packet_queues_that_come_and_go_lose_and_double_nothing(void **s
     }
     queues[0]->ops->close(queues[0]);
     from->ops->close(from);
-    remove_veth();
+    netns_remove_veth();
 }
 
 /* Sends a datagram of Linux's own out of an interface. */
@@ -323,7 +311,7 @@ static void test_packet_checksum_that_was_on_no_wire_is_good(void **state)
     assert_int_equal(got.checksum, DK_RX_CHECKSUM_GOOD);
     drv_frame_free(&f);
     drv_close(&link);
-    remove_veth();
+    netns_remove_veth();
 }
 
 static void test_packet_link_down_is_seen_counted_and_survived(void **state)
@@ -351,7 +339,7 @@ static void test_packet_link_down_is_seen_counted_and_survived(void **state)
     deadline_stop();
     drv_receive(link.dev[0], &got, 1);
     drv_check(&got, &f);
-    remove_veth();
+    netns_remove_veth();
     drv_drain(link.dev[0]);
     assert_int_equal(link.dev[0]->ops->link(link.dev[0]), DK_LINK_DOWN);
     assert_false(drv_readable(link.dev[0], 0));

@@ -34,21 +34,9 @@ static struct dk_netdev *open_end(struct dk_xdp_options options)
     return open_any(options);
 }
 
-static void make_veth(uint32_t mtu)
-{
-    netns_ip("link add ve0 mtu %u type veth peer name ve1 mtu %u", mtu, mtu);
-    netns_ip("link set ve0 up");
-    netns_ip("link set ve1 up");
-}
-
-static void remove_veth(void)
-{
-    netns_ip("link del ve0");
-}
-
 static void open_both(struct drv_link *link, uint32_t mtu, size_t pool_bytes)
 {
-    make_veth(mtu ? mtu : 1500);
+    netns_make_veth(mtu ? mtu : 1500);
     for (int i = 0; i < 2; i++)
         link->dev[i] = open_end((struct dk_xdp_options){
             .name = i == 0 ? "ve0" : "ve1", .rx_pool_bytes = pool_bytes, .promiscuous = true});
@@ -69,8 +57,8 @@ static void open_native(struct drv_link *link, uint32_t mtu, size_t pool_bytes)
 
 #define MTU_MAX 3794
 
-static const struct drv_maker generic = {"generic", open_generic, remove_veth, MTU_MAX};
-static const struct drv_maker native = {"native", open_native, remove_veth, 3000};
+static const struct drv_maker generic = {"generic", open_generic, netns_remove_veth, MTU_MAX};
+static const struct drv_maker native = {"native", open_native, netns_remove_veth, 3000};
 
 static void test_xdp_what_cannot_be_opened_says_what_to_do(void **state)
 {
@@ -100,7 +88,7 @@ static void test_xdp_what_cannot_be_opened_says_what_to_do(void **state)
     netns_ip("link set ve0 mtu 9000");
     o = (struct dk_xdp_options){.name = "ve0"};
     drv_must_fail(dk_xdp_driver.open(&dev, &o, &why), EINVAL, &why, "ip link set ve0 mtu 3794");
-    remove_veth();
+    netns_remove_veth();
 }
 
 static void test_xdp_queue_or_program_of_another_is_busy(void **state)
@@ -109,13 +97,13 @@ static void test_xdp_queue_or_program_of_another_is_busy(void **state)
     struct dk_netdev *dev, *first;
     const char *why = NULL;
     struct dk_xdp_options o = {.name = "ve0", .whole = true};
-    make_veth(1500);
+    netns_make_veth(1500);
     first = open_end(o);
     drv_must_fail(dk_xdp_driver.open(&dev, &o, &why), EBUSY, &why, "queue 0 of ve0");
     first->ops->close(first);
     first = open_end(o); /* nothing is left of it */
     first->ops->close(first);
-    remove_veth();
+    netns_remove_veth();
     netns_ip("link add ve0 numrxqueues 2 numtxqueues 2 type veth peer name ve1");
     netns_ip("link set ve0 up");
     netns_ip("link set ve1 up");
@@ -123,7 +111,7 @@ static void test_xdp_queue_or_program_of_another_is_busy(void **state)
     o.queue = 1;
     drv_must_fail(dk_xdp_driver.open(&dev, &o, &why), EBUSY, &why, "another XDP program");
     first->ops->close(first);
-    remove_veth();
+    netns_remove_veth();
 }
 
 static bool has_program(const char *name)
@@ -138,7 +126,7 @@ static void test_xdp_program_of_a_killed_process_is_gone(void **state)
     (void)state;
     int ready[2], status;
     char byte;
-    make_veth(1500);
+    netns_make_veth(1500);
     assert_int_equal(pipe(ready), 0);
     pid_t pid = fork();
     if (pid == 0) {
@@ -158,7 +146,7 @@ static void test_xdp_program_of_a_killed_process_is_gone(void **state)
     assert_false(has_program("ve0"));
     struct dk_netdev *dev = open_end((struct dk_xdp_options){.name = "ve0"});
     dev->ops->close(dev);
-    remove_veth();
+    netns_remove_veth();
 }
 
 /* Sends a piece of a buffer from the first end; returns what arrived at the other. */
@@ -211,7 +199,7 @@ static void test_xdp_received_memory_is_sent_where_it_lies(void **state)
         continue;
     drv_frame_free(&f);
     drv_close(&link);
-    remove_veth();
+    netns_remove_veth();
 }
 
 static void test_xdp_memory_elsewhere_is_copied_and_counted(void **state)
@@ -235,7 +223,7 @@ static void test_xdp_memory_elsewhere_is_copied_and_counted(void **state)
     dk_buf_put(far_away);
     dk_buf_put(near);
     drv_close(&link);
-    remove_veth();
+    netns_remove_veth();
 }
 
 static void test_xdp_ring_overrun_is_counted(void **state)
@@ -244,7 +232,7 @@ static void test_xdp_ring_overrun_is_counted(void **state)
     enum { FRAMES = 1000 };
     struct drv_frame f;
     mode = "generic";
-    make_veth(1500);
+    netns_make_veth(1500);
     struct dk_netdev *to = open_end((struct dk_xdp_options){.name = "ve1", .ring_frames = 64});
     struct dk_netdev *from = open_end((struct dk_xdp_options){.name = "ve0"});
     drv_frame_make(&f, 100, DRV_HEADER, 1, 1);
@@ -261,7 +249,7 @@ static void test_xdp_ring_overrun_is_counted(void **state)
     drv_frame_free(&f);
     to->ops->close(to);
     from->ops->close(from);
-    remove_veth();
+    netns_remove_veth();
 }
 
 static void test_xdp_longer_than_the_mtu_is_dropped_and_counted(void **state)
@@ -270,7 +258,7 @@ static void test_xdp_longer_than_the_mtu_is_dropped_and_counted(void **state)
     struct drv_frame longer, ordinary;
     struct dk_rx_frame got;
     mode = "generic";
-    make_veth(1500);
+    netns_make_veth(1500);
     struct dk_netdev *to = open_end((struct dk_xdp_options){.name = "ve1"});
     netns_ip("link set ve0 mtu 3700");
     netns_ip("link set ve1 mtu 3700");
@@ -292,7 +280,7 @@ static void test_xdp_longer_than_the_mtu_is_dropped_and_counted(void **state)
     drv_frame_free(&ordinary);
     to->ops->close(to);
     from->ops->close(from);
-    remove_veth();
+    netns_remove_veth();
 }
 
 static void test_xdp_link_down_is_seen_counted_and_survived(void **state)
@@ -320,7 +308,7 @@ static void test_xdp_link_down_is_seen_counted_and_survived(void **state)
         drv_send(link.dev[0], &f);
     while (!drv_readable(link.dev[1], 10));
     deadline_stop();
-    remove_veth();
+    netns_remove_veth();
     drv_drain(link.dev[0]);
     assert_int_equal(link.dev[0]->ops->link(link.dev[0]), DK_LINK_DOWN);
     assert_false(drv_readable(link.dev[0], 0));
@@ -342,7 +330,7 @@ static void test_xdp_without_permission_says_so(void **state)
 {
     (void)state;
     int status;
-    make_veth(1500);
+    netns_make_veth(1500);
     pid_t pid = fork();
     if (pid == 0) {
         struct dk_netdev *dev;
@@ -357,7 +345,7 @@ static void test_xdp_without_permission_says_so(void **state)
     }
     waitpid(pid, &status, 0);
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    remove_veth();
+    netns_remove_veth();
 }
 
 /* ---- an interface that the kernel has, too ----------------------------------------------------
@@ -370,7 +358,7 @@ static const struct dk_endpoint port7 = {{.bytes = {10, 99, 0, 1}, .version = 4}
 static struct dk_netdev *open_shared(void)
 {
     mode = "generic";
-    make_veth(1500);
+    netns_make_veth(1500);
     netns_ip("addr add 10.99.0.1/24 dev ve0");
     netns_ip("route add 10.98.0.0/16 via 10.99.0.9");
     netns_ip("neigh add 10.99.0.2 lladdr 02:00:00:00:00:02 dev ve0");
@@ -422,7 +410,7 @@ static void test_xdp_shared_tells_what_the_kernel_has(void **state)
     fact = learn(dev);
     assert_true(dk_ip_equal(&fact.ip, &peer) && fact.gone);
     dev->ops->close(dev);
-    remove_veth();
+    netns_remove_veth();
 }
 
 /* Nobody answers: the kernel has asked, and says that it found nobody. */
@@ -441,7 +429,7 @@ static void test_xdp_shared_has_the_kernel_ask(void **state)
     deadline_stop();
     assert_true(fact.kind == DK_NETDEV_NEIGHBOUR && fact.gone);
     dev->ops->close(dev);
-    remove_veth();
+    netns_remove_veth();
 }
 
 #define PACKET_BYTES 70u
@@ -522,7 +510,7 @@ static void test_xdp_shared_takes_what_is_claimed_and_no_more(void **state)
     assert_false(takes(dev, from, 17, 7, 0));
     from->ops->close(from);
     dev->ops->close(dev);
-    remove_veth();
+    netns_remove_veth();
 }
 
 static void test_xdp_shared_fragments_follow_their_first(void **state)
@@ -539,7 +527,7 @@ static void test_xdp_shared_fragments_follow_their_first(void **state)
     assert_false(takes(dev, from, 6, 0xffff, 0x0008));
     from->ops->close(from);
     dev->ops->close(dev);
-    remove_veth();
+    netns_remove_veth();
 }
 
 static void test_xdp_shared_port_covered_twice_stays_with_the_other(void **state)
@@ -556,7 +544,7 @@ static void test_xdp_shared_port_covered_twice_stays_with_the_other(void **state
     assert_true(takes(dev, from, 17, 7, 0) && takes(dev, from, 6, 7, 0));
     from->ops->close(from);
     dev->ops->close(dev);
-    remove_veth();
+    netns_remove_veth();
 }
 
 int main(void)
@@ -565,12 +553,12 @@ int main(void)
     if (reason)
         netns_skip(reason);
     struct dk_netdev *dev;
-    make_veth(1500);
+    netns_make_veth(1500);
     const struct dk_xdp_options o = {.name = "ve0", .whole = true};
     if (dk_xdp_driver.open(&dev, &o, &reason) < 0)
         netns_skip(reason);
     dev->ops->close(dev);
-    remove_veth();
+    netns_remove_veth();
     const struct CMUnitTest tests[] = {
         DRV_CONTRACT(generic),
         DRV_CONTRACT(native),
