@@ -4,8 +4,11 @@
  *
  * A queue that is not `anywhere` is used under its instance's lead only. Whoever finds the lead
  * free needs no hold on the queue that he looked up (under the lead an open one stays open), and
- * for what is done at once no operation either: it is fresh (fast.h) from the start. With several
- * threads, what is fresh is guarded by `tokens`, as all of fast.h is then.
+ * for what is done at once no operation either: it is fresh (fast.h) from the start. What is fresh
+ * is guarded by `tokens` where the caller is not alone (alone.h).
+ *
+ * The interface comes here while one thread calls the library: it looks at the queue before it has
+ * the lead, and several threads may close queues and make others in their place meanwhile.
  */
 #ifndef DK_CORE_LED_H
 #define DK_CORE_LED_H
