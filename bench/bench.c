@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Alternation, medians, the printed table and the verdict. */
+/* Alternation, medians, the printed figures and the verdict. */
 #include "bench.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,23 +24,23 @@ double bench_median(double figures[], size_t n)
     return n % 2 == 1 ? figures[n / 2] : (figures[n / 2 - 1] + figures[n / 2]) / 2;
 }
 
-/* Sorts figures and prints them as one row. */
-static void print_side(const struct bench_side *side, const char *unit, double figures[],
-                       int rounds)
+/* Sorts the figures of a side and prints their median, the least and the most. */
+static void print_side(const char *what, const struct bench_side *side, const char *unit,
+                       double figures[], int rounds)
 {
     double median = bench_median(figures, (size_t)rounds);
-    printf("  %-24s %14.1f %-12s %14.1f %14.1f\n", side->name, median, unit, figures[0],
+    printf("FIGURE %s, %s: %.1f %s (%.1f to %.1f)\n", what, side->name, median, unit, figures[0],
            figures[rounds - 1]);
 }
 
 static int print_verdict(const struct bench_claim *claim, double ratio)
 {
     if (claim->target <= 0) {
-        printf("  %.2f times\n", ratio);
+        printf("FIGURE %s: %.2fx\n", claim->what, ratio);
         return 0;
     }
     bool met = ratio >= claim->target;
-    printf("%s %s: %.2fx, target %.2fx\n", met ? "PASS" : "FAIL", claim->what, ratio,
+    printf("%s %s: %.2fx, target >= %.2fx\n", met ? "PASS" : "FAIL", claim->what, ratio,
            claim->target);
     return met ? 0 : 1;
 }
@@ -64,8 +64,7 @@ int bench_compare(const struct bench_claim *claim, const struct bench_side *ours
         ratios[round] = claim->more_is_better ? ratio : 1 / ratio;
     }
     printf("%s, median of %d alternated rounds\n", claim->what, rounds);
-    printf("  %-24s %14s %-12s %14s %14s\n", "", "median", "", "least", "most");
-    print_side(ours, claim->unit, figures[0], rounds);
-    print_side(theirs, claim->unit, figures[1], rounds);
+    print_side(claim->what, ours, claim->unit, figures[0], rounds);
+    print_side(claim->what, theirs, claim->unit, figures[1], rounds);
     return print_verdict(claim, bench_median(ratios, (size_t)rounds));
 }

@@ -5,7 +5,7 @@
  * A claim names what is compared and the least ratio it promises. Each side runs once per round,
  * the first side alternating. Figures are medians over the rounds; the ratio is the median of the
  * ratios of each round, because on a shared machine only neighbours in time compare. The program
- * prints a table and, for scripts/bench, one line "PASS ..." or "FAIL ...".
+ * prints the figures and the verdict in the lines that figures.py reads for scripts/bench.
  */
 #ifndef BENCH_BENCH_H
 #define BENCH_BENCH_H

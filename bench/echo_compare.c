@@ -204,7 +204,7 @@ static int verdict(const char *scenario, const char *what, double ratio, double 
 {
     bool met = most ? ratio <= target : ratio >= target;
     printf("%s %s, %s: %.2fx of epoll, target %s %.2fx\n", met ? "PASS" : "FAIL", scenario, what,
-           ratio, most ? "at most" : "at least", target);
+           ratio, most ? "<=" : ">=", target);
     return met ? 0 : 1;
 }
 

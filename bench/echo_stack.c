@@ -238,6 +238,9 @@ static int measure(const struct settings *settings, const struct echo_scenario *
     print_row(&rounds, n, "thousand requests per s", echo_rate_k);
     print_row(&rounds, n, "server CPU per request, us", echo_cpu_us);
     print_disturbance(&rounds, n);
+    for (size_t side = 0; side < SIDES; side++)
+        printf("FIGURE %s, %s, round trip: %.2f us\n", scenario->name, side_names[side],
+               echo_median(rounds.figures[side], n, echo_round_trip_us));
     printf("PASS %s: all three servers answered every message\n", scenario->name);
     fflush(stdout);
     return 0;

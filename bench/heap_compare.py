@@ -91,7 +91,7 @@ def ratio(figures, workload, other):
 
 def verdict(what, figure, limit):
     word = "PASS" if round(figure, 2) <= limit else "FAIL"
-    return f"{word} {what}: {figure:.2f}x, target at most {limit:.2f}x"
+    return f"{word} {what}: {figure:.2f}x, target <= {limit:.2f}x"
 
 
 def compare_time(sides):

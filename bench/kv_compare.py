@@ -54,7 +54,8 @@ def main():
                   f"{f'>= {target:.2f}':>9}")
             verdict = "PASS" if ratio >= target else "FAIL"
             failed += verdict == "FAIL"
-            verdicts.append(f"{verdict} {test.upper()} {what}: {ratio:.2f}x, target {target:.2f}x")
+            verdicts.append(f"{verdict} {test.upper()} {what}: {ratio:.2f}x, "
+                            f"target >= {target:.2f}x")
     a, b = kvload.median(ours, "idle"), kvload.median(theirs, "idle")
     print(f"{'bytes per idle connection':<30}{a:>14,.0f}{b:>14,.0f}"
           f"{f'{a / b:.2f}' if b > 0 else '':>8}\n")

@@ -146,7 +146,7 @@ def compare(what, unit, ours, other, target, more_is_better):
     verdict = "PASS" if ratio >= target else "FAIL"
     print(f"{what:<36}{unit:<11}{a:>16,.1f}{name:>15}{b:>16,.1f}{ratio:>8.2f}  >= {target:.2f}",
           flush=True)
-    return f"{verdict} {what}: {ratio:.2f} times {name}'s, target {target:.2f}"
+    return f"{verdict} {what}: {ratio:.2f} times {name}'s, target >= {target:.2f}"
 
 
 def main():

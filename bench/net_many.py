@@ -66,8 +66,8 @@ def nanoseconds(program, connections):
 
 def judge(what, figures, ratio, target):
     good = ratio <= target
-    print(f"{'PASS' if good else 'FAIL'} TCP: {what} of a question and its answer: {figures}: "
-          f"ratio {ratio:.2f}, target <= {target}")
+    print(f"{'PASS' if good else 'FAIL'} TCP: {what} of a question and its answer: "
+          f"{ratio:.2f}x ({figures}), target <= {target}x")
     return good
 
 

@@ -231,8 +231,9 @@ def goodput(net, rounds, seconds):
             ratio = statistics.median(a / b for a, b in zip(ours, linux))
             verdict = "PASS" if round(ratio, 2) >= 1 else "FAIL"
             missed += verdict == "FAIL"
-            print(f"{verdict} {name}, {congestion}: {statistics.median(ours):.1f} Mbit/s, Linux "
-                  f"{statistics.median(linux):.1f}, {ratio:.2f}x, target 1.00x", flush=True)
+            print(f"{verdict} {name}, {congestion}: {ratio:.2f}x of Linux's goodput "
+                  f"({statistics.median(ours):.1f} Mbit/s and {statistics.median(linux):.1f}), "
+                  "target >= 1.00x", flush=True)
     return missed
 
 
@@ -262,7 +263,7 @@ def fairness(net, rounds, seconds):
             continue
         verdict = "PASS" if index >= JAIN else "FAIL"
         missed += verdict == "FAIL"
-        print(f"{verdict} {name}: Jain index {index:.3f}, target {JAIN}", flush=True)
+        print(f"{verdict} {name}, Jain's index: {index:.3f}, target >= {JAIN}", flush=True)
     return missed
 
 

@@ -211,7 +211,7 @@ static bool recover(const char *path, const char *how, uint32_t most)
            end, info.num_segments - info.free_segments, info.segment_bytes >> 20);
     printf("  opened in %.1f ms, %" PRIu64 " KiB read (bound: %" PRIu64 " KiB)\n",
            (double)took / 1e6, bytes >> 10, bound >> 10);
-    printf("%s store recovery, %s: %" PRIu64 " bytes read, %" PRIu64 " at most\n",
+    printf("%s store recovery, %s: %" PRIu64 " bytes read, target <= %" PRIu64 "\n",
            ok ? "PASS" : "FAIL", how, bytes, bound);
     dk_store_close(store);
     return ok;

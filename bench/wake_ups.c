@@ -130,8 +130,9 @@ static int verdict(const char *name, bool exact, struct counters sum, struct cou
 {
     bool met = exact ? least == 1 && most.wakeups == 1 && most.handovers == 0
                      : most.wakeups <= 1 && most.handovers <= 1;
-    printf("  wake-ups per element %.3f (%d to %d), hand-overs %.3f (at most %d)\n",
-           (double)sum.wakeups / ELEMENTS, (int)least, (int)most.wakeups,
+    printf("FIGURE %s, wake-ups per element: %.3f (%d to %d)\n", name,
+           (double)sum.wakeups / ELEMENTS, (int)least, (int)most.wakeups);
+    printf("FIGURE %s, hand-overs per element: %.3f (at most %d)\n", name,
            (double)sum.handovers / ELEMENTS, (int)most.handovers);
     printf("%s %s: %d threads, %s\n", met ? "PASS" : "FAIL", name, WAITERS,
            exact ? "one wake-up per element and no hand-over"
