@@ -39,6 +39,8 @@ CAPTURE = os.environ.get("INTEROP_CAPTURE")
 SEED = int(os.environ.get("TEST_SEED", "0"), 0) or random.SystemRandom().getrandbits(31)
 CASE_S = 300 if LONG else 30  # the longest that one case may take
 TOTAL_S = 3600 if LONG else 360
+WORKERS = 3  # processes that run cases
+AT_ONCE_S = 10  # even beside load; what ends a connection else takes longer
 PORT = 7000
 MB = 1000000
 
@@ -439,19 +441,26 @@ def agree(bad, kind, version, server, ours_on, linux_on):
             return net.ours(*command, fault=fault, **agreed.for_ours(ours_on))
         serve, connect = (ours, net.linux) if server == "ours" else (net.linux, ours)
         address = net.address(server, version)
-        s = serve(PEER, "serve", address, "info").await_line("ready")
-        c = connect(PEER, "connect", address, "info", f"seed={SEED}", f"up={size}", f"down={size}")
-        ss, marks = watch(c, s if server == "ours" else c)
-        client_said = c.succeed()
-        code, server_said = s.stop()
-        assert code == 0, f"{server_said!r} {s.said()!r}"
-        said = {"ours": client_said, "linux": server_said}
-        if server == "ours":
-            said = {"ours": server_said, "linux": client_said}
-        said = {who: agreed.Info(text) for who, text in said.items()}
-        check_agreement({**said, "ss": ss}, version, ours_on & linux_on, fault)
+        wanted = ours_on & linux_on
+        for _ in range(5):
+            s = serve(PEER, "serve", address, "info").await_line("ready")
+            c = connect(PEER, "connect", address, "info", f"seed={SEED}", f"up={size}",
+                        f"down={size}")
+            ss, marks = watch(c, s if server == "ours" else c)
+            client_said = c.succeed()
+            code, server_said = s.stop()
+            assert code == 0, f"{server_said!r} {s.said()!r}"
+            said = {"ours": client_said, "linux": server_said}
+            if server == "ours":
+                said = {"ours": server_said, "linux": client_said}
+            said = {who: agreed.Info(text) for who, text in said.items()}
+            if not ss.figures:
+                continue  # beside load a transfer may be over before ss looks at it
+            if "ecn" not in wanted or "ecn" in said["ours"].options():
+                break  # else a SYN was lost and sent again without: RFC 3168, 6.1.1.1
+        check_agreement({**said, "ss": ss}, version, wanted, fault)
         if not netns.is_user_namespace():
-            assert (marks > 0) == ("ecn" in ours_on & linux_on), f"{marks} marks"
+            assert (marks > 0) == ("ecn" in wanted), f"{marks} marks"
 
 
 # ---- unmodified clients of our programs -------------------------------------------------------
@@ -714,7 +723,7 @@ def orderly_exit_ends_connections(kind):
             code, said = s.stop()
             assert code == 0, said
             assert c.recv(1) == b""
-            assert time.monotonic() - started < 3
+            assert time.monotonic() - started < AT_ONCE_S
 
 
 @case("tap", "packet", "xdp")
@@ -733,7 +742,7 @@ def exit_without_close_ends_connections(kind):
                 ended = time.monotonic()
                 with contextlib.suppress(ConnectionResetError):
                     assert s.recv(1) == b""
-                assert time.monotonic() - ended < 3
+                assert time.monotonic() - ended < AT_ONCE_S
             client.finish()
 
 
@@ -871,29 +880,55 @@ def on_alarm(*_):
     raise AssertionError(f"not done after {CASE_S} seconds")
 
 
-def run(number, name, function, arguments, end):
+def outcome(name, function, arguments, end):
+    """Runs a case: (whether it is good, its line of the protocol without the number, remarks)."""
     if time.monotonic() > end:
-        print(f"not ok {number} {name}\n# no time was left", flush=True)
-        return False
+        return False, name, ["no time was left"]
     Deadline.end = time.monotonic() + CASE_S - 2
     Deadline.name = name.replace(" ", "-").replace("'", "")
     signal.alarm(CASE_S)
     started = time.monotonic()
+    good, remarks = True, []
     try:
         function(*arguments)
-        print(f"ok {number} {name}", flush=True)
     except (Skip, netns.NotAllowed) as reason:
-        print(f"ok {number} {name} # SKIP {reason}", flush=True)
+        name = f"{name} # SKIP {reason}"
     except Exception as e:  # pylint: disable=broad-except
-        print(f"not ok {number} {name}", flush=True)
         text = traceback.format_exc() if not isinstance(e, AssertionError) else str(e)
         where = traceback.extract_tb(e.__traceback__)[-1].lineno
-        print("\n".join(f"#   {line}" for line in f"line {where}: {text}".splitlines()), flush=True)
-        return False
+        good, remarks = False, [f"  {line}" for line in f"line {where}: {text}".splitlines()]
     finally:
         signal.alarm(0)
-        print(f"# {time.monotonic() - started:.1f} s", flush=True)
-    return True
+    return good, name, remarks + [f"{time.monotonic() - started:.1f} s"]
+
+
+def work(tests, queue, results, end):
+    """In a process with namespaces of its own: takes cases until there are no more."""
+    netns.enter()
+    signal.signal(signal.SIGALRM, on_alarm)
+    while number := os.read(queue, 2):
+        done = outcome(*tests[int.from_bytes(number, "little")], end)
+        results.send(json.dumps(done).encode())
+
+
+def start_workers(tests, end):
+    """Cases mostly wait, so several run at once; the socket where their results arrive."""
+    queue, filled = os.pipe()
+    os.write(filled, b"".join(i.to_bytes(2, "little") for i in range(len(tests))))
+    os.close(filled)
+    arrived, results = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for _ in range(WORKERS):
+        if os.fork() == 0:
+            arrived.close()
+            try:
+                work(tests, queue, results, end)
+            except BaseException:  # pylint: disable=broad-except
+                traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(0)
+    os.close(queue)
+    results.close()
+    return arrived
 
 
 def main():
@@ -905,10 +940,14 @@ def main():
         print(f"1..0 # SKIP {reason}")
         return 77
     print(f"1..{len(tests)}\n# TEST_SEED={SEED}", flush=True)
-    signal.signal(signal.SIGALRM, on_alarm)
-    end = time.monotonic() + TOTAL_S
-    good = [run(i + 1, *t, end) for i, t in enumerate(tests)]
-    return 0 if all(good) else 1
+    number = num_good = 0
+    with start_workers(tests, time.monotonic() + TOTAL_S) as arrived:
+        while done := arrived.recv(1 << 20):
+            good, name, remarks = json.loads(done)
+            number, num_good = number + 1, num_good + good
+            print(f"{'' if good else 'not '}ok {number} {name}")
+            print("\n".join(f"# {line}" for line in remarks), flush=True)
+    return 0 if num_good == len(tests) else 1
 
 
 sys.exit(main())
