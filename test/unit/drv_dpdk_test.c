@@ -9,12 +9,14 @@
 #include "mem/heap.h"
 #include "mem/stats.h"
 
+#include <poll.h>
 #include <rte_eth_ring.h>
 #include <rte_ethdev.h>
 #include <rte_ring.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define RING_FRAMES 1024u
 
@@ -237,6 +239,50 @@ static void test_dpdk_put_frame_is_copied_at_once(void **state)
     free_wire();
 }
 
+static int64_t clock_ns(clockid_t clock)
+{
+    struct timespec t;
+    clock_gettime(clock, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* Looks at an idle port, and takes as long for it, of a CPU; returns how long it sleeps then. */
+static int64_t look_and_sleep(struct dk_netdev *dev, int64_t now, int64_t cpu_ns)
+{
+    struct dk_rx_frame got;
+    struct pollfd timer = {.events = POLLIN};
+    assert_int_equal(dev->ops->rx_burst(dev, &got, 1, now), 0);
+    for (int64_t end = clock_ns(CLOCK_THREAD_CPUTIME_ID) + cpu_ns;
+         clock_ns(CLOCK_THREAD_CPUTIME_ID) < end;)
+        ;
+    const int64_t start = clock_ns(CLOCK_MONOTONIC);
+    timer.fd = dev->ops->arm(dev);
+    assert_int_equal(poll(&timer, 1, 1000), 1);
+    return clock_ns(CLOCK_MONOTONIC) - start;
+}
+
+/* An idle port is looked at the more seldom the more a look takes: but one that took long, or the
+ * other work of its thread, does not count for all. */
+static void test_dpdk_looks_that_take_long_are_seldom(void **state)
+{
+    (void)state;
+    const int64_t ms = 1000000, second = 1000 * ms;
+    struct drv_link link;
+    open_ring(&link, 0, 0);
+    struct dk_netdev *dev = link.dev[0];
+    int64_t now = 0, least = second, slept;
+    for (int i = 0; i < 10; i++)
+        slept = look_and_sleep(dev, now += second, i == 0 ? 0 : ms);
+    assert_true(slept >= 30 * ms);
+    for (int i = 0; i < 8; i++) {
+        slept = look_and_sleep(dev, now += second, 0);
+        least = slept < least ? slept : least;
+    }
+    assert_true(least >= 10 * ms && least < 30 * ms);
+    drv_close(&link);
+    free_wire();
+}
+
 static void must_not_open(const struct dk_dpdk_options *options, int error, const char *words)
 {
     struct dk_netdev *dev = NULL;
@@ -420,6 +466,7 @@ int main(void)
         cmocka_unit_test(test_dpdk_more_queues_than_the_port_has_are_refused),
         cmocka_unit_test(test_dpdk_put_frames_wait_for_room_in_order),
         cmocka_unit_test(test_dpdk_put_frame_is_copied_at_once),
+        cmocka_unit_test(test_dpdk_looks_that_take_long_are_seldom),
         cmocka_unit_test(test_dpdk_what_cannot_be_says_why),
         cmocka_unit_test(test_dpdk_missing_driver_is_named),
     };

@@ -18,6 +18,7 @@
 #include "mem/region.h"
 #include "os/sync.h"
 
+#include <pthread.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 
@@ -39,6 +40,14 @@ struct dk_dpdk_ext_priv {
     struct rte_mbuf_ext_shared_info shared;
     struct dk_buf *buf;
     struct dk_dpdk_port *port;
+};
+
+/* What it takes to look whether frames came. */
+struct dk_dpdk_look {
+    pthread_t thread; /* who armed last */
+    int64_t armed_at; /* then */
+    int64_t used_ns;  /* of a CPU by that thread, until then */
+    int64_t ns;       /* of a CPU for a look: about the least of late */
 };
 
 struct dk_dpdk_port {
@@ -86,6 +95,7 @@ struct dk_dpdk_port {
     int64_t tried_at;       /* to start it anew */
     uint32_t polls;
     struct rte_eth_stats last; /* as counted so far: the first queue counts for all */
+    struct dk_dpdk_look look;
 
     /* queues.c */
     bool is_open;

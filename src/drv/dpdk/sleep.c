@@ -4,7 +4,9 @@
  *
  * Where the driver has receive interrupts, its descriptor wakes. Elsewhere a timer does, after half
  * of the time that nothing has come for, and within bounds: a port in use is looked at
- * often, an idle one seldom. The timer also stands in for room to send, of which no driver tells.
+ * often, an idle one seldom, and so that looks take LOOKS_PART of a CPU at most: what one takes,
+ * the way into the kernel and back included, depends on the driver and on the machine, and is
+ * measured. The timer also stands in for room to send, of which no driver tells.
  *
  * Who arms looks at the port once more, after its interrupt is on: what it finds is kept for the
  * next rx_burst (`ready`).
@@ -16,11 +18,15 @@
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
-#define SLEEP_MIN_NS 50000
-#define SLEEP_MAX_NS 10000000 /* a look costs some microseconds: less than 1 % of a CPU */
-#define ROOM_NS      20000    /* until there may be room again */
+#define SLEEP_MIN_NS  50000
+#define SLEEP_MAX_NS  10000000
+#define LOOKS_PART    200 /* of a CPU at most: 1/200, where SLEEP_MOST_NS are enough for that */
+#define SLEEP_MOST_NS 50000000
+#define ROOM_NS       20000 /* until there may be room again */
+#define LOOK_WEIGHT   8     /* of a look that took longer than those before */
 
 static int watch(struct dk_dpdk_port *p, int fd)
 {
@@ -88,14 +94,38 @@ static void set_timer(const struct dk_dpdk_port *p, int64_t ns)
     timerfd_settime(p->timerfd, 0, &at, NULL);
 }
 
-static int64_t time_to_sleep(const struct dk_dpdk_port *p)
+/* Learns what a look takes, from one arming to the next of the same thread, when nothing came
+ * between them. What the application does there now and then counts for little. */
+static void learn_look(struct dk_dpdk_port *p)
 {
-    int64_t ns = (p->now - p->active_at) / 2;
+    struct dk_dpdk_look *l = &p->look;
+    struct timespec cpu;
+    if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu) != 0)
+        return;
+    const int64_t used_ns = (int64_t)cpu.tv_sec * 1000000000 + cpu.tv_nsec;
+    const int64_t took = used_ns - l->used_ns;
+    if (l->armed_at > p->active_at && pthread_equal(l->thread, pthread_self()))
+        l->ns = took <= l->ns ? took : l->ns + (took - l->ns) / LOOK_WEIGHT;
+    l->thread = pthread_self();
+    l->armed_at = p->now;
+    l->used_ns = used_ns;
+}
+
+static int64_t longest_sleep(const struct dk_dpdk_port *p)
+{
+    const int64_t ns = p->look.ns * LOOKS_PART;
+    return ns < SLEEP_MAX_NS ? SLEEP_MAX_NS : ns > SLEEP_MOST_NS ? SLEEP_MOST_NS : ns;
+}
+
+static int64_t time_to_sleep(struct dk_dpdk_port *p)
+{
     if (p->wants_room)
         return ROOM_NS;
     if (p->intrfd >= 0)
         return 0;
-    return ns < SLEEP_MIN_NS ? SLEEP_MIN_NS : ns > SLEEP_MAX_NS ? SLEEP_MAX_NS : ns;
+    learn_look(p);
+    const int64_t ns = (p->now - p->active_at) / 2, most = longest_sleep(p);
+    return ns < SLEEP_MIN_NS ? SLEEP_MIN_NS : ns > most ? most : ns;
 }
 
 static void enable(struct dk_dpdk_port *p)
