@@ -169,23 +169,14 @@ static bool run_rounds(const struct echo_settings *settings, const struct echo_s
     return true;
 }
 
-/* The median of ours over theirs, pair by pair. */
-static double median_ratio(const struct rounds *rounds, size_t n, echo_figure_fn figure)
-{
-    double values[ECHO_ROUNDS_MAX];
-    for (size_t i = 0; i < n; i++)
-        values[i] = figure(&rounds->figures[DEMI][i]) / figure(&rounds->figures[EPOLL][i]);
-    return bench_median(values, n);
-}
-
 /* Prints one row; returns the ratio to two decimals, as it is printed. */
 static double print_row(const struct rounds *rounds, size_t n, const char *what,
                         echo_figure_fn figure)
 {
-    double ratio = median_ratio(rounds, n, figure);
+    double ratio = echo_ratio(rounds->figures[DEMI], rounds->figures[EPOLL], n, figure);
     printf("  %-28s %10.2f %10.2f %8.2f\n", what, echo_median(rounds->figures[DEMI], n, figure),
            echo_median(rounds->figures[EPOLL], n, figure), ratio);
-    return (double)(long)(ratio * 100 + 0.5) / 100;
+    return ratio;
 }
 
 static double lesser(double a, double b)
@@ -198,14 +189,6 @@ static void print_disturbance(const struct rounds *rounds, size_t n)
     double least = lesser(echo_median(rounds->figures[DEMI], n, echo_share),
                           echo_median(rounds->figures[EPOLL], n, echo_share));
     echo_print_disturbance(least);
-}
-
-static int verdict(const char *scenario, const char *what, double ratio, double target, bool most)
-{
-    bool met = most ? ratio <= target : ratio >= target;
-    printf("%s %s, %s: %.2fx of epoll, target %s %.2fx\n", met ? "PASS" : "FAIL", scenario, what,
-           ratio, most ? "<=" : ">=", target);
-    return met ? 0 : 1;
 }
 
 static int compare(const struct echo_settings *settings, const struct echo_scenario *scenario)
@@ -222,8 +205,8 @@ static int compare(const struct echo_settings *settings, const struct echo_scena
     double rate = print_row(&rounds, n, "thousand requests per s", echo_rate_k);
     print_row(&rounds, n, "server CPU per request, us", echo_cpu_us);
     print_disturbance(&rounds, n);
-    int missed = verdict(scenario->name, "round trip", trip, ROUND_TRIP_TARGET, true);
-    missed += verdict(scenario->name, "throughput", rate, RATE_TARGET, false);
+    int missed = echo_judge(scenario->name, "round trip", trip, ROUND_TRIP_TARGET, true);
+    missed += echo_judge(scenario->name, "throughput", rate, RATE_TARGET, false);
     fflush(stdout);
     return missed;
 }

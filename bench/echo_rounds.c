@@ -87,6 +87,23 @@ double echo_median(const struct echo_figures figures[], size_t n, echo_figure_fn
     return bench_median(values, n);
 }
 
+double echo_ratio(const struct echo_figures ours[], const struct echo_figures theirs[], size_t n,
+                  echo_figure_fn figure)
+{
+    double values[ECHO_ROUNDS_MAX];
+    for (size_t i = 0; i < n; i++)
+        values[i] = figure(&ours[i]) / figure(&theirs[i]);
+    return (double)(long)(bench_median(values, n) * 100 + 0.5) / 100;
+}
+
+int echo_judge(const char *scenario, const char *what, double ratio, double target, bool most)
+{
+    bool met = most ? ratio <= target : ratio >= target;
+    printf("%s %s, %s: %.2fx of epoll, target %s %.2fx\n", met ? "PASS" : "FAIL", scenario, what,
+           ratio, most ? "<=" : ">=", target);
+    return met ? 0 : 1;
+}
+
 void echo_print_disturbance(double share)
 {
     if (share < SHARE_LEAST)

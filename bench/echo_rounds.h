@@ -48,6 +48,14 @@ double echo_share(const struct echo_figures *figures);
 /* Of n rounds, at most ECHO_ROUNDS_MAX. */
 double echo_median(const struct echo_figures figures[], size_t n, echo_figure_fn figure);
 
+/* The median of ours over theirs, pair by pair, to two decimals, as it is printed. */
+double echo_ratio(const struct echo_figures ours[], const struct echo_figures theirs[], size_t n,
+                  echo_figure_fn figure);
+
+/* Prints whether a ratio to the epoll server is at most the target, or at least; returns how many
+ * were missed. */
+int echo_judge(const char *scenario, const char *what, double ratio, double target, bool most);
+
 /* Says so when the client did not have its CPU to itself: share is the least of all sides. */
 void echo_print_disturbance(double share);
 
