@@ -36,7 +36,9 @@ static struct {
     uint32_t first_free; /* no chunk before it is free */
     struct dk_list all;
     struct dk_registrar *registrars[DK_REGISTRARS_MAX];
-    uint32_t present; /* a bit per registrar */
+    uint32_t present;                 /* a bit per registrar */
+    uint8_t order[DK_REGISTRARS_MAX]; /* their indices, as they were added */
+    uint32_t num;
     enum dk_page_kind best;
     bool warned;
 } space = {.best = DK_PAGES_HUGETLB};
@@ -246,9 +248,9 @@ static void tell(struct dk_region *region, uint32_t present)
     uint32_t missing = present & ~region->told;
     region->told |= (uint8_t)missing;
     lock_in_memory(region);
-    for (uint32_t i = 0; i < DK_REGISTRARS_MAX; i++)
-        if (missing >> i & 1)
-            map_one(space.registrars[i], region);
+    for (uint32_t i = 0; i < space.num; i++)
+        if (missing >> space.order[i] & 1)
+            map_one(space.registrars[space.order[i]], region);
 }
 
 /* Returns the first region that some registrar was not told of, or NULL. */
@@ -324,9 +326,8 @@ int dk_region_create(struct dk_region **region_out, size_t bytes)
 /* Tells the registrars that a region goes; `telling` is held. */
 static void tell_going(struct dk_region *region)
 {
-    for (uint32_t i = 0; i < DK_REGISTRARS_MAX; i++)
-        if (space.present >> i & 1)
-            unmap_one(space.registrars[i], region);
+    for (uint32_t i = space.num; i-- > 0;)
+        unmap_one(space.registrars[space.order[i]], region);
     unlock_from_memory(region);
 }
 
@@ -395,6 +396,7 @@ int dk_registrar_add(struct dk_registrar *r)
     dk_lock(&space.lock);
     space.registrars[r->index] = r;
     space.present |= 1u << r->index;
+    space.order[space.num++] = (uint8_t)r->index;
     dk_list_for_each (l, &space.all)
         dk_container_of(l, struct dk_region, link)->told &= (uint8_t) ~(1u << r->index);
     dk_unlock(&space.lock);
@@ -413,6 +415,15 @@ static struct dk_region *next_region(struct dk_region *region)
     return l == &space.all ? NULL : dk_container_of(l, struct dk_region, link);
 }
 
+static void drop_from_order(uint32_t index)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < space.num; i++)
+        if (space.order[i] != index)
+            space.order[kept++] = space.order[i];
+    space.num = kept;
+}
+
 void dk_registrar_remove(struct dk_registrar *r)
 {
     dk_lock(&space.telling);
@@ -426,6 +437,7 @@ void dk_registrar_remove(struct dk_registrar *r)
     dk_lock(&space.lock);
     space.present &= ~(1u << r->index);
     space.registrars[r->index] = NULL;
+    drop_from_order(r->index);
     dk_unlock(&space.lock);
     tell_all(); /* of what unmap allocated */
     dk_unlock(&space.telling);
@@ -457,6 +469,7 @@ static void forget_registrars(void)
         region->locked = false;
     }
     space.present = 0;
+    space.num = 0;
     memset(space.registrars, 0, sizeof(space.registrars));
     dk_mem_stats->registered_bytes = dk_mem_stats->locked_bytes = 0;
 }

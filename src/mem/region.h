@@ -13,7 +13,9 @@
  * Registrars. A device that must know memory before it may read it (an RDMA key, an offset in a
  * UMEM, the index of a registered buffer, an I/O address) adds a registrar. It is told of every
  * region that there is, of every one that comes before its memory is used, and of every one that
- * goes before its memory goes. The handle it gives is found from any pointer by two loads. While
+ * goes before its memory goes. Who was added first is told first of one that comes, and last of one
+ * that goes: a registrar may build upon an earlier one. The handle it gives is found from any
+ * pointer by two loads. While
  * there is a registrar, pages of a region stay where they are: they are locked as far as
  * RLIMIT_MEMLOCK allows, and not purged.
  *

@@ -41,7 +41,8 @@ struct device {
     uint8_t *allocated[64];
     uint32_t num_allocated;
     uint32_t yields;
-    const char *mistake; /* of the heap, seen in a callback */
+    struct device *below; /* it has to know what this one is told of */
+    const char *mistake;  /* of the heap, seen in a callback */
 };
 
 static struct device devices[DK_REGISTRARS_MAX + 1];
@@ -101,6 +102,7 @@ static int device_map(struct dk_registrar *r, void *base, size_t bytes, uint64_t
     see(d, (uintptr_t)base % 4096 == 0 && bytes % 4096 == 0 && bytes > 0, "not whole pages");
     see(d, dk_heap_owns(base) && dk_heap_owns((uint8_t *)base + bytes - 1), "outside the range");
     see(d, !note_of(d, base) && !note_of(d, (uint8_t *)base + bytes - 1), "mapped twice");
+    see(d, !d->below || note_of(d->below, base), "told before the one below");
     for (uint32_t i = 0; i < d->yields; i++)
         sched_yield();
     d->num_maps++;
@@ -136,6 +138,7 @@ static void device_unmap(struct dk_registrar *r, void *base, size_t bytes, uint6
         note->mapped = false;
     }
     see(d, is_accessible(base), "unmap of memory that is gone");
+    see(d, !d->below || note_of(d->below, base), "told after the one below");
     atomic_fetch_sub(&d->inside, 1);
 }
 
@@ -442,6 +445,25 @@ static void test_registrars_each_have_their_own_handles(void **state)
     dk_heap_free(q);
     device_remove(second);
     device_remove(first);
+}
+
+/* Whichever index it has. */
+static void test_registrar_added_later_is_told_after_and_of_the_end_before(void **state)
+{
+    (void)state;
+    struct device *first = device_add(0), *below = device_add(1);
+    device_remove(first);
+    struct device *upon = device_make(2);
+    upon->below = below;
+    assert_int_equal(dk_registrar_add(&upon->registrar), 0);
+    assert_true(upon->registrar.index < below->registrar.index);
+    const uint32_t maps = upon->num_maps;
+    uint8_t *p = dk_heap_malloc(30 * MIB);
+    must_be_known_everywhere(upon, p, 30 * MIB);
+    dk_heap_free(p);
+    assert_true(upon->num_maps > maps && upon->num_unmaps > 0);
+    device_remove(upon);
+    device_remove(below);
 }
 
 static void test_registrar_removed_is_told_no_more(void **state)
@@ -951,6 +973,7 @@ int main(void)
         cmocka_unit_test(test_registrar_is_told_of_later_regions_before_their_memory_is_used),
         cmocka_unit_test(test_registrar_is_told_of_a_region_that_goes),
         cmocka_unit_test(test_registrars_each_have_their_own_handles),
+        cmocka_unit_test(test_registrar_added_later_is_told_after_and_of_the_end_before),
         cmocka_unit_test(test_registrar_removed_is_told_no_more),
         cmocka_unit_test(test_registrars_beyond_the_most_are_enospc),
         cmocka_unit_test(test_registrar_that_fails_has_no_handle_and_later_regions_are_tried),

@@ -3,7 +3,8 @@
  * The heap's regions as external memory of DPDK.
  *
  * Two registrars (mem/region.h): DPDK learns of a region once per process (rte_extmem_register);
- * and each device that reads memory itself has it mapped behind its IOMMU (rte_dev_dma_map).
+ * and each device that reads memory itself has it mapped behind its IOMMU (rte_dev_dma_map), which
+ * wants memory that DPDK knows: so the first registrar is added first.
  * Drivers in software are on a bus that maps nothing. The I/O address is the virtual one: where
  * DPDK goes by physical addresses it is told of nothing, and all is copied.
  */
