@@ -6,6 +6,7 @@
 #include <demi/storage.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -600,10 +601,13 @@ void pair_close(struct pair pair)
         must(demi_close(pair.rx));
 }
 
+/* Without Nagle's algorithm, which waits with each small piece for our delayed acknowledgement. */
 static int plain_socket(int domain)
 {
     int fd = host_socket(domain, SOCK_STREAM);
+    const int on = 1;
     assert_true(fd >= 0);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     const struct timeval patience = {PATIENCE_S, 0};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
