@@ -285,6 +285,14 @@ static struct pair log_pair(void)
     return pair;
 }
 
+bool backend_is_known(const char *name)
+{
+    for (size_t i = 0; i < COUNT_OF(backends); i++)
+        if (strcmp(backends[i].name, name) == 0)
+            return true;
+    return false;
+}
+
 bool backend_choose(const char *name)
 {
     for (size_t i = 0; i < COUNT_OF(backends); i++) {

@@ -54,6 +54,7 @@ struct pair {
     int rx;
 };
 
+bool backend_is_known(const char *name);
 /* Chooses the backend named and sets its environment; false for an unknown name. */
 bool backend_choose(const char *name);
 void backend_list(void);
