@@ -3,7 +3,7 @@
 #include "drv_kit.h"
 #include "drv_netns.h"
 
-#include "drv/xdp/xdp.h"
+#include "drv/xdp/state.h"
 #include "mem/heap.h"
 #include "mem/stats.h"
 
@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -320,6 +321,49 @@ static void test_xdp_link_down_is_seen_counted_and_survived(void **state)
     drv_close(&link);
 }
 
+static bool is_kernel(int major, int minor)
+{
+    struct utsname name;
+    int has_major = 0, has_minor = 0;
+    assert_int_equal(uname(&name), 0);
+    assert_int_equal(sscanf(name.release, "%d.%d", &has_major, &has_minor), 2);
+    return has_major > major || (has_major == major && has_minor >= minor);
+}
+
+static void check_modes(struct dk_xdp_options o, struct dk_xdp_features features, uint32_t n,
+                        uint16_t best)
+{
+    uint16_t modes[DK_XDP_MODES_MAX];
+    assert_int_equal(dk_xdp_modes(&o, &features, modes), n);
+    assert_int_equal(modes[0], best);
+    assert_int_equal(modes[n - 1], XDP_COPY);
+}
+
+static void test_xdp_zero_copy_is_asked_for_where_the_driver_has_it(void **state)
+{
+    (void)state;
+    const struct dk_xdp_features none = {false, false}, plain = {true, false}, all = {true, true};
+    check_modes((struct dk_xdp_options){.name = "x"}, all, 4, XDP_ZEROCOPY | XDP_USE_SG);
+    check_modes((struct dk_xdp_options){.name = "x"}, plain, 3, XDP_ZEROCOPY);
+    check_modes((struct dk_xdp_options){.name = "x"}, none, 2, XDP_COPY | XDP_USE_SG);
+    check_modes((struct dk_xdp_options){.mode = "native"}, plain, 3, XDP_ZEROCOPY);
+    check_modes((struct dk_xdp_options){.mode = "generic"}, all, 2, XDP_COPY | XDP_USE_SG);
+    check_modes((struct dk_xdp_options){.copy = true}, all, 2, XDP_COPY | XDP_USE_SG);
+}
+
+/* Nobody's interface: the kernel cannot say it, as one that knows no features of drivers. */
+static void test_xdp_features_that_are_not_known_are_tried(void **state)
+{
+    (void)state;
+    const struct dk_xdp_features features = dk_xdp_features_of(INT32_MAX);
+    assert_true(features.zero_copy && features.zero_copy_segments);
+    if (!is_kernel(6, 3))
+        skip();
+    netns_make_veth(1500);
+    assert_false(dk_xdp_features_of((int)if_nametoindex("ve0")).zero_copy);
+    netns_remove_veth();
+}
+
 static void set_rlimit(rlim_t bytes)
 {
     const struct rlimit limit = {bytes, bytes};
@@ -570,6 +614,8 @@ int main(void)
         cmocka_unit_test(test_xdp_ring_overrun_is_counted),
         cmocka_unit_test(test_xdp_longer_than_the_mtu_is_dropped_and_counted),
         cmocka_unit_test(test_xdp_link_down_is_seen_counted_and_survived),
+        cmocka_unit_test(test_xdp_zero_copy_is_asked_for_where_the_driver_has_it),
+        cmocka_unit_test(test_xdp_features_that_are_not_known_are_tried),
         cmocka_unit_test(test_xdp_without_permission_says_so),
         cmocka_unit_test(test_xdp_shared_tells_what_the_kernel_has),
         cmocka_unit_test(test_xdp_shared_has_the_kernel_ask),

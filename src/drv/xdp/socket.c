@@ -7,14 +7,15 @@
  *     copy mode, frames of several descriptors (Linux 6.6)
  *     copy mode
  *
- * that the kernel and the driver of the interface have. A socket that could not be bound cannot be
- * bound again, so each try has one of its own.
+ * that the kernel and the driver of the interface have (features.c). A socket that could not be
+ * bound cannot be bound again, so each try has one of its own.
  *
  * Opening waits for a queue that its last user has just left: up to three seconds, under load.
  */
 #include "drv/why.h"
 #include "drv/xdp/state.h"
 #include "os/log.h"
+#include "os/netif.h"
 
 #include <bpf/libbpf.h>
 #include <errno.h>
@@ -72,16 +73,30 @@ static int try_mode(struct dk_xdp *x, uint16_t flags, uint32_t frames)
     return r;
 }
 
+uint32_t dk_xdp_modes(const struct dk_xdp_options *o, const struct dk_xdp_features *features,
+                      uint16_t modes_out[DK_XDP_MODES_MAX])
+{
+    const bool generic = o->mode && strcmp(o->mode, "generic") == 0;
+    uint32_t n = 0;
+    if (features->zero_copy && !o->copy && !generic) {
+        if (features->zero_copy_segments)
+            modes_out[n++] = XDP_ZEROCOPY | XDP_USE_SG;
+        modes_out[n++] = XDP_ZEROCOPY;
+    }
+    modes_out[n++] = XDP_COPY | XDP_USE_SG;
+    modes_out[n++] = XDP_COPY;
+    return n;
+}
+
 static int try_modes(struct dk_xdp *x, const struct dk_xdp_options *o, uint32_t frames)
 {
-    static const uint16_t modes[] = {XDP_ZEROCOPY | XDP_USE_SG, XDP_ZEROCOPY, XDP_COPY | XDP_USE_SG,
-                                     XDP_COPY};
+    const struct dk_xdp_features features = dk_xdp_features_of(x->ifindex);
+    uint16_t modes[DK_XDP_MODES_MAX];
+    const uint32_t n = dk_xdp_modes(o, &features, modes);
     int r = -EOPNOTSUPP;
-    for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+    for (uint32_t i = 0; i < n; i++) {
         x->zero_copy = (modes[i] & XDP_ZEROCOPY) != 0;
         x->segments = (modes[i] & XDP_USE_SG) != 0;
-        if (x->zero_copy && (o->copy || (o->mode && strcmp(o->mode, "generic") == 0)))
-            continue;
         r = try_mode(x, modes[i], frames);
         if (r == 0 || r == -EBUSY || r == -EPERM || r == -ENOMEM || r == -ENOBUFS)
             break;
@@ -154,20 +169,27 @@ static void poll_busily(struct dk_xdp *x)
                strerror(-r));
 }
 
-/* Has the interface hand up what is sent to groups (neighbour discovery), or everything, where we
- * are alone. Only a packet socket answers what there is to ask of interfaces. */
-static int watch(struct dk_xdp *x, bool whole, bool all)
+static int join(const struct dk_xdp *x, unsigned short type)
 {
-    struct packet_mreq req = {.mr_ifindex = x->ifindex, .mr_type = PACKET_MR_ALLMULTI};
-    x->watch_fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
-    if (x->watch_fd < 0)
-        return -errno;
-    if (whole && setsockopt(x->watch_fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &req, sizeof(req)) < 0)
-        return -errno;
-    req.mr_type = PACKET_MR_PROMISC;
-    return all && setsockopt(x->watch_fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &req, sizeof(req)) < 0
+    const struct packet_mreq req = {.mr_ifindex = x->ifindex, .mr_type = type};
+    return setsockopt(x->watch_fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &req, sizeof(req)) < 0
                ? -errno
                : 0;
+}
+
+/* Has the interface hand up what is sent to groups (neighbour discovery), or everything, where we
+ * are alone: that is done by a packet socket. What there is to ask of interfaces any other answers,
+ * too, whose closing waits for nothing. */
+static int watch(struct dk_xdp *x, const struct dk_xdp_options *o)
+{
+    const bool member = o->whole || o->promiscuous;
+    x->watch_fd = member ? socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0) : dk_netif_socket();
+    int r = x->watch_fd < 0 ? -errno : 0;
+    if (r == 0 && o->whole)
+        r = join(x, PACKET_MR_ALLMULTI);
+    if (r == 0 && o->promiscuous)
+        r = join(x, PACKET_MR_PROMISC);
+    return r;
 }
 
 /* A child of a fork would keep the socket open by what it has mapped of it. */
@@ -205,7 +227,7 @@ int dk_xdp_socket_open(struct dk_xdp *x, const struct dk_xdp_options *o, const c
     keep_rings(x);
     if (o->busy_poll)
         poll_busily(x);
-    r = watch(x, o->whole, o->promiscuous);
+    r = watch(x, o);
     if (r == 0)
         r = dk_wake_open(&x->wake, x->fd);
     return r < 0 ? fail(x, r, why_out) : 0;

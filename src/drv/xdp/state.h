@@ -126,8 +126,26 @@ static inline bool dk_xdp_can_read(const struct dk_xdp *x, const uint8_t *at, ui
     return offset < x->umem_bytes && len <= x->umem_bytes - offset;
 }
 
+/* ---- features.c -------------------------------------------------------------------------------
+ */
+
+/* Of a driver; where the kernel cannot say it, all. */
+struct dk_xdp_features {
+    bool zero_copy;
+    bool zero_copy_segments; /* frames of several descriptors in that mode */
+};
+
+struct dk_xdp_features dk_xdp_features_of(int ifindex);
+
 /* ---- socket.c ---------------------------------------------------------------------------------
  */
+
+/* A mode is the flags that a socket is bound with. */
+#define DK_XDP_MODES_MAX 4
+
+/* Lists the modes that are to be tried, the best one first; returns how many. */
+uint32_t dk_xdp_modes(const struct dk_xdp_options *o, const struct dk_xdp_features *features,
+                      uint16_t modes_out[DK_XDP_MODES_MAX]);
 
 /* Opens a socket on the queue, in the best mode that there is. 0, or a negative errno and *why_out.
  */
