@@ -49,7 +49,6 @@ struct driver {
     /* Of a module instead: with what it is. */
     int (*open_with)(struct dk_netdev **dev_out, const void *module, const union options *o,
                      const char **why_out);
-    bool has_one_queue;
 };
 
 static uint32_t first_of(uint32_t said, uint32_t otherwise)
@@ -99,10 +98,11 @@ static void complete_port(union options *o, const struct dk_spec_context *contex
     o->dpdk.queue = context->queue;
 }
 
-static void complete_queue(union options *o, const struct dk_spec_context *context)
+static void complete_queues(union options *o, const struct dk_spec_context *context)
 {
     complete_xdp(o, context);
     o->xdp.whole = context->own_addresses;
+    o->xdp.worker = context->queue;
 }
 
 static void complete_pcap(union options *o, const struct dk_spec_context *context)
@@ -217,6 +217,7 @@ static const struct dk_spec_key dpdk_keys[] = {
 static const struct dk_spec_key xdp_keys[] = {
     DK_SPEC_KEY("mtu", DK_SPEC_NUMBER, dk_xdp_options, mtu),
     DK_SPEC_KEY("queue", DK_SPEC_NUMBER, dk_xdp_options, queue),
+    DK_SPEC_KEY("queues", DK_SPEC_NUMBER, dk_xdp_options, queues),
     DK_SPEC_KEY("ring", DK_SPEC_NUMBER, dk_xdp_options, ring_frames),
     DK_SPEC_KEY("pool", DK_SPEC_SIZE, dk_xdp_options, rx_pool_bytes),
     DK_SPEC_KEY("umem", DK_SPEC_SIZE, dk_xdp_options, umem_bytes),
@@ -268,7 +269,7 @@ static const struct dk_spec_driver names[NUM_DRIVERS + 1] = {
 static const struct driver drivers[NUM_DRIVERS] = {
     [LOOP] = {complete_link, open_loop}, /* several: links, each of which ends where it begins */
     [TAP] = {complete_interface, open_tap},    [PACKET] = {complete_socket, open_packet},
-    [DPDK] = {complete_port, NULL, open_dpdk}, [XDP] = {complete_queue, NULL, open_xdp, true},
+    [DPDK] = {complete_port, NULL, open_dpdk}, [XDP] = {complete_queues, NULL, open_xdp},
     [PCAP] = {complete_pcap, open_pcap},       [FAULT] = {complete_fault, open_fault},
 };
 
@@ -330,9 +331,6 @@ static int open_layer(struct layer *layer, const struct dk_spec_context *context
     const struct driver *driver = &drivers[layer->driver];
     const char *name = names[layer->driver].name;
     const void *module;
-    if (context->queue.num > 1 && driver->has_one_queue)
-        return dk_why(why_out, -ENOTSUP, "%s has one queue, for one worker: set workers to 1",
-                      name);
     driver->complete(&layer->options, context);
     if (!driver->open_with)
         return driver->open(dev, *dev, &layer->options, why_out);

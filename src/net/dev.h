@@ -71,6 +71,7 @@ struct dk_netdev_caps {
     X(rx_ring_full, "dev.rx_ring_full") /* came faster than they were taken */                     \
     X(rx_damaged, "dev.rx_damaged")     /* on the wire, as the device says */                      \
     X(rx_no_memory, "dev.rx_no_memory")                                                            \
+    X(rx_no_worker, "dev.rx_no_worker") /* to a queue of a worker that is not there */             \
     X(tx_frames, "dev.tx_frames")                                                                  \
     X(tx_bytes, "dev.tx_bytes")                                                                    \
     X(tx_attached, "dev.tx_attached") /* pieces that were sent where they lie, without a copy */   \

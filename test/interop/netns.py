@@ -111,7 +111,8 @@ class Link:
             ip("link set demi0 txqueuelen 10000")
         else:
             self.near, self.far = "veth0", "veth1"
-            ip("link add veth0 type veth peer name veth1")
+            wide = "numtxqueues 4 numrxqueues 4" if queues and kind == "xdp" else ""
+            ip("link add veth0", wide, "type veth peer name veth1", wide)
             self.fd = other_namespace()
             for end in ("veth0", "veth1"):
                 set_off(end, SEGMENTS if checksums else CHECKSUMS + SEGMENTS)

@@ -108,6 +108,7 @@ static void test_xdp_queue_or_program_of_another_is_busy(void **state)
     netns_ip("link add ve0 numrxqueues 2 numtxqueues 2 type veth peer name ve1");
     netns_ip("link set ve0 up");
     netns_ip("link set ve1 up");
+    o.queues = 1;
     first = open_end(o);
     o.queue = 1;
     drv_must_fail(dk_xdp_driver.open(&dev, &o, &why), EBUSY, &why, "another XDP program");
@@ -591,6 +592,162 @@ static void test_xdp_shared_port_covered_twice_stays_with_the_other(void **state
     netns_remove_veth();
 }
 
+/* ---- several queues, and several workers ------------------------------------------------------
+ */
+
+#define QUEUES 4
+
+static void make_wide_veth(void)
+{
+    netns_ip("link add ve0 numtxqueues 4 numrxqueues 4 type veth peer name ve1 numtxqueues 4 "
+             "numrxqueues 4");
+    netns_ip("link set ve0 up");
+    netns_ip("link set ve1 up");
+}
+
+/* Opens devices for as many workers. */
+static void open_workers(struct dk_xdp_options o, uint16_t num, struct dk_netdev *devs[])
+{
+    for (uint16_t i = 0; i < num; i++) {
+        o.worker =
+            (struct dk_netdev_queue){.index = i, .num = num, .first = i > 0 ? devs[0] : NULL};
+        devs[i] = open_any(o);
+    }
+}
+
+static void close_all(struct dk_netdev *devs[], uint32_t num)
+{
+    for (uint32_t i = 0; i < num; i++)
+        devs[i]->ops->close(devs[i]);
+}
+
+/* What a device sends comes to the queue of the same number at the other end of a veth, where that
+ * has its program in the driver. Where not, the kernel takes number k for that of the queue k - 1,
+ * and 0 for that. */
+static void test_xdp_workers_have_a_queue_each_and_one_what_more_there_are(void **state)
+{
+    (void)state;
+    struct dk_netdev *to[2], *from[QUEUES];
+    struct drv_frame f;
+    struct dk_rx_frame got;
+    mode = "native";
+    make_wide_veth();
+    open_workers((struct dk_xdp_options){.name = "ve0", .whole = true, .promiscuous = true}, 2, to);
+    open_workers((struct dk_xdp_options){.name = "ve1", .whole = true}, QUEUES, from);
+    for (uint32_t i = 0; i < 50; i++)
+        for (uint32_t k = 0; k < QUEUES; k++) {
+            drv_frame_make(&f, 100 + i, DRV_HEADER, 1, k);
+            drv_send(from[k], &f);
+            drv_receive(to[k % 2], &got, 1);
+            drv_check(&got, &f);
+            drv_frame_free(&f);
+        }
+    assert_true(to[0]->stats->rx_frames == 100 && to[1]->stats->rx_frames == 100);
+    assert_false(drv_readable(to[0], 0) || drv_readable(to[1], 0));
+    drv_frame_make(&f, 100, DRV_HEADER, 1, 1);
+    drv_send(from[3], &f); /* none but its second queue */
+    assert_true(drv_readable(to[1], PATIENCE_S * 1000));
+    drv_drain(to[1]);
+    to[0]->ops->close(to[0]); /* the first one goes first */
+    drv_send(from[2], &f);    /* the kernel's from here on */
+    drv_send(from[1], &f);
+    drv_receive(to[1], &got, 1);
+    drv_check(&got, &f);
+    drv_send(to[1], &f);
+    drv_receive(from[1], &got, 1);
+    drv_check(&got, &f);
+    drv_frame_free(&f);
+    to[1]->ops->close(to[1]);
+    close_all(from, QUEUES);
+    netns_remove_veth();
+}
+
+/* The UMEM is one: what one worker received another sends where it lies. */
+static void test_xdp_workers_send_memory_of_each_other(void **state)
+{
+    (void)state;
+    struct dk_netdev *ours[2], *theirs[2];
+    struct drv_frame f;
+    struct dk_rx_frame got;
+    mode = "native";
+    make_wide_veth();
+    open_workers((struct dk_xdp_options){.name = "ve0", .whole = true, .promiscuous = true}, 2,
+                 ours);
+    open_workers((struct dk_xdp_options){.name = "ve1", .whole = true, .promiscuous = true}, 2,
+                 theirs);
+    drv_frame_make(&f, 1400, DRV_HEADER, 1, 1);
+    for (uint32_t i = 0; i < 2; i++) {
+        drv_send(theirs[i], &f);
+        drv_receive(ours[i], &got, 1);
+        struct drv_link other_way = {.dev = {ours[1 - i], theirs[1 - i]}};
+        struct dk_rx_frame back = send_piece(&other_way, got.buf, got.data + 100, 1200);
+        dk_buf_put(back.buf);
+        dk_buf_put(got.buf);
+        if (can_attach(&other_way))
+            assert_true(ours[1 - i]->stats->tx_attached == 1);
+    }
+    drv_frame_free(&f);
+    close_all(ours, 2);
+    close_all(theirs, 2);
+    netns_remove_veth();
+}
+
+static void test_xdp_workers_share_claims(void **state)
+{
+    (void)state;
+    struct dk_netdev *to[2], *from[3], *late;
+    const struct dk_endpoint any = {{.version = 4}, 9};
+    mode = "generic";
+    make_wide_veth();
+    netns_ip("addr add 10.99.0.1/24 dev ve0");
+    struct dk_xdp_options o = {.name = "ve0"};
+    open_workers((struct dk_xdp_options){.name = "ve1", .whole = true}, 3, from);
+    o.worker = (struct dk_netdev_queue){.num = 2};
+    to[0] = open_any(o);
+    learn_what_is_there(to[0]);
+    assert_int_equal(to[0]->shared->claim(to[0], 17, &any), 0);
+    assert_true(takes(to[0], from[0], 17, 9, 0));
+    assert_false(takes(to[0], from[2], 17, 9, 0)); /* the queue of the one who is not there */
+    to[0]->ops->arm(to[0]);                        /* counts */
+    assert_true(to[0]->stats->rx_no_worker == 1 && to[0]->stats->rx_dropped == 1);
+    o.worker = (struct dk_netdev_queue){.index = 1, .num = 2, .first = to[0]};
+    to[1] = late = open_any(o);
+    learn_what_is_there(late);
+    assert_true(takes(late, from[2], 17, 9, 0));
+    assert_int_equal(late->shared->claim(late, 17, &any), 0); /* it is the port's already */
+    to[0]->shared->release(to[0], 17, &any);
+    assert_true(takes(late, from[2], 17, 9, 0) && takes(to[0], from[0], 17, 9, 0));
+    late->ops->close(late); /* and with it the last claim */
+    assert_false(takes(to[0], from[0], 17, 9, 0));
+    to[0]->ops->close(to[0]);
+    close_all(from, 3);
+    netns_remove_veth();
+}
+
+static void test_xdp_workers_that_cannot_be_are_refused(void **state)
+{
+    (void)state;
+    struct dk_netdev *dev, *to[2];
+    const char *why = NULL;
+    struct dk_xdp_options o = {.name = "ve0", .worker = {.num = 5}};
+    make_wide_veth();
+    drv_must_fail(dk_xdp_driver.open(&dev, &o, &why), EINVAL, &why, "ethtool -L ve0 combined 5");
+    o.worker.num = 17;
+    drv_must_fail(dk_xdp_driver.open(&dev, &o, &why), EINVAL, &why, "at most 16");
+    o = (struct dk_xdp_options){.name = "ve0", .worker = {.num = 2}, .queues = 1};
+    drv_must_fail(dk_xdp_driver.open(&dev, &o, &why), EINVAL, &why, "a queue each");
+    o.queues = 33;
+    drv_must_fail(dk_xdp_driver.open(&dev, &o, &why), EINVAL, &why, "at most 32");
+    o = (struct dk_xdp_options){.name = "ve0", .whole = true};
+    open_workers(o, 2, to);
+    o.worker = (struct dk_netdev_queue){.index = 2, .num = 3, .first = to[0]};
+    drv_must_fail(dk_xdp_driver.open(&dev, &o, &why), EINVAL, &why, "worker 2 of 2");
+    o.worker = (struct dk_netdev_queue){.index = 1, .num = 2, .first = to[0]};
+    drv_must_fail(dk_xdp_driver.open(&dev, &o, &why), EBUSY, &why, "worker 1 has queues");
+    close_all(to, 2);
+    netns_remove_veth();
+}
+
 int main(void)
 {
     const char *reason = netns_enter();
@@ -622,6 +779,10 @@ int main(void)
         cmocka_unit_test(test_xdp_shared_takes_what_is_claimed_and_no_more),
         cmocka_unit_test(test_xdp_shared_fragments_follow_their_first),
         cmocka_unit_test(test_xdp_shared_port_covered_twice_stays_with_the_other),
+        cmocka_unit_test(test_xdp_workers_have_a_queue_each_and_one_what_more_there_are),
+        cmocka_unit_test(test_xdp_workers_send_memory_of_each_other),
+        cmocka_unit_test(test_xdp_workers_share_claims),
+        cmocka_unit_test(test_xdp_workers_that_cannot_be_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,9 @@
  * packets come to us; and a socket of the kernel's that is bound there and never used, so that the
  * kernel gives the port to nobody else, and does not get one that it has given to somebody. What
  * comes for it after our program is gone is answered by the kernel, as of a port where nobody is.
+ *
+ * A claim is the port's, and has a bit for each worker that made it: the first one makes it, the
+ * last one undoes it. All under the port's lock.
  */
 #include "drv/xdp/program.h"
 #include "drv/xdp/state.h"
@@ -21,7 +24,8 @@ struct claim {
     struct dk_list link;
     uint8_t protocol;
     struct dk_endpoint local;
-    int fds[2]; /* of IPv4, of IPv6; -1: none */
+    uint32_t users; /* workers */
+    int fds[2];     /* of IPv4, of IPv6; -1: none */
 };
 
 static bool is_any(const struct dk_ip *ip)
@@ -46,11 +50,11 @@ static struct dk_xdp_key key_of(const struct claim *c, const struct dk_ip *ip)
     return key;
 }
 
-static bool is_claimed_by_another(const struct dk_xdp *x, const struct claim *c,
+static bool is_claimed_by_another(const struct dk_xdp_port *p, const struct claim *c,
                                   const struct dk_ip *ip)
 {
     struct dk_list *l;
-    dk_list_for_each (l, &x->claims) {
+    dk_list_for_each (l, &p->claims) {
         const struct claim *other = dk_container_of(l, struct claim, link);
         if (other != c && other->protocol == c->protocol && other->local.port == c->local.port &&
             covers(other, ip))
@@ -60,31 +64,31 @@ static bool is_claimed_by_another(const struct dk_xdp *x, const struct claim *c,
 }
 
 /* Calls for each address that a claim covers. 0, or the first error. */
-static int for_each_address(struct dk_xdp *x, const struct claim *c,
-                            int (*fn)(struct dk_xdp *x, const struct claim *c,
+static int for_each_address(struct dk_xdp_port *p, const struct claim *c,
+                            int (*fn)(struct dk_xdp_port *p, const struct claim *c,
                                       const struct dk_ip *ip))
 {
     int r = 0;
     if (c->local.ip.version != 0 && !is_any(&c->local.ip))
-        return fn(x, c, &c->local.ip);
-    for (uint32_t i = 0; i < x->num_own && r == 0; i++)
-        if (covers(c, &x->own[i]))
-            r = fn(x, c, &x->own[i]);
+        return fn(p, c, &c->local.ip);
+    for (uint32_t i = 0; i < p->num_own && r == 0; i++)
+        if (covers(c, &p->own[i]))
+            r = fn(p, c, &p->own[i]);
     return r;
 }
 
-static int add_key(struct dk_xdp *x, const struct claim *c, const struct dk_ip *ip)
+static int add_key(struct dk_xdp_port *p, const struct claim *c, const struct dk_ip *ip)
 {
     const struct dk_xdp_key key = key_of(c, ip);
     const uint8_t one = 1;
-    return bpf_map_update_elem(x->claims_fd, &key, &one, BPF_ANY);
+    return bpf_map_update_elem(p->claims_fd, &key, &one, BPF_ANY);
 }
 
-static int remove_key(struct dk_xdp *x, const struct claim *c, const struct dk_ip *ip)
+static int remove_key(struct dk_xdp_port *p, const struct claim *c, const struct dk_ip *ip)
 {
     const struct dk_xdp_key key = key_of(c, ip);
-    if (!is_claimed_by_another(x, c, ip))
-        bpf_map_delete_elem(x->claims_fd, &key);
+    if (!is_claimed_by_another(p, c, ip))
+        bpf_map_delete_elem(p->claims_fd, &key);
     return 0;
 }
 
@@ -105,7 +109,7 @@ static socklen_t address_of(const struct claim *c, int family, struct sockaddr_i
     return sizeof(*in);
 }
 
-static int reserve(const struct dk_xdp *x, const struct claim *c, int family)
+static int reserve(const struct dk_xdp_port *p, const struct claim *c, int family)
 {
     struct sockaddr_in6 at;
     const int one = 1, type = c->protocol == IPPROTO_TCP ? SOCK_STREAM : SOCK_DGRAM;
@@ -115,7 +119,7 @@ static int reserve(const struct dk_xdp *x, const struct claim *c, int family)
     if (family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
     setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &one, sizeof(one));
-    setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, x->name, (socklen_t)strlen(x->name));
+    setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, p->name, (socklen_t)strlen(p->name));
     const socklen_t len = address_of(c, family, &at);
     if (bind(fd, (const struct sockaddr *)&at, len) < 0) {
         int r = -errno;
@@ -132,14 +136,14 @@ static void close_fds(const struct claim *c)
             close(c->fds[i]);
 }
 
-static int reserve_both(const struct dk_xdp *x, struct claim *c)
+static int reserve_both(const struct dk_xdp_port *p, struct claim *c)
 {
     static const int families[] = {AF_INET, AF_INET6};
     for (int i = 0; i < 2; i++) {
         const uint8_t version = i == 0 ? 4 : 6;
         if (c->local.ip.version != 0 && c->local.ip.version != version)
             continue;
-        int fd = reserve(x, c, families[i]);
+        int fd = reserve(p, c, families[i]);
         if (fd < 0 && !(fd == -EAFNOSUPPORT && c->local.ip.version == 0)) {
             close_fds(c);
             return fd;
@@ -149,28 +153,90 @@ static int reserve_both(const struct dk_xdp *x, struct claim *c)
     return 0;
 }
 
-int dk_xdp_claim(struct dk_netdev *dev, uint8_t protocol, const struct dk_endpoint *local)
+static struct claim *find(const struct dk_xdp_port *p, uint8_t protocol,
+                          const struct dk_endpoint *local)
 {
-    struct dk_xdp *x = dk_xdp_of(dev);
-    struct claim *c = dk_heap_malloc(sizeof(*c)); /* freed by dk_xdp_release */
-    if (!c)
-        return -ENOMEM;
-    *c = (struct claim){.protocol = protocol, .local = *local, .fds = {-1, -1}};
-    int r = reserve_both(x, c);
-    if (r == 0 && (r = for_each_address(x, c, add_key)) < 0) {
-        for_each_address(x, c, remove_key);
+    struct dk_list *l;
+    dk_list_for_each (l, &p->claims) {
+        struct claim *c = dk_container_of(l, struct claim, link);
+        if (c->protocol == protocol && c->local.port == local->port &&
+            dk_ip_equal(&c->local.ip, &local->ip))
+            return c;
+    }
+    return NULL;
+}
+
+static int make(struct dk_xdp_port *p, struct claim *c)
+{
+    int r = reserve_both(p, c);
+    if (r == 0 && (r = for_each_address(p, c, add_key)) < 0) {
+        for_each_address(p, c, remove_key);
         close_fds(c);
+    }
+    if (r == 0)
+        dk_list_add_tail(&p->claims, &c->link);
+    return r;
+}
+
+static int claim(struct dk_xdp *x, uint8_t protocol, const struct dk_endpoint *local)
+{
+    struct claim *c = find(x->port, protocol, local);
+    int r = 0;
+    if (!c) {
+        c = dk_heap_malloc(sizeof(*c)); /* freed by let_go */
+        if (!c)
+            return -ENOMEM;
+        *c = (struct claim){.protocol = protocol, .local = *local, .fds = {-1, -1}};
+        r = make(x->port, c);
     }
     if (r < 0)
         dk_heap_free(c);
     else
-        dk_list_add_tail(&x->claims, &c->link);
+        c->users |= 1u << x->worker;
     return r;
 }
 
-static void drop(struct dk_xdp *x, struct claim *c)
+/* ---- the interface's addresses ----------------------------------------------------------------
+ */
+
+static uint32_t find_own(const struct dk_xdp_port *p, const struct dk_ip *ip)
 {
-    for_each_address(x, c, remove_key);
+    uint32_t i = 0;
+    while (i < p->num_own && !dk_ip_equal(&p->own[i], ip))
+        i++;
+    return i;
+}
+
+void dk_xdp_own_add(struct dk_xdp_port *p, const struct dk_ip *ip)
+{
+    struct dk_list *l;
+    dk_lock(&p->lock);
+    if (find_own(p, ip) == p->num_own && p->num_own < DK_XDP_OWN_MAX) {
+        p->own[p->num_own++] = *ip;
+        dk_list_for_each (l, &p->claims) {
+            const struct claim *c = dk_container_of(l, struct claim, link);
+            if (covers(c, ip))
+                add_key(p, c, ip);
+        }
+    }
+    dk_unlock(&p->lock);
+}
+
+int dk_xdp_claim(struct dk_netdev *dev, uint8_t protocol, const struct dk_endpoint *local)
+{
+    struct dk_xdp *x = dk_xdp_of(dev);
+    dk_lock(&x->port->lock);
+    int r = claim(x, protocol, local);
+    dk_unlock(&x->port->lock);
+    return r;
+}
+
+static void let_go(struct dk_xdp *x, struct claim *c)
+{
+    c->users &= ~(1u << x->worker);
+    if (c->users != 0)
+        return;
+    for_each_address(x->port, c, remove_key);
     close_fds(c);
     dk_list_del(&c->link);
     dk_heap_free(c);
@@ -179,27 +245,25 @@ static void drop(struct dk_xdp *x, struct claim *c)
 void dk_xdp_release(struct dk_netdev *dev, uint8_t protocol, const struct dk_endpoint *local)
 {
     struct dk_xdp *x = dk_xdp_of(dev);
-    struct dk_list *l;
-    dk_list_for_each (l, &x->claims) {
-        struct claim *c = dk_container_of(l, struct claim, link);
-        if (c->protocol == protocol && c->local.port == local->port &&
-            dk_ip_equal(&c->local.ip, &local->ip)) {
-            drop(x, c);
-            return;
-        }
-    }
+    dk_lock(&x->port->lock);
+    struct claim *c = find(x->port, protocol, local);
+    if (c)
+        let_go(x, c);
+    dk_unlock(&x->port->lock);
 }
 
 void dk_xdp_claims_close(struct dk_xdp *x)
 {
-    struct dk_list *first;
-    while ((first = dk_list_first(&x->claims)) != NULL)
-        drop(x, dk_container_of(first, struct claim, link));
+    struct dk_list *l, *tmp;
+    dk_lock(&x->port->lock);
+    dk_list_for_each_safe (l, tmp, &x->port->claims)
+        let_go(x, dk_container_of(l, struct claim, link));
+    dk_unlock(&x->port->lock);
 }
 
-void dk_xdp_claims_abandon(const struct dk_xdp *x)
+void dk_xdp_claims_abandon(const struct dk_xdp_port *p)
 {
     struct dk_list *l;
-    dk_list_for_each (l, &x->claims)
+    dk_list_for_each (l, &p->claims)
         close_fds(dk_container_of(l, struct claim, link));
 }

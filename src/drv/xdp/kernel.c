@@ -99,7 +99,7 @@ static bool read_address(struct dk_xdp *x, const struct nlmsghdr *message,
 {
     const struct ifaddrmsg *head = mnl_nlmsg_get_payload(message);
     struct attributes a = {{NULL}};
-    if ((int)head->ifa_index != x->ifindex || head->ifa_flags & IFA_F_DADFAILED)
+    if ((int)head->ifa_index != x->port->ifindex || head->ifa_flags & IFA_F_DADFAILED)
         return false;
     mnl_attr_parse(message, sizeof(*head), note, &a);
     const struct nlattr *own = a.of[IFA_LOCAL] ? a.of[IFA_LOCAL] : a.of[IFA_ADDRESS];
@@ -107,8 +107,7 @@ static bool read_address(struct dk_xdp *x, const struct nlmsghdr *message,
         return false;
     out->kind = DK_NETDEV_ADDRESS;
     out->prefix_len = head->ifa_prefixlen;
-    if (x->num_own < DK_XDP_OWN_MAX)
-        x->own[x->num_own++] = out->ip;
+    dk_xdp_own_add(x->port, &out->ip);
     return true;
 }
 
@@ -120,7 +119,7 @@ static bool read_route(struct dk_xdp *x, const struct nlmsghdr *message, struct 
     if (head->rtm_type != RTN_UNICAST || head->rtm_table != RT_TABLE_MAIN)
         return false;
     mnl_attr_parse(message, sizeof(*head), note, &a);
-    if (!a.of[RTA_OIF] || (int)mnl_attr_get_u32(a.of[RTA_OIF]) != x->ifindex ||
+    if (!a.of[RTA_OIF] || (int)mnl_attr_get_u32(a.of[RTA_OIF]) != x->port->ifindex ||
         !read_ip(a.of[RTA_GATEWAY], head->rtm_family, &out->gateway))
         return false;
     out->ip = (struct dk_ip){.version = out->gateway.version};
@@ -137,7 +136,7 @@ static bool read_neighbour(struct dk_xdp *x, const struct nlmsghdr *message,
     const uint16_t known = NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PERMANENT;
     const struct ndmsg *head = mnl_nlmsg_get_payload(message);
     struct attributes a = {{NULL}};
-    if (head->ndm_ifindex != x->ifindex || head->ndm_flags & NTF_PROXY)
+    if (head->ndm_ifindex != x->port->ifindex || head->ndm_flags & NTF_PROXY)
         return false;
     mnl_attr_parse(message, sizeof(*head), note, &a);
     if (!read_ip(a.of[NDA_DST], head->ndm_family, &out->ip))
@@ -222,7 +221,7 @@ static void ask(struct dk_xdp *x, uint16_t type, const struct dk_ip *ip, const s
     message->nlmsg_type = type;
     message->nlmsg_flags = NLM_F_REQUEST;
     head->ndm_family = ip->version == 4 ? AF_INET : AF_INET6;
-    head->ndm_ifindex = x->ifindex;
+    head->ndm_ifindex = x->port->ifindex;
     mnl_attr_put(message, NDA_DST, ip->version == 4 ? 4 : 16, ip->bytes);
     if (type == RTM_NEWNEIGH && mac) {
         message->nlmsg_flags |= NLM_F_REPLACE;

@@ -11,49 +11,62 @@
 #include <libmnl/libmnl.h>
 #include <unistd.h>
 
-#define RING_MAX  32768u
-#define FRAME_MAX (4096u - DK_XDP_HEADROOM - (uint32_t)DK_BUF_PEER_BYTES)
-#define MTU_MAX   (FRAME_MAX - DK_FRAME_HEADER - DK_FRAME_TAG)
+#define RING_MAX 32768u
 
 static int arm(struct dk_netdev *dev)
 {
     struct dk_xdp *x = dk_xdp_of(dev);
     dk_xdp_count(x);
     dk_xdp_reclaim(dev, 0);
-    if (xsk_cons_nb_avail(&x->rx, 1) > 0)
-        return -1;
+    for (uint32_t i = 0; i < x->num_queues; i++)
+        if (xsk_cons_nb_avail(&x->queues[i].rx, 1) > 0)
+            return -1;
     return x->wake.epfd;
 }
 
 static enum dk_link link_state(struct dk_netdev *dev)
 {
-    struct dk_xdp *x = dk_xdp_of(dev);
-    return dk_netif_has_carrier(x->watch_fd, x->name) ? DK_LINK_UP : DK_LINK_DOWN;
+    const struct dk_xdp_port *p = dk_xdp_of(dev)->port;
+    return dk_netif_has_carrier(p->watch_fd, p->name) ? DK_LINK_UP : DK_LINK_DOWN;
 }
 
 static void close_xdp(struct dk_netdev *dev)
 {
     struct dk_xdp *x = dk_xdp_of(dev);
     dk_xdp_claims_close(x);
-    dk_xdp_program_close(x);
+    dk_xdp_program_remove(x);
     dk_xdp_kernel_close(x);
-    dk_xdp_socket_close(x);
-    dk_xdp_umem_close(x);
-    dk_heap_free(x);
+    if (x->wake.epfd >= 0)
+        dk_wake_close(&x->wake);
+    dk_xdp_port_leave(x);
+}
+
+static void abandon_port(struct dk_xdp_port *p)
+{
+    if (p->abandoned)
+        return;
+    p->abandoned = true;
+    dk_xdp_claims_abandon(p);
+    for (const struct dk_xdp *x = p->closed; x; x = x->next_closed)
+        for (uint32_t i = 0; i < x->num_queues; i++)
+            close(x->queues[i].fd);
+    close(p->lost_fd);
+    close(p->claims_fd);
+    close(p->sockets_fd);
+    close(p->link_fd);
+    close(p->watch_fd);
 }
 
 /* What is mapped of the rings is the parent's (MADV_DONTFORK). */
 static void abandon(struct dk_netdev *dev)
 {
     struct dk_xdp *x = dk_xdp_of(dev);
-    dk_xdp_claims_abandon(x);
+    abandon_port(x->port);
     dk_wake_close(&x->wake);
     if (x->route)
         close(mnl_socket_get_fd(x->route));
-    close(x->claims_fd);
-    close(x->link_fd);
-    close(x->watch_fd);
-    close(x->fd);
+    for (uint32_t i = 0; i < x->num_queues; i++)
+        close(x->queues[i].fd);
 }
 
 static const struct dk_netdev_ops ops = {
@@ -74,68 +87,20 @@ static const struct dk_netdev_shared_ops shared_ops = {
     .resolve = dk_xdp_resolve,
 };
 
-static int check_interface(const struct dk_xdp *x, const struct dk_netif *netif, uint32_t mtu,
-                           const char **why_out)
-{
-    if (!netif->ethernet)
-        return dk_why(why_out, -EINVAL, "interface %s is not Ethernet", x->name);
-    if (!netif->up)
-        return dk_why(why_out, -ENETDOWN, "interface %s is down: ip link set %s up", x->name,
-                      x->name);
-    if (!netif->carrier)
-        return dk_why(why_out, -ENETDOWN,
-                      "interface %s has no carrier: its cable, or the other end of a veth, is not "
-                      "up",
-                      x->name);
-    if (mtu > netif->mtu)
-        return dk_why(why_out, -EINVAL,
-                      "an MTU of %u is more than interface %s has (%u): ip link set %s mtu %u", mtu,
-                      x->name, netif->mtu, x->name, mtu);
-    if (netif->mtu > MTU_MAX)
-        return dk_why(why_out, -EINVAL,
-                      "interface %s has an MTU of %u, AF_XDP here at most %u: ip link set %s mtu "
-                      "%u",
-                      x->name, netif->mtu, MTU_MAX, x->name, MTU_MAX);
-    return 0;
-}
-
-static int look(struct dk_xdp *x, const struct dk_xdp_options *o, const char **why_out)
-{
-    struct dk_netif netif;
-    int fd = dk_netif_socket();
-    int r = fd < 0 ? fd : dk_netif_look(fd, x->name, &netif);
-    if (fd >= 0)
-        close(fd);
-    if (r == -ENODEV)
-        return dk_why(why_out, r, "interface %s does not exist: ip link shows those that do",
-                      x->name);
-    if (r < 0)
-        return dk_why(why_out, r, "cannot look at interface %s: %s", x->name, strerror(-r));
-    x->ifindex = netif.index;
-    x->frame_max = dk_frame_max(netif.mtu);
-    x->dev.caps.mtu = o->mtu ? o->mtu : netif.mtu;
-    memcpy(x->dev.caps.mac.bytes, netif.mac, sizeof(netif.mac));
-    return check_interface(x, &netif, o->mtu, why_out);
-}
-
 static int set_up(struct dk_xdp *x, const struct dk_xdp_options *o, const char **why_out)
 {
-    int r = look(x, o, why_out);
+    if (dk_xdp_share_open(x) < 0)
+        return dk_why(why_out, -ENOMEM, "xdp: no memory");
+    int r = dk_xdp_sockets_open(x, o, why_out);
     if (r < 0)
         return r;
-    if (dk_xdp_umem_open(x, o) < 0)
-        return dk_why(why_out, -ENOMEM, "xdp: no memory for frames; ask for less (umem=, pool=)");
-    r = dk_xdp_socket_open(x, o, why_out);
-    if (r < 0)
-        return r;
-    if (x->segments)
-        x->dev.caps.flags |= DK_NETDEV_ZERO_COPY;
+    x->dev.caps.flags = x->segments ? DK_NETDEV_ZERO_COPY : 0;
     dk_xdp_refill(x);
     if (!o->whole) {
         x->dev.shared = &shared_ops;
         r = dk_xdp_kernel_open(x, why_out);
     }
-    return r < 0 ? r : dk_xdp_program_open(x, o, why_out);
+    return r < 0 ? r : dk_xdp_program_add(x, o, why_out);
 }
 
 static int check_options(const struct dk_xdp_options *o, const char **why_out)
@@ -144,6 +109,11 @@ static int check_options(const struct dk_xdp_options *o, const char **why_out)
     if (!o->name || !dk_netif_is_name(o->name))
         return dk_why(why_out, -EINVAL, "xdp: \"%s\" cannot be the name of an interface",
                       o->name ? o->name : "");
+    if (o->worker.num > DK_XDP_WORKERS_MAX)
+        return dk_why(why_out, -EINVAL, "xdp: %u workers: at most %u", o->worker.num,
+                      DK_XDP_WORKERS_MAX);
+    if (o->worker.first && o->worker.first->ops != &ops)
+        return dk_why(why_out, -EINVAL, "xdp: the first queue is of another device");
     if (o->ring_frames > RING_MAX || (o->ring_frames & (o->ring_frames - 1)) ||
         (o->ring_frames > 0 && o->ring_frames < DK_XDP_BURST))
         return dk_why(why_out, -EINVAL, "xdp: a ring of %u frames: a power of two from %u to %u",
@@ -162,21 +132,23 @@ static int open_xdp(struct dk_netdev **dev_out, const struct dk_xdp_options *opt
     int r = check_options(options, why_out);
     if (r < 0)
         return r;
-    struct dk_xdp *x = dk_heap_zalloc(sizeof(*x)); /* freed by close_xdp */
+    struct dk_xdp *x = dk_heap_zalloc(sizeof(*x)); /* freed with its port */
     if (!x)
         return dk_why(why_out, -ENOMEM, "xdp: no memory");
-    x->fd = x->watch_fd = x->link_fd = x->claims_fd = x->wake.epfd = -1;
-    dk_list_init(&x->claims);
+    x->wake.epfd = -1;
     x->dev.ops = &ops;
     x->dev.stats = &x->dev.own_stats;
-    x->dev.caps.max_burst = DK_XDP_BURST;
-    x->queue = options->queue;
-    memcpy(x->name, options->name, strlen(options->name)); /* it was checked */
-    r = set_up(x, options, why_out);
-    if (r < 0)
+    x->worker = options->worker.index;
+    r = options->worker.first ? dk_xdp_port_join(x, options, why_out)
+                              : dk_xdp_port_open(x, options, why_out);
+    if (r == 0)
+        r = set_up(x, options, why_out);
+    if (r == 0)
+        *dev_out = &x->dev;
+    else if (x->port)
         close_xdp(&x->dev);
     else
-        *dev_out = &x->dev;
+        dk_heap_free(x);
     return r;
 }
 

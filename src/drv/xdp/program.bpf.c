@@ -6,9 +6,11 @@
  *     shared   of them only what is for addresses and ports that are claimed: TCP, UDP, and ICMP
  * errors that quote a packet sent from there
  *
- * All else, and what comes on other queues, goes on to the kernel; so do frames with a tag, IPv6
- * packets with other extension headers than that of a fragment, and fragments that overtake their
- * first one, which alone has the ports.
+ * All else goes on to the kernel, and to the program "whole" what comes on other queues; what is
+ * claimed and comes on the queue of a worker that is not there is dropped, and counted, as if it
+ * had been lost on its way: the kernel would refuse what the worker is to get, when it comes. To
+ * the kernel go also frames with a tag, IPv6 packets with other extension headers than that of a
+ * fragment, and fragments that overtake their first one, which alone has the ports.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -33,6 +35,13 @@ struct {
     __type(key, __u32);
     __type(value, __u32);
 } sockets SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, __u64);
+} lost SEC(".maps");
 
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
@@ -79,6 +88,17 @@ static __always_inline const void *take(struct cursor *c, __u32 bytes)
 static __always_inline int to_socket(const struct xdp_md *frame)
 {
     return bpf_redirect_map(&sockets, frame->rx_queue_index, XDP_PASS);
+}
+
+static __always_inline int to_worker(const struct xdp_md *frame)
+{
+    const __u32 zero = 0, queue = frame->rx_queue_index;
+    if (bpf_map_lookup_elem(&sockets, &queue))
+        return to_socket(frame);
+    __u64 *count = bpf_map_lookup_elem(&lost, &zero);
+    if (count)
+        __sync_fetch_and_add(count, 1);
+    return XDP_DROP;
 }
 
 static __always_inline int is_claimed(const struct dk_xdp_key *key)
@@ -190,7 +210,7 @@ int shared(struct xdp_md *frame)
         ours = is_ours4(&c);
     else if (ethernet->h_proto == bpf_htons(ETH_P_IPV6))
         ours = is_ours6(&c);
-    return ours ? to_socket(frame) : XDP_PASS;
+    return ours ? to_worker(frame) : XDP_PASS;
 }
 
 SEC("xdp")

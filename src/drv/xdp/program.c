@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The XDP program on its way into the kernel: its object file is in this one, its map is told of
- * the socket, and a link holds it at the interface as long as the process has the link's
+ * the sockets, and a link holds it at the interface as long as the process has the link's
  * descriptor.
  *
  * In the driver ("native") it runs before the kernel makes a packet of its own of the frame. On a
@@ -38,58 +38,77 @@ static int load(struct bpf_object **object_out, const char **why_out)
                  : 0;
 }
 
-static int give_socket(const struct dk_xdp *x, struct bpf_object *object, const char **why_out)
+/* Maps outlive the object by descriptors of their own. */
+static int keep_maps(struct dk_xdp_port *p, struct bpf_object *object, const char **why_out)
 {
-    const int map = bpf_object__find_map_fd_by_name(object, "sockets");
-    const uint32_t key = x->queue;
-    int r = bpf_map_update_elem(map, &key, &x->fd, BPF_ANY);
-    return r < 0 ? dk_why(why_out, r, "xdp: the program has no place for queue %u: %s", x->queue,
-                          strerror(-r))
-                 : 0;
+    const struct {
+        const char *name;
+        int *fd;
+    } maps[] = {{"sockets", &p->sockets_fd}, {"claims", &p->claims_fd}, {"lost", &p->lost_fd}};
+    for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++) {
+        const int fd = bpf_object__find_map_fd_by_name(object, maps[i].name);
+        *maps[i].fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+        if (*maps[i].fd < 0)
+            return dk_why(why_out, -errno, "xdp: no file descriptor: %s", strerror(errno));
+    }
+    return 0;
 }
 
-/* The map outlives the object by a descriptor of its own. */
-static int keep_claims(struct dk_xdp *x, struct bpf_object *object, const char **why_out)
+static int give_sockets(const struct dk_xdp *x, const char **why_out)
 {
-    x->claims_fd = fcntl(bpf_object__find_map_fd_by_name(object, "claims"), F_DUPFD_CLOEXEC, 0);
-    return x->claims_fd < 0
-               ? dk_why(why_out, -errno, "xdp: no file descriptor: %s", strerror(errno))
-               : 0;
+    const struct dk_xdp_port *p = x->port;
+    for (uint32_t i = 0; i < x->num_queues; i++) {
+        const uint32_t key = p->first_queue + x->worker + i * p->workers;
+        int r = bpf_map_update_elem(p->sockets_fd, &key, &x->queues[i].fd, BPF_ANY);
+        if (r < 0)
+            return dk_why(why_out, r, "xdp: the program has no place for queue %u: %s", key,
+                          strerror(-r));
+    }
+    return 0;
 }
 
-static bool is_veth(const struct dk_xdp *x)
+void dk_xdp_program_remove(const struct dk_xdp *x)
+{
+    const struct dk_xdp_port *p = x->port;
+    for (uint32_t i = 0; i < x->num_queues && p->sockets_fd >= 0; i++) {
+        const uint32_t key = p->first_queue + x->worker + i * p->workers;
+        bpf_map_delete_elem(p->sockets_fd, &key);
+    }
+}
+
+static bool is_veth(const struct dk_xdp_port *p)
 {
     struct ethtool_drvinfo info = {.cmd = ETHTOOL_GDRVINFO};
     struct ifreq req = {.ifr_data = (char *)&info};
-    memcpy(req.ifr_name, x->name, sizeof(req.ifr_name));
-    return ioctl(x->watch_fd, SIOCETHTOOL, &req) == 0 && strcmp(info.driver, "veth") == 0;
+    memcpy(req.ifr_name, p->name, sizeof(req.ifr_name));
+    return ioctl(p->watch_fd, SIOCETHTOOL, &req) == 0 && strcmp(info.driver, "veth") == 0;
 }
 
-static int attach_as(struct dk_xdp *x, int program, uint32_t flags)
+static int attach_as(struct dk_xdp_port *p, int program, uint32_t flags)
 {
     LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = flags);
-    x->link_fd = bpf_link_create(program, x->ifindex, BPF_XDP, &opts);
-    return x->link_fd < 0 ? -errno : 0;
+    p->link_fd = bpf_link_create(program, p->ifindex, BPF_XDP, &opts);
+    return p->link_fd < 0 ? -errno : 0;
 }
 
 /* Says how it works: 0, or why not. */
-static int say(const struct dk_xdp *x, int r, const char *where, const char **why_out)
+static int say(const struct dk_xdp_port *p, int r, const char *where, const char **why_out)
 {
     if (r == -EBUSY || r == -EEXIST)
         return dk_why(why_out, -EBUSY,
                       "xdp: %s has another XDP program: stop who has it there, or ip link set %s "
                       "xdp off",
-                      x->name, x->name);
+                      p->name, p->name);
     if (r < 0)
-        return dk_why(why_out, r, "xdp: %s does not take an XDP program (%s): %s", x->name, where,
+        return dk_why(why_out, r, "xdp: %s does not take an XDP program (%s): %s", p->name, where,
                       strerror(-r));
-    dk_log(DK_LOG_INFO, "xdp: %s: queue %u, %s mode, the program is %s%s", x->name, x->queue,
-           x->zero_copy ? "zero-copy" : "copy", where,
-           x->segments ? "" : "; what is sent is copied (Linux 6.6 need not)");
+    dk_log(DK_LOG_INFO, "xdp: %s: queues %u to %u, %s mode, the program is %s%s", p->name,
+           p->first_queue, p->first_queue + p->num_queues - 1, p->zero_copy ? "zero-copy" : "copy",
+           where, p->segments ? "" : "; what is sent is copied (Linux 6.6 need not)");
     return 0;
 }
 
-static int attach(struct dk_xdp *x, struct bpf_object *object, const struct dk_xdp_options *o,
+static int attach(struct dk_xdp_port *p, struct bpf_object *object, const struct dk_xdp_options *o,
                   const char **why_out)
 {
     const char *mode = o->mode, *name = o->whole ? "whole" : "shared";
@@ -97,63 +116,54 @@ static int attach(struct dk_xdp *x, struct bpf_object *object, const struct dk_x
     const bool native = mode && strcmp(mode, "native") == 0;
     const bool generic = mode && strcmp(mode, "generic") == 0;
     int r = -EOPNOTSUPP;
-    if (native || (!generic && (x->zero_copy || !is_veth(x))))
-        r = attach_as(x, program, XDP_FLAGS_DRV_MODE);
-    if (r == 0 || native || x->zero_copy || r == -EBUSY || r == -EEXIST)
-        return say(x, r, "native", why_out);
-    return say(x, attach_as(x, program, XDP_FLAGS_SKB_MODE), "generic", why_out);
-}
-
-/* Frames go to the queue that the interface chooses. */
-static void warn_of_queues(const struct dk_xdp *x)
-{
-    struct ethtool_channels channels = {.cmd = ETHTOOL_GCHANNELS};
-    struct ifreq req = {.ifr_data = (char *)&channels};
-    memcpy(req.ifr_name, x->name, sizeof(req.ifr_name));
-    if (ioctl(x->watch_fd, SIOCETHTOOL, &req) < 0)
-        return;
-    const uint32_t queues = channels.combined_count + channels.rx_count;
-    if (queues > 1)
-        dk_log(DK_LOG_WARN,
-               "xdp: %s spreads what it receives over %u queues, of which only queue %u is ours: "
-               "ethtool -L %s combined 1, or steer flows there (ethtool -N)",
-               x->name, queues, x->queue, x->name);
+    if (native || (!generic && (p->zero_copy || !is_veth(p))))
+        r = attach_as(p, program, XDP_FLAGS_DRV_MODE);
+    if (r == 0 || native || p->zero_copy || r == -EBUSY || r == -EEXIST)
+        return say(p, r, "native", why_out);
+    return say(p, attach_as(p, program, XDP_FLAGS_SKB_MODE), "generic", why_out);
 }
 
 /* Who is logged in by that interface would not be any longer. */
-static void warn_of_kernel(const struct dk_xdp *x)
+static void warn_of_kernel(const struct dk_xdp_port *p)
 {
     struct ifreq req = {.ifr_addr = {.sa_family = AF_INET}};
-    memcpy(req.ifr_name, x->name, sizeof(req.ifr_name));
-    if (ioctl(x->watch_fd, SIOCGIFADDR, &req) == 0)
+    memcpy(req.ifr_name, p->name, sizeof(req.ifr_name));
+    if (ioctl(p->watch_fd, SIOCGIFADDR, &req) == 0)
         dk_log(DK_LOG_WARN,
-               "xdp: the kernel, which has addresses on %s, receives nothing from its queue %u "
-               "while this runs: leave net_addresses out to share the interface",
-               x->name, x->queue);
+               "xdp: the kernel, which has addresses on %s, receives nothing from its queues while "
+               "this runs: leave net_addresses out to share the interface",
+               p->name);
 }
 
-int dk_xdp_program_open(struct dk_xdp *x, const struct dk_xdp_options *o, const char **why_out)
+static int open_program(struct dk_xdp *x, const struct dk_xdp_options *o, const char **why_out)
 {
+    struct dk_xdp_port *p = x->port;
     struct bpf_object *object;
     int r = load(&object, why_out);
     if (r == 0)
-        r = give_socket(x, object, why_out);
+        r = keep_maps(p, object, why_out);
     if (r == 0)
-        r = keep_claims(x, object, why_out);
+        r = give_sockets(x, why_out);
     if (r == 0)
-        r = attach(x, object, o, why_out);
-    if (r == 0)
-        warn_of_queues(x);
+        r = attach(p, object, o, why_out);
     if (r == 0 && o->whole)
-        warn_of_kernel(x);
+        warn_of_kernel(p);
     bpf_object__close(object); /* the link holds what is needed */
     return r;
 }
 
-void dk_xdp_program_close(struct dk_xdp *x)
+int dk_xdp_program_add(struct dk_xdp *x, const struct dk_xdp_options *o, const char **why_out)
 {
-    if (x->link_fd >= 0)
-        close(x->link_fd);
-    if (x->claims_fd >= 0)
-        close(x->claims_fd);
+    dk_lock(&x->port->lock);
+    int r = x->port->link_fd < 0 ? open_program(x, o, why_out) : give_sockets(x, why_out);
+    dk_unlock(&x->port->lock);
+    return r;
+}
+
+void dk_xdp_program_close(struct dk_xdp_port *p)
+{
+    const int fds[] = {p->link_fd, p->sockets_fd, p->claims_fd, p->lost_fd};
+    for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
 }

@@ -13,9 +13,9 @@
 #define LOOKS       64u   /* at buffers that are out, in one poll */
 #define COUNT_EVERY 8192u /* polls */
 
-static void wake_driver(struct dk_xdp *x)
+static void wake_driver(const struct dk_xdp_queue *q)
 {
-    recvfrom(x->fd, NULL, 0, MSG_DONTWAIT, NULL, NULL);
+    recvfrom(q->fd, NULL, 0, MSG_DONTWAIT, NULL, NULL);
 }
 
 /* Takes buffers back that nobody holds. */
@@ -35,17 +35,23 @@ static void take_back(struct dk_xdp *x)
     }
 }
 
-void dk_xdp_refill(struct dk_xdp *x)
+static void refill(struct dk_xdp *x, struct dk_xdp_queue *q)
 {
-    uint32_t at, n = xsk_prod_nb_free(&x->fill, x->num_spare);
+    uint32_t at, n = xsk_prod_nb_free(&q->fill, x->num_spare);
     n = n < x->num_spare ? n : x->num_spare;
-    if (n == 0 || xsk_ring_prod__reserve(&x->fill, n, &at) != n)
+    if (n == 0 || xsk_ring_prod__reserve(&q->fill, n, &at) != n)
         return;
     for (uint32_t i = 0; i < n; i++) {
         const struct dk_buf *buf = x->bufs[x->spare[--x->num_spare]];
-        *xsk_ring_prod__fill_addr(&x->fill, at + i) = (uint64_t)(buf->memory - x->umem);
+        *xsk_ring_prod__fill_addr(&q->fill, at + i) = (uint64_t)(buf->memory - x->umem);
     }
-    xsk_ring_prod__submit(&x->fill, n);
+    xsk_ring_prod__submit(&q->fill, n);
+}
+
+void dk_xdp_refill(struct dk_xdp *x)
+{
+    for (uint32_t i = 0; i < x->num_queues && x->num_spare > 0; i++)
+        refill(x, &x->queues[i]);
 }
 
 static void warn_long(struct dk_xdp *x)
@@ -57,14 +63,14 @@ static void warn_long(struct dk_xdp *x)
            "xdp: %s hands up frames longer than its MTU; they are dropped. Run ethtool -K %s gro "
            "off lro off; and where the sender is on this host, at the other end of a veth: ethtool "
            "-K PEER tx off tso off gso off",
-           x->name, x->name);
+           x->port->name, x->port->name);
 }
 
 /* Whether a descriptor is of a frame that is to be dropped, which is counted with its last one. */
-static bool is_misfit(struct dk_xdp *x, const struct xdp_desc *desc)
+static bool is_misfit(struct dk_xdp *x, struct dk_xdp_queue *q, const struct xdp_desc *desc)
 {
-    const bool more = (desc->options & XDP_PKT_CONTD) != 0, was_long = x->in_long;
-    x->in_long = more;
+    const bool more = (desc->options & XDP_PKT_CONTD) != 0, was_long = q->in_long;
+    q->in_long = more;
     if (dk_likely(!more && !was_long && desc->len >= DK_FRAME_HEADER && desc->len <= x->frame_max))
         return false;
     if (more)
@@ -99,14 +105,15 @@ static bool copy(const uint8_t *data, struct dk_rx_frame *out)
 }
 
 /* Takes the frame of a descriptor: false when there is none to hand on. */
-static bool take(struct dk_xdp *x, const struct xdp_desc *desc, struct dk_rx_frame *out)
+static bool take(struct dk_xdp *x, struct dk_xdp_queue *q, const struct xdp_desc *desc,
+                 struct dk_rx_frame *out)
 {
     const uint64_t base = xsk_umem__extract_addr(desc->addr);
     const uint32_t index = x->at[base / x->chunk_bytes];
     uint8_t *data = x->umem + xsk_umem__add_offset_to_addr(desc->addr);
     out->len = desc->len;
     out->checksum = DK_RX_CHECKSUM_UNKNOWN;
-    if (dk_unlikely(is_misfit(x, desc))) {
+    if (dk_unlikely(is_misfit(x, q, desc))) {
         x->spare[x->num_spare++] = index;
         return false;
     }
@@ -119,14 +126,42 @@ static bool take(struct dk_xdp *x, const struct xdp_desc *desc, struct dk_rx_fra
     return false;
 }
 
-static uint32_t take_all(struct dk_xdp *x, uint32_t at, uint32_t n, struct dk_rx_frame frames_out[])
+static uint32_t take_all(struct dk_xdp *x, struct dk_xdp_queue *q, uint32_t at, uint32_t n,
+                         struct dk_rx_frame frames_out[])
 {
     uint32_t taken = 0;
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < n; i++)
-        if (take(x, xsk_ring_cons__rx_desc(&x->rx, at + i), &frames_out[taken]))
+        if (take(x, q, xsk_ring_cons__rx_desc(&q->rx, at + i), &frames_out[taken]))
             bytes += frames_out[taken++].len;
     dk_frame_count_rx(&x->dev, taken, bytes);
+    return taken;
+}
+
+static uint32_t receive(struct dk_xdp *x, struct dk_xdp_queue *q, struct dk_rx_frame frames_out[],
+                        uint32_t max)
+{
+    uint32_t at;
+    const uint32_t n = xsk_ring_cons__peek(&q->rx, max, &at);
+    const uint32_t taken = n > 0 ? take_all(x, q, at, n, frames_out) : 0;
+    if (n > 0)
+        xsk_ring_cons__release(&q->rx, n);
+    if (x->num_spare > 0)
+        refill(x, q);
+    if (dk_unlikely(n == 0 && (x->busy_poll || xsk_ring_prod__needs_wakeup(&q->fill))))
+        wake_driver(q);
+    return taken;
+}
+
+/* Begins with another queue each time, so that none waits for the others for ever. */
+static uint32_t receive_from_all(struct dk_xdp *x, struct dk_rx_frame frames_out[], uint32_t max)
+{
+    uint32_t taken = 0;
+    for (uint32_t i = 0; i < x->num_queues && taken < max; i++) {
+        struct dk_xdp_queue *q = &x->queues[x->next_queue];
+        x->next_queue = x->next_queue + 1 == x->num_queues ? 0 : x->next_queue + 1;
+        taken += receive(x, q, frames_out + taken, max - taken);
+    }
     return taken;
 }
 
@@ -134,19 +169,11 @@ uint32_t dk_xdp_rx_burst(struct dk_netdev *dev, struct dk_rx_frame frames_out[],
                          int64_t now)
 {
     struct dk_xdp *x = dk_xdp_of(dev);
-    uint32_t at;
     (void)now;
     if (dk_unlikely(++x->polls % COUNT_EVERY == 0))
         dk_xdp_count(x);
     if (x->num_out > 0)
         take_back(x);
-    const uint32_t n = xsk_ring_cons__peek(&x->rx, max, &at);
-    const uint32_t taken = n > 0 ? take_all(x, at, n, frames_out) : 0;
-    if (n > 0)
-        xsk_ring_cons__release(&x->rx, n);
-    if (x->num_spare > 0)
-        dk_xdp_refill(x);
-    if (dk_unlikely(n == 0 && (x->busy_poll || xsk_ring_prod__needs_wakeup(&x->fill))))
-        wake_driver(x);
-    return taken;
+    return dk_likely(x->num_queues == 1) ? receive(x, &x->queues[0], frames_out, max)
+                                         : receive_from_all(x, frames_out, max);
 }

@@ -44,27 +44,29 @@ static void give_id(struct dk_xdp *x, uint16_t id)
 
 static void collect(struct dk_xdp *x)
 {
-    uint32_t at, n = xsk_ring_cons__peek(&x->completed, x->num_ids, &at);
+    struct dk_xdp_queue *q = &x->queues[0];
+    uint32_t at, n = xsk_ring_cons__peek(&q->completed, x->num_ids, &at);
     for (uint32_t i = 0; i < n; i++)
-        give_id(x, (uint16_t)(*xsk_ring_cons__comp_addr(&x->completed, at + i) >> ID_SHIFT));
+        give_id(x, (uint16_t)(*xsk_ring_cons__comp_addr(&q->completed, at + i) >> ID_SHIFT));
     if (n > 0)
-        xsk_ring_cons__release(&x->completed, n);
+        xsk_ring_cons__release(&q->completed, n);
 }
 
-static bool is_drained(const struct dk_xdp *x)
+static bool is_drained(const struct dk_xdp_queue *q)
 {
-    return __atomic_load_n(x->tx.consumer, __ATOMIC_ACQUIRE) == *x->tx.producer;
+    return __atomic_load_n(q->tx.consumer, __ATOMIC_ACQUIRE) == *q->tx.producer;
 }
 
 bool dk_xdp_kick(struct dk_xdp *x)
 {
-    for (int i = 0; i < KICKS && !is_drained(x) && xsk_ring_prod__needs_wakeup(&x->tx); i++) {
-        if (sendto(x->fd, NULL, 0, MSG_DONTWAIT, NULL, 0) >= 0 || errno == EAGAIN || errno == EINTR)
+    struct dk_xdp_queue *q = &x->queues[0];
+    for (int i = 0; i < KICKS && !is_drained(q) && xsk_ring_prod__needs_wakeup(&q->tx); i++) {
+        if (sendto(q->fd, NULL, 0, MSG_DONTWAIT, NULL, 0) >= 0 || errno == EAGAIN || errno == EINTR)
             continue;
         x->is_down = errno == ENETDOWN || errno == ENXIO || errno == ENODEV;
         break; /* EBUSY, ENOBUFS: the interface's queue is full */
     }
-    return is_drained(x);
+    return is_drained(q);
 }
 
 static bool add_chunk(struct dk_xdp *x, struct row *row)
@@ -74,7 +76,7 @@ static bool add_chunk(struct dk_xdp *x, struct row *row)
     const uint16_t id = x->free_chunks[--x->num_free_chunks];
     row->descs[row->num].id = id;
     row->descs[row->num].len = 0;
-    row->descs[row->num++].at = x->umem + (size_t)id * x->chunk_bytes;
+    row->descs[row->num++].at = x->chunks + (size_t)id * x->chunk_bytes;
     row->room = x->chunk_bytes;
     return true;
 }
@@ -143,23 +145,24 @@ static bool fill(struct dk_xdp *x, struct row *row, const struct dk_tx_frame *fr
 
 static void put_in_ring(struct dk_xdp *x, const struct row *row)
 {
+    struct xsk_ring_prod *tx = &x->queues[0].tx;
     uint32_t at = 0;
-    xsk_ring_prod__reserve(&x->tx, row->num, &at); /* there is room: see build */
+    xsk_ring_prod__reserve(tx, row->num, &at); /* there is room: see build */
     for (uint32_t i = 0; i < row->num; i++) {
-        struct xdp_desc *desc = xsk_ring_prod__tx_desc(&x->tx, at + i);
+        struct xdp_desc *desc = xsk_ring_prod__tx_desc(tx, at + i);
         const uint64_t id = row->descs[i].id;
         desc->addr = ((uint64_t)(row->descs[i].at - x->umem) - id) | id << ID_SHIFT;
         desc->len = row->descs[i].len;
         desc->options = i + 1 < row->num ? XDP_PKT_CONTD : 0;
     }
-    xsk_ring_prod__submit(&x->tx, row->num);
+    xsk_ring_prod__submit(tx, row->num);
 }
 
 /* Puts a frame in the ring; false: there is no room. */
 static bool build(struct dk_xdp *x, const struct dk_tx_frame *frame)
 {
     struct row row = {.num = 0, .room = 0};
-    if (xsk_prod_nb_free(&x->tx, DESCS_MAX) < DESCS_MAX)
+    if (xsk_prod_nb_free(&x->queues[0].tx, DESCS_MAX) < DESCS_MAX)
         return false;
     if (dk_likely(fill(x, &row, frame))) {
         put_in_ring(x, &row);
@@ -200,7 +203,7 @@ uint32_t dk_xdp_tx_burst(struct dk_netdev *dev, const struct dk_tx_frame frames[
     struct dk_xdp *x = dk_xdp_of(dev);
     (void)now;
     if (dk_unlikely(x->is_down)) {
-        if (!dk_netif_has_carrier(x->watch_fd, x->name))
+        if (!dk_netif_has_carrier(x->port->watch_fd, x->port->name))
             return drop_all(x, n);
         x->is_down = false;
     }
@@ -222,7 +225,7 @@ uint32_t dk_xdp_reclaim(struct dk_netdev *dev, int64_t now)
 {
     struct dk_xdp *x = dk_xdp_of(dev);
     (void)now;
-    if (dk_unlikely(!is_drained(x)))
+    if (dk_unlikely(!is_drained(&x->queues[0])))
         dk_xdp_kick(x);
     collect(x);
     return x->num_ids - x->num_chunks - x->num_free_ids;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A queue of an Ethernet interface of Linux by AF_XDP: what the core knows of the module, without
+ * Queues of an Ethernet interface of Linux by AF_XDP: what the core knows of the module, without
  * the headers of libxdp and libbpf.
  *
  * An XDP program of ours (program.bpf.c) takes frames before the kernel's stack sees them: those
@@ -12,6 +12,11 @@
  *
  * The program is held by a descriptor of the process (bpf_link): it is detached with it, however it
  * ends.
+ *
+ * Which queue a flow comes to is the interface's choice, and only the socket of that queue can have
+ * it. So all queues are taken; of several workers each has every so-manieth one, sends by the first
+ * of its own, and cannot tell what comes to it. All share the program, the UMEM and the claims of
+ * ports. What comes to the queue of a worker that is not there is lost.
  */
 #ifndef DK_DRV_XDP_XDP_H
 #define DK_DRV_XDP_XDP_H
@@ -20,11 +25,13 @@
 
 /* Zero: the default. */
 struct dk_xdp_options {
-    const char *name;     /* of the interface */
-    uint32_t mtu;         /* default: the interface's, and at most that */
-    uint32_t queue;       /* of the interface, from 0 */
+    const char *name; /* of the interface */
+    uint32_t mtu;     /* default: the interface's, and at most that */
+    uint32_t queue;   /* of the interface, from 0: the first that is ours */
+    uint32_t queues;  /* of the interface, from that on; default: all */
+    struct dk_netdev_queue worker;
     uint32_t ring_frames; /* of each ring, a power of two; default 2048, at most 32768 */
-    size_t rx_pool_bytes; /* of the longest frames that are received; default 8 MiB */
+    size_t rx_pool_bytes; /* of each worker, of the longest frames; default 8 MiB */
     size_t umem_bytes;    /* what the kernel reads and writes, receive memory included; default 32
                              MiB */
     const char *mode;     /* where the program runs: "native" (in the driver), "generic", "auto" */
