@@ -50,32 +50,6 @@ static inline void dk_frame_take(struct dk_rxslab *slab, uint32_t len, struct dk
     out->checksum = DK_RX_CHECKSUM_UNKNOWN;
 }
 
-/* Heads and short payloads are of these lengths: two or three copies of known length, which may
- * overlap, are less than the call. */
-static inline bool dk_frame_is_easy(uint32_t len)
-{
-    return len - 32 <= 64;
-}
-
-/* Copies so many bytes of a frame; returns where they end. */
-static inline uint8_t *dk_frame_copy_easy(uint8_t *to, const uint8_t *from, uint32_t len)
-{
-    memcpy(to, from, 32);
-    if (len > 64)
-        memcpy(to + 32, from + 32, 32);
-    memcpy(to + len - 32, from + len - 32, 32);
-    return to + len;
-}
-
-/* Copies any bytes of a frame; returns where they end. */
-static inline uint8_t *dk_frame_copy(uint8_t *to, const uint8_t *from, uint32_t len)
-{
-    if (dk_frame_is_easy(len))
-        return dk_frame_copy_easy(to, from, len);
-    memcpy(to, from, len);
-    return to + len;
-}
-
 /* Copies the bytes of a frame one after the other. */
 static inline void dk_frame_gather(const struct dk_tx_frame *frame, uint8_t *to)
 {

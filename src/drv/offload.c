@@ -158,6 +158,8 @@ static void keep(struct offload *o, const struct dk_tx_frame *segment)
         return;
     }
     dk_frame_gather(segment, rest->bytes + rest->used);
+    if (o->dev.rooms)
+        dk_tx_rooms_shut(o->dev.rooms, DK_TX_ROOMS_OFFLOAD);
     rest->lens[rest->num++] = bytes;
     rest->used += bytes;
 }
@@ -173,6 +175,8 @@ static bool send_rest(struct offload *o, int64_t now)
             return false;
         rest->at += rest->lens[rest->first++];
     }
+    if (rest->num > 0 && o->dev.rooms)
+        dk_tx_rooms_open(o->dev.rooms, DK_TX_ROOMS_OFFLOAD);
     rest->first = rest->num = rest->used = rest->at = 0;
     return true;
 }
@@ -271,6 +275,7 @@ int dk_offload_open(struct dk_netdev **dev_out, struct dk_netdev *inner, const c
     if (!o)
         return dk_why(why_out, -ENOMEM, "no memory to cut segments in");
     dk_inner_init(&o->dev, inner->ops->tx_put ? &put_ops : &ops, inner);
+    o->dev.rooms = inner->rooms;
     o->dev.caps.flags |= DK_NETDEV_TSO;
     *dev_out = &o->dev;
     return 0;

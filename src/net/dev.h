@@ -39,6 +39,48 @@ struct dk_netdev_queue {
     struct dk_netdev *first; /* queue 0, which is open; NULL: this is it */
 };
 
+/*
+ * Memory of a device for short frames, each of which may be written there whole instead of being
+ * put (dk_netdev_ops.tx_put): without a call, and behind what was put or written before. tx_flush
+ * sends both. Frames from `sent` to `next` are written and not sent yet; the next one is written to
+ * frames[next] while next < limit. Beyond that, what is put makes room.
+ */
+#define DK_TX_ROOMS 32u
+
+struct dk_tx_rooms {
+    uint32_t sent, next;
+    uint32_t limit; /* 0: frames that wait elsewhere go first; else `has` */
+    uint32_t has;
+    uint32_t bytes_max; /* of a frame */
+    uint32_t shut;      /* enum dk_tx_rooms_shut */
+    struct {
+        uint8_t *at;
+        uint32_t len;
+    } frames[DK_TX_ROOMS];
+};
+
+/* Who has frames waiting, behind which others have to stay. */
+enum dk_tx_rooms_shut { DK_TX_ROOMS_STACK = 1, DK_TX_ROOMS_OFFLOAD = 2 };
+
+/* There are rooms for that many. */
+static inline void dk_tx_rooms_have(struct dk_tx_rooms *rooms, uint32_t has)
+{
+    rooms->has = has;
+    rooms->limit = rooms->shut ? 0 : has;
+}
+
+static inline void dk_tx_rooms_shut(struct dk_tx_rooms *rooms, enum dk_tx_rooms_shut who)
+{
+    rooms->shut |= who;
+    rooms->limit = 0;
+}
+
+static inline void dk_tx_rooms_open(struct dk_tx_rooms *rooms, enum dk_tx_rooms_shut who)
+{
+    rooms->shut &= ~(uint32_t)who;
+    dk_tx_rooms_have(rooms, rooms->has);
+}
+
 /* What became of a frame that was put (dk_netdev_ops.tx_put). */
 enum dk_tx_put {
     DK_TX_PUT_TAKEN,
@@ -121,7 +163,8 @@ struct dk_netdev_ops {
     /*
      * Puts one frame that is copied whole, pieces in no buffer too, behind those that were put
      * before; tx_flush sends them. false: some found no room, and are tried with the next flush or
-     * burst, which send what was put first. Both NULL: there is tx_burst only.
+     * burst, which send what was put first. Both NULL: there is tx_burst only; else there are rooms
+     * (dk_netdev.rooms), and whoever flushes sees there whether some are not sent.
      */
     enum dk_tx_put (*tx_put)(struct dk_netdev *dev, const struct dk_tx_frame *frame);
     bool (*tx_flush)(struct dk_netdev *dev, int64_t now);
@@ -190,6 +233,7 @@ struct dk_netdev {
     const struct dk_netdev_ops *ops;
     const struct dk_netdev_shared_ops *shared; /* NULL: the interface is ours alone */
     struct dk_netdev_caps caps;    /* set by open; the MTU may be lowered by the configuration */
+    struct dk_tx_rooms *rooms;     /* NULL: it has none */
     struct dk_netdev *inner;       /* of a decorator: the device that it owns, else NULL */
     struct dk_netdev_stats *stats; /* where it counts: never NULL, see dk_netdev_move_stats */
     struct dk_netdev_stats own_stats;

@@ -202,10 +202,11 @@ static inline uint32_t third_word(const struct dk_ip_tx *tx)
     return htobe32(ttl << 24 | (uint32_t)tx->protocol << 16);
 }
 
-/* As put_header4, of all that is not in the way's head. */
-static inline void complete4(const struct dk_way *way, const struct dk_ip_tx *tx, uint32_t bytes)
+/* As put_header4, of all that is not in the way's head, which ends before `transport`. */
+static inline void complete4(const struct dk_way *way, const struct dk_ip_tx *tx, uint32_t bytes,
+                             uint8_t *transport)
 {
-    uint8_t *at = tx->header - DK_IP4_HEADER_LEN;
+    uint8_t *at = transport - DK_IP4_HEADER_LEN;
     const uint32_t first = first_word(tx, DK_IP4_HEADER_LEN + bytes), third = third_word(tx);
     memcpy(at, &first, 4);
     memcpy(at + 8, &third, 4);
@@ -214,9 +215,9 @@ static inline void complete4(const struct dk_way *way, const struct dk_ip_tx *tx
 }
 
 /* As put_header6, likewise. */
-static inline void complete6(const struct dk_ip_tx *tx, uint32_t bytes)
+static inline void complete6(const struct dk_ip_tx *tx, uint32_t bytes, uint8_t *transport)
 {
-    uint8_t *at = tx->header - DK_IP6_HEADER_LEN;
+    uint8_t *at = transport - DK_IP6_HEADER_LEN;
     dk_put_be32(at, 0x60000000u | (uint32_t)tx->tos << 20);
     dk_put_be16(at + 4, (uint16_t)bytes);
     at[6] = tx->protocol;
@@ -225,15 +226,56 @@ static inline void complete6(const struct dk_ip_tx *tx, uint32_t bytes)
     memcpy(at + 8, tx->src.bytes, 16);
 }
 
+static inline void complete(const struct dk_way *way, const struct dk_ip_tx *tx, uint32_t bytes,
+                            uint8_t *transport)
+{
+    if (dk_likely(tx->dst.version == 4))
+        complete4(way, tx, bytes, transport);
+    else
+        complete6(tx, bytes, transport);
+}
+
 /* Puts a copy of the way's head before the packet, and what differs into it. */
 static inline void put_head(const struct dk_way *way, struct dk_ip_tx *tx, uint32_t bytes)
 {
     memcpy(tx->header - DK_WAY_HEAD_ROOM, way->head, DK_WAY_HEAD_ROOM);
-    if (dk_likely(tx->dst.version == 4))
-        complete4(way, tx, bytes);
-    else
-        complete6(tx, bytes);
+    complete(way, tx, bytes, tx->header);
     set_head(tx, tx->header - way->head_len);
+}
+
+static inline int emit_ready(struct dk_net *net, const struct dk_way *way, struct dk_ip_tx *tx,
+                             uint32_t bytes)
+{
+    put_head(way, tx, bytes);
+    return dk_link_emit(net, &tx->frame) ? 0 : -EAGAIN;
+}
+
+/* Whether a packet can be written to the memory of the device: short, of at most one piece, and
+ * with nothing left to do. */
+static inline bool has_room(const struct dk_tx_rooms *rooms, const struct dk_way *way,
+                            const struct dk_ip_tx *tx, uint32_t bytes)
+{
+    return rooms->next < rooms->limit && way->head_len + bytes <= rooms->bytes_max &&
+           tx->frame.num_pieces <= 1 && !tx->partial_checksum && tx->frame.segment_bytes == 0;
+}
+
+/* As emit_ready, to there where it can be. */
+__attribute__((noinline)) static int write_ready(struct dk_net *net, const struct dk_way *way,
+                                                 struct dk_ip_tx *tx, uint32_t bytes)
+{
+    struct dk_tx_rooms *rooms = net->config.rooms;
+    if (dk_unlikely(!has_room(rooms, way, tx, bytes)))
+        return emit_ready(net, way, tx, bytes);
+    const uint32_t index = rooms->next++;
+    rooms->frames[index].len = way->head_len + bytes;
+    uint8_t *transport = dk_frame_copy_easy(
+        rooms->frames[index].at, way->head + DK_WAY_HEAD_ROOM - way->head_len, way->head_len);
+    complete(way, tx, bytes, transport);
+    uint8_t *to = dk_frame_copy(transport, tx->header, tx->header_len);
+    if (tx->frame.num_pieces > 0)
+        dk_frame_copy(to, tx->frame.pieces[0].data, tx->frame.pieces[0].len);
+    dk_net_count(&net->stats.link_tx);
+    return 0;
 }
 
 void dk_ip_keep(const struct dk_way *way, const struct dk_ip_tx *tx, struct dk_ip_kept *kept_out)
@@ -251,10 +293,9 @@ void dk_ip_keep(const struct dk_way *way, const struct dk_ip_tx *tx, struct dk_i
 int dk_ip_send_way(struct dk_net *net, struct dk_way *way, struct dk_ip_tx *tx, uint32_t bytes,
                    int64_t now)
 {
-    if (dk_likely(dk_way_is_ready(net, way, bytes, now))) {
-        put_head(way, tx, bytes);
-        return dk_link_emit(net, &tx->frame) ? 0 : -EAGAIN;
-    }
+    if (dk_likely(dk_way_is_ready(net, way, bytes, now)))
+        return net->config.rooms ? write_ready(net, way, tx, bytes)
+                                 : emit_ready(net, way, tx, bytes);
     return send_other(net, way, tx, bytes, now);
 }
 

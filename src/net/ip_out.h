@@ -5,6 +5,7 @@
 
 #include "base/bytes.h"
 #include "base/checksum.h"
+#include "net/dev.h"
 #include "net/stack.h"
 #include "net/wire/ipv4.h"
 #include "net/wire/ipv6.h"

@@ -23,6 +23,7 @@
 #include "net/packet.h"
 
 struct dk_tcp_config;
+struct dk_tx_rooms;
 
 #define DK_NET_ADDRESSES_MAX 8
 #define DK_NET_ROUTES_MAX    16
@@ -114,6 +115,9 @@ struct dk_net_config {
     char host_name[64];  /* told to the DHCP server; "": none */
     struct dk_net_others others;
     const struct dk_tcp_config *tcp; /* its limits and times; NULL: the defaults. Read once */
+    /* Where short frames are written, in the place of emit, as far as there is room. NULL: to emit
+     * alone. */
+    struct dk_tx_rooms *rooms;
     /*
      * Sends a frame: all of it may be read until it returns. false: no room, nothing happened; the
      * caller of the stack calls dk_net_tx_room when there is.

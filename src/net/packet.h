@@ -15,6 +15,8 @@
 
 #include "mem/buf.h"
 
+#include <string.h>
+
 #define DK_TX_PIECES_MAX 16
 #define DK_TX_HEAD_MAX   256 /* link, network and transport headers with all options */
 
@@ -59,6 +61,32 @@ static inline uint32_t dk_tx_frame_bytes(const struct dk_tx_frame *f)
     for (uint32_t i = 0; i < f->num_pieces; i++)
         bytes += f->pieces[i].len;
     return bytes;
+}
+
+/* Heads and short payloads are of these lengths: two or three copies of known length, which may
+ * overlap, are less than the call. */
+static inline bool dk_frame_is_easy(uint32_t len)
+{
+    return len - 32 <= 64;
+}
+
+/* Copies so many bytes of a frame; returns where they end. */
+static inline uint8_t *dk_frame_copy_easy(uint8_t *to, const uint8_t *from, uint32_t len)
+{
+    memcpy(to, from, 32);
+    if (len > 64)
+        memcpy(to + 32, from + 32, 32);
+    memcpy(to + len - 32, from + len - 32, 32);
+    return to + len;
+}
+
+/* Copies any bytes of a frame; returns where they end. */
+static inline uint8_t *dk_frame_copy(uint8_t *to, const uint8_t *from, uint32_t len)
+{
+    if (dk_frame_is_easy(len))
+        return dk_frame_copy_easy(to, from, len);
+    memcpy(to, from, len);
+    return to + len;
 }
 
 #endif /* DK_NET_PACKET_H */

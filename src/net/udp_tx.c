@@ -21,6 +21,7 @@ void dk_udp_tx_init(struct dk_net *net)
 {
     struct dk_udp *udp = net->udp;
     udp->partial_checksum = (net->config.device_caps & DK_NETDEV_TX_CHECKSUM) != 0;
+    udp->rooms = udp->partial_checksum ? NULL : net->config.rooms;
     udp->tx.protocol = DK_IP_UDP;
     udp->tx.header_len = DK_UDP_HEADER_LEN;
     udp->tx.partial_checksum = udp->partial_checksum;
@@ -182,19 +183,25 @@ static inline void point_to(struct dk_udp *udp, struct dk_udp_path *path)
         udp->partial_checksum ? (uint16_t)(header_of(path) - path->kept.head) : 0;
 }
 
-/* Sends a datagram, whose pieces the frame has, with the headers that are kept. */
-static inline __attribute__((always_inline)) int send_kept(struct dk_udp_sock *sock,
+/* Sends a datagram, whose pieces the frame has, with the headers that are kept, and complete. */
+static inline __attribute__((always_inline)) int emit_kept(struct dk_udp_sock *sock,
                                                            struct dk_udp_path *path, uint32_t bytes)
 {
     struct dk_net *net = sock->net;
     struct dk_udp *udp = net->udp;
-    dk_ip_put_length(&path->kept, path->to.ip.version, header_of(path), bytes);
     if (dk_unlikely(udp->tx.frame.head != path->kept.head))
         point_to(udp, path);
     if (dk_unlikely(!dk_link_emit(net, &udp->tx.frame)))
         return no_room(sock);
     count_sent(udp, bytes);
     return 0;
+}
+
+static int send_kept(struct dk_udp_sock *sock, struct dk_udp_path *path, uint32_t bytes)
+{
+    dk_ip_put_length(&path->kept, path->to.ip.version, header_of(path), bytes);
+    path->bytes = bytes;
+    return emit_kept(sock, path, bytes);
 }
 
 /* To a group that we are in, or to all: to us too, as if it came in. */
@@ -214,7 +221,7 @@ static int send_to_group(struct dk_udp_sock *sock, const struct dk_udp_path *pat
     return 0;
 }
 
-/* As send_kept, where no headers are kept that will do. */
+/* As that, where no headers are kept that will do. */
 static int send_anew(struct dk_udp_sock *sock, struct dk_udp_path *path, uint32_t bytes,
                      int64_t now)
 {
@@ -280,31 +287,86 @@ __attribute__((noinline)) static int send_other(struct dk_udp_sock *sock,
     if (bytes > (to->ip.version == 4 ? 65535 - DK_IP4_HEADER_LEN : 65535))
         return -EMSGSIZE;
     sum = dk_checksum_add_word(sum, words_of(path, (uint32_t)bytes));
+    path->bytes = 0;
     complete_header(path, udp->partial_checksum, (uint32_t)bytes, sum);
     return loose ? send_copied(sock, path, (uint32_t)bytes, (uint32_t)loose, now)
                  : send_either(sock, path, (uint32_t)bytes, now);
+}
+
+/* Has the kept headers say how long the packet is. */
+static inline void put_lengths(struct dk_udp_path *path, uint32_t bytes)
+{
+    if (dk_likely(path->bytes == bytes))
+        return;
+    dk_put_be16(header_of(path) + 4, (uint16_t)bytes);
+    dk_ip_put_length(&path->kept, path->to.ip.version, header_of(path), bytes);
+    path->bytes = bytes;
+}
+
+/* One piece that goes where one went before, by emit. */
+__attribute__((noinline)) static int send_next(struct dk_udp_sock *sock, struct dk_udp_path *path,
+                                               const struct dk_tx_piece *piece)
+{
+    struct dk_udp *udp = sock->net->udp;
+    const uint32_t bytes = DK_UDP_HEADER_LEN + piece->len;
+    uint8_t *checksum = header_of(path) + DK_UDP_CHECKSUM_OFFSET;
+    put_lengths(path, bytes);
+    if (dk_unlikely(udp->partial_checksum))
+        dk_put_be16(checksum, dk_checksum_fold64(path->words + htobe16((uint16_t)bytes)));
+    else
+        dk_checksum_put_not_0(
+            checksum, dk_checksum_words_here(words_of(path, bytes), piece->data, piece->len));
+    udp->tx.frame.pieces[0] = *piece;
+    udp->tx.frame.num_pieces = 1;
+    if (!piece->buf && piece->len > 0) /* it is read before emit returns */
+        dk_net_count(&udp->stats.tx_copied);
+    return emit_kept(sock, path, bytes);
+}
+
+/* Whether a datagram of so many bytes can be written to the memory of the device, by copies that
+ * are easy. */
+static inline bool has_room(const struct dk_tx_rooms *rooms, const struct dk_udp_path *path,
+                            uint32_t payload)
+{
+    return rooms && rooms->next < rooms->limit && dk_frame_is_easy(payload) &&
+           path->kept.head_len + payload <= rooms->bytes_max;
+}
+
+/* As send_next, to there. One that is as long as the one before has the same header but for the
+ * checksum. */
+__attribute__((noinline)) static int write_next(struct dk_udp_sock *sock, struct dk_udp_path *path,
+                                                const struct dk_tx_piece *piece)
+{
+    struct dk_net *net = sock->net;
+    struct dk_udp *udp = net->udp;
+    struct dk_tx_rooms *rooms = udp->rooms;
+    const uint32_t payload = piece->len, bytes = DK_UDP_HEADER_LEN + payload;
+    const uint32_t at = rooms->next++;
+    put_lengths(path, bytes);
+    dk_checksum_put_not_0(header_of(path) + DK_UDP_CHECKSUM_OFFSET,
+                          dk_checksum_words_here(words_of(path, bytes), piece->data, payload));
+    rooms->frames[at].len = path->kept.head_len + payload;
+    dk_frame_copy_easy(
+        dk_frame_copy_easy(rooms->frames[at].at, path->kept.head, path->kept.head_len), piece->data,
+        payload);
+    dk_net_count(&net->stats.link_tx);
+    if (!piece->buf)
+        dk_net_count(&udp->stats.tx_copied);
+    count_sent(udp, bytes);
+    return 0;
 }
 
 int dk_udp_send(struct dk_udp_sock *sock, const struct dk_endpoint *remote,
                 const struct dk_tx_piece *pieces, uint32_t num_pieces, int64_t now)
 {
     const struct dk_endpoint *to = remote ? remote : &sock->remote;
-    struct dk_net *net = sock->net;
-    struct dk_udp *udp = net->udp;
+    struct dk_udp *udp = sock->net->udp;
     struct dk_udp_path *path = place_of(udp, to);
     if (dk_unlikely(num_pieces != 1 || sock->error != 0 || !is_known(path, sock, to) ||
                     now >= path->kept.until ||
                     pieces->len > path->kept.max_bytes - DK_UDP_HEADER_LEN))
         return send_other(sock, to, pieces, num_pieces, now);
-    const uint32_t bytes = DK_UDP_HEADER_LEN + pieces->len;
-    const bool partial = udp->partial_checksum;
-    uint64_t sum = words_of(path, bytes);
-    if (dk_likely(!partial))
-        sum = dk_checksum_words_here(sum, pieces->data, pieces->len);
-    complete_header(path, partial, bytes, sum);
-    udp->tx.frame.pieces[0] = *pieces;
-    udp->tx.frame.num_pieces = 1;
-    if (!pieces->buf && pieces->len > 0) /* it is read before emit returns */
-        dk_net_count(&udp->stats.tx_copied);
-    return send_kept(sock, path, bytes);
+    if (has_room(udp->rooms, path, pieces->len))
+        return write_next(sock, path, pieces);
+    return send_next(sock, path, pieces);
 }

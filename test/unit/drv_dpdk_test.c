@@ -6,6 +6,7 @@
 #include "base/toeplitz.h"
 #include "drv/dpdk/dpdk.h"
 #include "drv/dpdk/eal.h"
+#include "drv/frame.h"
 #include "mem/heap.h"
 #include "mem/stats.h"
 
@@ -283,6 +284,68 @@ static void test_dpdk_looks_that_take_long_are_seldom(void **state)
     free_wire();
 }
 
+/* Writes a frame to the next room of a device, which has one. */
+static void write_room(struct dk_netdev *dev, const struct drv_frame *f)
+{
+    struct dk_tx_rooms *rooms = dev->rooms;
+    assert_true(rooms->next < rooms->limit && dk_tx_frame_bytes(&f->tx) <= rooms->bytes_max);
+    rooms->frames[rooms->next].len = dk_tx_frame_bytes(&f->tx);
+    dk_frame_gather(&f->tx, rooms->frames[rooms->next++].at);
+}
+
+/* Frames are written to the device's memory and put in turn, for more rounds than it has rooms:
+ * they leave in that order, with the flush. */
+static void test_dpdk_written_frames_leave_behind_those_put_before(void **state)
+{
+    (void)state;
+    struct drv_link link;
+    struct drv_frame f[3];
+    struct dk_rx_frame got;
+    open_ring(&link, 0, 0);
+    struct dk_netdev *dev = link.dev[0];
+    for (uint32_t i = 0; i < 3; i++)
+        drv_frame_make(&f[i], 100 + i, DRV_HEADER, 1, 1);
+    for (uint32_t round = 0; round < 2 * DK_TX_ROOMS; round++) {
+        assert_int_equal(dev->ops->tx_put(dev, &f[0].tx), DK_TX_PUT_TAKEN);
+        if (dev->rooms->next < dev->rooms->limit)
+            write_room(dev, &f[1]);
+        else
+            assert_int_equal(dev->ops->tx_put(dev, &f[1].tx), DK_TX_PUT_TAKEN);
+        assert_int_equal(dev->ops->tx_burst(dev, &f[2].tx, 1, 0), 1);
+        assert_true(dev->rooms->next == dev->rooms->sent);
+        for (uint32_t i = 0; i < 3; i++) {
+            drv_receive(link.dev[1], &got, 1);
+            drv_check(&got, &f[i]);
+        }
+    }
+    assert_int_equal(dev->stats->tx_frames, 6 * DK_TX_ROOMS);
+    for (uint32_t i = 0; i < 3; i++)
+        drv_frame_free(&f[i]);
+    drv_close(&link);
+    free_wire();
+}
+
+/* Nobody writes to rooms that are shut, until all who did that have opened them. */
+static void test_dpdk_rooms_that_are_shut_have_no_limit(void **state)
+{
+    (void)state;
+    struct drv_link link;
+    open_ring(&link, 0, 0);
+    struct dk_tx_rooms *rooms = link.dev[0]->rooms;
+    assert_int_equal(rooms->limit, DK_TX_ROOMS);
+    dk_tx_rooms_shut(rooms, DK_TX_ROOMS_STACK);
+    dk_tx_rooms_shut(rooms, DK_TX_ROOMS_OFFLOAD);
+    assert_int_equal(rooms->limit, 0);
+    dk_tx_rooms_open(rooms, DK_TX_ROOMS_STACK);
+    assert_int_equal(rooms->limit, 0);
+    dk_tx_rooms_have(rooms, DK_TX_ROOMS);
+    assert_int_equal(rooms->limit, 0);
+    dk_tx_rooms_open(rooms, DK_TX_ROOMS_OFFLOAD);
+    assert_int_equal(rooms->limit, DK_TX_ROOMS);
+    drv_close(&link);
+    free_wire();
+}
+
 static void must_not_open(const struct dk_dpdk_options *options, int error, const char *words)
 {
     struct dk_netdev *dev = NULL;
@@ -467,6 +530,8 @@ int main(void)
         cmocka_unit_test(test_dpdk_put_frames_wait_for_room_in_order),
         cmocka_unit_test(test_dpdk_put_frame_is_copied_at_once),
         cmocka_unit_test(test_dpdk_looks_that_take_long_are_seldom),
+        cmocka_unit_test(test_dpdk_written_frames_leave_behind_those_put_before),
+        cmocka_unit_test(test_dpdk_rooms_that_are_shut_have_no_limit),
         cmocka_unit_test(test_dpdk_what_cannot_be_says_why),
         cmocka_unit_test(test_dpdk_missing_driver_is_named),
     };

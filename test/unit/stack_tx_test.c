@@ -56,6 +56,7 @@ static int setup(void **state)
     memset(&st, 0, sizeof st);
     dev = (struct dk_netdev){.ops = &ops, .stats = &dev.own_stats};
     st.dev = &dev;
+    st.tx.rooms = &st.tx.none;
     st.stats = &st.own_stats;
     return 0;
 }

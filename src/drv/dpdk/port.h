@@ -8,7 +8,8 @@
  * `out` or in `back`, never in two of them.
  *
  * Sent frames. An mbuf with bytes of its own is from `tx_pool`; one that stands for memory of the
- * application is from `ext_pool`, and has a hold on that buffer.
+ * application is from `ext_pool`, and has a hold on that buffer. Short frames are written to mbufs
+ * that wait in `put` for them: rooms (net/dev.h).
  */
 #ifndef DK_DRV_DPDK_PORT_H
 #define DK_DRV_DPDK_PORT_H
@@ -77,13 +78,9 @@ struct dk_dpdk_port {
     struct dk_rxslab slab;                 /* for what is copied */
     struct rte_mbuf *ready[DK_DPDK_BURST]; /* received by who looked before a sleep */
     uint32_t num_ready;
-    struct rte_mbuf *spares[DK_DPDK_BURST]; /* of tx_pool, as they are in it, for what is put */
-    uint32_t num_spares;
-    struct rte_mbuf *put[DK_DPDK_BURST]; /* frames, whole, that were not given to the port yet */
-    uint32_t num_put;
-    uint64_t put_bytes; /* of those */
-    uint32_t put_max;   /* bytes of a frame that is put */
-    uint32_t attached;  /* mbufs that stand for application memory */
+    struct rte_mbuf *put[DK_TX_ROOMS]; /* of tx_pool: those from rooms.sent on are ours */
+    struct dk_tx_rooms rooms;          /* in them */
+    uint32_t attached;                 /* mbufs that stand for application memory */
 
     /* sleep.c */
     int epfd, timerfd, intrfd; /* intrfd < 0: it has no interrupts */
@@ -182,7 +179,7 @@ void dk_dpdk_rx_close(struct dk_dpdk_port *p);
 enum dk_tx_put dk_dpdk_tx_put(struct dk_netdev *dev, const struct dk_tx_frame *frame);
 bool dk_dpdk_tx_flush(struct dk_netdev *dev, int64_t now);
 
-/* The port runs: how long a frame is that is put; frees what was put. */
+/* The port runs: makes rooms for what is put; frees them. */
 void dk_dpdk_tx_open(struct dk_dpdk_port *p);
 void dk_dpdk_tx_close(struct dk_dpdk_port *p);
 

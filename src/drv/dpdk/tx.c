@@ -247,86 +247,103 @@ uint32_t dk_dpdk_tx_burst(struct dk_netdev *dev, const struct dk_tx_frame frames
 /* ---- what is put ------------------------------------------------------------------------------
  */
 
+/* Takes mbufs for what is put next from the pool, as many as there are. All that were there before
+ * are the port's by now. */
+static void renew(struct dk_dpdk_port *p)
+{
+    struct dk_tx_rooms *rooms = &p->rooms;
+    uint32_t n = DK_TX_ROOMS;
+    while (n > 0 && rte_mempool_get_bulk(p->tx_pool, (void **)p->put, n) != 0)
+        n /= 4;
+    for (uint32_t i = 0; i < n; i++) {
+        struct rte_mbuf *m = p->put[i];
+        m->data_off = RTE_PKTMBUF_HEADROOM;
+        m->ol_flags = 0; /* the rest is as it has to be in a pool, or is not looked at */
+        rooms->frames[i].at = rte_pktmbuf_mtod(m, uint8_t *);
+    }
+    rooms->sent = rooms->next = 0;
+    dk_tx_rooms_have(rooms, n);
+}
+
 void dk_dpdk_tx_open(struct dk_dpdk_port *p)
 {
     const uint32_t most = p->room < p->frame_max ? p->room : p->frame_max;
-    p->put_max = p->attaches && most >= ATTACH_MIN ? ATTACH_MIN - 1 : most;
+    p->rooms.bytes_max = p->attaches && most >= ATTACH_MIN ? ATTACH_MIN - 1 : most;
+    p->dev.rooms = &p->rooms;
+    renew(p);
 }
 
 void dk_dpdk_tx_close(struct dk_dpdk_port *p)
 {
-    for (uint32_t i = 0; i < p->num_put; i++)
-        rte_pktmbuf_free(p->put[i]);
-    for (uint32_t i = 0; i < p->num_spares; i++)
-        rte_mbuf_raw_free(p->spares[i]);
-    p->num_put = p->num_spares = 0;
-}
-
-/* Takes mbufs from the pool for several frames; false: there is none. */
-static bool get_spares(struct dk_dpdk_port *p)
-{
-    for (uint32_t n = DK_DPDK_BURST; n > 0; n /= 4) {
-        if (rte_mempool_get_bulk(p->tx_pool, (void **)p->spares, n) == 0) {
-            p->num_spares = n;
-            return true;
-        }
-    }
-    return false;
+    for (uint32_t i = p->rooms.sent; i < p->rooms.has; i++)
+        rte_mbuf_raw_free(p->put[i]);
+    p->rooms = (struct dk_tx_rooms){0};
 }
 
 enum dk_tx_put dk_dpdk_tx_put(struct dk_netdev *dev, const struct dk_tx_frame *frame)
 {
     struct dk_dpdk_port *p = dk_dpdk_port_of(dev);
+    struct dk_tx_rooms *rooms = &p->rooms;
     const uint32_t bytes = dk_tx_frame_bytes(frame);
-    if (dk_unlikely(bytes > p->put_max || bytes < DK_FRAME_HEADER))
+    if (dk_unlikely(bytes > rooms->bytes_max || bytes < DK_FRAME_HEADER))
         return DK_TX_PUT_NOT;
-    if (dk_unlikely(p->num_put == DK_DPDK_BURST && !dk_dpdk_tx_flush(dev, p->now)))
-        return DK_TX_PUT_FULL;
-    if (dk_unlikely(p->num_spares == 0 && !get_spares(p))) {
-        p->wants_room = true;
-        return DK_TX_PUT_FULL;
+    if (dk_unlikely(rooms->next == rooms->has)) {
+        if (!dk_dpdk_tx_flush(dev, p->now) || rooms->has == 0) {
+            p->wants_room = true;
+            return DK_TX_PUT_FULL;
+        }
     }
-    struct rte_mbuf *m = p->spares[--p->num_spares];
-    m->data_off = RTE_PKTMBUF_HEADROOM;
-    m->ol_flags = 0; /* the rest is as it has to be in a pool, or is not looked at */
-    dk_frame_gather(frame, rte_pktmbuf_mtod(m, uint8_t *));
-    m->data_len = (uint16_t)bytes;
-    m->pkt_len = bytes;
+    const uint32_t at = rooms->next++;
+    rooms->frames[at].len = bytes;
+    dk_frame_gather(frame, rooms->frames[at].at);
     if (frame->checksum_start != 0)
-        describe(m, frame);
-    p->put[p->num_put++] = m;
-    p->put_bytes += bytes;
+        describe(p->put[at], frame);
     return DK_TX_PUT_TAKEN;
 }
 
 /* Keeps what was not sent, or drops it where there is no link; returns whether none is left. */
-__attribute__((noinline)) static bool flush_later(struct dk_dpdk_port *p, uint32_t sent)
+__attribute__((noinline)) static bool flush_later(struct dk_dpdk_port *p, bool some)
 {
-    p->num_put -= sent;
-    memmove(p->put, p->put + sent, p->num_put * sizeof(p->put[0]));
-    p->put_bytes = bytes_of(p->put, p->num_put);
+    struct dk_tx_rooms *rooms = &p->rooms;
     p->wants_room = true;
-    if (sent > 0 || !is_down(p))
+    if (some || !is_down(p))
         return false;
-    drop_all(p, p->num_put);
-    rte_pktmbuf_free_bulk(p->put, p->num_put);
-    p->num_put = 0;
-    p->put_bytes = 0;
+    drop_all(p, rooms->next - rooms->sent);
+    rte_pktmbuf_free_bulk(p->put + rooms->sent, rooms->next - rooms->sent);
+    rooms->sent = rooms->next;
     p->wants_room = false;
     return true;
+}
+
+/* Says of frames in their rooms how long they are; returns their bytes. */
+static inline uint64_t finish(struct dk_dpdk_port *p)
+{
+    const struct dk_tx_rooms *rooms = &p->rooms;
+    uint64_t bytes = 0;
+    for (uint32_t i = rooms->sent; i < rooms->next; i++) {
+        const uint32_t len = rooms->frames[i].len;
+        p->put[i]->data_len = (uint16_t)len;
+        p->put[i]->pkt_len = len;
+        bytes += len;
+    }
+    return bytes;
 }
 
 bool dk_dpdk_tx_flush(struct dk_netdev *dev, int64_t now)
 {
     struct dk_dpdk_port *p = dk_dpdk_port_of(dev);
+    struct dk_tx_rooms *rooms = &p->rooms;
+    const uint32_t n = rooms->next - rooms->sent;
     (void)now;
-    if (p->num_put == 0)
-        return true;
-    const uint32_t sent = give(p, p->put, p->num_put, p->put_bytes);
-    if (dk_unlikely(sent < p->num_put))
-        return flush_later(p, sent);
-    p->num_put = 0;
-    p->put_bytes = 0;
-    p->wants_room = false;
+    if (n > 0) {
+        const uint64_t bytes = finish(p);
+        const uint32_t sent = give(p, p->put + rooms->sent, n, bytes);
+        rooms->sent += sent;
+        if (dk_unlikely(sent < n) && !flush_later(p, sent > 0))
+            return false;
+        p->wants_room = false;
+    }
+    if (dk_unlikely(rooms->sent == rooms->has))
+        renew(p);
     return true;
 }

@@ -55,8 +55,9 @@ struct dk_stack_stats {
 /* Frames that were put off, oldest first; each has copies of its head and holds on its pieces. */
 struct dk_stack_tx {
     uint32_t first, num;
-    bool refused; /* emit had no room: the stack is to be told when there is */
-    bool put;     /* the device has frames that are to be flushed, before these */
+    bool refused;              /* emit had no room: the stack is to be told when there is */
+    struct dk_tx_rooms *rooms; /* of the device; what it has put goes before these */
+    struct dk_tx_rooms none;   /* of one that has none */
     struct dk_tx_frame frames[DK_STACK_TX_FRAMES];
     bool own[DK_STACK_TX_FRAMES]; /* nobody else sees what it points to */
     uint8_t heads[DK_STACK_TX_FRAMES][DK_TX_HEAD_MAX];
@@ -342,6 +343,12 @@ bool dk_stack_own(void *arg);
 
 /* Gives the device what was put off; tells the stack when there is room again. */
 void dk_stack_flush(struct dk_stack *st);
+
+/* Whether the device has frames that are to be flushed. */
+static inline bool dk_stack_has_put(const struct dk_stack *st)
+{
+    return st->tx.rooms->next != st->tx.rooms->sent;
+}
 
 /* Has the device send what was put to it, as dk_stack_flush does first; false: some is left. */
 bool dk_stack_flush_put(struct dk_stack *st);

@@ -57,7 +57,7 @@ static void advance(struct dk_stack *st)
 static void transmit(struct dk_stack *st)
 {
     if (dk_likely(st->tx.num == 0 && !st->tx.refused)) {
-        if (st->tx.put)
+        if (dk_stack_has_put(st))
             dk_stack_flush_put(st);
     } else {
         dk_stack_flush(st);
@@ -335,7 +335,11 @@ static int open_device(struct dk_stack *st, const char **why_out)
         .own_addresses = dk_stack_has_own_addresses(o->addresses),
         .find_module = dk_module_find};
     int r = dk_spec_open(&st->dev, o->device, &context, why_out);
-    return r < 0 ? r : add_offload(st, offloads, why_out);
+    if (r == 0)
+        r = add_offload(st, offloads, why_out);
+    if (r == 0 && st->dev->rooms)
+        st->tx.rooms = st->dev->rooms;
+    return r;
 }
 
 static void configure_tcp(const struct dk_stack_options *o, struct dk_tcp_config *tcp)
@@ -384,6 +388,7 @@ static int open_net(struct dk_stack *st, const char **why_out)
         .optimistic_dad = o->probe == DK_STACK_PROBE_BACKGROUND,
         .on_conflict = dk_stack_on_conflict,
         .on_lease = dk_stack_on_lease,
+        .rooms = st->dev->rooms,
         .emit = dk_stack_emit,
         .own = dk_stack_own,
         .emit_arg = st,
@@ -426,6 +431,7 @@ static struct dk_stack *make_stack(struct dk_instance *inst, const struct dk_sta
     dk_stack_driver(options->device, st->driver, sizeof(st->driver));
     st->stats = &st->own_stats;
     st->sleep.epfd = st->sleep.kickfd = st->sleep.timerfd = -1;
+    st->tx.rooms = &st->tx.none;
     dk_list_init(&st->socks);
     dk_list_init(&st->ports);
     dk_list_init(&st->starved);

@@ -2,8 +2,9 @@
 /*
  * Frames on their way to the device, which gets them in bursts.
  *
- * A device that copies short frames gets them at once (tx_put), and is told to send them when the
- * others are given to it.
+ * A device that copies short frames gets them at once (tx_put; or the stack itself writes them to
+ * the device's memory, net/dev.h), and is told to send them when the others are given to it. While
+ * frames that were put off wait here, which are before those, its rooms are shut.
  *
  * A frame that is put off outlives the call of emit: its head is copied, its pieces are held by
  * their buffers. A piece without one (memory of the application, for the length of a call) is never
@@ -30,6 +31,7 @@ static void put_off(struct dk_stack_tx *tx, const struct dk_tx_frame *frame)
 {
     uint32_t at = tx->first + tx->num++;
     struct dk_tx_frame *f = &tx->frames[at];
+    dk_tx_rooms_shut(tx->rooms, DK_TX_ROOMS_STACK);
     tx->own[at] = false;
     f->head = tx->heads[at];
     f->head_len = frame->head_len;
@@ -46,16 +48,16 @@ static void put_off(struct dk_stack_tx *tx, const struct dk_tx_frame *frame)
 
 bool dk_stack_flush_put(struct dk_stack *st)
 {
-    st->tx.put = !st->dev->ops->tx_flush(st->dev, st->now);
-    dk_count(st->tx.put ? &st->stats->tx_blocked : &st->stats->tx_bursts, 1);
-    return !st->tx.put;
+    const bool sent = st->dev->ops->tx_flush(st->dev, st->now);
+    dk_count(sent ? &st->stats->tx_bursts : &st->stats->tx_blocked, 1);
+    return sent;
 }
 
 /* Gives the device what it takes; false: some is left. */
 static bool send_all(struct dk_stack *st)
 {
     struct dk_stack_tx *tx = &st->tx;
-    if (tx->put && !dk_stack_flush_put(st))
+    if (dk_stack_has_put(st) && !dk_stack_flush_put(st))
         return false;
     while (tx->num > 0) {
         uint32_t n = st->dev->ops->tx_burst(st->dev, tx->frames + tx->first, tx->num, st->now);
@@ -70,6 +72,7 @@ static bool send_all(struct dk_stack *st)
         }
     }
     tx->first = 0;
+    dk_tx_rooms_open(tx->rooms, DK_TX_ROOMS_STACK);
     return true;
 }
 
@@ -172,7 +175,7 @@ bool dk_stack_emit(void *arg, const struct dk_tx_frame *frame)
     if (st->dev->ops->tx_put && st->tx.num == 0) {
         const enum dk_tx_put put = st->dev->ops->tx_put(st->dev, frame);
         if (dk_likely(put == DK_TX_PUT_TAKEN))
-            return st->tx.put = true;
+            return true;
         if (put == DK_TX_PUT_FULL)
             return !(st->tx.refused = true);
     }
@@ -195,4 +198,5 @@ void dk_stack_tx_drop(struct dk_stack *st)
     for (uint32_t i = 0; i < tx->num; i++)
         let_go(&tx->frames[tx->first + i]);
     tx->first = tx->num = 0;
+    dk_tx_rooms_open(tx->rooms, DK_TX_ROOMS_STACK);
 }

@@ -245,7 +245,7 @@ void dk_stack_settle(struct dk_stack *st)
     do {
         st->depth++; /* what completes may push, by a connection: it is sent below */
         end_holds(st);
-        more = end_unread(st) && (st->tx.num > 0 || st->tx.put);
+        more = end_unread(st) && (st->tx.num > 0 || dk_stack_has_put(st));
         st->depth--;
         if (more)
             dk_stack_flush(st);
