@@ -52,18 +52,24 @@ static inline bool dk_buf_is_back(const struct dk_buf *buf)
            __atomic_load_n(buf->ref, __ATOMIC_ACQUIRE) == DK_REF_ONE;
 }
 
+/* Gives a buffer of a device out, which is back, for bytes in its memory, and with one hold. */
+static inline void dk_buf_put_out(struct dk_buf *buf, uint8_t *data, size_t bytes)
+{
+    buf->refs = 1;
+    buf->data = data;
+    buf->end = data + bytes;
+    buf->more = NULL;
+    buf->peer_len = buf->shared = buf->depth = 0; /* with place, one word */
+    buf->place = DK_BUF_OUT;
+}
+
 /* Gives a buffer of a device out, for that many bytes, pad bytes behind its start, and with one
  * hold. false: it is not back. */
 static inline bool dk_buf_give_out(struct dk_buf *buf, size_t pad, size_t bytes)
 {
     if (dk_unlikely(!dk_buf_is_back(buf)))
         return false;
-    buf->refs = 1;
-    buf->data = buf->memory + pad;
-    buf->end = buf->data + bytes;
-    buf->more = NULL;
-    buf->peer_len = buf->shared = buf->depth = 0; /* with place, one word */
-    buf->place = DK_BUF_OUT;
+    dk_buf_put_out(buf, buf->memory + pad, bytes);
     return true;
 }
 

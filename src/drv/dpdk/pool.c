@@ -90,6 +90,8 @@ static bool open_rx(struct dk_dpdk_port *p, uint32_t n, uint32_t room)
 {
     if (p->own_buffers && alloc_bufs(p, n, room) && make_pinned(p, n, room)) {
         p->out = dk_heap_zalloc(n * sizeof(struct rte_mbuf *)); /* freed by dk_dpdk_pools_close */
+        p->out_max = n / 2;
+        p->own_pool = p->rx_pool;
         return p->out != NULL;
     }
     p->own_buffers = false;
@@ -120,6 +122,7 @@ void dk_dpdk_pools_close(struct dk_dpdk_port *p)
     free_bufs(p);
     if (p->out)
         dk_heap_free(p->out);
+    p->own_pool = NULL;
     free_pool(&p->rx_pool);
     free_pool(&p->tx_pool);
     free_pool(&p->ext_pool);

@@ -325,6 +325,7 @@ static int open_queue(struct dk_dpdk_port *p, const char **why_out)
     int r = dk_dpdk_sleep_open(p, p->first->interrupts);
     if (r < 0)
         return dk_why(why_out, r, "dpdk: no descriptor to sleep on: %s", strerror(-r));
+    p->checksum_flags = p->dev.caps.flags & DK_NETDEV_RX_CHECKSUM ? RTE_MBUF_F_RX_L4_CKSUM_MASK : 0;
     dk_dpdk_tx_open(p);
     dk_dpdk_queue_open(p);
     return 0;

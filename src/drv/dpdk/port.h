@@ -73,6 +73,9 @@ struct dk_dpdk_port {
     uint32_t num_bufs;
     struct rte_mbuf **out; /* frames that were given out */
     uint32_t num_out, next_out;
+    uint32_t out_max;             /* of those: others are copied */
+    struct rte_mempool *own_pool; /* rx_pool, where own_buffers; else NULL */
+    uint64_t checksum_flags;      /* that say of a frame whether its checksum is good; 0: none do */
     struct rte_mbuf *back[DK_DPDK_BACK]; /* whose buffers are back */
     uint32_t num_back;
     struct dk_rxslab slab;                 /* for what is copied */

@@ -28,8 +28,9 @@ void dk_dpdk_rx_close(struct dk_dpdk_port *p)
         return_all(p);
 }
 
-/* Takes mbufs back whose buffers are. */
-static void take_back(struct dk_dpdk_port *p)
+/* Takes mbufs back whose buffers are. It is asked for when there are some to look at: with one at a
+ * time, looking would be most of it. */
+__attribute__((noinline)) static void take_back(struct dk_dpdk_port *p)
 {
     uint32_t looks = p->num_out < LOOKS ? p->num_out : LOOKS;
     while (looks-- > 0) {
@@ -47,23 +48,28 @@ static void take_back(struct dk_dpdk_port *p)
     }
 }
 
-static bool is_ours(const struct dk_dpdk_port *p, struct rte_mbuf *m)
+/* Neither references nor further pieces: the two numbers lie side by side. */
+static inline bool is_single(const struct rte_mbuf *m)
 {
-    return p->own_buffers && m->pool == p->rx_pool && m->nb_segs == 1 &&
-           rte_mbuf_refcnt_read(m) == 1;
+    uint32_t both;
+    memcpy(&both, &m->refcnt, sizeof both);
+    return both == 0x10001;
 }
 
-/* Hands a frame on in its buffer; false: nothing happened. */
-static bool give_out(struct dk_dpdk_port *p, struct rte_mbuf *m, struct dk_rx_frame *out)
+static inline bool is_ours(const struct dk_dpdk_port *p, const struct rte_mbuf *m)
+{
+    return m->pool == p->own_pool && is_single(m);
+}
+
+/* Hands a frame on in its buffer, which is back, as that of each mbuf that was in the pool is. */
+static inline void give_out(struct dk_dpdk_port *p, struct rte_mbuf *m, struct dk_rx_frame *out)
 {
     struct dk_buf *buf = buf_of(m);
     uint8_t *data = rte_pktmbuf_mtod(m, uint8_t *);
-    if (!dk_buf_give_out(buf, (size_t)(data - buf->memory), m->data_len))
-        return false;
+    dk_buf_put_out(buf, data, m->data_len);
     p->out[p->num_out++] = m;
     out->buf = buf;
     out->data = data;
-    return true;
 }
 
 /* Copies a frame to memory of its own size: its bytes may be in the way of the ones that come. */
@@ -92,55 +98,55 @@ static bool copy(struct dk_dpdk_port *p, const struct rte_mbuf *m, struct dk_rx_
     return true;
 }
 
-/* Takes a frame out of an mbuf, which is with DPDK again or in `out` afterwards. */
-static bool take(struct dk_dpdk_port *p, struct rte_mbuf *m, struct dk_rx_frame *out)
+/* Copies a frame out of an mbuf, which is with DPDK again afterwards. */
+__attribute__((noinline)) static bool take_copy(struct dk_dpdk_port *p, struct rte_mbuf *m,
+                                                struct dk_rx_frame *out)
 {
-    bool ours = is_ours(p, m), taken;
-    if (dk_likely(ours && p->num_out < p->num_bufs / 2) && give_out(p, m, out))
-        return true;
-    taken = ours ? copy_held(m, out) : copy(p, m, out);
+    const bool taken = is_ours(p, m) ? copy_held(m, out) : copy(p, m, out);
     if (!taken)
         dk_frame_drop_rx(&p->dev, rx_no_memory, 1);
     rte_pktmbuf_free(m);
     return taken;
 }
 
-static bool fits(struct dk_dpdk_port *p, struct rte_mbuf *m)
+__attribute__((noinline)) static void drop_misfit(struct dk_dpdk_port *p, struct rte_mbuf *m)
 {
-    if (dk_likely(m->pkt_len >= DK_FRAME_HEADER && m->pkt_len <= p->frame_max))
-        return true;
     if (m->pkt_len < DK_FRAME_HEADER)
         dk_frame_drop_rx(&p->dev, rx_too_short, 1);
     else
         dk_frame_drop_rx(&p->dev, rx_too_long, 1);
     rte_pktmbuf_free(m);
-    return false;
 }
 
-static uint8_t checksum_of(const struct dk_dpdk_port *p, const struct rte_mbuf *m)
+/* Takes a frame; false: it was dropped. */
+static inline bool take(struct dk_dpdk_port *p, struct rte_mbuf *m, struct dk_rx_frame *out)
 {
-    return p->dev.caps.flags & DK_NETDEV_RX_CHECKSUM &&
-                   (m->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_GOOD
-               ? DK_RX_CHECKSUM_GOOD
-               : DK_RX_CHECKSUM_UNKNOWN;
+    const uint32_t len = m->pkt_len;
+    if (dk_unlikely(len - DK_FRAME_HEADER > p->frame_max - DK_FRAME_HEADER)) {
+        drop_misfit(p, m);
+        return false;
+    }
+    out->len = len;
+    out->checksum = (m->ol_flags & p->checksum_flags) == RTE_MBUF_F_RX_L4_CKSUM_GOOD
+                        ? DK_RX_CHECKSUM_GOOD
+                        : DK_RX_CHECKSUM_UNKNOWN;
+    if (dk_unlikely(!is_ours(p, m) || p->num_out >= p->out_max))
+        return take_copy(p, m, out);
+    give_out(p, m, out);
+    return true;
 }
 
-static uint32_t take_all(struct dk_dpdk_port *p, struct rte_mbuf *mbufs[], uint32_t n,
-                         struct dk_rx_frame frames_out[])
+static inline uint32_t take_all(struct dk_dpdk_port *p, struct rte_mbuf *mbufs[], uint32_t n,
+                                struct dk_rx_frame frames_out[])
 {
     uint32_t taken = 0;
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < n; i++) {
-        struct rte_mbuf *m = mbufs[i];
         struct dk_rx_frame *out = &frames_out[taken];
-        if (!fits(p, m))
-            continue;
-        out->len = m->pkt_len;
-        out->checksum = checksum_of(p, m);
-        if (!take(p, m, out))
-            continue;
-        bytes += out->len;
-        taken++;
+        if (dk_likely(take(p, mbufs[i], out))) {
+            bytes += out->len;
+            taken++;
+        }
     }
     dk_frame_count_rx(&p->dev, taken, bytes);
     return taken;
@@ -156,24 +162,32 @@ static uint32_t take_ready(struct dk_dpdk_port *p, struct rte_mbuf *mbufs[], uin
     return n;
 }
 
+/* What is rare before frames are received; returns how many there are, which nobody has to ask the
+ * port for. */
+__attribute__((noinline)) static uint32_t look_up(struct dk_dpdk_port *p, struct rte_mbuf *mbufs[],
+                                                  uint32_t max)
+{
+    if (p->armed)
+        dk_dpdk_disarm(p);
+    if (p->polls % COUNT_EVERY == 0)
+        dk_dpdk_count(p);
+    return take_ready(p, mbufs, max);
+}
+
 uint32_t dk_dpdk_rx_burst(struct dk_netdev *dev, struct dk_rx_frame frames_out[], uint32_t max,
                           int64_t now)
 {
     struct dk_dpdk_port *p = dk_dpdk_port_of(dev);
     struct rte_mbuf *mbufs[DK_DPDK_BURST];
-    uint32_t n;
+    uint32_t n = 0;
     max = max < DK_DPDK_BURST ? max : DK_DPDK_BURST;
     p->now = now;
-    if (dk_unlikely(p->armed))
-        dk_dpdk_disarm(p);
-    if (dk_unlikely(++p->polls % COUNT_EVERY == 0))
-        dk_dpdk_count(p);
-    if (p->num_out > 0)
+    if (dk_unlikely(++p->polls % COUNT_EVERY == 0 || p->armed || p->num_ready > 0))
+        n = look_up(p, mbufs, max);
+    if (p->num_out >= DK_DPDK_BACK)
         take_back(p);
-    if (dk_unlikely(p->num_ready > 0))
-        n = take_ready(p, mbufs, max);
-    else
-        n = dk_likely(p->started) ? rte_eth_rx_burst(p->port, p->queue, mbufs, (uint16_t)max) : 0;
+    if (dk_likely(n == 0 && p->started))
+        n = rte_eth_rx_burst(p->port, p->queue, mbufs, (uint16_t)max);
     if (n == 0)
         return 0;
     p->active_at = now;
