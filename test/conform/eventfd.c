@@ -2,7 +2,6 @@
 /* demi_eventfd: the library driven from a foreign event loop, by poll(2) alone. */
 #include "suite.h"
 
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -69,11 +68,8 @@ static void test_eventfd_data_from_a_plain_peer_makes_it_readable(void **state)
 {
     (void)state;
     backend_needs(CAN_LISTEN | CAN_KERNEL);
-    const int one = 1;
     int qd, peer, fd = -1;
     plain_pair(&qd, &peer);
-    /* Else the peer waits for the acknowledgement of the last, which is put off. */
-    assert_int_equal(setsockopt(peer, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one), 0);
     must(demi_eventfd(&fd));
     demi_qresult_t qrs[8];
     for (uint64_t i = 0; i < 300; i++) {
