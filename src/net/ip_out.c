@@ -294,6 +294,14 @@ int dk_ip_send_way(struct dk_net *net, struct dk_way *way, struct dk_ip_tx *tx, 
                    int64_t now)
 {
     if (dk_likely(dk_way_is_ready(net, way, bytes, now)))
+        return emit_ready(net, way, tx, bytes);
+    return send_other(net, way, tx, bytes, now);
+}
+
+int dk_ip_send_once(struct dk_net *net, struct dk_way *way, struct dk_ip_tx *tx, uint32_t bytes,
+                    int64_t now)
+{
+    if (dk_likely(dk_way_is_ready(net, way, bytes, now)))
         return net->config.rooms ? write_ready(net, way, tx, bytes)
                                  : emit_ready(net, way, tx, bytes);
     return send_other(net, way, tx, bytes, now);

@@ -86,7 +86,7 @@ leave(struct dk_tcp *tcp, struct dk_tcp_conn *c, const struct dk_tx_piece *piece
     const struct dk_tcp_window window = dk_tcp_window_tell(c, now);
     const uint32_t bytes = DK_TCP_USUAL_LEN + (piece ? piece->len : 0);
     make(tcp, c, piece, window.field, now);
-    if (dk_unlikely(dk_ip_send_way(tcp->net, way, &tcp->tx, bytes, now) != 0))
+    if (dk_unlikely(dk_ip_send_once(tcp->net, way, &tcp->tx, bytes, now) != 0))
         return false;
     DK_TCP_COUNT(tcp, tx_segments);
     dk_tcp_ack_sent(c, window.edge);
