@@ -147,6 +147,16 @@ int dk_udp_open(struct dk_net *net, dk_udp_event_fn on_event, void *arg,
     return 0;
 }
 
+void dk_udp_set_offer(struct dk_udp_sock *sock, dk_udp_offer_fn offer)
+{
+    sock->offer = offer;
+}
+
+void dk_udp_keep(struct dk_udp_sock *sock, const struct dk_udp_datagram *d, struct dk_buf *buf)
+{
+    dk_udp_put_behind(sock->net, sock, d, buf, (uint32_t)dk_buf_bytes(buf));
+}
+
 /* What a socket is bound or connected to, or how it sends, is about to change. */
 static void forget_lookups(struct dk_udp_sock *sock)
 {

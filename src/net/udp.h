@@ -20,6 +20,8 @@
 #include "net/addr.h"
 #include "net/packet.h"
 
+#include <stdbool.h>
+
 struct dk_net;
 struct dk_udp_sock;
 
@@ -41,6 +43,18 @@ struct dk_udp_datagram {
     uint8_t tos;
     struct dk_buf *buf; /* a view of exactly the payload; its hold goes to the receiver */
 };
+
+/* Gives a datagram to an owner that may have somebody waiting for it: all but d->buf, whose place
+ * buf has, with a hold. The owner takes it, or has it wait (dk_udp_keep). Called from inside
+ * dk_net_input, which is not to be come back to. */
+typedef void (*dk_udp_offer_fn)(void *arg, const struct dk_udp_datagram *d, struct dk_buf *buf);
+
+/* Has datagrams be offered (arg as of dk_udp_open) where none waits, no error is to be told, and
+ * the way there is short; the others wait, and an event tells of them. */
+void dk_udp_set_offer(struct dk_udp_sock *sock, dk_udp_offer_fn offer);
+
+/* Of what is offered: it waits. */
+void dk_udp_keep(struct dk_udp_sock *sock, const struct dk_udp_datagram *d, struct dk_buf *buf);
 
 /* Opens a socket that is not bound. 0, -EMFILE (DK_UDP_SOCKETS_MAX), -ENOMEM. */
 int dk_udp_open(struct dk_net *net, dk_udp_event_fn on_event, void *arg,

@@ -100,8 +100,7 @@ void dk_udp_flow_learn(struct dk_net *net, const struct dk_ip_rx *rx, struct dk_
     } else {
         return; /* options */
     }
-    const struct dk_udp_datagram datagram = dk_udp_datagram_of(rx);
-    memcpy(flow->like, &datagram, sizeof(flow->like));
+    flow->like = dk_udp_datagram_of(rx);
     flow->sock = sock;
     net->udp->knows_flows = true;
 }
@@ -145,7 +144,11 @@ static inline __attribute__((always_inline)) bool take(struct dk_net *net,
                     dk_udp_held_with(sock, payload) > dk_udp_may_hold(sock) / 2))
         return false;
     dk_buf_keep_itself(buf, frame->data + udp_at + DK_UDP_HEADER_LEN, payload);
-    dk_udp_append(net, sock, flow->like, buf, payload);
+    dk_udp_count_received(net->udp, payload);
+    if (sock->offer && !sock->oldest && sock->error == 0)
+        sock->offer(sock->arg, &flow->like, buf);
+    else
+        dk_udp_put_behind(net, sock, &flow->like, buf, payload);
     return true;
 }
 

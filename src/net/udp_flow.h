@@ -35,7 +35,7 @@ struct dk_udp_flow {
         struct dk_udp_words6 v6;
     } words; /* all zero, which no frame has: none */
     struct dk_udp_sock *sock;
-    uint8_t like[DK_UDP_LIKE_BYTES]; /* what its datagrams have in common */
+    struct dk_udp_datagram like; /* what its datagrams have in common; no buf */
 };
 
 /* A datagram in the frame that is worked on (dk_net.udp_frame) goes to a socket: those like it will

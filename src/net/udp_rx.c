@@ -46,7 +46,8 @@ static void enqueue(struct dk_net *net, struct dk_udp_sock *sock, const struct d
         return;
     }
     const struct dk_udp_datagram like = dk_udp_datagram_of(rx);
-    dk_udp_append(net, sock, &like, view, payload);
+    dk_udp_count_received(udp, payload);
+    dk_udp_put_behind(net, sock, &like, view, payload);
 }
 
 static struct dk_udp_sock *find_connected(struct dk_net *net, const struct dk_ip *local,

@@ -65,6 +65,7 @@ struct dk_udp_sock {
     struct dk_list no_room;   /* a send found none */
     struct dk_net *net;
     dk_udp_event_fn on_event;
+    dk_udp_offer_fn offer; /* or NULL */
     void *arg;
     struct dk_udp_waiting *oldest, *latest; /* of what waits; NULL: nothing does */
     struct dk_udp_sock *next_eventful;
@@ -90,11 +91,11 @@ struct dk_udp {
     uint32_t num_sockets;
     uint32_t num_connected;
     bool telling;
-    bool tell_now;             /* not only when the burst is over */
-    bool partial_checksum;     /* the device does them */
-    struct dk_tx_rooms *rooms; /* of the device, where it does not do them, or NULL */
-    bool knows_flows;          /* or all of `flows` are zero */
-    struct dk_ip_tx tx;        /* of what is sent: of a path, where frame.head is its kept head */
+    bool tell_now;         /* not only when the burst is over */
+    bool partial_checksum; /* the device does them */
+    bool asks_device;      /* that, or it has rooms for what is sent */
+    bool knows_flows;      /* or all of `flows` are zero */
+    struct dk_ip_tx tx;    /* of what is sent: of a path, where frame.head is its kept head */
     struct dk_udp_flow flows[DK_UDP_FLOWS];
     struct dk_udp_path paths[DK_UDP_PATHS];
     struct dk_list bound[DK_UDP_BUCKETS];
@@ -151,10 +152,16 @@ static inline uint32_t dk_udp_may_hold(const struct dk_udp_sock *sock)
     return (uint32_t)sock->options[DK_UDP_RCVBUF];
 }
 
+static inline void dk_udp_count_received(struct dk_udp *udp, uint32_t payload)
+{
+    dk_count(&udp->stats.rx_bytes, payload);
+    dk_net_count(&udp->stats.rx_datagrams);
+}
+
 /* Adds a datagram to those that wait for a socket: like another, but for what is in its buffer.
  * There is room, and udp->free is one. */
-static inline void dk_udp_append(struct dk_net *net, struct dk_udp_sock *sock, const void *like,
-                                 struct dk_buf *buf, uint32_t payload)
+static inline void dk_udp_put_behind(struct dk_net *net, struct dk_udp_sock *sock, const void *like,
+                                     struct dk_buf *buf, uint32_t payload)
 {
     struct dk_udp *udp = net->udp;
     struct dk_udp_waiting *waiting = udp->free;
@@ -166,8 +173,6 @@ static inline void dk_udp_append(struct dk_net *net, struct dk_udp_sock *sock, c
     sock->latest = waiting;
     sock->num_waiting++;
     sock->held += payload + DK_UDP_OVERHEAD;
-    dk_count(&udp->stats.rx_bytes, payload);
-    dk_net_count(&udp->stats.rx_datagrams);
     dk_udp_note(net, sock, DK_UDP_READABLE);
 }
 

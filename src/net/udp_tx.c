@@ -21,7 +21,7 @@ void dk_udp_tx_init(struct dk_net *net)
 {
     struct dk_udp *udp = net->udp;
     udp->partial_checksum = (net->config.device_caps & DK_NETDEV_TX_CHECKSUM) != 0;
-    udp->rooms = udp->partial_checksum ? NULL : net->config.rooms;
+    udp->asks_device = udp->partial_checksum || net->config.rooms;
     udp->tx.protocol = DK_IP_UDP;
     udp->tx.header_len = DK_UDP_HEADER_LEN;
     udp->tx.partial_checksum = udp->partial_checksum;
@@ -303,24 +303,44 @@ static inline void put_lengths(struct dk_udp_path *path, uint32_t bytes)
     path->bytes = bytes;
 }
 
-/* One piece that goes where one went before, by emit. */
-__attribute__((noinline)) static int send_next(struct dk_udp_sock *sock, struct dk_udp_path *path,
-                                               const struct dk_tx_piece *piece)
+/* One piece that goes where one went before, by emit, its headers complete. */
+static inline __attribute__((always_inline)) int
+emit_next(struct dk_udp_sock *sock, struct dk_udp_path *path, const struct dk_tx_piece *piece)
 {
     struct dk_udp *udp = sock->net->udp;
-    const uint32_t bytes = DK_UDP_HEADER_LEN + piece->len;
-    uint8_t *checksum = header_of(path) + DK_UDP_CHECKSUM_OFFSET;
-    put_lengths(path, bytes);
-    if (dk_unlikely(udp->partial_checksum))
-        dk_put_be16(checksum, dk_checksum_fold64(path->words + htobe16((uint16_t)bytes)));
-    else
-        dk_checksum_put_not_0(
-            checksum, dk_checksum_words_here(words_of(path, bytes), piece->data, piece->len));
     udp->tx.frame.pieces[0] = *piece;
     udp->tx.frame.num_pieces = 1;
     if (!piece->buf && piece->len > 0) /* it is read before emit returns */
         dk_net_count(&udp->stats.tx_copied);
-    return emit_kept(sock, path, bytes);
+    return emit_kept(sock, path, DK_UDP_HEADER_LEN + piece->len);
+}
+
+/* Has the kept headers be those of that piece. */
+static inline __attribute__((always_inline)) void put_next(struct dk_udp_path *path,
+                                                           const struct dk_tx_piece *piece)
+{
+    const uint32_t bytes = DK_UDP_HEADER_LEN + piece->len;
+    put_lengths(path, bytes);
+    dk_checksum_put_not_0(header_of(path) + DK_UDP_CHECKSUM_OFFSET,
+                          dk_checksum_words_here(words_of(path, bytes), piece->data, piece->len));
+}
+
+__attribute__((noinline)) static int send_next(struct dk_udp_sock *sock, struct dk_udp_path *path,
+                                               const struct dk_tx_piece *piece)
+{
+    put_next(path, piece);
+    return emit_next(sock, path, piece);
+}
+
+/* The device does the checksum. */
+__attribute__((noinline)) static int
+send_partial(struct dk_udp_sock *sock, struct dk_udp_path *path, const struct dk_tx_piece *piece)
+{
+    const uint32_t bytes = DK_UDP_HEADER_LEN + piece->len;
+    put_lengths(path, bytes);
+    dk_put_be16(header_of(path) + DK_UDP_CHECKSUM_OFFSET,
+                dk_checksum_fold64(path->words + htobe16((uint16_t)bytes)));
+    return emit_next(sock, path, piece);
 }
 
 /* Whether a datagram of so many bytes can be written to the memory of the device, by copies that
@@ -328,31 +348,30 @@ __attribute__((noinline)) static int send_next(struct dk_udp_sock *sock, struct 
 static inline bool has_room(const struct dk_tx_rooms *rooms, const struct dk_udp_path *path,
                             uint32_t payload)
 {
-    return rooms && rooms->next < rooms->limit && dk_frame_is_easy(payload) &&
+    return rooms->next < rooms->limit && dk_frame_is_easy(payload) &&
            path->kept.head_len + payload <= rooms->bytes_max;
 }
 
-/* As send_next, to there. One that is as long as the one before has the same header but for the
- * checksum. */
+/* As send_next, to there. */
 __attribute__((noinline)) static int write_next(struct dk_udp_sock *sock, struct dk_udp_path *path,
                                                 const struct dk_tx_piece *piece)
 {
     struct dk_net *net = sock->net;
     struct dk_udp *udp = net->udp;
-    struct dk_tx_rooms *rooms = udp->rooms;
-    const uint32_t payload = piece->len, bytes = DK_UDP_HEADER_LEN + payload;
+    struct dk_tx_rooms *rooms = net->config.rooms;
+    if (udp->partial_checksum)
+        return send_partial(sock, path, piece);
+    if (!has_room(rooms, path, piece->len))
+        return send_next(sock, path, piece);
     const uint32_t at = rooms->next++;
-    put_lengths(path, bytes);
-    dk_checksum_put_not_0(header_of(path) + DK_UDP_CHECKSUM_OFFSET,
-                          dk_checksum_words_here(words_of(path, bytes), piece->data, payload));
-    rooms->frames[at].len = path->kept.head_len + payload;
-    dk_frame_copy_easy(
-        dk_frame_copy_easy(rooms->frames[at].at, path->kept.head, path->kept.head_len), piece->data,
-        payload);
+    put_next(path, piece);
+    rooms->frames[at].len = path->kept.head_len + piece->len;
+    uint8_t *to = dk_frame_copy_easy(rooms->frames[at].at, path->kept.head, path->kept.head_len);
+    dk_frame_copy_easy(to, piece->data, piece->len);
     dk_net_count(&net->stats.link_tx);
     if (!piece->buf)
         dk_net_count(&udp->stats.tx_copied);
-    count_sent(udp, bytes);
+    count_sent(udp, DK_UDP_HEADER_LEN + piece->len);
     return 0;
 }
 
@@ -366,7 +385,5 @@ int dk_udp_send(struct dk_udp_sock *sock, const struct dk_endpoint *remote,
                     now >= path->kept.until ||
                     pieces->len > path->kept.max_bytes - DK_UDP_HEADER_LEN))
         return send_other(sock, to, pieces, num_pieces, now);
-    if (has_room(udp->rooms, path, pieces->len))
-        return write_next(sock, path, pieces);
-    return send_next(sock, path, pieces);
+    return udp->asks_device ? write_next(sock, path, pieces) : send_next(sock, path, pieces);
 }

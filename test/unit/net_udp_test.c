@@ -107,6 +107,59 @@ static void test_udp_pieces_without_buffer_are_copied(void **state)
     kit_close(&kit);
 }
 
+static struct dk_buf *taken; /* what was offered, and taken */
+static bool takes;
+
+static void on_offer(void *arg, const struct dk_udp_datagram *d, struct dk_buf *buf)
+{
+    struct kit_sock *s = arg;
+    assert_true(dk_ip_equal(&d->from.ip, &peer4.ip) && d->from.port == peer4.port);
+    assert_true(dk_udp_is_empty(s->sock));
+    assert_null(taken);
+    if (takes)
+        taken = buf;
+    else
+        dk_udp_keep(s->sock, d, buf);
+}
+
+static void expect_taken(const char *text)
+{
+    assert_non_null(taken);
+    assert_int_equal(dk_buf_bytes(taken), strlen(text));
+    assert_memory_equal(taken->data, text, strlen(text));
+    dk_buf_put(taken);
+    taken = NULL;
+}
+
+/* What the owner does not take waits, and so does what comes behind it, in order; of what is taken
+ * no event tells. */
+static void test_udp_offered_datagram_is_taken_or_waits(void **state)
+{
+    struct kit_sock s;
+    (void)state;
+    start();
+    kit_sock_open(&kit, &s, us4.ip, 7);
+    dk_udp_set_offer(s.sock, on_offer);
+    takes = true;
+    kit_udp(&kit, &peer4, &us4, "the way is learnt", 17);
+    kit_expect_recv(&s, "the way is learnt", 17);
+    kit_udp(&kit, &peer4, &us4, "one", 3);
+    assert_int_equal(s.readable, 1);
+    expect_taken("one");
+    takes = false;
+    kit_udp(&kit, &peer4, &us4, "two", 3);
+    takes = true;
+    kit_udp(&kit, &peer4, &us4, "three", 5);
+    assert_null(taken);
+    assert_int_equal(s.readable, 3);
+    kit_expect_recv(&s, "two", 3);
+    kit_expect_recv(&s, "three", 5);
+    kit_udp(&kit, &peer4, &us4, "four", 4);
+    expect_taken("four");
+    assert_true(kit_stat(&kit, "udp.rx_datagrams") == 5 && kit_stat(&kit, "udp.rx_bytes") == 32);
+    kit_close(&kit);
+}
+
 static void test_udp_checksums_are_checked(void **state)
 {
     struct kit_sock s;
@@ -796,6 +849,7 @@ int main(void)
         cmocka_unit_test(test_udp_receives_a_view_of_the_frame),
         cmocka_unit_test(test_udp_sends_pieces_where_they_lie),
         cmocka_unit_test(test_udp_pieces_without_buffer_are_copied),
+        cmocka_unit_test(test_udp_offered_datagram_is_taken_or_waits),
         cmocka_unit_test(test_udp_checksums_are_checked),
         cmocka_unit_test(test_udp_checksum_zero_is_sent_as_ones),
         cmocka_unit_test(test_udp_offloaded_checksum_has_the_pseudo_sum),

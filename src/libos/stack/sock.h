@@ -186,6 +186,7 @@ struct dk_stack_udp {
     struct dk_udp_sock *udp;
     uint32_t num_lent; /* pushes on st->lent */
 };
+    bool is_bound;     /* found to be, by a push */
 
 /*
  * A local port of TCP, bound by one socket, or by several with SO_REUSEPORT. Those that listen take

@@ -32,20 +32,27 @@ static int take_error(struct dk_stack_udp *u)
     return error;
 }
 
-/* Tells who sent an element: in it, where there is room, and behind its bytes. */
-static inline void set_sender(const struct dk_stack_sock *s, const struct dk_udp_datagram *d,
-                              demi_sgarray_t *sga)
+/* Tells who sent an element, where it has no room for that: behind its bytes. */
+__attribute__((noinline)) static void
+set_other_sender(const struct dk_stack_sock *s, const struct dk_udp_datagram *d, struct dk_buf *buf)
 {
     struct sockaddr_storage from;
+    const socklen_t len = dk_stack_write_addr(s->domain, &d->from, &from);
+    dk_buf_set_peer(buf, (struct sockaddr *)&from, len);
+}
+
+/* Tells who sent an element: in it, where there is room, and behind its bytes. */
+static inline void set_sender(const struct dk_stack_sock *s, const struct dk_udp_datagram *d,
+                              struct dk_buf *buf, demi_sgarray_t *sga)
+{
     if (dk_unlikely(s->domain != AF_INET || d->from.ip.version != 4)) {
-        const socklen_t len = dk_stack_write_addr(s->domain, &d->from, &from);
-        dk_buf_set_peer(d->buf, (struct sockaddr *)&from, len);
+        set_other_sender(s, d, buf);
         return;
     }
     const struct sockaddr_in in = {
         .sin_family = AF_INET, .sin_port = htobe16(d->from.port), .sin_addr.s_addr = d->from.ip.v4};
     memcpy(&sga->sga_addr, &in, sizeof(in));
-    dk_buf_set_peer(d->buf, (const struct sockaddr *)&in, sizeof(in));
+    dk_buf_set_peer(buf, (const struct sockaddr *)&in, sizeof(in));
 }
 
 static int receive(struct dk_stack_sock *s, demi_sgarray_t *sga)
@@ -60,8 +67,24 @@ static int receive(struct dk_stack_sock *s, demi_sgarray_t *sga)
     if (dk_udp_recv(u->udp, &d) < 0)
         return DK_TAKE_NONE;
     dk_stack_make_one(s, d.buf, sga);
-    set_sender(s, &d, sga);
+    set_sender(s, &d, d.buf, sga);
     return DK_TAKE_ELEMENT;
+}
+
+/* A pop that waits has the datagram now. One of our own (core/op.h) does not: its end may come back
+ * to the stack. */
+static void on_offer(void *arg, const struct dk_udp_datagram *d, struct dk_buf *buf)
+{
+    struct dk_stack_udp *u = arg;
+    struct dk_op *op = dk_container_of(u->s.pops.next, struct dk_op, link);
+    if (dk_unlikely(dk_list_empty(&u->s.pops) || op->internal)) {
+        dk_udp_keep(u->udp, d, buf);
+        return;
+    }
+    dk_stack_make_one(&u->s, buf, dk_op_sga(op));
+    set_sender(&u->s, d, buf, dk_op_sga(op));
+    dk_list_del(&op->link);
+    dk_op_complete(op, 0);
 }
 
 static int bind_to(struct dk_stack_udp *u, const struct dk_endpoint *local)
@@ -85,7 +108,9 @@ static struct dk_ip any_ip(const struct dk_stack_udp *u)
 int dk_stack_udp_bind_to_send(struct dk_stack_udp *u)
 {
     const struct dk_endpoint any = {.ip = any_ip(u)};
-    return dk_likely(dk_udp_local(u->udp)->port != 0) ? 0 : bind_to(u, &any);
+    const int r = dk_udp_local(u->udp)->port != 0 ? 0 : bind_to(u, &any);
+    u->is_bound = r == 0;
+    return r;
 }
 
 void dk_stack_udp_finish(struct dk_stack_udp *u)
@@ -239,6 +264,7 @@ int dk_stack_udp_create(struct dk_stack *st, int domain, struct dk_stack_sock **
         dk_stack_sock_free(s);
         return r;
     }
+    dk_udp_set_offer(u->udp, on_offer);
     *s_out = s;
     return 0;
 }

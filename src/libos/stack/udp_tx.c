@@ -174,7 +174,7 @@ int dk_stack_udp_push_led(struct dk_queue *q, const demi_sgarray_t *sga, struct 
     struct dk_endpoint to;
     (void)buf;
     if (!is_short(u, seg.sgaseg_len) || !dk_list_empty(&u->s.pushes) || u->s.write_shut ||
-        dk_udp_local(u->udp)->port == 0)
+        !u->is_bound)
         return -EAGAIN;
     if (addr ? dk_stack_read_checked_peer(&u->s, addr, &to) < 0 : u->s.state != DK_STACK_CONNECTED)
         return -EAGAIN;
