@@ -250,6 +250,11 @@ void dk_net_advance(struct dk_net *net, int64_t now)
     dk_tcp_advance(net, now);
 }
 
+const uint32_t *dk_net_is_due_again(const struct dk_net *net)
+{
+    return &net->due;
+}
+
 bool dk_net_is_due(const struct dk_net *net, int64_t now)
 {
     return net->due || dk_wheel_is_due(&net->wheel, now) || dk_tcp_is_due(net, now);

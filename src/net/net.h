@@ -212,6 +212,10 @@ void dk_net_told(struct dk_net *net, const struct dk_net_news *news, int64_t now
  * of input. Call after each burst, and at the latest at dk_net_next_due. */
 void dk_net_advance(struct dk_net *net, int64_t now);
 
+/* Returns a word of the stack's which is not 0 after dk_net_advance when that made something due
+ * again. */
+const uint32_t *dk_net_is_due_again(const struct dk_net *net);
+
 /* Whether dk_net_advance may have something to do: cheap enough to be asked with each call. */
 bool dk_net_is_due(const struct dk_net *net, int64_t now);
 

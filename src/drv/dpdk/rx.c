@@ -32,20 +32,21 @@ void dk_dpdk_rx_close(struct dk_dpdk_port *p)
  * time, looking would be most of it. */
 __attribute__((noinline)) static void take_back(struct dk_dpdk_port *p)
 {
-    uint32_t looks = p->num_out < LOOKS ? p->num_out : LOOKS;
-    while (looks-- > 0) {
-        if (p->next_out >= p->num_out)
-            p->next_out = 0;
-        struct rte_mbuf *m = p->out[p->next_out];
+    uint32_t num = p->num_out, at = p->next_out;
+    for (uint32_t looks = num < LOOKS ? num : LOOKS; looks > 0; looks--) {
+        at = at < num ? at : 0;
+        struct rte_mbuf *m = p->out[at];
         if (!dk_buf_is_back(buf_of(m))) {
-            p->next_out++;
+            at++;
             continue;
         }
-        p->out[p->next_out] = p->out[--p->num_out];
+        p->out[at] = p->out[--num];
         p->back[p->num_back++] = m;
         if (p->num_back == DK_DPDK_BACK)
             return_all(p);
     }
+    p->num_out = num;
+    p->next_out = at;
 }
 
 /* Neither references nor further pieces: the two numbers lie side by side. */

@@ -85,6 +85,7 @@ struct dk_stack {
     struct dk_stack_options options;
     struct dk_net *net;
     struct dk_tcp *tcp;
+    const uint32_t *is_due_again; /* of net */
     struct dk_netdev *dev;
     struct dk_stack_group *group;   /* of several workers, else NULL */
     struct dk_stack_inbox *inbox;   /* likewise: what others have for us */
@@ -185,8 +186,8 @@ struct dk_stack_udp {
     struct dk_stack_sock s;
     struct dk_udp_sock *udp;
     uint32_t num_lent; /* pushes on st->lent */
-};
     bool is_bound;     /* found to be, by a push */
+};
 
 /*
  * A local port of TCP, bound by one socket, or by several with SO_REUSEPORT. Those that listen take
@@ -227,7 +228,19 @@ extern const struct dk_stack_kind dk_stack_tcp_kind;
 
 /* ---- stack.c: the poller --------------------------------------------------------------------- */
 
-void dk_stack_begin(struct dk_stack *st);
+static inline void dk_stack_read_clock(struct dk_stack *st)
+{
+    const int64_t now = dk_instance_now(st->inst);
+    if (now > st->now)
+        st->now = now;
+}
+
+static inline void dk_stack_begin(struct dk_stack *st)
+{
+    if (st->depth++ == 0)
+        dk_stack_read_clock(st);
+}
+
 void dk_stack_end_slow(struct dk_stack *st);
 
 static inline void dk_stack_end(struct dk_stack *st)
@@ -352,7 +365,12 @@ static inline bool dk_stack_has_put(const struct dk_stack *st)
 }
 
 /* Has the device send what was put to it, as dk_stack_flush does first; false: some is left. */
-bool dk_stack_flush_put(struct dk_stack *st);
+static inline bool dk_stack_flush_put(struct dk_stack *st)
+{
+    const bool sent = st->dev->ops->tx_flush(st->dev, st->now);
+    dk_count(sent ? &st->stats->tx_bursts : &st->stats->tx_blocked, 1);
+    return sent;
+}
 
 /* Has the device let go of what it sent; returns how many pieces it still reads. */
 uint32_t dk_stack_reclaim(struct dk_stack *st);

@@ -20,25 +20,10 @@
 /* Polls between two looks of other processes at the counters, for who never sleeps. */
 #define SHOW_EVERY 4096u
 
-static void read_clock(struct dk_stack *st)
-{
-    int64_t now = dk_instance_now(st->inst);
-    if (now > st->now)
-        st->now = now;
-}
-
-void dk_stack_begin(struct dk_stack *st)
-{
-    if (st->depth++ == 0)
-        read_clock(st);
-}
-
 /* Whoever found the stack without memory tries again: others may have let go of some. */
-static void feed_starved(struct dk_stack *st)
+__attribute__((noinline)) static void feed_starved(struct dk_stack *st)
 {
     struct dk_list starved, *l;
-    if (dk_likely(dk_list_empty(&st->starved)))
-        return;
     starved = st->starved;
     starved.next->prev = starved.prev->next = &starved;
     dk_list_init(&st->starved);
@@ -47,23 +32,29 @@ static void feed_starved(struct dk_stack *st)
 }
 
 /* Lets the stack do what is due. depth is not 0 meanwhile: callbacks work on the stack too. */
-static void advance(struct dk_stack *st)
+static inline void advance(struct dk_stack *st)
 {
     dk_net_advance(st->net, st->now);
-    feed_starved(st);
+    if (dk_unlikely(!dk_list_empty(&st->starved)))
+        feed_starved(st);
+}
+
+/* What is there of whatever else than frames that the device has. */
+__attribute__((noinline)) static void transmit_other(struct dk_stack *st)
+{
+    if (dk_stack_has_put(st) || st->tx.num > 0 || st->tx.refused)
+        dk_stack_flush(st);
+    if (!dk_list_empty(&st->lent))
+        dk_stack_settle(st);
 }
 
 /* Sends what was put off, which ends pushes. */
-static void transmit(struct dk_stack *st)
+static inline __attribute__((always_inline)) void transmit(struct dk_stack *st)
 {
-    if (dk_likely(st->tx.num == 0 && !st->tx.refused)) {
-        if (dk_stack_has_put(st))
-            dk_stack_flush_put(st);
-    } else {
-        dk_stack_flush(st);
-    }
-    if (dk_unlikely(!dk_list_empty(&st->lent)))
-        dk_stack_settle(st);
+    if (dk_unlikely((st->tx.num | st->tx.refused) != 0 || !dk_list_empty(&st->lent)))
+        transmit_other(st);
+    else if (dk_stack_has_put(st))
+        dk_stack_flush_put(st);
 }
 
 void dk_stack_end_slow(struct dk_stack *st)
@@ -88,7 +79,7 @@ void dk_stack_set_drains(struct dk_stack_sock *s, bool drains)
 }
 
 /* Takes frames from the device; returns how many. */
-static inline uint32_t receive(struct dk_stack *st)
+static inline __attribute__((always_inline)) uint32_t receive(struct dk_stack *st)
 {
     struct dk_rx_frame frames[BURST];
     uint32_t n = st->dev->ops->rx_burst(st->dev, frames, BURST, st->now);
@@ -131,11 +122,11 @@ static void wind_up(struct dk_stack *st)
 static void work(struct dk_stack *st)
 {
     for (int i = 0; i < ROUNDS; i++) {
-        uint32_t n = receive(st);
+        const uint32_t n = receive(st);
         if (n > 0 || dk_net_is_due(st->net, st->now))
             advance(st);
         transmit(st);
-        if (n < BURST && !dk_net_is_due(st->net, st->now))
+        if (n < BURST && !*st->is_due_again)
             break;
     }
 }
@@ -150,7 +141,7 @@ static void stack_poll(struct dk_poller *p, int64_t now, bool spinning)
     /* The caller read the time before it slept. */
     if (__atomic_load_n(&st->slept, __ATOMIC_RELAXED)) {
         __atomic_store_n(&st->slept, 0, __ATOMIC_RELAXED);
-        read_clock(st);
+        dk_stack_read_clock(st);
     }
     bool ending = __atomic_load_n(&st->ending, __ATOMIC_ACQUIRE);
     if (dk_unlikely(ending && !st->ended))
@@ -416,6 +407,7 @@ static int open_net(struct dk_stack *st, const char **why_out)
     if (r < 0)
         return r;
     st->tcp = dk_net_tcp(st->net);
+    st->is_due_again = dk_net_is_due_again(st->net);
     r = dk_stack_await_addresses(st, &config, why_out);
     return r < 0 ? r : dk_stack_await_learnt(st, why_out);
 }
@@ -436,7 +428,7 @@ static struct dk_stack *make_stack(struct dk_instance *inst, const struct dk_sta
     dk_list_init(&st->ports);
     dk_list_init(&st->starved);
     dk_list_init(&st->lent);
-    read_clock(st);
+    dk_stack_read_clock(st);
     return st;
 }
 

@@ -46,13 +46,6 @@ static void put_off(struct dk_stack_tx *tx, const struct dk_tx_frame *frame)
     }
 }
 
-bool dk_stack_flush_put(struct dk_stack *st)
-{
-    const bool sent = st->dev->ops->tx_flush(st->dev, st->now);
-    dk_count(sent ? &st->stats->tx_bursts : &st->stats->tx_blocked, 1);
-    return sent;
-}
-
 /* Gives the device what it takes; false: some is left. */
 static bool send_all(struct dk_stack *st)
 {
