@@ -63,14 +63,20 @@ static __attribute__((noinline)) int profiled_wait(demi_qresult_t *qr_out, demi_
     return wait_tokens(DK_WAIT_ANY, qr_out, NULL, &qt, 1, timeout);
 }
 
-/* Where it is done, or comes with one look at the device. */
+/* For how long it may look at the device without a sleep: up to a second. */
+static inline int64_t looks_for_ns(const struct timespec *timeout)
+{
+    return !timeout || timeout->tv_sec > 0 ? 1000000000 : timeout->tv_nsec;
+}
+
+/* Where it is done, or comes with looks at the device. */
 static __attribute__((noinline)) int wait_now(demi_qresult_t *qr_out, demi_qtoken_t qt,
                                               const struct timespec *timeout)
 {
     struct dk_instance *inst = dk_api_instance();
-    const bool may_poll = !timeout || timeout->tv_sec > 0 || timeout->tv_nsec > 0;
     if (dk_likely(inst && !dk_api.callback &&
-                  dk_wait_now(inst, &dk_thread_self->waiter, qt, qr_out, may_poll) == 0))
+                  dk_wait_now(inst, &dk_thread_self->waiter, qt, qr_out, looks_for_ns(timeout)) ==
+                      0))
         return 0;
     return profiled_wait(qr_out, qt, timeout);
 }

@@ -8,8 +8,10 @@
  */
 #include "core/wait.h"
 
+#include "core/alone.h"
 #include "core/fast.h"
-#include "core/taker.h"
+#include "core/poll.h"
+#include "core/spin.h"
 #include "core/thread.h"
 
 #include <errno.h>
@@ -20,9 +22,6 @@
 #define AGAIN     2
 #define FOLLOW    3 /* another thread sleeps in the device, or nobody need */
 #define LEADS     4 /* not yet, and it has the lead */
-
-/* A thread that never sleeps looks for stale tokens after this time. */
-#define STALE_CHECK_NS 50000
 
 /* Arrays up to this length are checked token by token; reading them costs less than being clever.
  */
@@ -393,29 +392,6 @@ static bool give_way(struct dk_waiter *w)
     return dk_lead_try(inst);
 }
 
-/* Spins longer when spinning found the result, less when it ended in sleep. */
-static void adapt_spin(struct dk_instance *inst, bool slept)
-{
-    uint32_t max = inst->sched.spin_us;
-    if (max == UINT32_MAX || max == 0)
-        return;
-    uint32_t floor = max * 1000 / 16;
-    uint32_t budget = slept ? inst->spin_budget_ns / 2 : inst->spin_budget_ns * 2;
-    inst->spin_budget_ns = budget < floor ? floor : budget > max * 1000 ? max * 1000 : budget;
-}
-
-/* One look at the device; the lead is held. */
-static inline void poll_once(struct dk_instance *inst, int64_t now, bool spinning)
-{
-    dk_taker_resume(inst);
-    dk_run_posted(inst);
-    if (inst->poller) {
-        dk_count(&inst->stats->polls, 1);
-        inst->poller->ops->poll(inst->poller, now, spinning);
-        dk_run_posted(inst); /* takers of what arrived */
-    }
-}
-
 /* Who never sleeps would never notice a token that is not outstanding: the array is read whole once
  * a wait takes long. */
 static int report_stale(struct dk_waiter *w)
@@ -434,23 +410,26 @@ static int drive(struct dk_waiter *w, int64_t deadline, int64_t now)
 {
     struct dk_instance *inst = w->inst;
     bool always = inst->sched.spin_us == UINT32_MAX, slept = false;
-    int64_t spin_until = now + (always ? STALE_CHECK_NS : (int64_t)inst->spin_budget_ns);
+    int64_t spin_until = now + (w->has_spun && !always ? 0 : dk_spin_ns(inst, INT64_MAX));
     bool spinning = always || inst->sched.spin_us != 0;
+    uint32_t looks = 0;
     for (;;) {
         if (spinning || slept || deadline <= now || inst->num_yielded)
-            poll_once(inst, now, spinning);
+            dk_poll_once(inst, now, spinning);
         int r = locked_scan(w);
         if (r == 0 && slept)
             now = dk_instance_now(inst); /* not before: it would delay what the sleep was for */
         if (r == 0 && now >= deadline)
             r = -ETIMEDOUT;
         if (r != 0) {
-            adapt_spin(inst, slept);
+            dk_spin_adapt(inst, slept);
             dk_lead_drop(inst);
             return r;
         }
         if (__atomic_load_n(&inst->lead_wanted, __ATOMIC_RELAXED) && !give_way(w))
             return AGAIN;
+        if (spinning && !slept && ++looks % DK_LOOKS_PER_CLOCK != 0)
+            continue;
         now = dk_instance_now(inst);
         if (always && now >= spin_until && (r = report_stale(w)) != 0) {
             dk_lead_drop(inst);
@@ -458,10 +437,8 @@ static int drive(struct dk_waiter *w, int64_t deadline, int64_t now)
         }
         if (inst->num_yielded)
             continue;
-        if (always || (now < spin_until && !slept)) {
-            dk_cpu_relax();
+        if (always || (now < spin_until && !slept))
             continue;
-        }
         r = lead_sleep(w, remaining(deadline, now));
         if (r != 0)
             return r;
@@ -573,7 +550,7 @@ static void poll_sometimes(struct dk_instance *inst)
     if (dk_likely(!due))
         return;
     if (polls && dk_lead_try(inst)) {
-        poll_once(inst, dk_instance_now(inst), false);
+        dk_poll_once(inst, dk_instance_now(inst), false);
         dk_lead_drop(inst);
         dk_instance_tell_backlog(inst);
     }
@@ -627,11 +604,6 @@ static int first_look(struct dk_waiter *w)
     return r;
 }
 
-static bool polls_before_sleep(const struct dk_instance *inst)
-{
-    return dk_instance_poller(inst) && inst->sched.spin_us != 0;
-}
-
 /*
  * Polls once, as a call does that takes the lead for its own length: what a busy server waits for
  * is there already, and the thread need not be a leader for it. Only where it would poll anyhow.
@@ -639,9 +611,9 @@ static bool polls_before_sleep(const struct dk_instance *inst)
 static int poll_and_look(struct dk_waiter *w)
 {
     struct dk_instance *inst = w->inst;
-    if (!polls_before_sleep(inst) || !dk_lead_try(inst))
+    if (!dk_polls_before_sleep(inst) || !dk_lead_try(inst))
         return 0;
-    poll_once(inst, dk_instance_now(inst), true);
+    dk_poll_once(inst, dk_instance_now(inst), true);
     int r = second_look(w);
     dk_lead_drop(inst);
     if (r != 0)
@@ -668,15 +640,42 @@ static inline bool collect_now(struct dk_instance *inst, const struct dk_waiter 
     return done;
 }
 
-int dk_wait_look(struct dk_instance *inst, const struct dk_waiter *w, demi_qtoken_t token,
-                 demi_qresult_t *qr, bool may_poll, bool alone)
+/* Of the thread that is alone, which has the lead: looks at the device until an operation does not
+ * pend any more. Between the device and the application there is no atomic then: each would wait
+ * for what was written to memory that another processor reads, as the driver does last. */
+static void spin_alone(struct dk_instance *inst, struct dk_waiter *w, const struct dk_op *op,
+                       int64_t most_ns)
 {
-    const bool pends = alone && dk_op_at(token)->state == DK_OP_PENDING;
+    int64_t now = dk_instance_now(inst);
+    const int64_t until = now + dk_spin_ns(inst, most_ns);
+    dk_poll_once(inst, now, true);
+    if (op->state != DK_OP_PENDING)
+        return;
+    for (uint32_t looks = 1; op->state == DK_OP_PENDING; looks++) {
+        if (looks % DK_LOOKS_PER_CLOCK == 0 && (now = dk_instance_now(inst)) >= until) {
+            w->has_spun = true;
+            return;
+        }
+        if (dk_alone_ended()) /* somebody waits for us to be outside */
+            return;
+        dk_poll_once(inst, now, true);
+    }
+    dk_spin_adapt(inst, false);
+}
+
+int dk_wait_look(struct dk_instance *inst, struct dk_waiter *w, demi_qtoken_t token,
+                 demi_qresult_t *qr, int64_t most_ns, bool alone)
+{
+    const struct dk_op *op = dk_op_at(token);
+    const bool pends = alone && op->state == DK_OP_PENDING;
     if (!pends && collect_now(inst, w, token, qr, alone))
         return 0;
-    if (!may_poll || !polls_before_sleep(inst) || !dk_lead_try_now(inst, alone))
+    if (most_ns <= 0 || !dk_polls_before_sleep(inst) || !dk_lead_try_now(inst, alone))
         return -EAGAIN;
-    poll_once(inst, dk_instance_now(inst), true);
+    if (pends && op->inst == inst && dk_op_token(op) == token)
+        spin_alone(inst, w, op, most_ns);
+    else
+        dk_poll_once(inst, dk_instance_now(inst), true);
     const bool done = collect_now(inst, w, token, qr, alone), is_watched = inst->eventfd >= 0;
     dk_lead_drop_now(inst, alone);
     if (dk_unlikely(is_watched))
@@ -692,6 +691,7 @@ int dk_wait(struct dk_waiter *w, int64_t timeout_ns)
         r = poll_and_look(w);
     if (r == 0)
         r = wait_long(w, timeout_ns);
+    w->has_spun = false;
     return r > 0 ? 0 : r;
 }
 

@@ -40,6 +40,7 @@ struct dk_waiter {
     uint8_t active;
     uint8_t role;      /* enum dk_waiter_role, guarded by `tokens` */
     uint8_t cancelled; /* a token it sleeps on was cancelled elsewhere; false between waits */
+    bool has_spun;     /* as long as it may, just before dk_wait; false between waits */
     uint8_t all_ready; /* ISSUED: return only with num_qts results */
     demi_qresult_t *qrs;
     uint32_t num_out; /* ISSUED: results delivered; ANY: position */
@@ -47,8 +48,8 @@ struct dk_waiter {
 };
 
 /* As dk_wait_now (wait_now.h), of what is not fresh; alone: see alone.h. */
-int dk_wait_look(struct dk_instance *inst, const struct dk_waiter *w, demi_qtoken_t token,
-                 demi_qresult_t *qr, bool may_poll, bool alone);
+int dk_wait_look(struct dk_instance *inst, struct dk_waiter *w, demi_qtoken_t token,
+                 demi_qresult_t *qr, int64_t most_ns, bool alone);
 
 /*
  * Waits by w->kind. w->inst, qts, num_qts, qrs, thread are set. timeout_ns < 0: for ever. Returns 0

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The wait for one operation that is done, or comes with one look at the device: what a busy server
- * waits for. It takes no sleep, and no array.
+ * The wait for one operation that is done, or comes with a look at the device, or while it is
+ * looked at again and again by a thread that is alone: what a busy server, or one that spins, waits
+ * for. It takes no sleep, and no array.
  */
 #ifndef DK_CORE_WAIT_NOW_H
 #define DK_CORE_WAIT_NOW_H
@@ -11,11 +12,12 @@
 #include "core/wait.h"
 
 /*
- * Waits for an operation of inst as far as that takes no sleep; may_poll: looks at the device once.
- * w is the calling thread's. 0 and the result; -EAGAIN: nothing happened, dk_wait goes on.
+ * Waits for an operation of inst as far as that takes no sleep; most_ns: how long it
+ * may look at the device, 0: not at all. w is the calling thread's. 0 and the result; -EAGAIN:
+ * nothing happened, dk_wait goes on.
  */
-static inline int dk_wait_now(struct dk_instance *inst, const struct dk_waiter *w,
-                              demi_qtoken_t token, demi_qresult_t *qr, bool may_poll)
+static inline int dk_wait_now(struct dk_instance *inst, struct dk_waiter *w, demi_qtoken_t token,
+                              demi_qresult_t *qr, int64_t most_ns)
 {
     const uint32_t left = __atomic_load_n(&inst->until_poll, __ATOMIC_RELAXED) - 1;
     if (dk_unlikely(w->cancelled || left - 1 >= DK_WAIT_NO_POLLER))
@@ -24,7 +26,7 @@ static inline int dk_wait_now(struct dk_instance *inst, const struct dk_waiter *
     const bool alone = dk_alone_enter();
     int r = 0;
     if (dk_unlikely(!alone) || !dk_fast_collect(inst, token, qr))
-        r = dk_wait_look(inst, w, token, qr, may_poll, alone);
+        r = dk_wait_look(inst, w, token, qr, most_ns, alone);
     dk_alone_leave(alone);
     return r;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Waiting on a clock that the test owns: how long, how often polled, when asleep, what is read. */
+#include "core/alone.h"
 #include "fake.h"
 
 #include <errno.h>
@@ -135,6 +136,92 @@ static void test_wait_always_spins_and_never_blocks(void **state)
     assert_int_equal(fake_wait_any(&fake, &qr, &at, &qt, 1, -1), 0);
     assert_int_equal(fake.blocks, 0);
     assert_true(fake.spinning_polls > 1000);
+}
+
+/* Looks as the one thread that calls the library does, before it is a waiter. */
+static int look_alone(demi_qtoken_t qt, demi_qresult_t *qr, int64_t most_ns)
+{
+    if (!dk_alone_enter())
+        skip(); /* the kernel has no barrier for it */
+    fake.polls = 0;
+    const int r = dk_wait_look(fake.inst, &dk_thread_self->waiter, qt, qr, most_ns, true);
+    dk_alone_leave(true);
+    return r;
+}
+
+static void test_wait_alone_spins_to_the_event_and_seldom_reads_the_clock(void **state)
+{
+    (void)state;
+    fake.event_op = fake_pop(fake.queue);
+    fake.event_at = fake.now + 2000;
+    const int64_t start = fake.now;
+    demi_qresult_t qr;
+    assert_int_equal(look_alone(dk_op_token(fake.event_op), &qr, INT64_MAX), 0);
+    assert_true(fake.polls >= (fake.now - start) / fake.tick_ns * 7);
+    assert_int_equal(fake.blocks, 0);
+    assert_int_equal(fake.inst->stats->array_reads, 0);
+    assert_false(dk_thread_self->waiter.has_spun);
+}
+
+static void test_wait_alone_spins_for_its_budget_and_not_again_as_a_waiter(void **state)
+{
+    (void)state;
+    struct dk_op *op = fake_pop(fake.queue);
+    const demi_qtoken_t qt = dk_op_token(op);
+    const int64_t start = fake.now;
+    demi_qresult_t qr;
+    uint32_t at;
+    assert_int_equal(look_alone(qt, &qr, INT64_MAX), -EAGAIN);
+    assert_true(fake.now - start >= 50000 && fake.now - start <= 51000);
+    assert_int_equal(fake.blocks, 0);
+    fake.event_op = op;
+    fake.event_at = fake.now + 3000000;
+    fake.polls = 0;
+    assert_int_equal(fake_wait_any(&fake, &qr, &at, &qt, 1, -1), 0);
+    assert_true(fake.blocks >= 1 && fake.polls < 20);
+    assert_false(dk_thread_self->waiter.has_spun);
+}
+
+static void test_wait_alone_spins_no_longer_than_the_timeout(void **state)
+{
+    (void)state;
+    struct dk_op *op = fake_pop(fake.queue);
+    const int64_t start = fake.now;
+    demi_qresult_t qr;
+    assert_int_equal(look_alone(dk_op_token(op), &qr, 1000), -EAGAIN);
+    assert_true(fake.now - start >= 1000 && fake.now - start <= 1500);
+    assert_int_equal(look_alone(dk_op_token(op), &qr, 0), -EAGAIN);
+    assert_int_equal(fake.polls, 0);
+    dk_thread_self->waiter.has_spun = false;
+    dk_op_release(op);
+}
+
+static void test_wait_alone_ends_at_once_for_whoever_wants_in(void **state)
+{
+    (void)state;
+    struct dk_op *op = fake_pop(fake.queue);
+    demi_qresult_t qr;
+    if (!dk_alone_enter())
+        skip();
+    __atomic_store_n(&dk_alone.ended, 1, __ATOMIC_RELAXED);
+    fake.polls = 0;
+    assert_int_equal(
+        dk_wait_look(fake.inst, &dk_thread_self->waiter, dk_op_token(op), &qr, INT64_MAX, true),
+        -EAGAIN);
+    __atomic_store_n(&dk_alone.ended, 0, __ATOMIC_RELAXED);
+    dk_alone_leave(true);
+    assert_int_equal(fake.polls, 1);
+    dk_op_release(op);
+}
+
+static void test_wait_alone_stale_token_is_looked_for_once(void **state)
+{
+    (void)state;
+    struct dk_op *op = fake_pop(fake.queue);
+    demi_qresult_t qr;
+    assert_int_equal(look_alone(dk_op_token(op) + DK_OP_ONE_GENERATION, &qr, INT64_MAX), -EAGAIN);
+    assert_int_equal(fake.polls, 1);
+    dk_op_release(op);
 }
 
 static void test_wait_block_returns_for_nothing_waits_on(void **state)
@@ -289,6 +376,11 @@ int main(void)
         TEST(test_wait_adaptive_event_within_the_budget_never_blocks, setup_adaptive),
         TEST(test_wait_never_blocks_at_once, setup_never),
         TEST(test_wait_always_spins_and_never_blocks, setup_always),
+        TEST(test_wait_alone_spins_to_the_event_and_seldom_reads_the_clock, setup_adaptive),
+        TEST(test_wait_alone_spins_for_its_budget_and_not_again_as_a_waiter, setup_adaptive),
+        TEST(test_wait_alone_spins_no_longer_than_the_timeout, setup_adaptive),
+        TEST(test_wait_alone_ends_at_once_for_whoever_wants_in, setup_adaptive),
+        TEST(test_wait_alone_stale_token_is_looked_for_once, setup_adaptive),
         TEST(test_wait_block_returns_for_nothing_waits_on, setup_adaptive),
         TEST(test_wait_any_steady_state_reads_no_array, setup_adaptive),
         TEST(test_wait_any_results_of_others_cause_no_reading_again, setup_adaptive),

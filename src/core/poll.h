@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One look at the device, and at what was left to do.
+ */
+#ifndef DK_CORE_POLL_H
+#define DK_CORE_POLL_H
+
+#include "core/taker.h"
+
+/* The lead is held; spinning: as dk_poller_ops.poll. */
+static inline void dk_poll_once(struct dk_instance *inst, int64_t now, bool spinning)
+{
+    dk_taker_resume(inst);
+    dk_run_posted(inst);
+    if (inst->poller) {
+        dk_count(&inst->stats->polls, 1);
+        inst->poller->ops->poll(inst->poller, now, spinning);
+        dk_run_posted(inst); /* takers of what arrived */
+    }
+}
+
+/* Whether a wait looks before it sleeps. */
+static inline bool dk_polls_before_sleep(const struct dk_instance *inst)
+{
+    return dk_instance_poller(inst) && inst->sched.spin_us != 0;
+}
+
+#endif /* DK_CORE_POLL_H */
