@@ -179,7 +179,8 @@ const struct dk_config_key dk_config_keys[DK_CONFIG_COUNT] = {
     [DK_CONFIG_PUSH_HOLD_US] = {.name = "push_hold_us",
                                 .env = "DEMI_PUSH_HOLD_US",
                                 .summary =
-                                    "microseconds until memory pushed to the stack is copied",
+                                    "microseconds without acknowledgements until a push to the "
+                                    "stack is copied",
                                 .max = 1000000,
                                 .initial = 50},
     [DK_CONFIG_STORE] = {.name = "store",

@@ -492,7 +492,7 @@ static void test_push_hold_passes_memory_may_be_overwritten(void **state)
     struct dk_buf *buf = kit_push(&k, 3000, 1);
     kit_drain(&k);
     ack(1001);
-    kit_pass(&k, 49000);
+    kit_pass(&k, 99000); /* twice: something was acknowledged the first time */
     assert_int_equal(k.app.num_sent, 0);
     kit_pass(&k, 2000);
     assert_int_equal(k.app.num_sent, 1);
@@ -510,6 +510,28 @@ static void test_push_hold_passes_memory_may_be_overwritten(void **state)
     kit_expect(&k, A | P, 2921, 1, 80);
     assert_payload(2921, 80);
     dk_buf_put(buf);
+}
+
+/* Elements of a stream that is always under way are not copied: they wait for their turn, not for
+ * the peer. */
+static void test_push_hold_does_not_end_while_acknowledgements_come(void **state)
+{
+    (void)state;
+    struct dk_buf *bufs[2] = {kit_push(&k, 3000, 1), kit_push(&k, 3000, 2)};
+    kit_drain(&k);
+    for (uint32_t acked = 100; acked < 6000; acked += 100) {
+        kit_pass(&k, 45000);
+        ack(1 + acked);
+        kit_drain(&k);
+        assert_int_equal(k.app.num_sent, acked / 3000);
+    }
+    assert_int_equal(stats()->push_hold_copied_bytes, 0);
+    kit_pass(&k, 101000); /* and then they end */
+    assert_int_equal(k.app.num_sent, 2);
+    assert_int_equal(stats()->push_hold_copies, 1);
+    assert_int_equal(stats()->push_hold_copied_bytes, 100);
+    for (size_t i = 0; i < 2; i++)
+        dk_buf_put(bufs[i]);
 }
 
 static void test_push_hold_of_what_was_not_sent_yet(void **state)
@@ -1099,6 +1121,7 @@ int main(void)
         TEST(test_no_room_for_a_retransmission_puts_it_off),
         TEST(test_push_completes_when_acknowledged),
         TEST(test_push_hold_passes_memory_may_be_overwritten),
+        TEST(test_push_hold_does_not_end_while_acknowledgements_come),
         TEST(test_push_hold_of_what_was_not_sent_yet),
         TEST(test_parts_are_not_copied_before_the_last_is_there),
         TEST(test_parts_complete_once_by_the_ack_of_the_last),

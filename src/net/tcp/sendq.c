@@ -141,7 +141,8 @@ static void holds_changed(struct dk_tcp *tcp)
 static void element_add(struct dk_tcp_conn *c, struct dk_tcp_element *e, void *cookie, int64_t now)
 {
     int64_t due = now + c->tcp->config.push_hold_ns;
-    *e = (struct dk_tcp_element){.end = c->snd_end, .hold_due = due, .conn = c, .cookie = cookie};
+    *e = (struct dk_tcp_element){
+        .end = c->snd_end, .una = c->snd_una, .hold_due = due, .conn = c, .cookie = cookie};
     *(c->elements ? &c->elements_tail->next : &c->elements) = e;
     c->elements_tail = e;
     dk_list_add_tail(&c->tcp->holds, &e->hold_link);
@@ -230,18 +231,30 @@ void dk_tcp_sendq_elements_acked(struct dk_tcp_conn *c, uint64_t una)
     hold_from(c, p);
 }
 
+static void hold_on(struct dk_tcp *tcp, struct dk_tcp_element *e, int64_t now)
+{
+    e->una = e->conn->snd_una;
+    e->hold_due = now + tcp->config.push_hold_ns;
+    dk_list_del(&e->hold_link);
+    dk_list_add_tail(&tcp->holds, &e->hold_link);
+    holds_changed(tcp);
+}
+
+/* While acknowledgements come, an element is held: in a stream that is never without them nothing
+ * is copied, however many elements are under way. */
 void dk_tcp_sendq_release(struct dk_tcp *tcp, int64_t now)
 {
     struct dk_tcp_element *e;
     while ((e = dk_tcp_sendq_first_hold(tcp)) && e->hold_due <= now) {
         struct dk_tcp_conn *c = e->conn;
         uint64_t end = e->end;
+        if (e->una != c->snd_una) {
+            hold_on(tcp, e, now);
+            continue;
+        }
         /* Without memory it stays lent, and completes later. Segments may wait below too. */
         if (!elements_copy(c, e) || !dk_net_own_lent(tcp->net)) {
-            e->hold_due = now + tcp->config.push_hold_ns;
-            dk_list_del(&e->hold_link);
-            dk_list_add_tail(&tcp->holds, &e->hold_link);
-            holds_changed(tcp);
+            hold_on(tcp, e, now);
             return;
         }
         while (c->elements && c->elements->end <= end) {

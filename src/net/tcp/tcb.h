@@ -53,6 +53,7 @@ struct dk_tcp_piece {
 struct dk_tcp_element {
     struct dk_tcp_element *next;
     uint64_t end; /* number behind its last byte */
+    uint64_t una; /* snd_una when its hold began, or was looked at last */
     int64_t hold_due;
     struct dk_list hold_link; /* in dk_tcp.holds, until it is done */
     struct dk_tcp_conn *conn;

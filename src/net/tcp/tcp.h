@@ -15,11 +15,11 @@
  *
  * Ownership of what is sent: an element is lent from dk_tcp_send (which takes a hold of its own on
  * each buffer) until it completes; afterwards its memory is never read again, retransmission
- * included. It completes at the first of: its last byte is acknowledged; `push_hold_ns` passed,
- * when what is unacknowledged is copied and counted; at once with DK_TCP_SEND_UNREFERENCED or
- * DK_TCP_SEND_COPY. Elements leave in the order of dk_tcp_send; any number may be outstanding. One
- * that is handed over in parts (DK_TCP_SEND_MORE) is lent until its last part completes, so that no
- * part is copied for having waited longer than the others.
+ * included. It completes at the first of: its last byte is acknowledged; `push_hold_ns` passed in
+ * which nothing of its connection was, when what is unacknowledged is copied and counted; at once
+ * with DK_TCP_SEND_UNREFERENCED or DK_TCP_SEND_COPY. Elements leave in the order of dk_tcp_send;
+ * any number may be outstanding. One that is handed over in parts (DK_TCP_SEND_MORE) is lent until
+ * its last part completes, so that no part is copied for having waited longer than the others.
  *
  * What is received is views of the received frames: no byte is copied, unless so many buffers are
  * held by one connection that small ones are put together (counted).
