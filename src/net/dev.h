@@ -118,7 +118,9 @@ struct dk_netdev_caps {
     X(tx_bytes, "dev.tx_bytes")                                                                    \
     X(tx_attached, "dev.tx_attached") /* pieces that were sent where they lie, without a copy */   \
     X(tx_copied, "dev.tx_copied")     /* pieces that the device could not read where they lie */   \
-    X(tx_dropped, "dev.tx_dropped")   /* refused for good: too long, link down */                  \
+    X(tx_copied_bytes,                                                                             \
+      "dev.tx_copied_bytes") /* of pieces, for that or because they are short; not of rooms */     \
+    X(tx_dropped, "dev.tx_dropped") /* refused for good: too long, link down */                    \
     X(tx_too_long, "dev.tx_too_long")                                                              \
     X(tx_too_short, "dev.tx_too_short") /* no Ethernet header */                                   \
     X(tx_link_down, "dev.tx_link_down")                                                            \

@@ -219,9 +219,11 @@ static void test_xdp_memory_elsewhere_is_copied_and_counted(void **state)
     assert_true(stats->tx_attached == 0 && far_away->refs == 1);
     if (can_attach(&link))
         assert_true(stats->tx_copied == 1);
+    assert_int_equal(stats->tx_copied_bytes, 1400);
     got = send_piece(&link, near, near->data + 3500, 500); /* short: cheaper copied, not counted */
     dk_buf_put(got.buf);
     assert_true(stats->tx_attached == 0 && stats->tx_copied <= 1);
+    assert_int_equal(stats->tx_copied_bytes, 1900);
     dk_buf_put(far_away);
     dk_buf_put(near);
     drv_close(&link);

@@ -99,8 +99,11 @@ static bool fill(struct dk_dpdk_port *p, struct chain *c, const struct dk_tx_fra
         return false;
     for (uint32_t i = 0; i < frame->num_pieces; i++) {
         const struct dk_tx_piece *piece = &frame->pieces[i];
-        if (can_attach(p, c, piece) ? !attach(p, c, piece) : !copy(p, c, piece->data, piece->len))
+        const bool attaches = can_attach(p, c, piece);
+        if (attaches ? !attach(p, c, piece) : !copy(p, c, piece->data, piece->len))
             return false;
+        if (!attaches)
+            dk_count(&p->dev.stats->tx_copied_bytes, piece->len);
     }
     return true;
 }

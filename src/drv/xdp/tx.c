@@ -135,10 +135,13 @@ static bool fill(struct dk_xdp *x, struct row *row, const struct dk_tx_frame *fr
         return false;
     for (uint32_t i = 0; i < frame->num_pieces; i++) {
         const struct dk_tx_piece *piece = &frame->pieces[i];
-        if (can_attach(x, row, piece))
+        if (can_attach(x, row, piece)) {
             attach(x, row, piece);
-        else if (!copy(x, row, piece->data, piece->len))
+            continue;
+        }
+        if (!copy(x, row, piece->data, piece->len))
             return false;
+        dk_count(&x->dev.stats->tx_copied_bytes, piece->len);
     }
     return true;
 }
