@@ -12,6 +12,7 @@
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
+#include <rte_log.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -257,11 +258,22 @@ int dk_dpdk_take_port(const char *device, uint16_t *port_out, const char **why_o
     return r;
 }
 
+/* Some drivers turn off interrupts a second time there, of which EAL complains. */
+static int remove_quietly(struct rte_device *device)
+{
+    const uint32_t log = (uint32_t)rte_log_register("lib.eal");
+    const int level = rte_log_get_level(log);
+    rte_log_set_level(log, RTE_LOG_CRIT);
+    int r = rte_dev_remove(device);
+    rte_log_set_level(log, (uint32_t)level);
+    return r;
+}
+
 void dk_dpdk_drop_port(uint16_t port)
 {
     struct rte_eth_dev_info info;
     dk_lock(&lock);
-    if (rte_eth_dev_info_get(port, &info) != 0 || rte_dev_remove(info.device) != 0)
+    if (rte_eth_dev_info_get(port, &info) != 0 || remove_quietly(info.device) != 0)
         rte_eth_dev_close(port);
     taken[port] = false;
     dk_unlock(&lock);
