@@ -197,15 +197,21 @@ struct dk_netdev_ops {
 };
 
 /* What the kernel knows of an interface that it has, too. */
-enum dk_netdev_fact_kind { DK_NETDEV_ADDRESS, DK_NETDEV_ROUTE, DK_NETDEV_NEIGHBOUR };
+enum dk_netdev_fact_kind {
+    DK_NETDEV_ADDRESS,
+    DK_NETDEV_ROUTE,
+    DK_NETDEV_NEIGHBOUR,
+    DK_NETDEV_MTU,
+};
 
 struct dk_netdev_fact {
     uint8_t kind; /* enum dk_netdev_fact_kind */
-    bool gone;    /* a neighbour: it does not answer, or is not asked for any more */
+    bool gone;    /* there is none any more; a neighbour: it does not answer, or is not asked for */
     uint8_t prefix_len;
     struct dk_ip ip; /* the address; where the route leads to; the neighbour */
     struct dk_ip gateway;
     struct dk_mac mac; /* the neighbour's */
+    uint32_t mtu;      /* of the link: at most the device's caps.mtu */
 };
 
 /*
@@ -223,8 +229,9 @@ struct dk_netdev_shared_ops {
     /* Undoes a claim of exactly that; without one nothing happens. */
     void (*release)(struct dk_netdev *dev, uint8_t protocol, const struct dk_endpoint *local);
     /* Gives the next fact: false when there is none. Addresses and routes, as they are when the
-     * device is opened, come before the first false; then neighbours, as they are and as they
-     * change, for which the descriptor of arm becomes readable. */
+     * device is opened, come before the first false; then neighbours, and what becomes of all these
+     * and the MTU, for which the descriptor of arm becomes readable. An interface that is down
+     * keeps what it had until it is up again. */
     bool (*learn)(struct dk_netdev *dev, struct dk_netdev_fact *fact_out);
     /* Has the kernel find a neighbour; or make sure that it is where it was (mac). */
     void (*resolve)(struct dk_netdev *dev, const struct dk_ip *ip, const struct dk_mac *mac);

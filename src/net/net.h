@@ -13,7 +13,7 @@
  *
  * Files: link.c (Ethernet, 802.1Q), neigh.c (ARP and neighbour discovery: one table), addr and dad,
  * gro.c (groups of segments), route.c, ip4.c, ip6.c, frag.c (out), reass.c (in), icmp4.c, icmp6.c,
- * udp.c, tcp/, others.c (further stacks on the same link).
+ * udp.c, tcp/, others.c (further stacks on the same link), told.c (of who has the link, too).
  */
 #ifndef DK_NET_NET_H
 #define DK_NET_NET_H
@@ -269,6 +269,17 @@ int dk_net_add_neighbour(struct dk_net *net, const struct dk_ip *ip, const struc
  * is not to be found at its address any more. */
 void dk_net_tell_neighbour(struct dk_net *net, const struct dk_ip *ip, const struct dk_mac *mac,
                            int64_t now);
+
+/*
+ * An address of the interface came or went: what was opened from one that went ends with
+ * -EADDRNOTAVAIL. A route by a gateway did; or the link's MTU is another, at most that of the
+ * device. 0, also for what is there already, or is not; -EINVAL: the gateway of a route is on no
+ * network of ours; -EEXIST: the address is there with another prefix; -ENOBUFS: there are too many.
+ */
+int dk_net_tell_address(struct dk_net *net, const struct dk_net_address *address, bool gone,
+                        int64_t now);
+int dk_net_tell_route(struct dk_net *net, const struct dk_net_route *route, bool gone);
+void dk_net_tell_mtu(struct dk_net *net, uint32_t mtu);
 
 /* Sets a bit for each local port of TCP or UDP that a socket or a connection has, but for those in
  * TIME_WAIT; others stay. */

@@ -248,6 +248,63 @@ class Shared(unittest.TestCase):
                            "dev", "demi0")
                 self.assertEqual(ask(conn, "PING"), b"+PONG\r\n")
 
+    def test_addresses_that_come_and_go_are_followed(self):
+        with serve_kv() as process:
+            with self.assertRaises(OSError):  # nobody has it yet
+                socket.create_connection(("10.9.0.3", 6379), timeout=0.2)
+            run_inside("ip", "addr", "add", "10.9.0.3/24", "dev", "demi0")
+            with socket.create_connection(("10.9.0.3", 6379), timeout=PATIENCE_S) as conn, \
+                    socket.create_connection((OWN4, 6379), timeout=PATIENCE_S) as other:
+                self.assertEqual(ask(conn, "PING"), b"+PONG\r\n")
+                run_inside("ip", "addr", "del", "10.9.0.3/24", "dev", "demi0")
+                deadline = time.monotonic() + PATIENCE_S  # the server has let go of it
+                while int(counters(process)["stack.sockets"]) > 3:
+                    self.assertLess(time.monotonic(), deadline)
+                    self.assertEqual(ask(other, "PING"), b"+PONG\r\n")
+                self.assertEqual(ask(other, "PING"), b"+PONG\r\n")
+            for family, address in ((4, "10.9.0.4/24"), (6, "fd09::4/64")):
+                run_inside("ip", "addr", "add", address, "dev", "demi0",
+                           *(["nodad"] if family == 6 else []))
+                self.assertEqual(redis(address.split("/")[0], "ping"), "PONG")
+
+    def test_routes_that_come_and_go_are_followed(self):
+        netns.ip("addr add 10.77.0.1/32 dev lo")
+        netns.ip("link set lo up")
+        with serve_kv(OWN4) as process:
+            def connect():
+                conn = socket.socket()
+                conn.settimeout(PATIENCE_S)
+                conn.bind(("10.77.0.1", 0))
+                conn.connect((OWN4, 6379))
+                return conn
+            run_inside("ip", "route", "add", "10.77.0.0/16", "via", HOST4)
+            with connect() as conn:
+                self.assertEqual(ask(conn, "PING"), b"+PONG\r\n")
+                run_inside("ip", "route", "del", "10.77.0.0/16")
+                before = int(counters(process)["ip.no_route"])
+                conn.sendall(b"PING\r\n")
+                deadline = time.monotonic() + PATIENCE_S
+                while int(counters(process)["ip.no_route"]) == before:
+                    self.assertLess(time.monotonic(), deadline)
+                    self.assertEqual(redis(OWN4, "ping"), "PONG")
+                run_inside("ip", "route", "add", "10.77.0.0/16", "via", HOST4)
+                self.assertEqual(conn.recv(100), b"+PONG\r\n")
+
+    def test_mtu_that_is_lowered_is_kept_to(self):
+        with serve_kv(OWN4) as process:
+            data = b"x" * 300000
+            with socket.create_connection((OWN4, 6379), timeout=PATIENCE_S) as conn:
+                conn.sendall(b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$%d\r\n%s\r\n" % (len(data), data))
+                self.assertEqual(conn.recv(100), b"+OK\r\n")
+                run_inside("ip", "link", "set", "demi0", "mtu", "1000")
+                for _ in range(3):
+                    conn.sendall(b"GET a\r\n")
+                    got = b""
+                    while len(got) < len(b"$300000\r\n") + len(data) + 2:
+                        got += conn.recv(65536)
+                    self.assertEqual(got, b"$300000\r\n" + data + b"\r\n")
+            self.assertGreater(int(counters(process)["tcp.path_mtu_lowered"]), 0)
+
     def test_interface_that_was_down_goes_on(self):
         with serve_kv(OWN4):
             with socket.create_connection((OWN4, 6379), timeout=PATIENCE_S) as conn:

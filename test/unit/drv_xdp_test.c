@@ -7,6 +7,7 @@
 #include "mem/heap.h"
 #include "mem/stats.h"
 
+#include <arpa/inet.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -460,6 +461,119 @@ static void test_xdp_shared_tells_what_the_kernel_has(void **state)
     netns_remove_veth();
 }
 
+/* The next fact that is of no neighbour, with patience. */
+static struct dk_netdev_fact learn_news(struct dk_netdev *dev)
+{
+    struct dk_netdev_fact fact;
+    do
+        fact = learn(dev);
+    while (fact.kind == DK_NETDEV_NEIGHBOUR);
+    return fact;
+}
+
+static void expect_news(struct dk_netdev *dev, uint8_t kind, const char *ip, uint8_t prefix_len,
+                        const char *gateway, bool gone)
+{
+    struct dk_ip want = {.version = 4}, by = {.version = gateway ? 4 : 0};
+    assert_int_equal(inet_pton(AF_INET, ip, want.bytes), 1);
+    if (gateway)
+        assert_int_equal(inet_pton(AF_INET, gateway, by.bytes), 1);
+    const struct dk_netdev_fact fact = learn_news(dev);
+    char got[INET_ADDRSTRLEN], got_by[INET_ADDRSTRLEN];
+    inet_ntop(AF_INET, fact.ip.bytes, got, sizeof got);
+    inet_ntop(AF_INET, fact.gateway.bytes, got_by, sizeof got_by);
+    must_hold(fact.kind == kind && dk_ip_equal(&fact.ip, &want) &&
+                  dk_ip_equal(&fact.gateway, &by) && fact.prefix_len == prefix_len &&
+                  fact.gone == gone,
+              "kind %u, %s/%u by %s, gone %u; not %s", fact.kind, got, fact.prefix_len, got_by,
+              fact.gone, ip);
+}
+
+static struct dk_netdev *open_followed(void)
+{
+    struct dk_netdev_fact fact;
+    struct dk_netdev *dev = open_shared();
+    learn_what_is_there(dev);
+    while (drv_readable(dev, 20)) /* neighbours */
+        while (dev->shared->learn(dev, &fact))
+            continue;
+    return dev;
+}
+
+static void test_xdp_shared_tells_what_comes_and_goes(void **state)
+{
+    (void)state;
+    struct dk_netdev *dev = open_followed();
+    netns_ip("addr add 10.97.0.1/16 dev ve0");
+    expect_news(dev, DK_NETDEV_ADDRESS, "10.97.0.1", 16, NULL, false);
+    netns_ip("addr add 10.96.0.1/16 dev ve1"); /* another interface's */
+    netns_ip("route add 10.95.0.0/16 via 10.97.0.9");
+    expect_news(dev, DK_NETDEV_ROUTE, "10.95.0.0", 16, "10.97.0.9", false);
+    netns_ip("route add 10.95.0.0/16 via 10.97.0.9 metric 7"); /* the same once more */
+    netns_ip("route del 10.95.0.0/16 via 10.97.0.9 metric 7");
+    netns_ip("route replace 10.95.0.0/16 via 10.97.0.8"); /* one message for two events */
+    expect_news(dev, DK_NETDEV_ROUTE, "10.95.0.0", 16, "10.97.0.8", false);
+    expect_news(dev, DK_NETDEV_ROUTE, "10.95.0.0", 16, "10.97.0.9", true);
+    netns_ip("route del 10.95.0.0/16");
+    expect_news(dev, DK_NETDEV_ROUTE, "10.95.0.0", 16, "10.97.0.8", true);
+    netns_ip("addr del 10.97.0.1/16 dev ve0");
+    expect_news(dev, DK_NETDEV_ADDRESS, "10.97.0.1", 16, NULL, true);
+    netns_ip("link set ve0 mtu 1400");
+    struct dk_netdev_fact fact = learn_news(dev);
+    assert_true(fact.kind == DK_NETDEV_MTU && fact.mtu == 1400);
+    netns_ip("link set ve0 mtu 3000"); /* frames of that find no room */
+    fact = learn_news(dev);
+    assert_true(fact.kind == DK_NETDEV_MTU && fact.mtu == 1500);
+    dev->ops->close(dev);
+    netns_remove_veth();
+}
+
+/* The kernel says of no route that it vanished with the link. */
+static void test_xdp_shared_is_read_anew_when_the_link_was_down(void **state)
+{
+    (void)state;
+    struct dk_netdev_fact fact;
+    struct dk_netdev *dev = open_followed();
+    netns_ip("link set ve0 down");
+    netns_ip("addr del 10.99.0.1/24 dev ve0");
+    while (drv_readable(dev, 20))
+        while (dev->shared->learn(dev, &fact))
+            assert_int_equal(fact.kind, DK_NETDEV_NEIGHBOUR); /* while it is down nothing goes */
+    netns_ip("addr add 10.99.0.3/24 dev ve0");
+    expect_news(dev, DK_NETDEV_ADDRESS, "10.99.0.3", 24, NULL, false);
+    netns_ip("link set ve0 up");
+    expect_news(dev, DK_NETDEV_ADDRESS, "10.99.0.1", 24, NULL, true);
+    expect_news(dev, DK_NETDEV_ROUTE, "10.98.0.0", 16, "10.99.0.9", true);
+    dev->ops->close(dev);
+    netns_remove_veth();
+}
+
+/* More changes than the kernel keeps for who does not read them. */
+static void test_xdp_shared_catches_up_with_what_was_lost(void **state)
+{
+    (void)state;
+    struct dk_netdev *dev = open_followed();
+    must_hold(system("for i in $(seq 2000); do echo addr add 10.97.0.1/16 dev ve0; "
+                     "echo addr del 10.97.0.1/16 dev ve0; done | ip -batch -") == 0,
+              "ip -batch");
+    netns_ip("addr add 10.94.0.1/16 dev ve0");
+    netns_ip("addr del 10.99.0.1/24 dev ve0");
+    bool had = true, has = false;
+    deadline_start(__func__, DEADLINE_S);
+    while (had || !has) {
+        const struct dk_netdev_fact fact = learn_news(dev);
+        if (fact.kind != DK_NETDEV_ADDRESS)
+            continue;
+        if (fact.ip.bytes[1] == 99)
+            had = !fact.gone;
+        else if (fact.ip.bytes[1] == 94)
+            has = !fact.gone;
+    }
+    deadline_stop();
+    dev->ops->close(dev);
+    netns_remove_veth();
+}
+
 /* Nobody answers: the kernel has asked, and says that it found nobody. */
 static void test_xdp_shared_has_the_kernel_ask(void **state)
 {
@@ -555,6 +669,31 @@ static void test_xdp_shared_takes_what_is_claimed_and_no_more(void **state)
     assert_true(takes(dev, from, 17, 7, 0));
     dev->shared->release(dev, 17, &port7);
     assert_false(takes(dev, from, 17, 7, 0));
+    from->ops->close(from);
+    dev->ops->close(dev);
+    netns_remove_veth();
+}
+
+static void test_xdp_shared_claim_of_all_addresses_follows_them(void **state)
+{
+    (void)state;
+    struct dk_netdev *dev = open_shared();
+    struct dk_netdev *from = open_end((struct dk_xdp_options){.name = "ve1"});
+    const struct dk_endpoint any = {{.version = 4}, 7}, both = {{.version = 0}, 9};
+    learn_what_is_there(dev);
+    assert_int_equal(dev->shared->claim(dev, 17, &any), 0);
+    assert_int_equal(dev->shared->claim(dev, 6, &both), 0);
+    assert_true(takes(dev, from, 17, 7, 0) && takes(dev, from, 6, 9, 0));
+    netns_ip("addr del 10.99.0.1/24 dev ve0");
+    expect_news(dev, DK_NETDEV_ADDRESS, "10.99.0.1", 24, NULL, true);
+    assert_false(takes(dev, from, 17, 7, 0) || takes(dev, from, 6, 9, 0));
+    assert_int_equal(dev->shared->claim(dev, 6, &port7), 0); /* of that address alone: it stays */
+    netns_ip("addr add 10.99.0.1/24 dev ve0");
+    expect_news(dev, DK_NETDEV_ADDRESS, "10.99.0.1", 24, NULL, false);
+    assert_true(takes(dev, from, 17, 7, 0) && takes(dev, from, 6, 9, 0));
+    netns_ip("addr del 10.99.0.1/24 dev ve0");
+    expect_news(dev, DK_NETDEV_ADDRESS, "10.99.0.1", 24, NULL, true);
+    assert_true(takes(dev, from, 6, 7, 0));
     from->ops->close(from);
     dev->ops->close(dev);
     netns_remove_veth();
@@ -777,8 +916,12 @@ int main(void)
         cmocka_unit_test(test_xdp_features_that_are_not_known_are_tried),
         cmocka_unit_test(test_xdp_without_permission_says_so),
         cmocka_unit_test(test_xdp_shared_tells_what_the_kernel_has),
+        cmocka_unit_test(test_xdp_shared_tells_what_comes_and_goes),
+        cmocka_unit_test(test_xdp_shared_is_read_anew_when_the_link_was_down),
+        cmocka_unit_test(test_xdp_shared_catches_up_with_what_was_lost),
         cmocka_unit_test(test_xdp_shared_has_the_kernel_ask),
         cmocka_unit_test(test_xdp_shared_takes_what_is_claimed_and_no_more),
+        cmocka_unit_test(test_xdp_shared_claim_of_all_addresses_follows_them),
         cmocka_unit_test(test_xdp_shared_fragments_follow_their_first),
         cmocka_unit_test(test_xdp_shared_port_covered_twice_stays_with_the_other),
         cmocka_unit_test(test_xdp_workers_have_a_queue_each_and_one_what_more_there_are),

@@ -212,6 +212,118 @@ static void test_shared_tcp_ports(void **state)
     kit_close(&kit);
 }
 
+static const struct dk_net_address another = {{.bytes = {10, 1, 0, 1}, .version = 4}, 24};
+static const struct dk_endpoint another_peer = {{.bytes = {10, 1, 0, 2}, .version = 4}, 9};
+
+static void test_shared_address_that_came_and_went(void **state)
+{
+    struct kit_sent sent;
+    struct kit_sock s;
+    (void)state;
+    start();
+    kit_sock_open(&kit, &s, (struct dk_ip){.version = 4}, 7);
+    assert_int_equal(dk_net_tell_address(kit.net, &another, false, kit.now), 0);
+    assert_int_equal(dk_net_tell_address(kit.net, &another, false, kit.now), 0);
+    kit_forget(&kit);
+    send_to(&s, &another_peer, 0);
+    assert_true(asked.resolved == 1 && dk_ip_equal(&asked.ip, &another_peer.ip)); /* no gateway */
+    dk_net_tell_neighbour(kit.net, &another_peer.ip, &kit_peer_mac, kit.now);
+    kit_expect_ip(&kit, &sent);
+    assert_true(dk_ip_equal(&sent.src, &another.ip));
+    const struct dk_endpoint here = {another.ip, 7};
+    kit_udp(&kit, &another_peer, &here, "in", 2);
+    kit_expect_recv(&s, "in", 2);
+    assert_int_equal(dk_net_tell_address(kit.net, &another, true, kit.now), 0);
+    assert_int_equal(dk_net_tell_address(kit.net, &another, true, kit.now), 0);
+    const uint64_t not_ours = kit_stat(&kit, "ip4.not_ours");
+    kit_udp(&kit, &another_peer, &here, "in", 2);
+    assert_int_equal(kit_stat(&kit, "ip4.not_ours"), not_ours + 1);
+    send_to(&s, &another_peer, 0); /* by the gateway, from the address that is left */
+    dk_net_tell_neighbour(kit.net, &asked.ip, &kit_peer_mac, kit.now);
+    kit_expect_ip(&kit, &sent);
+    assert_true(dk_ip_equal(&sent.src, &(struct dk_ip){.bytes = {10, 0, 0, 1}, .version = 4}));
+    dk_udp_close(s.sock);
+    kit_close(&kit);
+}
+
+static int ended_with;
+
+static void on_connected(struct dk_tcp_conn *conn, void *owner, int err)
+{
+    (void)conn, (void)owner;
+    ended_with = err;
+}
+
+static void test_shared_connection_ends_with_its_address(void **state)
+{
+    static const struct dk_tcp_ops conn_ops = {.connected = on_connected};
+    const struct dk_endpoint from[] = {{another.ip, 0}, {ip4(10, 0, 0, 1), 0}};
+    struct dk_tcp_conn *conns[2];
+    (void)state;
+    start();
+    assert_int_equal(dk_net_tell_address(kit.net, &another, false, kit.now), 0);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(dk_tcp_connect(dk_net_tcp(kit.net), &conns[i], &from[i], &another_peer,
+                                        NULL, &conn_ops, NULL, kit.now),
+                         0);
+    assert_int_equal(dk_net_tell_address(kit.net, &another, true, kit.now), 0);
+    ended_with = 0;
+    dk_net_advance(kit.net, kit.now);
+    assert_int_equal(ended_with, -EADDRNOTAVAIL);
+    ended_with = 0;
+    kit_pass(&kit, 1 * S); /* the other goes on */
+    assert_int_equal(ended_with, 0);
+    kit_close(&kit);
+}
+
+static void test_shared_route_that_came_and_went(void **state)
+{
+    const struct dk_net_route route = {{.bytes = {10, 7}, .version = 4}, 16, ip4(10, 0, 0, 9)};
+    const struct dk_net_route bad = {{.bytes = {10, 8}, .version = 4}, 16, ip4(10, 66, 0, 9)};
+    const struct dk_endpoint to = {ip4(10, 7, 1, 1), 9};
+    struct kit_sock s;
+    (void)state;
+    start();
+    kit_sock_open(&kit, &s, ip4(10, 0, 0, 1), 7);
+    send_to(&s, &to, 0);
+    assert_true(dk_ip_equal(&asked.ip, &(struct dk_ip){.bytes = {10, 0, 0, 254}, .version = 4}));
+    assert_int_equal(dk_net_tell_route(kit.net, &route, false), 0);
+    assert_int_equal(dk_net_tell_route(kit.net, &route, false), 0);
+    assert_int_equal(dk_net_tell_route(kit.net, &bad, false), -EINVAL);
+    send_to(&s, &to, 0);
+    assert_true(dk_ip_equal(&asked.ip, &route.gateway));
+    dk_net_tell_neighbour(kit.net, &route.gateway, &kit_peer_mac, kit.now);
+    kit_expect_udp(&kit, &to, "hello", 5);
+    assert_int_equal(dk_net_tell_route(kit.net, &route, true), 0);
+    send_to(&s, &to, 0); /* by the gateway of before, which is not found yet */
+    kit_expect_silence(&kit);
+    dk_udp_close(s.sock);
+    kit_close(&kit);
+}
+
+static void test_shared_mtu_that_changed(void **state)
+{
+    static const uint8_t bytes[1200];
+    struct kit_sent sent;
+    struct kit_sock s;
+    (void)state;
+    start();
+    kit_sock_open(&kit, &s, ip4(10, 0, 0, 1), 7);
+    dk_net_tell_neighbour(kit.net, &peer4.ip, &kit_peer_mac, kit.now);
+    assert_int_equal(kit_send(&kit, &s, &peer4, bytes, sizeof bytes), 0);
+    kit_expect_udp(&kit, &peer4, bytes, sizeof bytes);
+    dk_net_tell_mtu(kit.net, 700);
+    assert_int_equal(kit_send(&kit, &s, &peer4, bytes, sizeof bytes), 0);
+    kit_expect_ip(&kit, &sent);
+    assert_true(sent.more && sent.len <= 680);
+    kit_forget(&kit);
+    dk_net_tell_mtu(kit.net, 1500);
+    assert_int_equal(kit_send(&kit, &s, &peer4, bytes, sizeof bytes), 0);
+    kit_expect_udp(&kit, &peer4, bytes, sizeof bytes);
+    dk_udp_close(s.sock);
+    kit_close(&kit);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -221,6 +333,10 @@ int main(void)
         cmocka_unit_test(test_shared_udp_port_of_somebody_else_is_in_use),
         cmocka_unit_test(test_shared_udp_port_chosen_is_one_that_nobody_has),
         cmocka_unit_test(test_shared_tcp_ports),
+        cmocka_unit_test(test_shared_address_that_came_and_went),
+        cmocka_unit_test(test_shared_connection_ends_with_its_address),
+        cmocka_unit_test(test_shared_route_that_came_and_went),
+        cmocka_unit_test(test_shared_mtu_that_changed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -196,32 +196,6 @@ static int claim(struct dk_xdp *x, uint8_t protocol, const struct dk_endpoint *l
     return r;
 }
 
-/* ---- the interface's addresses ----------------------------------------------------------------
- */
-
-static uint32_t find_own(const struct dk_xdp_port *p, const struct dk_ip *ip)
-{
-    uint32_t i = 0;
-    while (i < p->num_own && !dk_ip_equal(&p->own[i], ip))
-        i++;
-    return i;
-}
-
-void dk_xdp_own_add(struct dk_xdp_port *p, const struct dk_ip *ip)
-{
-    struct dk_list *l;
-    dk_lock(&p->lock);
-    if (find_own(p, ip) == p->num_own && p->num_own < DK_XDP_OWN_MAX) {
-        p->own[p->num_own++] = *ip;
-        dk_list_for_each (l, &p->claims) {
-            const struct claim *c = dk_container_of(l, struct claim, link);
-            if (covers(c, ip))
-                add_key(p, c, ip);
-        }
-    }
-    dk_unlock(&p->lock);
-}
-
 int dk_xdp_claim(struct dk_netdev *dev, uint8_t protocol, const struct dk_endpoint *local)
 {
     struct dk_xdp *x = dk_xdp_of(dev);
@@ -266,4 +240,55 @@ void dk_xdp_claims_abandon(const struct dk_xdp_port *p)
     struct dk_list *l;
     dk_list_for_each (l, &p->claims)
         close_fds(dk_container_of(l, struct claim, link));
+}
+
+/* ---- the interface's addresses ----------------------------------------------------------------
+ */
+
+static uint32_t find_own(const struct dk_xdp_port *p, const struct dk_ip *ip)
+{
+    uint32_t i = 0;
+    while (i < p->num_own && !dk_ip_equal(&p->own[i], ip))
+        i++;
+    return i;
+}
+
+void dk_xdp_own_add(struct dk_xdp_port *p, const struct dk_ip *ip)
+{
+    struct dk_list *l;
+    dk_lock(&p->lock);
+    if (find_own(p, ip) == p->num_own && p->num_own < DK_XDP_OWN_MAX) {
+        p->own[p->num_own++] = *ip;
+        dk_list_for_each (l, &p->claims) {
+            const struct claim *c = dk_container_of(l, struct claim, link);
+            if (covers(c, ip))
+                add_key(p, c, ip);
+        }
+    }
+    dk_unlock(&p->lock);
+}
+
+/* Whether a claim is of that address, and no other, and of the port of c. */
+static bool is_claimed_alone(const struct dk_xdp_port *p, const struct claim *c,
+                             const struct dk_ip *ip)
+{
+    const struct dk_endpoint at = {*ip, c->local.port};
+    return find(p, c->protocol, &at) != NULL;
+}
+
+void dk_xdp_own_remove(struct dk_xdp_port *p, const struct dk_ip *ip)
+{
+    struct dk_list *l;
+    dk_lock(&p->lock);
+    const uint32_t at = find_own(p, ip);
+    if (at < p->num_own) {
+        p->own[at] = p->own[--p->num_own];
+        dk_list_for_each (l, &p->claims) {
+            const struct claim *c = dk_container_of(l, struct claim, link);
+            const struct dk_xdp_key key = key_of(c, ip);
+            if (covers(c, ip) && !is_claimed_alone(p, c, ip))
+                bpf_map_delete_elem(p->claims_fd, &key);
+        }
+    }
+    dk_unlock(&p->lock);
 }

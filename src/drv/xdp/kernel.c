@@ -3,8 +3,9 @@
  * What the kernel knows of the interface, by rtnetlink(7).
  *
  * Three dumps, one after the other: addresses, routes, neighbours; and from the beginning on, what
- * becomes of neighbours. Messages are taken one at a time out of what was read last. Where the
- * kernel could not keep up, neighbours are dumped again.
+ * becomes of these, and of the interface. Messages are taken one at a time out of what was read
+ * last. Where the kernel could not keep up, or the interface was down, which has routes vanish
+ * without a word, all is dumped again, and what is not there any more is gone (known.c).
  */
 #include "drv/why.h"
 #include "drv/xdp/state.h"
@@ -20,6 +21,10 @@
 
 #define BUFFER_BYTES 32768u
 #define REQUEST_MAX  256u
+#define ATTRS_MAX    (RTA_MAX + 1) /* of all kinds of messages, those that are read */
+#define GROUPS                                                                                     \
+    (RTMGRP_LINK | RTMGRP_NEIGH | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_IFADDR |    \
+     RTMGRP_IPV6_ROUTE)
 
 enum { ADDRESSES, ROUTES, NEIGHBOURS, NEWS };
 
@@ -52,10 +57,12 @@ int dk_xdp_kernel_open(struct dk_xdp *x, const char **why_out)
     if (!x->messages)
         return dk_why(why_out, -ENOMEM, "xdp: no memory");
     x->route = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (!x->route || mnl_socket_bind(x->route, RTMGRP_NEIGH, MNL_SOCKET_AUTOPID) < 0 ||
+    if (!x->route || mnl_socket_bind(x->route, GROUPS, MNL_SOCKET_AUTOPID) < 0 ||
         epoll_ctl(x->wake.epfd, EPOLL_CTL_ADD, mnl_socket_get_fd(x->route), &event) < 0)
         r = -errno;
     x->stage = ADDRESSES;
+    x->is_up = true; /* it was looked at */
+    x->mtu = x->port->mtu;
     if (r == 0)
         r = ask_all(x);
     return r < 0 ? dk_why(why_out, r, "xdp: the kernel says nothing of its addresses: %s",
@@ -73,13 +80,13 @@ void dk_xdp_kernel_close(struct dk_xdp *x)
 
 /* Attributes of a message, by their types; NULL: it is not there. */
 struct attributes {
-    const struct nlattr *of[RTA_MAX + 1];
+    const struct nlattr *of[ATTRS_MAX];
 };
 
 static int note(const struct nlattr *attribute, void *arg)
 {
     struct attributes *a = arg;
-    if (mnl_attr_get_type(attribute) <= RTA_MAX)
+    if (mnl_attr_get_type(attribute) < ATTRS_MAX)
         a->of[mnl_attr_get_type(attribute)] = attribute;
     return MNL_CB_OK;
 }
@@ -99,7 +106,7 @@ static bool read_address(struct dk_xdp *x, const struct nlmsghdr *message,
 {
     const struct ifaddrmsg *head = mnl_nlmsg_get_payload(message);
     struct attributes a = {{NULL}};
-    if ((int)head->ifa_index != x->port->ifindex || head->ifa_flags & IFA_F_DADFAILED)
+    if ((int)head->ifa_index != x->port->ifindex)
         return false;
     mnl_attr_parse(message, sizeof(*head), note, &a);
     const struct nlattr *own = a.of[IFA_LOCAL] ? a.of[IFA_LOCAL] : a.of[IFA_ADDRESS];
@@ -107,8 +114,8 @@ static bool read_address(struct dk_xdp *x, const struct nlmsghdr *message,
         return false;
     out->kind = DK_NETDEV_ADDRESS;
     out->prefix_len = head->ifa_prefixlen;
-    dk_xdp_own_add(x->port, &out->ip);
-    return true;
+    out->gone = message->nlmsg_type == RTM_DELADDR || head->ifa_flags & IFA_F_DADFAILED;
+    return out->gone ? dk_xdp_known_gone(x, out, 0) : dk_xdp_known_new(x, out, 0, false);
 }
 
 /* Routes by a gateway; those to the networks of addresses follow from these. */
@@ -116,7 +123,8 @@ static bool read_route(struct dk_xdp *x, const struct nlmsghdr *message, struct 
 {
     const struct rtmsg *head = mnl_nlmsg_get_payload(message);
     struct attributes a = {{NULL}};
-    if (head->rtm_type != RTN_UNICAST || head->rtm_table != RT_TABLE_MAIN)
+    if (head->rtm_type != RTN_UNICAST || head->rtm_table != RT_TABLE_MAIN ||
+        head->rtm_flags & RTM_F_CLONED)
         return false;
     mnl_attr_parse(message, sizeof(*head), note, &a);
     if (!a.of[RTA_OIF] || (int)mnl_attr_get_u32(a.of[RTA_OIF]) != x->port->ifindex ||
@@ -125,8 +133,42 @@ static bool read_route(struct dk_xdp *x, const struct nlmsghdr *message, struct 
     out->ip = (struct dk_ip){.version = out->gateway.version};
     if (a.of[RTA_DST] && !read_ip(a.of[RTA_DST], head->rtm_family, &out->ip))
         return false;
+    const uint32_t metric = a.of[RTA_PRIORITY] ? mnl_attr_get_u32(a.of[RTA_PRIORITY]) : 0;
     out->kind = DK_NETDEV_ROUTE;
     out->prefix_len = head->rtm_dst_len;
+    out->gone = message->nlmsg_type == RTM_DELROUTE;
+    return out->gone ? dk_xdp_known_gone(x, out, metric)
+                     : dk_xdp_known_new(x, out, metric, message->nlmsg_flags & NLM_F_REPLACE);
+}
+
+/* All that is known is looked at anew: now, or when the dump that is under way is over. */
+static void look_again(struct dk_xdp *x)
+{
+    x->again = x->stage != NEWS;
+    if (x->again)
+        return;
+    dk_xdp_known_unsee(x);
+    x->stage = ADDRESSES;
+    ask_all(x);
+}
+
+static bool read_link(struct dk_xdp *x, const struct nlmsghdr *message, struct dk_netdev_fact *out)
+{
+    const struct ifinfomsg *head = mnl_nlmsg_get_payload(message);
+    struct attributes a = {{NULL}};
+    if (head->ifi_index != x->port->ifindex)
+        return false;
+    const bool was_up = x->is_up;
+    x->is_up = message->nlmsg_type == RTM_NEWLINK && head->ifi_flags & IFF_UP;
+    if (x->is_up && !was_up)
+        look_again(x);
+    mnl_attr_parse(message, sizeof(*head), note, &a);
+    if (!a.of[IFLA_MTU] || mnl_attr_get_u32(a.of[IFLA_MTU]) == x->mtu)
+        return false;
+    out->kind = DK_NETDEV_MTU;
+    out->mtu = x->mtu = mnl_attr_get_u32(a.of[IFLA_MTU]);
+    if (out->mtu > x->dev.caps.mtu)
+        out->mtu = x->dev.caps.mtu;
     return true;
 }
 
@@ -157,9 +199,14 @@ static bool read_fact(struct dk_xdp *x, const struct nlmsghdr *message, struct d
     *out = (struct dk_netdev_fact){.kind = DK_NETDEV_ADDRESS};
     switch (message->nlmsg_type) {
     case RTM_NEWADDR:
+    case RTM_DELADDR:
         return read_address(x, message, out);
     case RTM_NEWROUTE:
+    case RTM_DELROUTE:
         return read_route(x, message, out);
+    case RTM_NEWLINK:
+    case RTM_DELLINK:
+        return read_link(x, message, out);
     case RTM_NEWNEIGH:
     case RTM_DELNEIGH: /* what comes before the dump is in it */
         return x->stage >= NEIGHBOURS && read_neighbour(x, message, out);
@@ -175,40 +222,60 @@ static bool is_end(const struct dk_xdp *x, const struct nlmsghdr *message)
            (message->nlmsg_type == NLMSG_DONE || message->nlmsg_type == NLMSG_ERROR);
 }
 
+/* A dump is over: the next one follows. */
+static void go_on(struct dk_xdp *x)
+{
+    if (x->stage == ROUTES)
+        dk_xdp_known_sweep(x);
+    if (++x->stage < NEWS)
+        ask_all(x);
+    else if (x->again)
+        look_again(x);
+}
+
 /* Reads on: false when there is nothing. */
 static bool read_more(struct dk_xdp *x)
 {
     ssize_t n;
     do {
         n = mnl_socket_recvfrom(x->route, x->messages, BUFFER_BYTES);
-        if (n < 0 && errno == ENOBUFS && x->stage == NEWS) { /* some were lost */
-            x->stage = NEIGHBOURS;
-            ask_all(x);
-        }
+        if (n < 0 && errno == ENOBUFS) /* some were lost */
+            look_again(x);
     } while (n < 0 && (errno == ENOBUFS || errno == EINTR));
     x->next = (const struct nlmsghdr *)(const void *)x->messages;
     x->left = n > 0 ? (int)n : 0;
     return n > 0;
 }
 
+/* Takes one message: whether it is news. */
+static bool take(struct dk_xdp *x, struct dk_netdev_fact *out)
+{
+    const struct nlmsghdr *message = x->next;
+    x->next = mnl_nlmsg_next(message, &x->left);
+    if (!is_end(x, message))
+        return read_fact(x, message, out);
+    go_on(x);
+    return false;
+}
+
 bool dk_xdp_learn(struct dk_netdev *dev, struct dk_netdev_fact *out)
 {
     struct dk_xdp *x = dk_xdp_of(dev);
-    do {
-        while (mnl_nlmsg_ok(x->next, x->left)) {
-            const struct nlmsghdr *message = x->next;
-            x->next = mnl_nlmsg_next(message, &x->left);
-            if (is_end(x, message)) {
-                if (++x->stage < NEWS)
-                    ask_all(x);
-                if (x->stage == NEIGHBOURS)
-                    return false; /* how the stack is to be made */
-            } else if (read_fact(x, message, out)) {
-                return true;
-            }
+    for (;;) {
+        if (dk_xdp_known_next_gone(x, out))
+            return true;
+        if (!mnl_nlmsg_ok(x->next, x->left)) {
+            if (!read_more(x))
+                return false;
+            continue;
         }
-    } while (read_more(x));
-    return false;
+        if (take(x, out))
+            return true;
+        if (x->stage == NEIGHBOURS && !x->has_told) {
+            x->has_told = true; /* how the stack is to be made */
+            return false;
+        }
+    }
 }
 
 /* Asks the kernel about a neighbour: that it has it asked for; that it makes sure of it; what it

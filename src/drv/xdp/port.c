@@ -52,6 +52,7 @@ static int look(struct dk_xdp_port *p, int fd, const struct dk_xdp_options *o, c
     if (r < 0)
         return dk_why(why_out, r, "cannot look at interface %s: %s", p->name, strerror(-r));
     p->ifindex = netif.index;
+    p->mtu = netif.mtu;
     p->frame_max = dk_frame_max(netif.mtu);
     p->caps.mtu = o->mtu ? o->mtu : netif.mtu;
     p->caps.max_burst = DK_XDP_BURST;

@@ -34,9 +34,10 @@
 #include <net/if.h>
 #include <xdp/xsk.h>
 
-#define DK_XDP_BURST    64u
-#define DK_XDP_HEADROOM 256u /* that the kernel keeps before each frame: XDP_PACKET_HEADROOM */
-#define DK_XDP_OWN_MAX  32u  /* addresses of the interface */
+#define DK_XDP_BURST     64u
+#define DK_XDP_HEADROOM  256u /* that the kernel keeps before each frame: XDP_PACKET_HEADROOM */
+#define DK_XDP_OWN_MAX   32u  /* addresses of the interface */
+#define DK_XDP_KNOWN_MAX 64u  /* and routes */
 
 #define DK_XDP_QUEUES_EACH 16u /* of a device */
 #define DK_XDP_WORKERS_MAX 16u /* of a port */
@@ -48,6 +49,15 @@
 #ifndef XDP_PKT_CONTD
 #define XDP_PKT_CONTD (1 << 0)
 #endif
+
+/* An address or a route that was told of (known.c). */
+enum dk_xdp_known_state { DK_XDP_FREE, DK_XDP_KNOWN, DK_XDP_UNSEEN, DK_XDP_GOING };
+
+struct dk_xdp_known {
+    enum dk_xdp_known_state state;
+    uint32_t metric;
+    struct dk_netdev_fact fact;
+};
 
 /* A queue of the interface: a socket, and its rings. */
 struct dk_xdp_queue {
@@ -68,6 +78,7 @@ struct dk_xdp_port {
     uint32_t users;   /* devices that are open */
     uint32_t members; /* workers whose devices are, or were; a bit each */
     uint32_t first_queue, num_queues;
+    uint32_t mtu; /* of the link */
     uint32_t frame_max;
     uint32_t chunk_bytes;
     struct dk_netdev_caps caps;
@@ -144,6 +155,14 @@ struct dk_xdp {
     int left;
     int stage;     /* the dump that is under way */
     uint32_t dump; /* its number */
+    bool has_told; /* how the stack is to be made */
+    bool is_up;
+    bool again;   /* all is to be dumped once more */
+    uint32_t mtu; /* of the link, as it was told */
+
+    /* known.c */
+    bool any_going;
+    struct dk_xdp_known known[DK_XDP_KNOWN_MAX];
 };
 
 static inline struct dk_xdp *dk_xdp_of(struct dk_netdev *dev)
@@ -221,8 +240,10 @@ void dk_xdp_program_close(struct dk_xdp_port *p);
 
 int dk_xdp_claim(struct dk_netdev *dev, uint8_t protocol, const struct dk_endpoint *local);
 void dk_xdp_release(struct dk_netdev *dev, uint8_t protocol, const struct dk_endpoint *local);
-/* An address came to the interface: claims of all addresses cover it. More than once is nothing. */
+/* An address came to the interface: claims of all addresses cover it. Or it went. More than once is
+ * nothing. */
 void dk_xdp_own_add(struct dk_xdp_port *p, const struct dk_ip *ip);
+void dk_xdp_own_remove(struct dk_xdp_port *p, const struct dk_ip *ip);
 /* Undoes all of a device's. */
 void dk_xdp_claims_close(struct dk_xdp *x);
 /* In the child of a fork. */
@@ -233,6 +254,17 @@ int dk_xdp_kernel_open(struct dk_xdp *x, const char **why_out);
 void dk_xdp_kernel_close(struct dk_xdp *x);
 bool dk_xdp_learn(struct dk_netdev *dev, struct dk_netdev_fact *out);
 void dk_xdp_resolve(struct dk_netdev *dev, const struct dk_ip *ip, const struct dk_mac *mac);
+
+/* known.c: an address or a route is there, in the place of what was there before, or not: whether
+ * that is news. */
+bool dk_xdp_known_new(struct dk_xdp *x, const struct dk_netdev_fact *fact, uint32_t metric,
+                      bool replaces);
+bool dk_xdp_known_gone(struct dk_xdp *x, const struct dk_netdev_fact *fact, uint32_t metric);
+/* A dump begins; it has come to its end: what was not in it is gone. */
+void dk_xdp_known_unsee(struct dk_xdp *x);
+void dk_xdp_known_sweep(struct dk_xdp *x);
+/* Gives the next that went by itself. */
+bool dk_xdp_known_next_gone(struct dk_xdp *x, struct dk_netdev_fact *out);
 
 /* ---- rx.c, tx.c, stats.c ----------------------------------------------------------------------
  */

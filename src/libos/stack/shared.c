@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A stack over an interface that the kernel has, too (net/dev.h, dk_netdev_shared_ops): addresses
- * and routes are the kernel's, as they are when the stack is opened; neighbours are found by the
- * kernel, and followed; ports are claimed when they are bound or chosen, and given back when no
+ * A stack over an interface that the kernel has, too (net/dev.h, dk_netdev_shared_ops): addresses,
+ * routes and the MTU are the kernel's; neighbours are found by the kernel; what becomes of these is
+ * followed; ports are claimed when they are bound or chosen, and given back when no
  * socket or connection has them any more, which is looked at once a second, and when
  * there are many more than were in use then.
  *
@@ -105,9 +105,14 @@ int dk_stack_shared_config(struct dk_stack *st, struct dk_net_config *config, co
     struct dk_netdev *dev = st->shared->dev;
     struct dk_netdev_fact fact;
     uint32_t left_out = 0;
-    while (dev->shared->learn(dev, &fact))
-        left_out += !(fact.kind == DK_NETDEV_ADDRESS ? add_address(config, &fact)
-                                                     : add_route(config, &fact));
+    while (dev->shared->learn(dev, &fact)) {
+        if (fact.kind == DK_NETDEV_ADDRESS)
+            left_out += !add_address(config, &fact);
+        else if (fact.kind == DK_NETDEV_ROUTE)
+            left_out += !add_route(config, &fact);
+        else if (fact.kind == DK_NETDEV_MTU)
+            config->mtu = fact.mtu;
+    }
     if (left_out > 0)
         dk_log(DK_LOG_WARN, "%s: the kernel has %u more addresses and routes than the stack can",
                st->driver, left_out);
@@ -127,13 +132,50 @@ void dk_stack_shared_resolve(void *arg, const struct dk_ip *ip, const struct dk_
     dev->shared->resolve(dev, ip, mac);
 }
 
+/* ---- what becomes of all these ----------------------------------------------------------------
+ */
+
+static void learn_address(struct dk_stack *st, const struct dk_netdev_fact *fact)
+{
+    const struct dk_net_address address = {fact->ip, fact->prefix_len};
+    int r = dk_net_tell_address(st->net, &address, fact->gone, st->now);
+    if (r < 0)
+        dk_log(DK_LOG_WARN, "%s: an address that came to the interface cannot be used: %s",
+               st->driver, strerror(-r));
+}
+
+static void learn_route(struct dk_stack *st, const struct dk_netdev_fact *fact)
+{
+    const struct dk_net_route route = {
+        .prefix = fact->ip, .prefix_len = fact->prefix_len, .gateway = fact->gateway};
+    int r = dk_net_tell_route(st->net, &route, fact->gone);
+    if (r < 0)
+        dk_log(DK_LOG_WARN, "%s: a route that came to the interface cannot be used: %s", st->driver,
+               strerror(-r));
+}
+
+static void learn_mtu(struct dk_stack *st, const struct dk_netdev_fact *fact)
+{
+    dk_net_tell_mtu(st->net, fact->mtu);
+}
+
+static void learn_neighbour(struct dk_stack *st, const struct dk_netdev_fact *fact)
+{
+    dk_net_tell_neighbour(st->net, &fact->ip, fact->gone ? NULL : &fact->mac, st->now);
+}
+
 static void learn(struct dk_stack *st)
 {
+    static void (*const kinds[])(struct dk_stack * st, const struct dk_netdev_fact *fact) = {
+        [DK_NETDEV_ADDRESS] = learn_address,
+        [DK_NETDEV_ROUTE] = learn_route,
+        [DK_NETDEV_NEIGHBOUR] = learn_neighbour,
+        [DK_NETDEV_MTU] = learn_mtu,
+    };
     struct dk_netdev *dev = st->shared->dev;
     struct dk_netdev_fact fact;
     while (dev->shared->learn(dev, &fact))
-        if (fact.kind == DK_NETDEV_NEIGHBOUR)
-            dk_net_tell_neighbour(st->net, &fact.ip, fact.gone ? NULL : &fact.mac, st->now);
+        kinds[fact.kind](st, &fact);
 }
 
 /* ---- ports ------------------------------------------------------------------------------------
