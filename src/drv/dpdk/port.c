@@ -32,8 +32,9 @@ static const struct quirk {
     bool at_once;
     bool restarts; /* a link that went down comes back by a new start only */
     bool cuts_not; /* it says that it cuts segments, and refuses those that fill the MTU */
+    bool host_mac; /* its address is that of its other end, the kernel's interface */
 } quirks[] = {
-    {"net_memif", false, true, true}, {"net_tap", false, true, .cuts_not = true},
+    {"net_memif", false, true, true}, {"net_tap", false, true, .cuts_not = true, .host_mac = true},
     {"net_af_packet", false, true},   {"net_pcap", false, true},
     {"net_null", false, true},        {"net_af_xdp", true, false},
     {"net_virtio_user", true, false}, {"net_vhost", true, false},
@@ -136,6 +137,7 @@ static void choose_memory(struct dk_dpdk_port *p, const struct rte_eth_dev_info 
     p->own_buffers = may;
     p->at_once = quirk->at_once;
     p->restarts = quirk->restarts;
+    p->host_mac = quirk->host_mac;
     p->attaches = may && p->segments && quirk->at_once;
 }
 
@@ -276,19 +278,20 @@ static void make_address(struct dk_mac *mac)
     mac->bytes[0] = (uint8_t)((mac->bytes[0] | 2) & ~1);
 }
 
-/* Has the port receive what is for us, and for groups: neighbour discovery. */
+/* Has the port receive what is for us, and for groups: neighbour discovery. Two ends of a link with
+ * one address would take each other's frames for their own. */
 static void set_addresses(struct dk_dpdk_port *p, const struct dk_dpdk_options *o)
 {
     struct dk_mac *mac = &p->dev.caps.mac;
     struct rte_ether_addr address;
     bool all = o->promiscuous;
-    if (rte_eth_macaddr_get(p->port, &address) == 0)
+    if (rte_eth_macaddr_get(p->port, &address) == 0 && !p->host_mac)
         memcpy(mac->bytes, address.addr_bytes, sizeof mac->bytes);
     if (is_station(&o->mac))
         *mac = o->mac;
     if (!is_station(mac))
         make_address(mac);
-    if (memcmp(mac->bytes, address.addr_bytes, sizeof mac->bytes) != 0) {
+    if (!p->host_mac && memcmp(mac->bytes, address.addr_bytes, sizeof mac->bytes) != 0) {
         memcpy(address.addr_bytes, mac->bytes, sizeof mac->bytes);
         all |= rte_eth_dev_default_mac_addr_set(p->port, &address) != 0;
     }

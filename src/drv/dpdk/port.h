@@ -61,6 +61,7 @@ struct dk_dpdk_port {
     bool attaches;    /* sends application memory where it lies */
     bool at_once;     /* has let go of a frame when tx_burst returns */
     bool cleans;      /* lets go of it when asked (rte_eth_tx_done_cleanup) */
+    bool host_mac;    /* our address is not the port's */
     bool segments;    /* takes frames of several mbufs */
     bool wants_room;
     uint16_t segments_max;

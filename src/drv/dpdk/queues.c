@@ -115,14 +115,17 @@ void dk_dpdk_rss_choose(struct dk_dpdk_port *p, const struct rte_eth_dev_info *i
 }
 
 /* Some drivers heed the key only when it is changed, others have one that stays: it is read back.
- */
+ * Those that cannot tell are not asked to change it, of which they would write a line. */
 void dk_dpdk_rss_settle(struct dk_dpdk_port *p)
 {
     struct rte_eth_dev_info info;
     if (p->hashed == 0 || rte_eth_dev_info_get(p->port, &info) < 0)
         return;
     struct rte_eth_rss_conf conf = wish(p, key_bytes(&info));
-    rte_eth_dev_rss_hash_update(p->port, &conf);
+    if (rte_eth_dev_rss_hash_conf_get(p->port, &conf) == 0) {
+        conf = wish(p, key_bytes(&info));
+        rte_eth_dev_rss_hash_update(p->port, &conf);
+    }
     if (rte_eth_dev_rss_hash_conf_get(p->port, &conf) != 0)
         p->hashed = 0; /* nobody knows how flows are spread */
 }
