@@ -87,6 +87,15 @@ class Server:
             raise AssertionError(f"ended with {self.process.returncode}: {out} {err}")
 
 
+def wait_until(holds):
+    """Waits with patience until what is asked holds."""
+    give_up = time.monotonic() + PATIENCE_S
+    while not holds():
+        if time.monotonic() > give_up:
+            raise AssertionError("it does not come about")
+        time.sleep(0.05)
+
+
 def ping(net, target, *args, **extra):
     done = subprocess.run([DEMI, "ping", "--json", *args, target], env=environment(net, **extra),
                           capture_output=True, text=True, timeout=PATIENCE_S, check=False)
@@ -346,8 +355,8 @@ class DpdkMemif(unittest.TestCase):
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def main():
-    global DEMI, KV, DPDK
+def enter_namespace():
+    """Runs this program anew in a network namespace of its own, and returns there."""
     if os.environ.get("STACK_COMMAND_INSIDE") != "yes":
         probe = subprocess.run(["unshare", "--net", "ip", "link", "set", "lo", "up"], check=False,
                                capture_output=True, text=True)
@@ -357,6 +366,11 @@ def main():
         os.environ["STACK_COMMAND_INSIDE"] = "yes"
         os.execvp("unshare", ["unshare", "--net", sys.executable, *sys.argv])
     ip("link", "set", "lo", "up")
+
+
+def main():
+    global DEMI, KV, DPDK
+    enter_namespace()
     DEMI, KV = sys.argv.pop(1), sys.argv.pop(1)
     if len(sys.argv) > 1 and sys.argv[1].endswith(".so"):
         DPDK = sys.argv.pop(1)
