@@ -15,6 +15,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 import stack_command as base
@@ -44,6 +45,12 @@ def counters(process):
     return dict(line.split(None, 1) for line in out.splitlines() if " " in line)
 
 
+def wakeups(process):
+    """How often it slept; that of the thread that waits."""
+    with open(f"/proc/{process.pid}/status", encoding="ascii") as file:
+        return int(dict(line.split(":") for line in file)["voluntary_ctxt_switches"])
+
+
 class Tap(base.OverDevice, unittest.TestCase):
     """The kernel's interface and the port have one address, so ours is another."""
 
@@ -56,6 +63,37 @@ class Tap(base.OverDevice, unittest.TestCase):
     @classmethod
     def tearDownClass(cls):
         ip("link", "del", "demi0")
+
+
+class TapSleeps(unittest.TestCase):
+    """The descriptor of net_tap's queue wakes: nobody looks at it now and then."""
+
+    def setUp(self):
+        self.net = make_tap()
+        self.addCleanup(subprocess.run, ["ip", "link", "del", "demi0"], check=False,
+                        capture_output=True)
+
+    def wakeups_in(self, seconds, process):
+        before = wakeups(process)
+        time.sleep(seconds)
+        return wakeups(process) - before
+
+    def test_idle_server_is_woken_seldom_and_answers(self):
+        with Server(self.net, base.DEMI, "echo", "-l", OWN4 + ":7000") as process:
+            ping("kernel", OWN4 + ":7000", "-n", "100")
+            base.wait_until(lambda: self.wakeups_in(1, process) < 40)  # by a timer: 100, or more
+            ping("kernel", OWN4 + ":7000", "-n", "5", "-w", "0")
+
+    def cpu_seconds_in(self, seconds, process):
+        before = base.cpu_seconds(process)
+        time.sleep(seconds)
+        return base.cpu_seconds(process) - before
+
+    def test_interface_that_is_deleted_does_not_wake_for_ever(self):
+        with Server(self.net, base.DEMI, "echo", "-l", OWN4 + ":7000") as process:
+            ping("kernel", OWN4 + ":7000", "-n", "100")
+            ip("link", "del", "demi0")
+            base.wait_until(lambda: self.cpu_seconds_in(2, process) < 0.1)
 
 
 class Xdp(base.OverDevice, unittest.TestCase):

@@ -104,6 +104,12 @@ def ping(net, target, *args, **extra):
     return json.loads(done.stdout)
 
 
+def cpu_seconds(process):
+    with open(f"/proc/{process.pid}/stat", encoding="ascii") as file:
+        fields = file.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class OverDevice:
     """What must work over any device; the peer is the kernel."""
 
@@ -345,14 +351,9 @@ class DpdkMemif(unittest.TestCase):
 
     def cpu_seconds_in(self, seconds, process):
         """Beside load the same wake-ups cost more: one time of several is enough."""
-        before = self.cpu_seconds(process)
+        before = cpu_seconds(process)
         time.sleep(seconds)
-        return self.cpu_seconds(process) - before
-
-    def cpu_seconds(self, process):
-        with open(f"/proc/{process.pid}/stat", encoding="ascii") as file:
-            fields = file.read().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(process) - before
 
 
 def enter_namespace():

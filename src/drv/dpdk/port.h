@@ -90,6 +90,7 @@ struct dk_dpdk_port {
     int epfd, timerfd, intrfd; /* intrfd < 0: it has no interrupts */
     bool intr_is_event;        /* an eventfd, that is to be read */
     bool intr_came;            /* it wakes whoever sleeps */
+    bool intr_is_queue;        /* readable while the queue has frames */
     bool intr_on;
     bool armed;
     bool restarts;          /* it is started anew while its link is down */

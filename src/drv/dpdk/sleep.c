@@ -2,7 +2,8 @@
 /*
  * Sleeping until the port has frames.
  *
- * Where the driver has receive interrupts, its descriptor wakes. Elsewhere a timer does, after half
+ * Where the driver has receive interrupts, its descriptor wakes; so does one that is the queue
+ * itself, as that of net_tap, which nobody has to turn on. Elsewhere a timer does, after half
  * of the time that nothing has come for, and within bounds: a port in use is looked at
  * often, an idle one seldom, and so that looks take LOOKS_PART of a CPU at most: what one takes,
  * the way into the kernel and back included, depends on the driver and on the machine, and is
@@ -17,6 +18,7 @@
 #include "drv/dpdk/port.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <rte_log.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -57,18 +59,36 @@ static int quiet_interrupt_fd(const struct dk_dpdk_port *p)
     return fd;
 }
 
+static void forget_interrupt(struct dk_dpdk_port *p)
+{
+    p->intrfd = -1;
+    p->intr_came = false;
+}
+
 static void find_interrupt(struct dk_dpdk_port *p)
 {
     p->intrfd = quiet_interrupt_fd(p);
     if (p->intrfd < 0)
         return;
-    if (rte_eth_dev_rx_intr_enable(p->port, p->queue) == 0 && watch(p, p->intrfd) == 0) {
+    const int r = rte_eth_dev_rx_intr_enable(p->port, p->queue);
+    p->intr_is_event = is_eventfd(p->intrfd);
+    p->intr_is_queue = r == -ENOTSUP && !p->intr_is_event;
+    p->intr_came = !p->intr_is_event; /* it is readable by what it stands for */
+    if ((r < 0 && !p->intr_is_queue) || watch(p, p->intrfd) < 0)
+        forget_interrupt(p);
+    else if (r == 0)
         rte_eth_dev_rx_intr_disable(p->port, p->queue);
-        p->intr_is_event = is_eventfd(p->intrfd);
-        p->intr_came = !p->intr_is_event; /* it is readable by what it stands for */
-    } else {
-        p->intrfd = -1;
-    }
+}
+
+/* Goes by the timer from here on where the descriptor of a queue has failed, because its interface
+ * was deleted: it would be readable for ever. */
+static void check_queue(struct dk_dpdk_port *p)
+{
+    struct pollfd queue = {.fd = p->intrfd};
+    if (poll(&queue, 1, 0) <= 0)
+        return;
+    epoll_ctl(p->epfd, EPOLL_CTL_DEL, p->intrfd, NULL);
+    forget_interrupt(p);
 }
 
 int dk_dpdk_sleep_open(struct dk_dpdk_port *p, bool interrupts)
@@ -135,7 +155,9 @@ static int64_t time_to_sleep(struct dk_dpdk_port *p)
 static void enable(struct dk_dpdk_port *p)
 {
     uint64_t count;
-    if (p->intrfd < 0)
+    if (p->intrfd >= 0 && p->intr_is_queue)
+        check_queue(p);
+    if (p->intrfd < 0 || p->intr_is_queue)
         return;
     if (p->intr_is_event && read(p->intrfd, &count, sizeof count) > 0)
         p->intr_came = true;
