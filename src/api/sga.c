@@ -3,6 +3,7 @@
  * Scatter-gather arrays: the public side of mem/sga.h. These calls need no instance.
  */
 #include "api/api.h"
+#include "mem/buf_now.h"
 #include "mem/sga.h"
 
 #include <demi/sga.h>
@@ -21,9 +22,18 @@ demi_sgarray_t demi_sgaalloc(size_t size)
     return demi_sgaalloc_segs(&len, 1);
 }
 
+static __attribute__((noinline)) int free_any(const demi_sgarray_t *sga)
+{
+    return dk_public(dk_sga_free(sga));
+}
+
 int demi_sgafree(demi_sgarray_t *sga)
 {
-    return sga ? dk_public(dk_sga_free(sga)) : EINVAL;
+    if (dk_unlikely(!sga))
+        return EINVAL;
+    if (dk_likely(!dk_watch_on && dk_buf_app_return(sga->sga_buf)))
+        return 0;
+    return free_any(sga);
 }
 
 int demi_sgaclone(demi_sgarray_t *sga_out, const demi_sgarray_t *sga)

@@ -174,17 +174,6 @@ struct dk_buf *dk_buf_alloc_device(size_t size, size_t behind)
     return buf;
 }
 
-/* The last hold is gone: whether a device has it back, and nobody else may look at it. */
-static inline bool comes_back(struct dk_buf *buf)
-{
-    if (__atomic_load_n(&buf->place, __ATOMIC_RELAXED) != DK_BUF_OUT)
-        return false;
-    if (dk_mt()) /* the device may go away just now */
-        return __atomic_exchange_n(&buf->place, DK_BUF_BACK, __ATOMIC_ACQ_REL) == DK_BUF_OUT;
-    buf->place = DK_BUF_BACK;
-    return true;
-}
-
 void dk_buf_give_up(struct dk_buf *buf)
 {
     uint8_t *memory = buf->memory;
@@ -249,7 +238,7 @@ static void let_go(struct dk_buf *buf)
 {
     uint8_t *data = buf->kind == DK_BUF_DEVICE ? buf->memory : buf->data;
     struct dk_buf *owner = buf->kind == DK_BUF_VIEW ? buf->owner : NULL;
-    if (comes_back(buf))
+    if (dk_buf_comes_back(buf))
         return;
     if (buf->kind == DK_BUF_OWN && buf->pool)
         dk_rxpool_returned(buf->pool, dk_buf_bytes(buf));
@@ -276,7 +265,7 @@ __attribute__((noinline)) static void free_any(struct dk_buf *buf)
 void dk_buf_free(struct dk_buf *buf)
 {
     /* What most frames are. */
-    if (!buf->more && !dk_watch_on && comes_back(buf))
+    if (!buf->more && !dk_watch_on && dk_buf_comes_back(buf))
         return;
     free_any(buf);
 }
