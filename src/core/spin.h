@@ -14,12 +14,13 @@
 /* A thread that never sleeps looks for stale tokens after this time. */
 #define DK_STALE_CHECK_NS 50000
 
-/* For how long it spins, at most; who never sleeps: until it looks for stale tokens. */
-static inline int64_t dk_spin_ns(const struct dk_instance *inst, int64_t most_ns)
+/* For how long it spins, at most, when it has for spun_ns; who never sleeps: until it looks for
+ * stale tokens. */
+static inline int64_t dk_spin_ns(const struct dk_instance *inst, int64_t most_ns, int64_t spun_ns)
 {
     const int64_t ns =
         inst->sched.spin_us == UINT32_MAX ? DK_STALE_CHECK_NS : (int64_t)inst->spin_budget_ns;
-    return most_ns < ns ? most_ns : ns;
+    return (most_ns < ns ? most_ns : ns) - spun_ns;
 }
 
 /* Spins longer when spinning found the result, less when it ended in sleep. */

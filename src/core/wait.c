@@ -410,7 +410,7 @@ static int drive(struct dk_waiter *w, int64_t deadline, int64_t now)
 {
     struct dk_instance *inst = w->inst;
     bool always = inst->sched.spin_us == UINT32_MAX, slept = false;
-    int64_t spin_until = now + (w->has_spun && !always ? 0 : dk_spin_ns(inst, INT64_MAX));
+    int64_t spin_until = now + dk_spin_ns(inst, INT64_MAX, always ? 0 : w->spun_ns);
     bool spinning = always || inst->sched.spin_us != 0;
     uint32_t looks = 0;
     for (;;) {
@@ -519,8 +519,9 @@ static int wait_slow(struct dk_waiter *w, int64_t timeout_ns)
 {
     struct dk_instance *inst = w->inst;
     int64_t now = dk_instance_now(inst);
-    int64_t deadline =
-        timeout_ns < 0 || timeout_ns > INT64_MAX - now - 1 ? INT64_MAX : now + timeout_ns;
+    int64_t deadline = timeout_ns < 0 || timeout_ns > INT64_MAX - now - 1
+                           ? INT64_MAX
+                           : now - w->spun_ns + timeout_ns;
     bool leads = dk_lead_try(inst);
     for (;;) {
         int r;
@@ -575,22 +576,22 @@ static int wait_long(struct dk_waiter *w, int64_t timeout_ns)
 }
 
 /* Scans; what satisfies w ends its wait. */
-static int second_look(struct dk_waiter *w)
+static int second_look(struct dk_waiter *w, bool alone)
 {
-    dk_lock(&w->inst->tokens);
+    dk_tokens_lock(w->inst, alone);
     int r = scan(w);
     if (dk_likely(r != 0)) {
         w->active = w->cancelled = 0;
         w->inst->num_waiting--;
     }
-    dk_unlock(&w->inst->tokens);
+    dk_tokens_unlock(w->inst, alone);
     return r;
 }
 
-static int first_look(struct dk_waiter *w)
+static int first_look(struct dk_waiter *w, bool alone)
 {
     w->num_out = 0;
-    dk_lock(&w->inst->tokens);
+    dk_tokens_lock(w->inst, alone);
     w->active = 1;
     w->need = 0;
     w->read_at = UINT64_MAX;
@@ -600,22 +601,48 @@ static int first_look(struct dk_waiter *w)
         w->active = w->cancelled = 0;
     else
         w->inst->num_waiting++;
-    dk_unlock(&w->inst->tokens);
+    dk_tokens_unlock(w->inst, alone);
     return r;
 }
 
 /*
- * Polls once, as a call does that takes the lead for its own length: what a busy server waits for
- * is there already, and the thread need not be a leader for it. Only where it would poll anyhow.
+ * Looks at the device, with the lead: once, or, who is alone, until something completes, for as
+ * long as it may spin. Between the device and the application it needs no atomic then: each would
+ * wait for what was written to memory that another processor reads, as the driver does last.
  */
-static int poll_and_look(struct dk_waiter *w)
+static void look(struct dk_instance *inst, struct dk_waiter *w, int64_t most_ns, bool alone)
+{
+    const uint64_t seen = inst->stats->completions;
+    const int64_t begun = dk_instance_now(inst);
+    const int64_t spin_ns = dk_spin_ns(inst, most_ns, w->spun_ns);
+    int64_t now = begun;
+    dk_poll_once(inst, now, true);
+    if (!alone || inst->stats->completions != seen)
+        return;
+    for (uint32_t looks = 1; inst->stats->completions == seen; looks++) {
+        if (looks % DK_LOOKS_PER_CLOCK == 0)
+            now = dk_instance_now(inst);
+        if (now - begun >= spin_ns || dk_alone_ended()) /* somebody waits for us to be outside */
+            break;
+        dk_poll_once(inst, now, true);
+    }
+    w->spun_ns += now - begun;
+    if (inst->stats->completions != seen)
+        dk_spin_adapt(inst, false);
+}
+
+/*
+ * Polls, as a call does that takes the lead for its own length: what a busy server waits for is
+ * there already, and the thread need not be a leader for it. Only where it would poll anyhow.
+ */
+static int poll_and_look(struct dk_waiter *w, int64_t timeout_ns, bool alone)
 {
     struct dk_instance *inst = w->inst;
-    if (!dk_polls_before_sleep(inst) || !dk_lead_try(inst))
+    if (!dk_polls_before_sleep(inst) || !dk_lead_try_now(inst, alone))
         return 0;
-    dk_poll_once(inst, dk_instance_now(inst), true);
-    int r = second_look(w);
-    dk_lead_drop(inst);
+    look(inst, w, timeout_ns < 0 ? INT64_MAX : timeout_ns, alone);
+    int r = second_look(w, alone);
+    dk_lead_drop_now(inst, alone);
     if (r != 0)
         dk_instance_tell_backlog(inst);
     return r;
@@ -640,29 +667,6 @@ static inline bool collect_now(struct dk_instance *inst, const struct dk_waiter 
     return done;
 }
 
-/* Of the thread that is alone, which has the lead: looks at the device until an operation does not
- * pend any more. Between the device and the application there is no atomic then: each would wait
- * for what was written to memory that another processor reads, as the driver does last. */
-static void spin_alone(struct dk_instance *inst, struct dk_waiter *w, const struct dk_op *op,
-                       int64_t most_ns)
-{
-    int64_t now = dk_instance_now(inst);
-    const int64_t until = now + dk_spin_ns(inst, most_ns);
-    dk_poll_once(inst, now, true);
-    if (op->state != DK_OP_PENDING)
-        return;
-    for (uint32_t looks = 1; op->state == DK_OP_PENDING; looks++) {
-        if (looks % DK_LOOKS_PER_CLOCK == 0 && (now = dk_instance_now(inst)) >= until) {
-            w->has_spun = true;
-            return;
-        }
-        if (dk_alone_ended()) /* somebody waits for us to be outside */
-            return;
-        dk_poll_once(inst, now, true);
-    }
-    dk_spin_adapt(inst, false);
-}
-
 int dk_wait_look(struct dk_instance *inst, struct dk_waiter *w, demi_qtoken_t token,
                  demi_qresult_t *qr, int64_t most_ns, bool alone)
 {
@@ -672,12 +676,11 @@ int dk_wait_look(struct dk_instance *inst, struct dk_waiter *w, demi_qtoken_t to
         return 0;
     if (most_ns <= 0 || !dk_polls_before_sleep(inst) || !dk_lead_try_now(inst, alone))
         return -EAGAIN;
-    if (pends && op->inst == inst && dk_op_token(op) == token)
-        spin_alone(inst, w, op, most_ns);
-    else
-        dk_poll_once(inst, dk_instance_now(inst), true);
+    look(inst, w, most_ns, pends && op->inst == inst && dk_op_token(op) == token);
     const bool done = collect_now(inst, w, token, qr, alone), is_watched = inst->eventfd >= 0;
     dk_lead_drop_now(inst, alone);
+    if (done)
+        w->spun_ns = 0;
     if (dk_unlikely(is_watched))
         dk_instance_tell_backlog(inst);
     return done ? 0 : -EAGAIN;
@@ -686,12 +689,14 @@ int dk_wait_look(struct dk_instance *inst, struct dk_waiter *w, demi_qtoken_t to
 int dk_wait(struct dk_waiter *w, int64_t timeout_ns)
 {
     poll_sometimes(w->inst);
-    int r = first_look(w);
+    const bool alone = dk_alone_enter();
+    int r = first_look(w, alone);
     if (r == 0 && timeout_ns != 0)
-        r = poll_and_look(w);
+        r = poll_and_look(w, timeout_ns, alone);
+    dk_alone_leave(alone);
     if (r == 0)
         r = wait_long(w, timeout_ns);
-    w->has_spun = false;
+    w->spun_ns = 0;
     return r > 0 ? 0 : r;
 }
 

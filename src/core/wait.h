@@ -40,10 +40,10 @@ struct dk_waiter {
     uint8_t active;
     uint8_t role;      /* enum dk_waiter_role, guarded by `tokens` */
     uint8_t cancelled; /* a token it sleeps on was cancelled elsewhere; false between waits */
-    bool has_spun;     /* as long as it may, just before dk_wait; false between waits */
     uint8_t all_ready; /* ISSUED: return only with num_qts results */
     demi_qresult_t *qrs;
     uint32_t num_out; /* ISSUED: results delivered; ANY: position */
+    int64_t spun_ns;  /* in this call, before it is a waiter; 0 between waits */
     uint64_t read_at; /* inst->stats->completions when the array was last read whole in this call */
 };
 

@@ -160,7 +160,7 @@ static void test_wait_alone_spins_to_the_event_and_seldom_reads_the_clock(void *
     assert_true(fake.polls >= (fake.now - start) / fake.tick_ns * 7);
     assert_int_equal(fake.blocks, 0);
     assert_int_equal(fake.inst->stats->array_reads, 0);
-    assert_false(dk_thread_self->waiter.has_spun);
+    assert_int_equal(dk_thread_self->waiter.spun_ns, 0);
 }
 
 static void test_wait_alone_spins_for_its_budget_and_not_again_as_a_waiter(void **state)
@@ -179,7 +179,25 @@ static void test_wait_alone_spins_for_its_budget_and_not_again_as_a_waiter(void 
     fake.polls = 0;
     assert_int_equal(fake_wait_any(&fake, &qr, &at, &qt, 1, -1), 0);
     assert_true(fake.blocks >= 1 && fake.polls < 20);
-    assert_false(dk_thread_self->waiter.has_spun);
+    assert_int_equal(dk_thread_self->waiter.spun_ns, 0);
+}
+
+static void test_wait_alone_time_that_was_spun_is_of_the_timeout(void **state)
+{
+    (void)state;
+    struct dk_op *op = fake_pop(fake.queue);
+    const demi_qtoken_t qt = dk_op_token(op);
+    static const int64_t timeouts[] = {1, 1000, 40000, 60000, 1000000};
+    for (size_t i = 0; i < sizeof timeouts / sizeof timeouts[0]; i++) {
+        demi_qresult_t qr;
+        uint32_t at;
+        const int64_t start = fake.now;
+        assert_int_equal(look_alone(qt, &qr, timeouts[i]), -EAGAIN);
+        assert_int_equal(fake_wait_any(&fake, &qr, &at, &qt, 1, timeouts[i]), -ETIMEDOUT);
+        assert_true(fake.now - start >= timeouts[i]);
+        assert_true(fake.now - start <= timeouts[i] + 3000);
+    }
+    dk_op_release(op);
 }
 
 static void test_wait_alone_spins_no_longer_than_the_timeout(void **state)
@@ -192,8 +210,28 @@ static void test_wait_alone_spins_no_longer_than_the_timeout(void **state)
     assert_true(fake.now - start >= 1000 && fake.now - start <= 1500);
     assert_int_equal(look_alone(dk_op_token(op), &qr, 0), -EAGAIN);
     assert_int_equal(fake.polls, 0);
-    dk_thread_self->waiter.has_spun = false;
+    dk_thread_self->waiter.spun_ns = 0;
     dk_op_release(op);
+}
+
+static void test_wait_alone_for_several_spins_to_the_event(void **state)
+{
+    (void)state;
+    demi_qtoken_t qts[3];
+    for (int i = 0; i < 3; i++) {
+        fake.event_op = fake_pop(fake.queue);
+        qts[i] = dk_op_token(fake.event_op);
+    }
+    demi_qresult_t qr;
+    uint32_t at;
+    fake.event_at = fake.now + 2000;
+    fake.polls = 0;
+    const int64_t start = fake.now;
+    assert_int_equal(fake_wait_any(&fake, &qr, &at, qts, 3, -1), 0);
+    assert_int_equal(at, 2);
+    assert_true(fake.now - start < 3000 && fake.polls >= 2000 / 100 * 7);
+    assert_int_equal(fake.inst->leader, 0);
+    assert_int_equal(fake.inst->num_waiting, 0);
 }
 
 static void test_wait_alone_ends_at_once_for_whoever_wants_in(void **state)
@@ -378,7 +416,9 @@ int main(void)
         TEST(test_wait_always_spins_and_never_blocks, setup_always),
         TEST(test_wait_alone_spins_to_the_event_and_seldom_reads_the_clock, setup_adaptive),
         TEST(test_wait_alone_spins_for_its_budget_and_not_again_as_a_waiter, setup_adaptive),
+        TEST(test_wait_alone_time_that_was_spun_is_of_the_timeout, setup_adaptive),
         TEST(test_wait_alone_spins_no_longer_than_the_timeout, setup_adaptive),
+        TEST(test_wait_alone_for_several_spins_to_the_event, setup_adaptive),
         TEST(test_wait_alone_ends_at_once_for_whoever_wants_in, setup_adaptive),
         TEST(test_wait_alone_stale_token_is_looked_for_once, setup_adaptive),
         TEST(test_wait_block_returns_for_nothing_waits_on, setup_adaptive),
