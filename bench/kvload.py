@@ -76,6 +76,8 @@ def free_port():
 class Server:
     """A running server; use it in a `with`."""
 
+    host = "127.0.0.1"
+
     def __init__(self, name, command, port=None):
         self.name, self.port = name, port
         self.command = [os.path.abspath(command[0])] + [str(word) for word in command[1:]]
@@ -185,8 +187,9 @@ def redis_log(folder):
 
 
 def load(server, tests, requests, pipeline, seconds=LOAD_SECONDS):
-    """Runs redis-benchmark: {test: {"rps", "p50", "p99"}}, times in milliseconds."""
-    command = ["redis-benchmark", "-h", "127.0.0.1", "-p", str(server.port), "-t", ",".join(tests),
+    """Runs redis-benchmark on a server (its name, host, port): {test: {"rps", "p50", "p99"}}, times
+    in milliseconds."""
+    command = ["redis-benchmark", "-h", server.host, "-p", str(server.port), "-t", ",".join(tests),
                "-c", str(CLIENTS), "-P", str(pipeline), "-n", str(requests), "--csv"]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
