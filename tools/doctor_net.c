@@ -103,15 +103,39 @@ void doctor_check_packet(const struct doctor_machine *m, struct doctor_report *r
         doctor_check_interfaces(m, r);
 }
 
+/* The option busy_poll of a NIC; what has no device has no interrupts either. */
+static void check_busy_poll(const struct doctor_machine *m, struct doctor_report *r,
+                            const char *name)
+{
+    char driver[DOCTOR_NAME_MAX];
+    uint64_t deferred = 0, timeout_ns = 0;
+    if (!doctor_read_link(m, driver, sizeof(driver), NET "/device/driver", name))
+        return;
+    doctor_read_number(m, &deferred, NET "/napi_defer_hard_irqs", name);
+    doctor_read_number(m, &timeout_ns, NET "/gro_flush_timeout", name);
+    if (deferred > 0 && timeout_ns > 0) {
+        doctor_say(r, DOCTOR_FINE, "busy_poll", "interrupts of %s wait for who polls", name);
+        return;
+    }
+    doctor_say(r, DOCTOR_ADVICE, "busy_poll",
+               "interrupts of %s do not wait for who polls, so the option is of little use", name);
+    doctor_mend(r,
+                "echo 2 > /sys/class/net/%s/napi_defer_hard_irqs && "
+                "echo 200000 > /sys/class/net/%s/gro_flush_timeout",
+                name, name);
+}
+
 void doctor_check_xdp(const struct doctor_machine *m, struct doctor_report *r, const char *device)
 {
     doctor_check_af_xdp(m, r);
     doctor_need_capability(m, r, CAP_BPF, "programs and maps in the kernel");
     doctor_need_capability(m, r, CAP_PERFMON, "pointers in the program, which the kernel checks");
-    if (*device)
+    if (*device) {
         doctor_check_interface(m, r, device);
-    else
+        check_busy_poll(m, r, device);
+    } else {
         doctor_check_interfaces(m, r);
+    }
 }
 
 /* Whether one of the groups of the process is this one: in "Gid:" the effective one, the second. */

@@ -75,6 +75,8 @@ def machine():
     files.update(interface("eth0"))
     files.update(interface("lo", kind=772))
     files["/sys/class/net/eth0/device/driver"] = Link("../../../bus/pci/drivers/e1000e")
+    files["/sys/class/net/eth0/napi_defer_hard_irqs"] = "2\n"
+    files["/sys/class/net/eth0/gro_flush_timeout"] = "200000\n"
     files.update(interface("demi0", owner="1000", group="-1", tun_flags="0x1002"))
     return files
 
@@ -233,6 +235,12 @@ class Interfaces(Case):
                     (interface("eth0", kind=772), "no Ethernet", None)):
                 self.both(target, "eth0", text, mend, files=files)
         self.bad("packet:eth9", "eth9", "no such interface", "^ip -brief link$")
+
+    def test_interrupts_that_do_not_wait(self):
+        for name in ("napi_defer_hard_irqs", "gro_flush_timeout"):
+            self.both("xdp:eth0,busy_poll", "busy_poll", "do not wait for who polls",
+                      "^echo 2 > .*/eth0/napi_defer_hard_irqs && echo 200000 > .*/eth0/gro_flush",
+                      level="advice", files={f"/sys/class/net/eth0/{name}": "0\n"})
 
     def test_interfaces_none_usable(self):
         self.good("packet", "eth0")

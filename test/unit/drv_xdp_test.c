@@ -334,6 +334,37 @@ static bool is_kernel(int major, int minor)
     return has_major > major || (has_major == major && has_minor >= minor);
 }
 
+/* All that a veth can show of it: that the kernel agrees, and that everything still comes. */
+static void test_xdp_polled_busily_everything_comes(void **state)
+{
+    (void)state;
+    struct dk_netdev *to, *from;
+    struct drv_frame f;
+    struct dk_rx_frame got;
+    int prefers = 0;
+    socklen_t len = sizeof prefers;
+    mode = "native";
+    netns_make_veth(1500);
+    to = open_end((struct dk_xdp_options){.name = "ve1", .busy_poll = true, .promiscuous = true});
+    from = open_end((struct dk_xdp_options){.name = "ve0", .busy_poll = true});
+    const int fd = dk_xdp_of(to)->queues[0].fd;
+    assert_true(dk_xdp_of(to)->busy_poll);
+    assert_int_equal(getsockopt(fd, SOL_SOCKET, 69 /* SO_PREFER_BUSY_POLL */, &prefers, &len), 0);
+    assert_int_equal(prefers, 1);
+    for (uint32_t i = 0; i < 500; i++) {
+        drv_frame_make(&f, 60 + i, DRV_HEADER, 1, i);
+        drv_send(from, &f);
+        if (i % 2 == 0) /* by sleeping, too */
+            assert_true(drv_readable(to, PATIENCE_S * 1000));
+        drv_receive(to, &got, 1);
+        drv_check(&got, &f);
+        drv_frame_free(&f);
+    }
+    to->ops->close(to);
+    from->ops->close(from);
+    netns_remove_veth();
+}
+
 static void check_modes(struct dk_xdp_options o, struct dk_xdp_features features, uint32_t n,
                         uint16_t best)
 {
@@ -912,6 +943,7 @@ int main(void)
         cmocka_unit_test(test_xdp_ring_overrun_is_counted),
         cmocka_unit_test(test_xdp_longer_than_the_mtu_is_dropped_and_counted),
         cmocka_unit_test(test_xdp_link_down_is_seen_counted_and_survived),
+        cmocka_unit_test(test_xdp_polled_busily_everything_comes),
         cmocka_unit_test(test_xdp_zero_copy_is_asked_for_where_the_driver_has_it),
         cmocka_unit_test(test_xdp_features_that_are_not_known_are_tried),
         cmocka_unit_test(test_xdp_without_permission_says_so),
