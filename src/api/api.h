@@ -8,6 +8,7 @@
 #ifndef DK_API_API_H
 #define DK_API_API_H
 
+#include "core/deferred.h"
 #include "core/fast.h"
 #include "core/thread.h"
 #include "mem/watch.h"
@@ -34,17 +35,30 @@ static inline int dk_public(int r)
     return r < 0 ? -r : 0;
 }
 
+/* Chooses the instance that the shortest calls of this thread find. */
+static inline void dk_api_open_short(const struct dk_thread *t, struct dk_instance *inst)
+{
+    const bool is_seen = dk_api.callback || dk_watch_on || inst->eventfd >= 0;
+    struct dk_instance *found = is_seen ? NULL : inst;
+    const bool may_be_alone = !dk_alone_ended();
+    if (!dk_mt())
+        dk_fast_set(found);
+    if (!dk_mt() || may_be_alone)
+        inst->fast_thread = t->id;
+    dk_alone_instance = may_be_alone ? found : NULL;
+}
+
 /* Returns the calling thread's instance; NULL before demi_init, and inside a function that the
- * library calls. Makes the thread's record. */
+ * library calls. Makes the thread's record, and begins a pop that was only noted. */
 static inline struct dk_instance *dk_api_instance(void)
 {
     struct dk_thread *t = dk_thread_get();
     if (dk_unlikely(!t || t->in_function))
         return NULL;
     struct dk_instance *inst = t->inst ? t->inst : __atomic_load_n(&dk_api.first, __ATOMIC_ACQUIRE);
-    if (!dk_mt() && inst) {
-        inst->fast_thread = t->id;
-        dk_fast_set(dk_api.callback || dk_watch_on || inst->eventfd >= 0 ? NULL : inst);
+    if (dk_likely(inst != NULL)) {
+        dk_api_open_short(t, inst);
+        dk_deferred_begin(inst);
     }
     return inst;
 }

@@ -146,7 +146,7 @@ static void in_forked_child(void)
     dk_buf_after_fork();
     dk_stats_after_fork();
     dk_thread_after_fork();
-    dk_fast_set(NULL);
+    dk_short_close();
     dk_background_after_fork();
 }
 
@@ -369,7 +369,7 @@ int demi_init(const struct demi_args *args)
     if (r == 0) {
         t->inst = inst;
         inst->users++;
-        dk_fast_set(NULL); /* found by the next call */
+        dk_short_close(); /* found by the next call */
     }
     pthread_mutex_unlock(&state.mutex);
     return dk_public(r);
@@ -422,7 +422,7 @@ static void end_all(void)
     dk_heap_trim();
     dk_stats_close();
     dk_thread_detach_all();
-    dk_fast_set(NULL);
+    dk_short_close();
     state.num_instances = 0;
     dk_api.first = NULL;
     dk_api.callback = NULL;

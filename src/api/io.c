@@ -111,6 +111,55 @@ __attribute__((noinline)) static int push(demi_qtoken_t *qt_out, int qd, const d
     return issue(op, sga, qt_out);
 }
 
+/*
+ * The same for the thread that is alone: the queue is its own, and open, and what the long way
+ * looks up and checks is a comparison or two each. NULL: take the long way.
+ */
+static inline __attribute__((always_inline)) struct dk_queue *
+enter_alone(int qd, const demi_sgarray_t *sga, struct dk_buf **buf_out)
+{
+    struct dk_instance *inst = dk_alone_instance;
+    if (dk_unlikely(!inst || !dk_alone_enter_again()))
+        return NULL;
+    if (dk_likely((uint32_t)qd < dk_queues_used)) {
+        struct dk_queue *q = &dk_queues[(uint32_t)qd];
+        if (dk_likely(q->fast_inst == inst && q->ops->push_led && dk_sga_fast_buf(sga, buf_out) &&
+                      dk_fast_slot(inst) && dk_lead_try_now(inst, true)))
+            return q;
+    }
+    dk_alone_leave(true);
+    return NULL;
+}
+
+/* The push was not done at once, or takers were woken. 0 or -errno; the lead is held until then. */
+static __attribute__((noinline)) int leave_alone(demi_qtoken_t *qt_out, struct dk_queue *q, int r)
+{
+    struct dk_instance *inst = q->inst;
+    if (r < 0 && r != -EAGAIN)
+        r = dk_led_make_failed(inst, q, r, qt_out);
+    dk_run_posted(inst);
+    dk_lead_drop_now(inst, true);
+    dk_alone_leave(true);
+    dk_taker_run_woken();
+    return r;
+}
+
+static inline __attribute__((always_inline)) int
+push_alone(demi_qtoken_t *qt_out, struct dk_queue *q, const demi_sgarray_t *sga, struct dk_buf *buf,
+           const struct sockaddr *addr)
+{
+    const int r = q->ops->push_led(q, sga, buf, addr);
+    struct dk_instance *inst = q->inst;
+    if (dk_unlikely(r < 0))
+        return leave_alone(qt_out, q, r);
+    *qt_out = dk_fast_done(inst, q, DEMI_OPC_PUSH);
+    if (dk_unlikely(inst->num_posted != 0))
+        return leave_alone(qt_out, q, 0);
+    dk_lead_drop_now(inst, true);
+    dk_alone_leave(true);
+    return 0;
+}
+
 /* r: what pushing at once came to. */
 static __attribute__((noinline)) int profiled_push(demi_qtoken_t *qt_out, int qd,
                                                    const demi_sgarray_t *sga, int r)
@@ -127,17 +176,31 @@ static __attribute__((noinline)) int push_led(demi_qtoken_t *qt_out, int qd,
     return dk_likely(r == 0) ? 0 : profiled_push(qt_out, qd, sga, r);
 }
 
+/* Where the process has other threads. */
+static __attribute__((noinline)) int push_mt(demi_qtoken_t *qt_out, int qd,
+                                             const demi_sgarray_t *sga)
+{
+    struct dk_buf *buf;
+    struct dk_queue *q = enter_alone(qd, sga, &buf);
+    if (dk_unlikely(!q))
+        return push_led(qt_out, qd, sga);
+    const int r = push_alone(qt_out, q, sga, buf, NULL);
+    if (dk_likely(r == 0))
+        return 0;
+    return r == -EAGAIN ? push_led(qt_out, q->qd, sga) : dk_public(r);
+}
+
 /*
  * The shortest path (core/fast.h) is tried first. It keeps few values over the call of push_now,
  * and recomputes what is cheap: registers to save are a good part of what a push costs.
  */
 int demi_push(demi_qtoken_t *qt_out, int qd, const demi_sgarray_t *sga)
 {
-    struct dk_instance *inst = dk_fast_get();
     if (dk_unlikely(!qt_out || !sga))
         return EINVAL;
-    if (dk_unlikely(dk_mt() || (uint32_t)qd >= dk_queues_used))
-        return push_led(qt_out, qd, sga);
+    if (dk_mt() || dk_unlikely((uint32_t)qd >= dk_queues_used))
+        return push_mt(qt_out, qd, sga);
+    struct dk_instance *inst = dk_fast_get();
     struct dk_queue *q = &dk_queues[(uint32_t)qd];
     struct dk_buf *buf;
     if (dk_likely(q->fast_inst == inst && dk_fast_slot(inst) && dk_sga_fast_buf(sga, &buf) &&
@@ -145,7 +208,7 @@ int demi_push(demi_qtoken_t *qt_out, int qd, const demi_sgarray_t *sga)
         *qt_out = dk_fast_done(q->fast_inst, q, DEMI_OPC_PUSH);
         return 0;
     }
-    return push_led(qt_out, q->qd, sga);
+    return push_mt(qt_out, q->qd, sga);
 }
 
 /* The same, with what checking the address came to. */
@@ -157,17 +220,34 @@ static __attribute__((noinline)) int profiled_pushto(demi_qtoken_t *qt_out, int 
     return dk_public(r == -EAGAIN ? push(qt_out, sockqd, sga, dest_addr) : r);
 }
 
-int demi_pushto(demi_qtoken_t *qt_out, int sockqd, const demi_sgarray_t *sga,
-                const struct sockaddr *dest_addr, socklen_t size)
+static __attribute__((noinline)) int pushto_led(demi_qtoken_t *qt_out, int sockqd,
+                                                const demi_sgarray_t *sga,
+                                                const struct sockaddr *dest_addr, socklen_t size)
 {
-    if (dk_unlikely(!qt_out || !sga || !dest_addr))
-        return EINVAL;
     int r = check_addr(dest_addr, size);
     if (dk_likely(r == 0))
         r = dk_api.callback ? -EAGAIN : push_at_once(qt_out, sockqd, sga, dest_addr);
     if (dk_likely(r == 0))
         return 0;
     return profiled_pushto(qt_out, sockqd, sga, dest_addr, r);
+}
+
+int demi_pushto(demi_qtoken_t *qt_out, int sockqd, const demi_sgarray_t *sga,
+                const struct sockaddr *dest_addr, socklen_t size)
+{
+    struct dk_buf *buf;
+    if (dk_unlikely(!qt_out || !sga || !dest_addr))
+        return EINVAL;
+    if (dk_unlikely(size < sizeof(struct sockaddr_in) || dest_addr->sa_family != AF_INET))
+        return pushto_led(qt_out, sockqd, sga, dest_addr, size);
+    struct dk_queue *q = enter_alone(sockqd, sga, &buf);
+    if (dk_unlikely(!q))
+        return pushto_led(qt_out, sockqd, sga, dest_addr, size);
+    const int r = push_alone(qt_out, q, sga, buf, dest_addr);
+    if (dk_likely(r == 0))
+        return 0;
+    return r == -EAGAIN ? pushto_led(qt_out, q->qd, sga, dest_addr, sizeof(struct sockaddr_in))
+                        : dk_public(r);
 }
 
 static __attribute__((noinline)) int profiled_pop(demi_qtoken_t *qt_out, int qd)
@@ -192,16 +272,40 @@ static __attribute__((noinline)) int pop_led(demi_qtoken_t *qt_out, int qd)
     int r = -EAGAIN;
     if (dk_likely(inst && q && !dk_alone_ended() && !q->anywhere && !dk_api.callback))
         r = dk_led_pop(inst, q, qt_out);
+    if (dk_alone_instance && dk_alone_enter_again()) {
+        dk_deferred_refill(dk_alone_instance);
+        dk_alone_leave(true);
+    }
     return dk_likely(r != -EAGAIN) ? dk_public(r) : profiled_pop(qt_out, qd);
+}
+
+/* Where the process has other threads, or the element does not wait: by the thread that is alone.
+ */
+static __attribute__((noinline)) int pop_alone(demi_qtoken_t *qt_out, int qd)
+{
+    struct dk_instance *inst = dk_alone_instance;
+    struct dk_op *slot;
+    if (dk_unlikely(!inst || !dk_alone_enter_again()))
+        return pop_led(qt_out, qd);
+    if (dk_likely((slot = inst->spare_pop) != NULL && (uint32_t)qd < dk_queues_used)) {
+        struct dk_queue *q = &dk_queues[(uint32_t)qd];
+        if (dk_likely(q->fast_inst == inst && q->defers)) {
+            *qt_out = dk_deferred_note(inst, q, slot);
+            dk_alone_leave(true);
+            return 0;
+        }
+    }
+    dk_alone_leave(true);
+    return pop_led(qt_out, qd);
 }
 
 int demi_pop(demi_qtoken_t *qt_out, int qd)
 {
-    struct dk_instance *inst = dk_fast_get();
     if (dk_unlikely(!qt_out))
         return EINVAL;
-    if (dk_unlikely(dk_mt() || (uint32_t)qd >= dk_queues_used))
-        return pop_led(qt_out, qd);
+    if (dk_mt() || dk_unlikely((uint32_t)qd >= dk_queues_used))
+        return pop_alone(qt_out, qd);
+    struct dk_instance *inst = dk_fast_get();
     struct dk_queue *q = &dk_queues[(uint32_t)qd];
     struct dk_op *op;
     if (dk_likely(q->fast_inst == inst && (op = dk_fast_slot(inst)) != NULL &&
@@ -209,7 +313,7 @@ int demi_pop(demi_qtoken_t *qt_out, int qd)
         *qt_out = dk_fast_done(q->fast_inst, q, DEMI_OPC_POP);
         return 0;
     }
-    return pop_led(qt_out, q->qd);
+    return pop_alone(qt_out, q->qd);
 }
 
 int demi_accept(demi_qtoken_t *qt_out, int sockqd)

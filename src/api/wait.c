@@ -3,6 +3,7 @@
  * Wait calls: they check arguments, fill the thread's wait record, and hand it to core/wait.c.
  */
 #include "api/api.h"
+#include "core/deferred_wait.h"
 #include "core/fast.h"
 #include "core/wait_now.h"
 
@@ -81,15 +82,48 @@ static __attribute__((noinline)) int wait_now(demi_qresult_t *qr_out, demi_qtoke
     return profiled_wait(qr_out, qt, timeout);
 }
 
+/* For the pop that was only noted, by the thread that is alone. */
+static __attribute__((noinline)) int wait_deferred(demi_qresult_t *qr_out, demi_qtoken_t qt,
+                                                   const struct timespec *timeout)
+{
+    struct dk_instance *inst = dk_alone_instance;
+    const int r = dk_deferred_wait(inst, qr_out, timeout);
+    dk_alone_leave(true);
+    if (dk_unlikely(inst->num_posted != 0))
+        dk_taker_run_woken();
+    return dk_likely(r == 0) ? 0 : wait_now(qr_out, qt, timeout);
+}
+
+/* By the thread that is alone. */
+static __attribute__((noinline)) int wait_alone(demi_qresult_t *qr_out, demi_qtoken_t qt,
+                                                const struct timespec *timeout)
+{
+    struct dk_instance *inst = dk_alone_instance;
+    if (dk_unlikely(!inst || !dk_alone_enter_again()))
+        return wait_now(qr_out, qt, timeout);
+    if (dk_deferred_is(inst, qt))
+        return wait_deferred(qr_out, qt, timeout);
+    uint32_t left = inst->until_poll - 1;
+    if (dk_unlikely(left - 1 >= DK_WAIT_NO_POLLER) && inst->deferred && dk_deferred_poll(inst))
+        left = inst->until_poll;
+    const bool done = dk_likely(left - 1 < DK_WAIT_NO_POLLER) && dk_fast_collect(inst, qt, qr_out);
+    if (dk_likely(done))
+        inst->until_poll = left;
+    dk_alone_leave(true);
+    return dk_likely(done) ? 0 : wait_now(qr_out, qt, timeout);
+}
+
 int demi_wait(demi_qresult_t *qr_out, demi_qtoken_t qt, const struct timespec *timeout)
 {
-    struct dk_instance *inst = dk_fast_get();
     if (dk_unlikely(!qr_out))
         return EINVAL;
+    if (dk_mt())
+        return wait_alone(qr_out, qt, timeout);
     /* Every so often a wait polls even though its result is there: see dk_wait. */
-    if (dk_likely(inst && !dk_mt() && --inst->until_poll != 0 && dk_fast_collect(inst, qt, qr_out)))
+    struct dk_instance *inst = dk_fast_get();
+    if (dk_likely(inst && --inst->until_poll != 0 && dk_fast_collect(inst, qt, qr_out)))
         return 0;
-    return wait_now(qr_out, qt, timeout);
+    return wait_alone(qr_out, qt, timeout);
 }
 
 int demi_wait_any(demi_qresult_t *qr_out, int *ready_offset, const demi_qtoken_t qts[], int num_qts,

@@ -31,17 +31,23 @@ struct dk_alone {
 
 DK_HIDDEN extern struct dk_alone dk_alone;
 
-/* Whether the calling thread, which has attached, is alone from here on. */
-static inline bool dk_alone_enter(void)
+/* As dk_alone_enter, of the thread that was alone before, and may not be any more. */
+static inline bool dk_alone_enter_again(void)
 {
-    if (dk_unlikely(__atomic_load_n(&dk_alone.ended, __ATOMIC_RELAXED)))
-        return false;
     __atomic_store_n(&dk_alone.inside, 1, __ATOMIC_RELAXED);
     __atomic_signal_fence(__ATOMIC_SEQ_CST); /* pairs with the barrier in dk_alone_end() */
     if (dk_likely(!__atomic_load_n(&dk_alone.ended, __ATOMIC_ACQUIRE)))
         return true;
     __atomic_store_n(&dk_alone.inside, 0, __ATOMIC_RELEASE);
     return false;
+}
+
+/* Whether the calling thread, which has attached, is alone from here on. */
+static inline bool dk_alone_enter(void)
+{
+    if (dk_unlikely(__atomic_load_n(&dk_alone.ended, __ATOMIC_RELAXED)))
+        return false;
+    return dk_alone_enter_again();
 }
 
 /* alone: what dk_alone_enter said. */
@@ -57,10 +63,11 @@ static inline bool dk_alone_ended(void)
     return __atomic_load_n(&dk_alone.ended, __ATOMIC_RELAXED) != 0;
 }
 
-/* Whether the calling thread is alone. */
+/* Whether the calling thread is alone; once that is about to end, it may say that it is not. (The
+ * one may still try to be, for a moment.) */
 static inline bool dk_alone_is(void)
 {
-    return __atomic_load_n(&dk_alone.inside, __ATOMIC_RELAXED) != 0;
+    return __atomic_load_n(&dk_alone.inside, __ATOMIC_RELAXED) != 0 && !dk_alone_ended();
 }
 
 /* The first thread attaches. */

@@ -5,7 +5,7 @@
  */
 #include "core/instance.h"
 
-#include "core/fast.h"
+#include "core/deferred.h"
 #include "core/taker.h"
 #include "core/wait.h"
 #include "os/log.h"
@@ -345,7 +345,7 @@ int dk_instance_eventfd(struct dk_instance *inst, int *fd_out)
     }
     inst->kickfd = kick;
     inst->eventfd = *fd_out = ep;
-    dk_fast_set(NULL);      /* completions must be told */
+    dk_short_close();       /* completions must be told */
     eventfd_write(kick, 1); /* what is ready now is worth a first call */
     return 0;
 fail:

@@ -96,9 +96,17 @@ void dk_queue_set_pop_now(struct dk_queue *q)
 {
     bool plain = q->ops->pop_now && !dk_queue_has_returned(q) && !is_closing(q);
     bool claimed = dk_queue_taker(q) != NULL;
+    const bool is_backends = !claimed && !dk_queue_has_returned(q) && !is_closing(q);
+    __atomic_store_n(&q->defers, q->may_defer && is_backends, __ATOMIC_RELAXED);
     __atomic_store_n(&q->take_now, plain ? q->ops->pop_now : never_pop_now, __ATOMIC_RELAXED);
     __atomic_store_n(&q->pop_now, plain && !claimed ? q->ops->pop_now : never_pop_now,
                      __ATOMIC_RELAXED);
+}
+
+void dk_queue_allow_deferral(struct dk_queue *q)
+{
+    q->may_defer = 1;
+    dk_queue_set_pop_now(q);
 }
 
 int dk_queue_create(struct dk_queue **q_out, struct dk_instance *inst,
@@ -113,6 +121,7 @@ int dk_queue_create(struct dk_queue **q_out, struct dk_instance *inst,
     q->impl = impl;
     q->gen++;
     q->anywhere = anywhere;
+    q->may_defer = 0;
     __atomic_store_n(&q->fast_inst, inst, __ATOMIC_RELAXED);
     __atomic_store_n(&q->push_now, ops->push_now ? ops->push_now : never_push_now,
                      __ATOMIC_RELAXED);

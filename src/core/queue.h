@@ -47,6 +47,13 @@ struct dk_queue_ops {
      */
     int (*push_led)(struct dk_queue *q, const demi_sgarray_t *sga, struct dk_buf *buf,
                     const struct sockaddr *to);
+    /*
+     * As take, for a pop of the application, and right into its result; the lead is held.
+     * DK_TAKE_NONE: nothing happened, also because other pops are before it. polled: the device was
+     * polled under this lead, and the time read for that. NULL: pops are never deferred
+     * (deferred.h).
+     */
+    int (*pop_led)(struct dk_queue *q, demi_sgarray_t *sga_out, bool polled);
     int (*accept)(struct dk_queue *q, struct dk_op *op);
     int (*connect)(struct dk_queue *q, struct dk_op *op);
     /*
@@ -102,9 +109,11 @@ struct dk_queue {
     };
     uint32_t gen;
     int32_t qd;
-    uint32_t holds;   /* uncollected tokens, and one while the backend is there */
-    uint8_t state;    /* enum dk_queue_state */
-    uint8_t anywhere; /* locks itself: any instance may push and pop */
+    uint32_t holds;    /* uncollected tokens, and one while the backend is there */
+    uint8_t state;     /* enum dk_queue_state */
+    uint8_t anywhere;  /* locks itself: any instance may push and pop */
+    uint8_t may_defer; /* the backend says that a pop would not be refused */
+    uint8_t defers;    /* and the pop side is the backend's: a pop may be deferred */
     struct dk_instance
         *fast_inst; /* inst while OPEN, else DK_NO_INSTANCE: one comparison on the shortest path */
     /* Of ops, or functions that say no. */
@@ -136,8 +145,11 @@ int dk_queue_create(struct dk_queue **q_out, struct dk_instance *inst,
                     const struct dk_queue_ops *ops, void *impl, bool anywhere);
 
 /* Chooses pop_now and take_now: the backend's, unless the queue was closed or has returned
- * elements; pop_now: unless the pop side is claimed. */
+ * elements; pop_now: unless the pop side is claimed. Likewise whether pops may be deferred. */
 void dk_queue_set_pop_now(struct dk_queue *q);
+
+/* The backend of q, which has a pop_led, refuses no pop any more. The lead is held. */
+void dk_queue_allow_deferral(struct dk_queue *q);
 
 /* Takes one hold: false when the queue is not open (any more). */
 static inline bool dk_queue_get(struct dk_queue *q);

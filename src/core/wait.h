@@ -12,6 +12,8 @@
 
 #include "core/instance.h"
 
+#include <time.h>
+
 /*
  * A wait that finds its result at once still polls every so many calls, so that a busy queue does
  * not starve the others: of an instance with a device, and of one without (where there is nothing
@@ -46,6 +48,12 @@ struct dk_waiter {
     int64_t spun_ns;  /* in this call, before it is a waiter; 0 between waits */
     uint64_t read_at; /* inst->stats->completions when the array was last read whole in this call */
 };
+
+/* Whether a time-out, NULL: none, lets a wait look at the device. */
+static inline bool dk_wait_has_time(const struct timespec *timeout)
+{
+    return !timeout || timeout->tv_sec > 0 || timeout->tv_nsec > 0;
+}
 
 /* As dk_wait_now (wait_now.h), of what is not fresh; alone: see alone.h. */
 int dk_wait_look(struct dk_instance *inst, struct dk_waiter *w, demi_qtoken_t token,

@@ -243,6 +243,15 @@ static inline void dk_stack_begin(struct dk_stack *st)
 
 void dk_stack_end_slow(struct dk_stack *st);
 
+/* The same; polled: in the call of a poll, which has read the time. */
+static inline void dk_stack_begin_polled(struct dk_stack *st, bool polled)
+{
+    if (polled)
+        st->depth++;
+    else
+        dk_stack_begin(st);
+}
+
 static inline void dk_stack_end(struct dk_stack *st)
 {
     if (--st->depth == 0)
@@ -479,6 +488,12 @@ void dk_stack_readable(struct dk_stack_sock *s);
 
 /* Completes every outstanding pop with an error, or (0) with the end of the stream. */
 void dk_stack_end_pops(struct dk_stack_sock *s, int error);
+
+/* Whether a pop that has not begun would be the next to be served. */
+static inline bool dk_stack_is_next(const struct dk_stack_sock *s)
+{
+    return !s->eof && dk_list_empty(&s->pops);
+}
 
 /* Counts an element of so many bytes. */
 static inline void dk_stack_count_popped(struct dk_stack_sock *s, size_t bytes)

@@ -48,6 +48,7 @@ static void on_connected(struct dk_tcp_conn *conn, void *owner, int err)
     } else {
         t->connecting = NULL;
         t->s.state = DK_STACK_CONNECTED;
+        dk_queue_allow_deferral(t->s.q);
     }
     dk_op_complete(op, err);
 }
@@ -148,6 +149,15 @@ static int receive(struct dk_stack_sock *s, demi_sgarray_t *sga)
     return n == 0 ? DK_TAKE_END : n;
 }
 
+static int tcp_pop_led(struct dk_queue *q, demi_sgarray_t *sga, bool polled)
+{
+    struct dk_stack_sock *s = q->impl;
+    if (!dk_stack_is_next(s) || is_empty(s))
+        return DK_TAKE_NONE;
+    dk_stack_begin_polled(s->st, polled);
+    return dk_stack_end_with(s->st, receive(s, sga));
+}
+
 /* ---- opening --------------------------------------------------------------------------------- */
 
 static int tcp_bind(struct dk_queue *q, const struct sockaddr *addr, socklen_t len)
@@ -239,6 +249,7 @@ static int accept_into(struct dk_stack_tcp *listener, struct dk_stack_tcp *t, st
     t->s.is_set = listener->s.is_set;
     t->s.linger = listener->s.linger;
     t->s.state = DK_STACK_CONNECTED;
+    dk_queue_allow_deferral(t->s.q);
     own(t, conn);
     memset(&op->qr.qr_value, 0, sizeof(op->qr.qr_value));
     op->qr.qr_value.ares.qd = t->s.q->qd;
@@ -415,6 +426,7 @@ static const struct dk_queue_ops tcp_ops = {
     .push = dk_stack_tcp_push,
     .push_led = dk_stack_tcp_push_led,
     .pop = dk_stack_pop,
+    .pop_led = tcp_pop_led,
     .accept = tcp_accept,
     .connect = tcp_connect,
     .claim = dk_stack_claim,

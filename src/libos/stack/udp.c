@@ -87,6 +87,14 @@ static void on_offer(void *arg, const struct dk_udp_datagram *d, struct dk_buf *
     dk_op_complete(op, 0);
 }
 
+/* Neither sends anything nor asks for the time. */
+static int udp_pop_led(struct dk_queue *q, demi_sgarray_t *sga, bool polled)
+{
+    struct dk_stack_udp *u = udp_of(q->impl);
+    (void)polled;
+    return dk_stack_is_next(&u->s) && !dk_udp_is_empty(u->udp) ? receive(&u->s, sga) : DK_TAKE_NONE;
+}
+
 static int bind_to(struct dk_stack_udp *u, const struct dk_endpoint *local)
 {
     const int *o = u->s.option;
@@ -214,6 +222,7 @@ static const struct dk_queue_ops udp_ops = {
     .push = dk_stack_udp_push,
     .push_led = dk_stack_udp_push_led,
     .pop = dk_stack_pop,
+    .pop_led = udp_pop_led,
     .connect = udp_connect,
     .claim = dk_stack_claim,
     .take = dk_stack_take,
@@ -265,6 +274,7 @@ int dk_stack_udp_create(struct dk_stack *st, int domain, struct dk_stack_sock **
         return r;
     }
     dk_udp_set_offer(u->udp, on_offer);
+    dk_queue_allow_deferral(s->q);
     *s_out = s;
     return 0;
 }
