@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * dpdk-instructions udp|tcp|bare-tcp|raw ROUNDS: an echo server over a port of DPDK, whose client
- * writes frames by hand: what the server does in a round, inside server_works(), is one packet in
- * and one out. "raw" is the same frame turned round by the port alone. Counts nothing itself:
- * dpdk_instructions.py runs it under callgrind.
+ * dpdk-instructions WHAT ROUNDS: an echo server over a port of DPDK, whose client writes frames by
+ * hand: what the server does in a round, inside server_works() or burst_works(), is packets in and
+ * as many out. Counts nothing itself: dpdk_instructions.py runs it under callgrind.
+ *
+ *     udp, tcp   a packet that comes alone
+ *     udp-burst  32 datagrams that are there at once, for 8 pops outstanding
+ *     tcp-burst  likewise a segment on each of 16 connections, with a pop outstanding on each
+ *     raw, raw-burst  one frame, or 32 at once, turned round by the port alone
+ *     bare-tcp   as tcp, and the client's segments have no options at all
  *
  * The client of "tcp" agrees on a window scale and on timestamps, which each of its segments then
- * has, as those of any system do; that of "bare-tcp" has no options at all.
+ * has, as those of any system do.
  *
  * The port is of net_ring, with a ring for each direction; the client is at the other ends of
  * them. Its mbufs are of the port's own pool, as those of a NIC are.
@@ -33,6 +38,9 @@
 #define BYTES       64u
 #define PORT        7
 #define CLIENT_PORT 4000
+#define BURST       32 /* datagrams, or frames of the raw loop */
+#define POPS        8  /* outstanding, for datagrams */
+#define CONNECTIONS 16
 #define ACK_FLAGS   (RTE_TCP_ACK_FLAG | RTE_TCP_PSH_FLAG)
 
 static const struct rte_ether_addr client_mac = {{2, 0, 0, 0, 0, 1}},
@@ -41,12 +49,16 @@ static const uint32_t client_ip = RTE_IPV4(10, 9, 0, 1), server_ip = RTE_IPV4(10
 
 static struct rte_ring *to_server, *from_server;
 static struct rte_mempool *pool;
-static uint32_t snd_nxt = 1000, rcv_nxt; /* of the client's connection */
-static bool has_options;                 /* it has; its clock, and the server's last time: */
-static uint32_t ts_val = 1, ts_ecr;
+static struct client {
+    uint32_t snd_nxt, rcv_nxt;
+    uint32_t ts_ecr;     /* the server's last time */
+} clients[CONNECTIONS];  /* from CLIENT_PORT on */
+static bool has_options; /* they have; their clock: */
+static uint32_t ts_val = 1;
 static uint32_t num_replies;
-static int queue;
-static demi_qtoken_t waiting;
+static int queue, queues[CONNECTIONS];
+static demi_qtoken_t waiting, pops[CONNECTIONS];
+static int num_pops;
 
 static void must(bool holds, const char *what)
 {
@@ -109,7 +121,7 @@ static void put_word(uint8_t *at, uint32_t word)
 
 /* Writes the options of a segment: MSS and window scale, where it opens; timestamps. Returns their
  * length. */
-static uint32_t put_options(uint8_t *at, bool opens)
+static uint32_t put_options(uint8_t *at, bool opens, uint32_t ts_ecr)
 {
     uint32_t len = 0;
     if (!has_options)
@@ -125,25 +137,26 @@ static uint32_t put_options(uint8_t *at, bool opens)
     return len + 12;
 }
 
-static void send_segment(uint8_t flags, uint32_t bytes)
+static void send_segment(uint32_t i, uint8_t flags, uint32_t bytes)
 {
+    struct client *client = &clients[i];
     uint8_t options[20] = {0};
-    const uint32_t options_len = put_options(options, flags & RTE_TCP_SYN_FLAG);
+    const uint32_t options_len = put_options(options, flags & RTE_TCP_SYN_FLAG, client->ts_ecr);
     const uint32_t header_len = sizeof(struct rte_tcp_hdr) + options_len;
     struct rte_mbuf *m =
         new_frame(RTE_ETHER_TYPE_IPV4, sizeof(struct rte_ipv4_hdr) + header_len + bytes);
     struct rte_ipv4_hdr *ip = fill_ip(m, IPPROTO_TCP);
     struct rte_tcp_hdr *tcp = (void *)(ip + 1);
-    tcp->src_port = rte_cpu_to_be_16(CLIENT_PORT);
+    tcp->src_port = rte_cpu_to_be_16((uint16_t)(CLIENT_PORT + i));
     tcp->dst_port = rte_cpu_to_be_16(PORT);
-    tcp->sent_seq = rte_cpu_to_be_32(snd_nxt);
-    tcp->recv_ack = rte_cpu_to_be_32(rcv_nxt);
+    tcp->sent_seq = rte_cpu_to_be_32(client->snd_nxt);
+    tcp->recv_ack = rte_cpu_to_be_32(client->rcv_nxt);
     tcp->data_off = (uint8_t)(header_len / 4 << 4);
     memcpy(tcp + 1, options, options_len);
     tcp->tcp_flags = flags;
     tcp->rx_win = rte_cpu_to_be_16(UINT16_MAX);
     tcp->cksum = rte_ipv4_udptcp_cksum(ip, tcp);
-    snd_nxt += bytes + (flags & RTE_TCP_SYN_FLAG ? 1 : 0);
+    client->snd_nxt += bytes + (flags & RTE_TCP_SYN_FLAG ? 1 : 0);
     inject(m);
 }
 
@@ -169,11 +182,12 @@ static void take_segment(const struct rte_ipv4_hdr *ip, const struct rte_tcp_hdr
     const uint32_t header = sizeof *ip + (uint32_t)(tcp->data_off >> 4) * 4;
     const uint32_t bytes = rte_be_to_cpu_16(ip->total_length) - header;
     const bool opens = tcp->tcp_flags & RTE_TCP_SYN_FLAG;
+    struct client *client = &clients[rte_be_to_cpu_16(tcp->dst_port) - CLIENT_PORT];
     if (has_options && !opens) { /* NOP, NOP, timestamps */
-        memcpy(&ts_ecr, (const uint8_t *)(tcp + 1) + 4, sizeof ts_ecr);
-        ts_ecr = rte_be_to_cpu_32(ts_ecr);
+        memcpy(&client->ts_ecr, (const uint8_t *)(tcp + 1) + 4, sizeof client->ts_ecr);
+        client->ts_ecr = rte_be_to_cpu_32(client->ts_ecr);
     }
-    rcv_nxt = rte_be_to_cpu_32(tcp->sent_seq) + bytes + opens;
+    client->rcv_nxt = rte_be_to_cpu_32(tcp->sent_seq) + bytes + opens;
     num_replies += bytes == BYTES || opens;
 }
 
@@ -195,40 +209,60 @@ static void take_reply(struct rte_mbuf *m)
 /* Takes what the server sent. */
 static void take_replies(void)
 {
-    void *mbufs[32];
-    const uint32_t n = rte_ring_dequeue_burst(from_server, mbufs, 32, NULL);
+    void *mbufs[BURST];
+    const uint32_t n = rte_ring_dequeue_burst(from_server, mbufs, BURST, NULL);
     for (uint32_t i = 0; i < n; i++)
         take_reply(mbufs[i]);
 }
 
 /* ---- the server ------------------------------------------------------------------------------ */
 
+/* An element goes back, and the next one is asked for. */
+static inline void answer(demi_qresult_t *qr, demi_qtoken_t *pop)
+{
+    demi_qtoken_t pushed;
+    demi_sgarray_t *sga = &qr->qr_value.sga;
+    const int qd = qr->qr_qd;
+    must((sga->sga_addr.sin_port != 0
+              ? demi_pushto(&pushed, qd, sga, (struct sockaddr *)&sga->sga_addr,
+                            sizeof sga->sga_addr)
+              : demi_push(&pushed, qd, sga)) == 0 &&
+             demi_sgafree(sga) == 0 && demi_wait(qr, pushed, NULL) == 0 && demi_pop(pop, qd) == 0,
+         "no push");
+}
+
 /* A round: an element is there, and goes back. */
 __attribute__((noipa)) static void server_works(void)
 {
     demi_qresult_t qr;
-    demi_qtoken_t pushed;
     must(demi_wait(&qr, waiting, NULL) == 0 && qr.qr_opcode == DEMI_OPC_POP, "no pop");
-    demi_sgarray_t *sga = &qr.qr_value.sga;
-    must((sga->sga_addr.sin_port != 0
-              ? demi_pushto(&pushed, queue, sga, (struct sockaddr *)&sga->sga_addr,
-                            sizeof sga->sga_addr)
-              : demi_push(&pushed, queue, sga)) == 0 &&
-             demi_sgafree(sga) == 0 && demi_wait(&qr, pushed, NULL) == 0 &&
-             demi_pop(&waiting, queue) == 0,
-         "no push");
+    answer(&qr, &waiting);
+}
+
+/* A round: so many are there, and go back. */
+__attribute__((noipa)) static void burst_works(int num)
+{
+    demi_qresult_t qr;
+    int at;
+    while (num-- > 0) {
+        must(demi_wait_any(&qr, &at, pops, num_pops, NULL) == 0 && qr.qr_opcode == DEMI_OPC_POP,
+             "no pop");
+        answer(&qr, &pops[at]);
+    }
 }
 
 /* The port's own work for it: what a program without a stack has to do as well. */
-__attribute__((noipa)) static void port_works(void)
+__attribute__((noipa)) static void port_works(int num)
 {
-    struct rte_mbuf *m;
-    must(rte_eth_rx_burst(0, 0, &m, 1) == 1, "nothing received");
-    struct rte_ether_hdr *eth = rte_pktmbuf_mtod(m, void *);
-    const struct rte_ether_addr to = eth->src_addr;
-    eth->src_addr = eth->dst_addr;
-    eth->dst_addr = to;
-    must(rte_eth_tx_burst(0, 0, &m, 1) == 1, "nothing sent");
+    struct rte_mbuf *m[BURST];
+    must(rte_eth_rx_burst(0, 0, m, (uint16_t)num) == num, "nothing received");
+    for (int i = 0; i < num; i++) {
+        struct rte_ether_hdr *eth = rte_pktmbuf_mtod(m[i], void *);
+        const struct rte_ether_addr to = eth->src_addr;
+        eth->src_addr = eth->dst_addr;
+        eth->dst_addr = to;
+    }
+    must(rte_eth_tx_burst(0, 0, m, (uint16_t)num) == num, "nothing sent");
 }
 
 /* Has the server look at the port, and the client at what comes, until there was a reply. */
@@ -260,44 +294,97 @@ static void open_udp(void)
     send_datagram();
     server_works(); /* asks for the client's address */
     settle(waiting);
+    pops[0] = waiting;
 }
 
-static void open_tcp(void)
+/* More of them outstanding. */
+static void open_pops(void)
+{
+    for (num_pops = 1; num_pops < POPS; num_pops++)
+        must(demi_pop(&pops[num_pops], queue) == 0, "no pop");
+}
+
+static void connect_client(uint32_t i)
 {
     demi_qtoken_t qt;
     demi_qresult_t qr;
-    open_server(SOCK_STREAM);
-    must(demi_listen(queue, 1) == 0 && demi_accept(&qt, queue) == 0, "no accept");
-    send_segment(RTE_TCP_SYN_FLAG, 0);
+    clients[i].snd_nxt = 1000;
+    num_replies = 0;
+    must(demi_accept(&qt, queue) == 0, "no accept");
+    send_segment(i, RTE_TCP_SYN_FLAG, 0);
     settle(qt);
-    send_segment(RTE_TCP_ACK_FLAG, 0);
+    send_segment(i, RTE_TCP_ACK_FLAG, 0);
     must(demi_wait(&qr, qt, NULL) == 0 && qr.qr_opcode == DEMI_OPC_ACCEPT, "no connection");
-    queue = qr.qr_value.ares.qd;
-    must(demi_pop(&waiting, queue) == 0, "no pop");
+    queues[i] = qr.qr_value.ares.qd;
 }
 
-static void run(const char *what, uint32_t rounds)
+static void open_tcp(int num)
 {
-    const bool is_udp = strcmp(what, "udp") == 0, is_tcp = strstr(what, "tcp") != NULL;
-    has_options = strcmp(what, "tcp") == 0;
-    if (is_udp)
+    open_server(SOCK_STREAM);
+    must(demi_listen(queue, CONNECTIONS) == 0, "no listener");
+    for (int i = 0; i < num; i++)
+        connect_client((uint32_t)i);
+    for (num_pops = 0; num_pops < num; num_pops++)
+        must(demi_pop(&pops[num_pops], queues[num_pops]) == 0, "no pop");
+    waiting = pops[0];
+}
+
+/* What is measured. */
+struct load {
+    const char *name;
+    enum { RAW, UDP, TCP } kind;
+    int num; /* packets of a round */
+    bool has_options;
+};
+
+static const struct load loads[] = {
+    {"raw", RAW, 1, false},      {"raw-burst", RAW, BURST, false},
+    {"udp", UDP, 1, false},      {"udp-burst", UDP, BURST, false},
+    {"tcp", TCP, 1, true},       {"tcp-burst", TCP, CONNECTIONS, true},
+    {"bare-tcp", TCP, 1, false},
+};
+
+static void open_load(const struct load *load)
+{
+    has_options = load->has_options;
+    if (load->kind == UDP)
         open_udp();
-    if (is_tcp)
-        open_tcp();
+    if (load->kind == UDP && load->num > 1)
+        open_pops();
+    if (load->kind == TCP)
+        open_tcp(load->num);
     take_replies();
     num_replies = 0;
-    for (uint32_t i = 0; i < rounds; i++) {
-        if (is_tcp)
-            send_segment(ACK_FLAGS, BYTES);
+}
+
+static void run(const struct load *load, uint32_t rounds)
+{
+    open_load(load);
+    for (uint32_t i = 1; i <= rounds; i++) {
+        for (int k = 0; k < load->num; k++) {
+            if (load->kind == TCP)
+                send_segment((uint32_t)k, ACK_FLAGS, BYTES);
+            else
+                send_datagram();
+        }
+        if (load->kind == RAW)
+            port_works(load->num);
+        else if (load->num > 1)
+            burst_works(load->num);
         else
-            send_datagram();
-        if (is_tcp || is_udp)
             server_works();
-        else
-            port_works();
         take_replies();
-        must(num_replies == i + 1, "a reply is missing");
+        must(num_replies == i * (uint32_t)load->num, "a reply is missing");
     }
+}
+
+static const struct load *find_load(const char *name)
+{
+    for (size_t i = 0; i < sizeof loads / sizeof loads[0]; i++)
+        if (strcmp(loads[i].name, name) == 0)
+            return &loads[i];
+    must(false, "usage: dpdk-instructions WHAT ROUNDS");
+    return NULL;
 }
 
 /* EAL, and a port whose other end is the client's. */
@@ -319,7 +406,7 @@ static void open_port(void)
 
 int main(int argc, char **argv)
 {
-    must(argc == 3, "usage: dpdk-instructions udp|tcp|bare-tcp|raw ROUNDS");
+    const struct load *load = find_load(argc == 3 ? argv[1] : "");
     open_port();
     setenv("DEMI_NET", "dpdk:net_ring_server,mac=02:00:00:00:00:02", 1);
     setenv("DEMI_NET_ADDRESSES", "10.9.0.2/24", 1);
@@ -329,7 +416,7 @@ int main(int argc, char **argv)
     pool = rte_mempool_lookup("demi_rx_0_0");
     must(pool != NULL, "no pool");
     take_replies(); /* what the stack says of itself at first */
-    run(argv[1], (uint32_t)atoi(argv[2]));
+    run(load, (uint32_t)atoi(argv[2]));
     must(demi_fini() == 0, "no end");
     return 0;
 }
