@@ -279,24 +279,59 @@ static __attribute__((noinline)) int pop_led(demi_qtoken_t *qt_out, int qd)
     return dk_likely(r != -EAGAIN) ? dk_public(r) : profiled_pop(qt_out, qd);
 }
 
-/* Where the process has other threads, or the element does not wait: by the thread that is alone.
- */
+/* The queue of a pop by the thread that is alone, or NULL: take the long way. */
+static inline struct dk_queue *queue_to_pop(const struct dk_instance *inst, int qd)
+{
+    if (dk_unlikely((uint32_t)qd >= dk_queues_used))
+        return NULL;
+    struct dk_queue *q = &dk_queues[(uint32_t)qd];
+    return dk_likely(q->fast_inst == inst && q->defers) ? q : NULL;
+}
+
+/* Begins a pop that is not worth noting, as dk_led_pop does: by the thread that is alone. 0 and its
+ * token; -EAGAIN: nothing happened, take the long way; another negative errno. */
+static inline int begin_alone(demi_qtoken_t *qt_out, struct dk_instance *inst, struct dk_queue *q)
+{
+    if (dk_unlikely(inst->deferred || !dk_fast_slot(inst) || inst->num_posted != 0 ||
+                    !dk_lead_try_now(inst, true)))
+        return -EAGAIN;
+    inst->defer_pause--;
+    q->holds++;
+    struct dk_op *op = dk_op_take_free(inst, q, DEMI_OPC_POP);
+    const demi_qtoken_t token = dk_op_token(op);
+    const int r = q->ops->pop(q, op);
+    if (dk_likely(r == 0))
+        *qt_out = token;
+    else
+        dk_op_release(op);
+    dk_lead_drop_now(inst, true);
+    return r;
+}
+
+/* Pops by the thread that is alone: while pops are worth noting, and while they are not. */
 static __attribute__((noinline)) int pop_alone(demi_qtoken_t *qt_out, int qd)
 {
     struct dk_instance *inst = dk_alone_instance;
-    struct dk_op *slot;
+    struct dk_queue *q;
+    int r = -EAGAIN;
     if (dk_unlikely(!inst || !dk_alone_enter_again()))
         return pop_led(qt_out, qd);
-    if (dk_likely((slot = inst->spare_pop) != NULL && (uint32_t)qd < dk_queues_used)) {
-        struct dk_queue *q = &dk_queues[(uint32_t)qd];
-        if (dk_likely(q->fast_inst == inst && q->defers)) {
+    if (dk_likely((q = queue_to_pop(inst, qd)) != NULL)) {
+        struct dk_op *slot = inst->spare_pop;
+        if (slot) {
             *qt_out = dk_deferred_note(inst, q, slot);
             dk_alone_leave(true);
             return 0;
         }
+        if (inst->defer_pause > 1)
+            r = begin_alone(qt_out, inst, q);
     }
     dk_alone_leave(true);
-    return pop_led(qt_out, qd);
+    if (dk_unlikely(r == -EAGAIN))
+        return pop_led(qt_out, qd);
+    if (dk_unlikely(inst->num_posted != 0))
+        dk_taker_run_woken();
+    return dk_public(r);
 }
 
 int demi_pop(demi_qtoken_t *qt_out, int qd)

@@ -23,10 +23,6 @@
 #define FOLLOW    3 /* another thread sleeps in the device, or nobody need */
 #define LEADS     4 /* not yet, and it has the lead */
 
-/* Arrays up to this length are checked token by token; reading them costs less than being clever.
- */
-#define SHORT_ARRAY 4
-
 static bool claim_counts(const struct dk_op *op, const struct dk_waiter *w)
 {
     return w && w->active && w->inst == op->inst && w->kind != DK_WAIT_ISSUED &&
@@ -180,7 +176,7 @@ static int scan_any(struct dk_waiter *w)
     int r;
     if (w->num_qts == 1)
         return scan_one(w);
-    if (w->num_qts <= SHORT_ARRAY)
+    if (w->num_qts <= DK_WAIT_SHORT_ARRAY)
         return scan_short(w);
     if (dk_list_empty(&w->inst->ready))
         return 0;

@@ -22,6 +22,10 @@
 #define DK_WAIT_POLL_EVERY 16
 #define DK_WAIT_NO_POLLER  128
 
+/* Arrays up to this length are checked token by token; reading them costs less than being clever.
+ */
+#define DK_WAIT_SHORT_ARRAY 4
+
 enum dk_wait_kind { DK_WAIT_ANY, DK_WAIT_ALL, DK_WAIT_ISSUED };
 
 enum dk_waiter_role { DK_WAITER_AWAKE, DK_WAITER_FOLLOWS, DK_WAITER_IN_DEVICE };
