@@ -259,13 +259,11 @@ static inline bool has_room(const struct dk_tx_rooms *rooms, const struct dk_way
            tx->frame.num_pieces <= 1 && !tx->partial_checksum && tx->frame.segment_bytes == 0;
 }
 
-/* As emit_ready, to there where it can be. */
-__attribute__((noinline)) static int write_ready(struct dk_net *net, const struct dk_way *way,
-                                                 struct dk_ip_tx *tx, uint32_t bytes)
+/* As emit_ready, to there. */
+static inline int write_ready(struct dk_net *net, const struct dk_way *way, struct dk_ip_tx *tx,
+                              uint32_t bytes)
 {
     struct dk_tx_rooms *rooms = net->config.rooms;
-    if (dk_unlikely(!has_room(rooms, way, tx, bytes)))
-        return emit_ready(net, way, tx, bytes);
     const uint32_t index = rooms->next++;
     rooms->frames[index].len = way->head_len + bytes;
     uint8_t *transport = dk_frame_copy_easy(
@@ -298,13 +296,19 @@ int dk_ip_send_way(struct dk_net *net, struct dk_way *way, struct dk_ip_tx *tx, 
     return send_other(net, way, tx, bytes, now);
 }
 
-int dk_ip_send_once(struct dk_net *net, struct dk_way *way, struct dk_ip_tx *tx, uint32_t bytes,
-                    int64_t now)
+/* Over a device with rooms. */
+static int write_way(struct dk_net *net, struct dk_way *way, struct dk_ip_tx *tx, uint32_t bytes,
+                     int64_t now)
 {
-    if (dk_likely(dk_way_is_ready(net, way, bytes, now)))
-        return net->config.rooms ? write_ready(net, way, tx, bytes)
-                                 : emit_ready(net, way, tx, bytes);
-    return send_other(net, way, tx, bytes, now);
+    const struct dk_tx_rooms *rooms = net->config.rooms;
+    if (dk_unlikely(!dk_way_is_ready(net, way, bytes, now) || !has_room(rooms, way, tx, bytes)))
+        return dk_ip_send_way(net, way, tx, bytes, now);
+    return write_ready(net, way, tx, bytes);
+}
+
+dk_ip_send_fn dk_ip_send_once(const struct dk_net *net)
+{
+    return net->config.rooms ? write_way : dk_ip_send_way;
 }
 
 int dk_ip_send(struct dk_net *net, struct dk_ip_tx *tx, int64_t now)

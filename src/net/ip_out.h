@@ -39,10 +39,12 @@ struct dk_way;
 int dk_ip_send_way(struct dk_net *net, struct dk_way *way, struct dk_ip_tx *tx, uint32_t bytes,
                    int64_t now);
 
-/* As that, where what is before the transport's header need not stay (dk_ip_keep): it may go
- * straight to the memory of the device. */
-int dk_ip_send_once(struct dk_net *net, struct dk_way *way, struct dk_ip_tx *tx, uint32_t bytes,
-                    int64_t now);
+typedef int (*dk_ip_send_fn)(struct dk_net *net, struct dk_way *way, struct dk_ip_tx *tx,
+                             uint32_t bytes, int64_t now);
+
+/* What does as that, where nothing before the transport's header need stay (dk_ip_keep): packets
+ * may go straight to the memory of the device. */
+dk_ip_send_fn dk_ip_send_once(const struct dk_net *net);
 
 /* The headers of link and IP which a packet was sent with, and stand before its transport's still:
  * the next one of at most max_bytes may go with them, if its dk_ip_tx would be the same but for the

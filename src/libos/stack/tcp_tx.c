@@ -258,7 +258,7 @@ int dk_stack_tcp_push_led(struct dk_queue *q, const demi_sgarray_t *sga, struct 
         return -EAGAIN;
     const struct dk_tx_piece piece = {.data = seg.sgaseg_buf, .len = bytes};
     dk_stack_begin(st);
-    int r = dk_tcp_send(t->conn, &piece, 1, DK_TCP_SEND_COPY, NULL, st->now);
+    int r = dk_tcp_send_copied(t->conn, &piece, st->now);
     if (dk_likely(r >= 0))
         count_pushed(t, bytes, true);
     else if (r != -ENOBUFS)

@@ -45,7 +45,6 @@ static inline bool dk_tcp_rcvq_take_only(struct dk_tcp_conn *c, struct dk_buf **
     c->rx_head = NULL;
     c->rx_bytes = 0;
     c->rx_bufs = 0;
-    c->rx_tail_room = 0;
     return true;
 }
 

@@ -18,24 +18,33 @@ struct chain {
     bool lent;    /* a piece is not our own */
 };
 
-/* Returns a buffer with one hold, and room for len bytes in it. */
-static struct dk_buf *own_room(struct dk_tcp *tcp, uint32_t len, uint8_t **data_out)
+__attribute__((noinline)) static bool renew_slab(struct dk_tcp *tcp)
 {
-    if (len > SLAB_SHARE) {
-        struct dk_buf *buf = dk_buf_alloc(len, 0);
-        if (buf)
-            *data_out = buf->data;
-        return buf;
-    }
-    if (!tcp->slab || tcp->slab_used + len > SLAB_BYTES) {
-        struct dk_buf *slab = dk_buf_alloc(SLAB_BYTES, 0);
-        if (!slab)
-            return NULL;
-        if (tcp->slab)
-            dk_buf_put(tcp->slab);
-        tcp->slab = slab;
-        tcp->slab_used = 0;
-    }
+    struct dk_buf *slab = dk_buf_alloc(SLAB_BYTES, 0);
+    if (!slab)
+        return false;
+    if (tcp->slab)
+        dk_buf_put(tcp->slab);
+    tcp->slab = slab;
+    tcp->slab_used = 0;
+    return true;
+}
+
+__attribute__((noinline)) static struct dk_buf *own_buffer(uint32_t len, uint8_t **data_out)
+{
+    struct dk_buf *buf = dk_buf_alloc(len, 0);
+    if (buf)
+        *data_out = buf->data;
+    return buf;
+}
+
+/* Returns a buffer with one hold, and room for len bytes in it. */
+static inline struct dk_buf *own_room(struct dk_tcp *tcp, uint32_t len, uint8_t **data_out)
+{
+    if (dk_unlikely(len > SLAB_SHARE))
+        return own_buffer(len, data_out);
+    if (dk_unlikely(!tcp->slab || tcp->slab_used + len > SLAB_BYTES) && !renew_slab(tcp))
+        return NULL;
     *data_out = tcp->slab->data + tcp->slab_used;
     tcp->slab_used += len;
     dk_buf_get(tcp->slab);
@@ -48,7 +57,7 @@ bool dk_tcp_sendq_copy(struct dk_tcp *tcp, struct dk_tx_piece *piece)
     struct dk_buf *buf = own_room(tcp, piece->len, &room);
     if (dk_unlikely(!buf))
         return false;
-    memcpy(room, piece->data, piece->len);
+    dk_frame_copy(room, piece->data, piece->len);
     piece->data = room;
     piece->buf = buf;
     dk_count(&tcp->stats.push_copied_bytes, piece->len);

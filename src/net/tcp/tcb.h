@@ -28,6 +28,7 @@
 
 #include "base/list.h"
 #include "base/timer_wheel.h"
+#include "net/ip_out.h"
 #include "net/stack.h"
 #include "net/tcp/cc.h"
 #include "net/tcp/pool.h"
@@ -413,6 +414,7 @@ struct dk_tcp {
     struct dk_tcp_used *cookies_used; /* NULL: no cookie was ever sent */
     struct dk_buf *slab;              /* where small pushes are copied to */
     uint32_t slab_used;
+    dk_ip_send_fn send_once;
     struct dk_ip_tx tx;                /* being made: large, so it is not on the stack */
     const struct dk_tcp_conn *tx_conn; /* whose addresses are in there, NULL: nobody's */
     uint8_t head[DK_IP_HEADROOM + DK_TCP_HEADER_MAX] __attribute__((aligned(16)));

@@ -350,6 +350,9 @@ int dk_tcp_connect(struct dk_tcp *tcp, struct dk_tcp_conn **conn_out,
 int dk_tcp_send(struct dk_tcp_conn *conn, const struct dk_tx_piece pieces[], uint32_t n,
                 uint32_t flags, void *cookie, int64_t now);
 
+/* As that, of one piece that is not empty, with DK_TCP_SEND_COPY. */
+int dk_tcp_send_copied(struct dk_tcp_conn *conn, const struct dk_tx_piece *piece, int64_t now);
+
 /* Bytes that were accepted and are not acknowledged. */
 uint64_t dk_tcp_queued_bytes(const struct dk_tcp_conn *conn);
 

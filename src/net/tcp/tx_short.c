@@ -86,7 +86,7 @@ leave(struct dk_tcp *tcp, struct dk_tcp_conn *c, const struct dk_tx_piece *piece
     const struct dk_tcp_window window = dk_tcp_window_tell(c, now);
     const uint32_t bytes = DK_TCP_USUAL_LEN + (piece ? piece->len : 0);
     make(tcp, c, piece, window.field, now);
-    if (dk_unlikely(dk_ip_send_once(tcp->net, way, &tcp->tx, bytes, now) != 0))
+    if (dk_unlikely(tcp->send_once(tcp->net, way, &tcp->tx, bytes, now) != 0))
         return false;
     DK_TCP_COUNT(tcp, tx_segments);
     dk_tcp_ack_sent(c, window.edge);
@@ -181,8 +181,7 @@ static inline int send_given(struct dk_tcp_conn *c, const struct dk_tx_piece *fr
 }
 
 /* The piece is copied first: from then on nobody else has it. */
-__attribute__((noinline)) static int send_copy(struct dk_tcp_conn *c,
-                                               const struct dk_tx_piece *from, int64_t now)
+int dk_tcp_send_copied(struct dk_tcp_conn *c, const struct dk_tx_piece *from, int64_t now)
 {
     struct dk_tcp *tcp = c->tcp;
     struct dk_tx_piece copy = *from;
@@ -202,7 +201,7 @@ int dk_tcp_send(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[], uint32
         if (flags == DK_TCP_SEND_UNREFERENCED && pieces->buf)
             return send_given(c, pieces, now);
         if (flags == DK_TCP_SEND_COPY)
-            return send_copy(c, pieces, now);
+            return dk_tcp_send_copied(c, pieces, now);
     }
     return dk_tcp_send_any(c, pieces, n, flags, cookie, now);
 }
