@@ -319,16 +319,16 @@ __attribute__((noinline)) static bool flush_later(struct dk_dpdk_port *p, bool s
 }
 
 /* Says of frames in their rooms how long they are; returns their bytes. */
-static inline uint64_t finish(struct dk_dpdk_port *p)
+static inline uint64_t finish(struct dk_dpdk_port *p, uint32_t i, uint32_t end)
 {
-    const struct dk_tx_rooms *rooms = &p->rooms;
     uint64_t bytes = 0;
-    for (uint32_t i = rooms->sent; i < rooms->next; i++) {
-        const uint32_t len = rooms->frames[i].len;
-        p->put[i]->data_len = (uint16_t)len;
-        p->put[i]->pkt_len = len;
+    do {
+        struct rte_mbuf *m = p->put[i];
+        const uint32_t len = p->rooms.frames[i].len;
+        m->data_len = (uint16_t)len;
+        m->pkt_len = len;
         bytes += len;
-    }
+    } while (++i < end);
     return bytes;
 }
 
@@ -336,13 +336,12 @@ bool dk_dpdk_tx_flush(struct dk_netdev *dev, int64_t now)
 {
     struct dk_dpdk_port *p = dk_dpdk_port_of(dev);
     struct dk_tx_rooms *rooms = &p->rooms;
-    const uint32_t n = rooms->next - rooms->sent;
+    const uint32_t first = rooms->sent, end = rooms->next;
     (void)now;
-    if (n > 0) {
-        const uint64_t bytes = finish(p);
-        const uint32_t sent = give(p, p->put + rooms->sent, n, bytes);
-        rooms->sent += sent;
-        if (dk_unlikely(sent < n) && !flush_later(p, sent > 0))
+    if (dk_likely(first < end)) {
+        const uint32_t sent = give(p, p->put + first, end - first, finish(p, first, end));
+        rooms->sent = first + sent;
+        if (dk_unlikely(sent < end - first) && !flush_later(p, sent > 0))
             return false;
         p->wants_room = false;
     }

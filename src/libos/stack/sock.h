@@ -478,7 +478,17 @@ void dk_stack_set_failed(struct dk_stack_sock *s, int error);
 
 /* ---- sock_rx.c: receiving -------------------------------------------------------------------- */
 
-int dk_stack_pop(struct dk_queue *q, struct dk_op *op);
+/* Serves the first pop, which was none before. */
+int dk_stack_pop_now(struct dk_stack_sock *s);
+
+/* Queues a pop of a socket that has data, or is empty: what comes will be told of. */
+static inline int dk_stack_pop_of(struct dk_stack_sock *s, struct dk_op *op, bool empty)
+{
+    const bool first = dk_list_empty(&s->pops);
+    dk_list_add_tail(&s->pops, &op->link);
+    return dk_likely(!first || empty) ? 0 : dk_stack_pop_now(s);
+}
+
 int dk_stack_claim(struct dk_queue *q, struct dk_taker *t);
 int dk_stack_take(struct dk_queue *q, demi_sgarray_t *sga_out);
 void dk_stack_rest(struct dk_queue *q);

@@ -81,16 +81,8 @@ void dk_stack_readable(struct dk_stack_sock *s)
         continue;
 }
 
-int dk_stack_pop(struct dk_queue *q, struct dk_op *op)
+int dk_stack_pop_now(struct dk_stack_sock *s)
 {
-    struct dk_stack_sock *s = q->impl;
-    int r = s->kind->check_pop(s);
-    if (r < 0)
-        return r;
-    bool first = dk_list_empty(&s->pops);
-    dk_list_add_tail(&s->pops, &op->link);
-    if (!first || is_empty(s))
-        return 0;
     dk_stack_begin(s->st);
     serve_pop(s);
     return dk_stack_end_with(s->st, 0);

@@ -61,14 +61,29 @@ static void discard(struct dk_stack_tcp *t)
         dk_buf_put(buf);
 }
 
+/* Gives the pop that waits one buffer, where it wants no more. False: nothing happened. */
+static inline bool serve_first(struct dk_stack_tcp *t)
+{
+    struct dk_stack_sock *s = &t->s;
+    struct dk_buf *buf;
+    if (dk_unlikely(dk_list_empty(&s->pops) || s->option[DK_STACK_MAXSEGS] != 1 ||
+                    dk_tcp_recv(t->conn, &buf, 1, SIZE_MAX, s->st->now) != 1))
+        return false;
+    struct dk_op *op = dk_container_of(s->pops.next, struct dk_op, link);
+    dk_stack_make_one(s, buf, dk_op_sga(op));
+    dk_list_del(&op->link);
+    dk_op_complete(op, 0);
+    return true;
+}
+
 static void on_readable(struct dk_tcp_conn *conn, void *owner)
 {
     struct dk_stack_tcp *t = owner;
     if (conn != t->conn || t->conn_closed)
         return;
-    if (t->s.eof)
+    if (dk_unlikely(t->s.eof))
         discard(t);
-    else
+    else if (!serve_first(t) || !dk_list_empty(&t->s.pops))
         dk_stack_readable(&t->s);
 }
 
@@ -124,6 +139,13 @@ static bool is_empty(const struct dk_stack_sock *s)
 {
     const struct dk_stack_tcp *t = dk_container_of(s, struct dk_stack_tcp, s);
     return t->conn && !t->conn_closed && dk_tcp_is_empty(t->conn);
+}
+
+static int tcp_pop(struct dk_queue *q, struct dk_op *op)
+{
+    struct dk_stack_sock *s = q->impl;
+    const int r = check_pop(s);
+    return dk_likely(r == 0) ? dk_stack_pop_of(s, op, !s->eof && is_empty(s)) : r;
 }
 
 static int receive(struct dk_stack_sock *s, demi_sgarray_t *sga)
@@ -425,7 +447,7 @@ static int tcp_name(struct dk_queue *q, enum dk_queue_name which, struct sockadd
 static const struct dk_queue_ops tcp_ops = {
     .push = dk_stack_tcp_push,
     .push_led = dk_stack_tcp_push_led,
-    .pop = dk_stack_pop,
+    .pop = tcp_pop,
     .pop_led = tcp_pop_led,
     .accept = tcp_accept,
     .connect = tcp_connect,

@@ -23,6 +23,12 @@ static bool is_empty(const struct dk_stack_sock *s)
     return dk_udp_is_empty(dk_container_of(s, struct dk_stack_udp, s)->udp);
 }
 
+static int udp_pop(struct dk_queue *q, struct dk_op *op)
+{
+    struct dk_stack_sock *s = q->impl;
+    return dk_stack_pop_of(s, op, !s->eof && is_empty(s));
+}
+
 /* The error that an ICMP message caused, told once. */
 static int take_error(struct dk_stack_udp *u)
 {
@@ -221,7 +227,7 @@ static int udp_name(struct dk_queue *q, enum dk_queue_name which, struct sockadd
 static const struct dk_queue_ops udp_ops = {
     .push = dk_stack_udp_push,
     .push_led = dk_stack_udp_push_led,
-    .pop = dk_stack_pop,
+    .pop = udp_pop,
     .pop_led = udp_pop_led,
     .connect = udp_connect,
     .claim = dk_stack_claim,
