@@ -601,6 +601,11 @@ static int first_look(struct dk_waiter *w, bool alone)
     return r;
 }
 
+static uint64_t completions(const struct dk_instance *inst)
+{
+    return __atomic_load_n(&inst->stats->completions, __ATOMIC_RELAXED);
+}
+
 /*
  * Looks at the device, with the lead: once, or, who is alone, until something completes, for as
  * long as it may spin. Between the device and the application it needs no atomic then: each would
@@ -608,14 +613,14 @@ static int first_look(struct dk_waiter *w, bool alone)
  */
 static void look(struct dk_instance *inst, struct dk_waiter *w, int64_t most_ns, bool alone)
 {
-    const uint64_t seen = inst->stats->completions;
+    const uint64_t seen = completions(inst);
     const int64_t begun = dk_instance_now(inst);
     const int64_t spin_ns = dk_spin_ns(inst, most_ns, w->spun_ns);
     int64_t now = begun;
     dk_poll_once(inst, now, true);
-    if (!alone || inst->stats->completions != seen)
+    if (!alone || completions(inst) != seen)
         return;
-    for (uint32_t looks = 1; inst->stats->completions == seen; looks++) {
+    for (uint32_t looks = 1; completions(inst) == seen; looks++) {
         if (looks % DK_LOOKS_PER_CLOCK == 0)
             now = dk_instance_now(inst);
         if (now - begun >= spin_ns || dk_alone_ended()) /* somebody waits for us to be outside */
@@ -623,7 +628,7 @@ static void look(struct dk_instance *inst, struct dk_waiter *w, int64_t most_ns,
         dk_poll_once(inst, now, true);
     }
     w->spun_ns += now - begun;
-    if (inst->stats->completions != seen)
+    if (completions(inst) != seen)
         dk_spin_adapt(inst, false);
 }
 
