@@ -23,7 +23,6 @@ from netns import ip  # noqa: E402
 
 PATIENCE_S = 20
 TAP = "demi0"
-OTHER_MAC = "02:00:00:00:00:01"  # of the kernel's end of a net_tap
 PR_SET_PDEATHSIG = 1
 
 
@@ -152,7 +151,7 @@ def dpdk_tap():
         raise Missing("/dev/net/tun cannot be opened: run as root")
 
     def ready():
-        ip(f"link set {TAP} address {OTHER_MAC} up")
+        ip(f"link set {TAP} up")
         ip(f"addr add 10.0.0.1/24 dev {TAP}")
     yield Ends(f"dpdk:net_tap0 iface={TAP}", ready=ready)
 
