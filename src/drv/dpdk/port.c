@@ -20,8 +20,7 @@
 
 #define BOTH_CHECKSUMS_TX (RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM)
 #define BOTH_CHECKSUMS_RX (RTE_ETH_RX_OFFLOAD_TCP_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM)
-#define CUTS                                                                                       \
-    (RTE_ETH_TX_OFFLOAD_TCP_TSO | RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_MULTI_SEGS)
+#define CUTS              (RTE_ETH_TX_OFFLOAD_TCP_TSO | RTE_ETH_TX_OFFLOAD_MULTI_SEGS)
 
 /* What is told of a driver by its name: whether it wants frames in memory of its own pools, and
  * whether it has let go of a frame when tx_burst returns; and what it does not do that it says. The
@@ -153,7 +152,8 @@ static void choose_offloads(struct dk_dpdk_port *p, const struct rte_eth_dev_inf
     }
     if (wanted & DK_NETDEV_TSO && has_all(info->tx_offload_capa, CUTS | BOTH_CHECKSUMS_TX) &&
         !quirk_of(info)->cuts_not) {
-        *tx |= CUTS | BOTH_CHECKSUMS_TX;
+        p->sums_ip = info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_IPV4_CKSUM;
+        *tx |= CUTS | BOTH_CHECKSUMS_TX | (p->sums_ip ? RTE_ETH_TX_OFFLOAD_IPV4_CKSUM : 0);
         p->dev.caps.flags |= DK_NETDEV_TSO;
     }
     if (wanted & DK_NETDEV_RX_CHECKSUM && has_all(info->rx_offload_capa, BOTH_CHECKSUMS_RX)) {
@@ -328,7 +328,9 @@ static int open_queue(struct dk_dpdk_port *p, const char **why_out)
     int r = dk_dpdk_sleep_open(p, p->first->interrupts);
     if (r < 0)
         return dk_why(why_out, r, "dpdk: no descriptor to sleep on: %s", strerror(-r));
-    p->checksum_flags = p->dev.caps.flags & DK_NETDEV_RX_CHECKSUM ? RTE_MBUF_F_RX_L4_CKSUM_MASK : 0;
+    /* Of both flags it is BAD alone, GOOD alone, or both, NONE: the checksum is not in the frame,
+     * which never was on a wire (net_virtio). */
+    p->checksum_flags = p->dev.caps.flags & DK_NETDEV_RX_CHECKSUM ? RTE_MBUF_F_RX_L4_CKSUM_GOOD : 0;
     dk_dpdk_tx_open(p);
     dk_dpdk_queue_open(p);
     return 0;

@@ -63,6 +63,8 @@ struct dk_dpdk_port {
     bool cleans;      /* lets go of it when asked (rte_eth_tx_done_cleanup) */
     bool host_mac;    /* our address is not the port's */
     bool segments;    /* takes frames of several mbufs */
+    bool sums_ip;     /* makes the sums of IPv4 of what it cuts */
+    bool refuses;     /* the frame that was built last */
     bool wants_room;
     uint16_t segments_max;
     uint32_t frame_max; /* of the port */
@@ -76,7 +78,7 @@ struct dk_dpdk_port {
     uint32_t num_out, next_out;
     uint32_t out_max;             /* of those: others are copied */
     struct rte_mempool *own_pool; /* rx_pool, where own_buffers; else NULL */
-    uint64_t checksum_flags;      /* that say of a frame whether its checksum is good; 0: none do */
+    uint64_t checksum_flags;      /* that say of a frame that its checksum is good; 0: none do */
     struct rte_mbuf *back[DK_DPDK_BACK]; /* whose buffers are back */
     uint32_t num_back;
     struct dk_rxslab slab;                 /* for what is copied */

@@ -66,6 +66,7 @@ void dk_dpdk_queues_share(struct dk_dpdk_port *first)
         q->at_once = first->at_once;
         q->cleans = first->cleans;
         q->segments = first->segments;
+        q->sums_ip = first->sums_ip;
         q->restarts = first->restarts;
         q->segments_max = first->segments_max;
         q->frame_max = first->frame_max;

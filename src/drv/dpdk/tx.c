@@ -109,8 +109,10 @@ static bool fill(struct dk_dpdk_port *p, struct chain *c, const struct dk_tx_fra
 }
 
 /* Describes headers for a device that finishes checksums, or cuts segments. The sum of the pseudo
- * header is there; of one that is cut it has no length, as DPDK wants it. */
-static void describe(struct rte_mbuf *m, const struct dk_tx_frame *frame)
+ * header is there; of one that is cut it has no length, as DPDK wants it. IPv4's own sum is there
+ * too, of the whole: whoever cuts for a device that does not make it knows how. */
+static void describe(const struct dk_dpdk_port *p, struct rte_mbuf *m,
+                     const struct dk_tx_frame *frame)
 {
     uint8_t *head = rte_pktmbuf_mtod(m, uint8_t *);
     bool tagged = dk_get_be16(head + 12) == RTE_ETHER_TYPE_VLAN;
@@ -125,31 +127,45 @@ static void describe(struct rte_mbuf *m, const struct dk_tx_frame *frame)
     }
     m->l4_len = (uint32_t)(transport[12] >> 4) * 4;
     m->tso_segsz = frame->segment_bytes;
-    m->ol_flags |= RTE_MBUF_F_TX_TCP_SEG | (is_ip6 ? 0 : RTE_MBUF_F_TX_IP_CKSUM);
+    const bool sums_ip = !is_ip6 && p->sums_ip;
+    m->ol_flags |= RTE_MBUF_F_TX_TCP_SEG | (sums_ip ? RTE_MBUF_F_TX_IP_CKSUM : 0);
     uint16_t sum;
     if (is_ip6) {
         sum = rte_ipv6_phdr_cksum((const struct rte_ipv6_hdr *)(const void *)ip, m->ol_flags);
     } else {
-        ((struct rte_ipv4_hdr *)(void *)ip)->hdr_checksum = 0;
+        if (sums_ip)
+            ((struct rte_ipv4_hdr *)(void *)ip)->hdr_checksum = 0;
         sum = rte_ipv4_phdr_cksum((const struct rte_ipv4_hdr *)(const void *)ip, m->ol_flags);
     }
     memcpy(transport + TCP_CHECKSUM_AT, &sum, sizeof sum);
 }
 
-/* Makes the mbufs of a frame; NULL while there are none to be had. */
+/* Whether the driver can cut a frame, after it has changed the sum of the pseudo header if it wants
+ * another (net_virtio: one with the length). */
+static bool prepare(struct dk_dpdk_port *p, struct rte_mbuf *m)
+{
+    p->refuses = rte_eth_tx_prepare(p->port, p->queue, &m, 1) != 1;
+    return !p->refuses;
+}
+
+/* Makes the mbufs of a frame; NULL while there are none to be had, or the driver refuses it. */
 static struct rte_mbuf *build(struct dk_dpdk_port *p, const struct dk_tx_frame *frame)
 {
     struct chain c;
     c.head = c.last = rte_pktmbuf_alloc(p->tx_pool);
     if (dk_unlikely(!c.head))
         return NULL;
-    if (dk_unlikely(!fill(p, &c, frame))) {
-        rte_pktmbuf_free(c.head);
-        return NULL;
-    }
+    if (dk_unlikely(!fill(p, &c, frame)))
+        goto fail;
     if (frame->checksum_start != 0)
-        describe(c.head, frame);
+        describe(p, c.head, frame);
+    if (frame->segment_bytes != 0 && dk_unlikely(!prepare(p, c.head)))
+        goto fail;
     return c.head;
+
+fail:
+    rte_pktmbuf_free(c.head);
+    return NULL;
 }
 
 static uint32_t longest(const struct dk_dpdk_port *p, const struct dk_tx_frame *frame)
@@ -168,6 +184,7 @@ static uint32_t build_some(struct dk_dpdk_port *p, const struct dk_tx_frame fram
                            struct rte_mbuf *mbufs[DK_DPDK_BURST])
 {
     uint32_t i;
+    p->refuses = false;
     for (i = 0; i < n && i < DK_DPDK_BURST && fits(p, &frames[i]); i++)
         if ((mbufs[i] = build(p, &frames[i])) == NULL)
             break;
@@ -219,6 +236,18 @@ static uint32_t drop_all(struct dk_dpdk_port *p, uint32_t n)
     return n;
 }
 
+/* Drops a frame that could not be built, if it never can be; returns whether it did. */
+static bool drop_unfit(struct dk_dpdk_port *p, const struct dk_tx_frame *frame)
+{
+    if (!fits(p, frame))
+        dk_frame_misfit(&p->dev, dk_tx_frame_bytes(frame), longest(p, frame));
+    else if (p->refuses)
+        dk_frame_drop_tx(&p->dev, tx_refused);
+    else
+        return false;
+    return true;
+}
+
 /* Sends frames one by one or in bursts, behind what was put. */
 uint32_t dk_dpdk_tx_burst(struct dk_netdev *dev, const struct dk_tx_frame frames[], uint32_t n,
                           int64_t now)
@@ -231,11 +260,10 @@ uint32_t dk_dpdk_tx_burst(struct dk_netdev *dev, const struct dk_tx_frame frames
     p->wants_room = false;
     while (taken < n) {
         const struct dk_tx_frame *next = &frames[taken];
-        uint32_t sent = send_some(p, mbufs, build_some(p, next, n - taken, mbufs));
-        if (dk_unlikely(sent == 0 && !fits(p, next))) {
-            dk_frame_misfit(dev, dk_tx_frame_bytes(next), longest(p, next));
+        const uint32_t built = build_some(p, next, n - taken, mbufs);
+        uint32_t sent = send_some(p, mbufs, built);
+        if (dk_unlikely(built == 0 && drop_unfit(p, next)))
             sent = 1;
-        }
         taken += sent;
         if (dk_likely(sent > 0))
             continue;
@@ -300,7 +328,7 @@ enum dk_tx_put dk_dpdk_tx_put(struct dk_netdev *dev, const struct dk_tx_frame *f
     rooms->frames[at].len = bytes;
     dk_frame_gather(frame, rooms->frames[at].at);
     if (frame->checksum_start != 0)
-        describe(p->put[at], frame);
+        describe(p, p->put[at], frame);
     return DK_TX_PUT_TAKEN;
 }
 
