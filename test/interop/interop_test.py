@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Our stack against Linux's own, over tap and veth (packet, and xdp where it is built).
+"""Our stack against Linux's own, over tap and veth (packet, and xdp where it is built), or, in the
+virtual machine of test/vm/nic, over its NIC by DPDK.
 
     interop_test.py FOLDER [NAME...]    all tests, or those whose name contains one of these
 
@@ -31,16 +32,18 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import agreed  # noqa: E402
 import netns  # noqa: E402
-from netns import Link  # noqa: E402
+from netns import Link, NIC  # noqa: E402
 
 BUILD = pathlib.Path(sys.argv[1]).resolve()
 LONG = os.environ.get("INTEROP") == "long"
 CAPTURE = os.environ.get("INTEROP_CAPTURE")
 SEED = int(os.environ.get("TEST_SEED", "0"), 0) or random.SystemRandom().getrandbits(31)
-CASE_S = 300 if LONG else 30  # the longest that one case may take
-TOTAL_S = 3600 if LONG else 360
-WORKERS = 3  # processes that run cases
-AT_ONCE_S = 10  # even beside load; what ends a connection else takes longer
+# A virtual machine without KVM is slow, and has one NIC.
+SLOW = 6 if NIC else 1
+CASE_S = 300 if LONG else 30 * SLOW  # the longest that one case may take
+TOTAL_S = 3600 if LONG else 360 * SLOW
+WORKERS = 1 if NIC else 3  # processes that run cases
+AT_ONCE_S = 10 * SLOW  # even beside load; what ends a connection else takes longer
 PORT = 7000
 MB = 1000000
 
@@ -74,7 +77,7 @@ def need(tool, package):
 
 def fewer(n):
     """A count that sanitizers, which are slow, reduce."""
-    return n // 10 if os.environ.get("DEMI_TEST_VARIANT") in ("asan", "tsan") else n
+    return n // 10 if NIC or os.environ.get("DEMI_TEST_VARIANT") in ("asan", "tsan") else n
 
 
 def need_xdp():
@@ -106,7 +109,7 @@ class Child:
         self.err.seek(0)
         return self.err.read().decode(errors="replace")
 
-    def await_line(self, pattern, patience=10):
+    def await_line(self, pattern, patience=10 * SLOW):
         ready, _, _ = select.select([self.process.stdout], [], [], patience)
         line = self.process.stdout.readline().decode() if ready else "nothing in time"
         assert re.match(pattern, line), f"said {line!r}, {self.said()!r}"
@@ -129,7 +132,7 @@ class Child:
     def stop(self):
         if self.process.poll() is None:
             self.process.terminate()
-        return self.finish(10)
+        return self.finish(10 * SLOW)
 
     def kill(self):
         self.process.kill()
@@ -177,7 +180,7 @@ class Net(Link):
                         print(f"#   {name} {value}")
 
     def device(self, fault):
-        spec = f"{self.kind}:{self.far}"
+        spec = f"{'dpdk' if self.kind == 'nic' else self.kind}:{self.far}"
         if fault:
             spec = f"fault(seed={SEED},{fault}):{spec}"
         if CAPTURE:
@@ -249,7 +252,8 @@ EVERYWHERE = [(kind, server, version) for kind in ("tap", "packet")
 
 @case(*[(*e, mtu) for e in EVERYWHERE for mtu in (1500, 9000)],
       *[("xdp", server, version, mtu) for server in ("ours", "linux's") for version in (4, 6)
-        for mtu in (1500, 3500)])
+        for mtu in (1500, 3500)],
+      ("nic", "ours", 4, 1500), ("nic", "linux's", 6, 1500))
 def bulk(kind, server, version, mtu):
     size = fewer(400 * MB if LONG else 16 * MB)
     with Net(kind, mtu) as net:
@@ -275,6 +279,27 @@ def bulk_with_offloads(kind, offloads, version):
             cuts = "tso" in offloads
             assert happened["offload.cut"] == 0, happened
             assert (happened["dev.tx_bytes"] / happened["dev.tx_frames"] > 1514) == cuts, happened
+        code, said = s.stop()
+        assert code == 0, said
+
+
+NICS_THAT_CUT = ("virtio-queues", "vf")
+
+
+@case(("nic", "none", 4), ("nic", "checksum", 6), ("nic", "checksum,rx-checksum,tso,gro", 4),
+      ("nic", "tso,checksum", 6))
+def bulk_with_offloads_of_a_nic(kind, offloads, version):
+    """Linux checks what the NIC made; what that does not do is done in software."""
+    with Net(kind) as net:
+        s = net.ours(PEER, "serve", net.address("ours", version),
+                     DEMI_NET_OFFLOAD=offloads).await_line("ready")
+        size = fewer(20 * MB)
+        net.linux(PEER, "connect", net.address("ours", version), f"seed={SEED}", f"up={size}",
+                  f"down={size}").succeed()
+        happened = counters(s)
+        cuts = "tso" in offloads and os.environ["DEMI_TEST_NIC_KIND"] in NICS_THAT_CUT
+        assert (happened["dev.tx_bytes"] / happened["dev.tx_frames"] > 1514) == cuts, happened
+        assert (happened["offload.cut"] > 0) == ("tso" in offloads and not cuts), happened
         code, said = s.stop()
         assert code == 0, said
 
@@ -517,7 +542,7 @@ def iperf3(kind, version):
             assert received >= size - UNDER_WAY, f"{options}: {received} of {size}"
 
 
-@case(("tap", 4), ("packet", 4), ("packet", 6))
+@case(("tap", 4), ("packet", 4), ("packet", 6), ("nic", 4), ("nic", 6))
 def redis_tools(kind, version):
     cli, benchmark = need("redis-cli", "redis-tools"), need("redis-benchmark", "redis-tools")
     with Net(kind) as net:
@@ -536,7 +561,8 @@ def redis_tools(kind, version):
 # ---- our tools, unchanged ---------------------------------------------------------------------
 
 @case(*[(kind, server, version, protocol) for kind, server, version in EVERYWHERE
-        for protocol in ("tcp", "udp") if (protocol == "tcp") == (version == 4) or LONG])
+        for protocol in ("tcp", "udp") if (protocol == "tcp") == (version == 4) or LONG],
+      ("nic", "ours", 4, "udp"), ("nic", "linux's", 6, "tcp"))
 def demi_ping(kind, server, version, protocol):
     udp = ["--udp"] if protocol == "udp" else []
     with Net(kind) as net:
@@ -668,10 +694,12 @@ def nobody_to_learn_an_address_of(source, why):
 # ---- workers ---------------------------------------------------------------------------------
 
 @case(*[(kind, version, fault) for kind in ("tap", "packet", "xdp") for version in (4, 6)
-        for fault in (None, "loss=1%")])
+        for fault in (None, "loss=1%")], ("nic", 4, None), ("nic", 6, None))
 def workers_relay_streams(kind, version, fault):
     """Two workers, a queue each, accept and connect: no packet comes to the wrong one, where the
     device can say which comes where. AF_XDP cannot, and has two queues each."""
+    if kind == "nic" and os.environ["DEMI_TEST_NIC_KIND"] != "virtio-queues":
+        raise Skip("the NIC has one queue")
     with Net(kind, queues=True) as net:
         target = net.address("linux's", version, PORT + 1)
         server = net.linux(PEER, "serve", target).await_line("ready")
@@ -748,7 +776,7 @@ def exit_without_close_ends_connections(kind):
             client.finish()
 
 
-@case("tap", "packet", "xdp")
+@case("tap", "packet", "xdp", "nic")
 def killed_and_begun_again_resets_its_old_connections(kind):
     with Net(kind) as net:
         s, c = echoing(net)
@@ -834,6 +862,27 @@ def interface_that_goes_under_load_ends_connections(kind, what, server):
         said = (s if server == "ours" else c).said()
         assert code == 1 and out.endswith("0 good, 4 bad\n"), f"{out!r} {said!r}"
         assert len(re.findall("timed out|Network is down|[Uu]nreachable|No route", said)) == 4, said
+
+
+@case(("nic", "ours"), ("nic", "linux's"))
+def cable_that_is_out_for_a_second_costs_no_byte(kind, server):
+    def cable(to):
+        with open(os.environ["DEMI_TEST_MONITOR"], "w", encoding="ascii") as monitor:
+            monitor.write(f"set_link nic0 {to}\n")
+    with Net(kind) as net:
+        serve, connect = net.sides(server)
+        address = net.address(server, 4)
+        s = serve(PEER, "serve", address).await_line("ready")
+        size = fewer(20 * MB)
+        c = connect(PEER, "connect", address, f"up={size}", f"down={size}", "connections=4",
+                    "at_once=4", "together").await_line("4 at once")
+        cable("off")
+        time.sleep(1)
+        assert c.process.poll() is None, "it was over before the cable was out"
+        cable("on")
+        c.succeed()
+        code, said = s.stop()
+        assert code == 0, said
 
 
 @case("tap", "packet", "xdp")
@@ -936,6 +985,7 @@ def start_workers(tests, end):
 def main():
     wanted = sys.argv[2:]
     tests = [t for t in TESTS if not wanted or any(w in t[0] for w in wanted)]
+    tests = [t for t in tests if ("nic" in t[2]) == bool(NIC)]
     try:
         netns.enter()
     except netns.NotAllowed as reason:

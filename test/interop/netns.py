@@ -5,6 +5,9 @@ The process that calls enter() is Linux's side from then on. Over tap, our progr
 namespace, behind the TAP interface; over packet and xdp (veth), in another one, where the far end
 of the pair is: without an address of Linux's, or, over xdp, with ours, which are both Linux's and
 the stack's. Nothing is left behind: the namespaces end with the process.
+
+In a virtual machine with a NIC (test/vm/nic), which is a host by itself, the kind is nic: Linux has
+the interface host0.
 """
 
 import ctypes
@@ -17,6 +20,7 @@ import subprocess
 import threading
 
 CLONE_NEWNET, CLONE_NEWUSER = 0x40000000, 0x10000000
+NIC = os.environ.get("DEMI_TEST_NIC")
 LIBC = ctypes.CDLL(None, use_errno=True)
 SIOCETHTOOL = 0x8946
 # Over a veth pair Linux hands TCP's frames with unfinished checksums, and larger than the MTU,
@@ -47,6 +51,8 @@ def ip(*words):
 def enter():
     """Into a namespace of our own; NotAllowed says why not."""
     user = os.geteuid()
+    if NIC:
+        return
     try:
         try:
             call("unshare", CLONE_NEWNET)
@@ -109,6 +115,8 @@ class Link:
             self.near, self.far = "demi0", "demi0"
             ip("tuntap add dev demi0 mode tap", "multi_queue" if queues else "")
             ip("link set demi0 txqueuelen 10000")
+        elif kind == "nic":
+            self.near, self.far = "host0", NIC
         else:
             self.near, self.far = "veth0", "veth1"
             wide = "numtxqueues 4 numrxqueues 4" if queues and kind == "xdp" else ""
@@ -156,7 +164,11 @@ class Link:
             call("setns", self.fd, CLONE_NEWNET)
 
     def close(self):
-        if self.is_there:
+        if self.kind == "nic":
+            ip("addr del", self.LINUX[4] + "/24 dev", self.near)
+            ip("addr del", self.LINUX[6] + "/64 dev", self.near)
+            ip("neigh flush dev", self.near)
+        elif self.is_there:
             ip("link del", self.near)
         if self.fd is not None:
             os.close(self.fd)

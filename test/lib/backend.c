@@ -41,8 +41,8 @@
 #define TAP_TCP(family)  family, SOCK_STREAM, TCP_CAN & ~TAP_CANNOT, 64u << 20, 1000
 #define TAP_UDP(family)  family, SOCK_DGRAM, UDP_CAN & ~TAP_CANNOT, 65507, 48
 
-/* One end of a veth, by AF_XDP too. Ports of DPDK: a ring that leads back to where it begins, and
- * one end of a veth. */
+/* One end of a veth, by AF_XDP too. Ports of DPDK: a ring that leads back to where it begins, one
+ * end of a veth, and the NIC of a virtual machine (test/vm/nic), with its address for "nic". */
 #define VETH_CANNOT      (TAP_CANNOT | CAN_LAST_WORDS)
 #define RING_CANNOT      (LOOP_CANNOT | VETH_CANNOT)
 #define RING_TCP(family) family, SOCK_STREAM, TCP_CAN & ~RING_CANNOT, 64u << 20, 1000
@@ -78,6 +78,9 @@ static const struct backend backends[] = {
     {"dpdk-veth-tcp4", "dpdk:" VETH_PORT, NULL, NULL, VETH_TCP(AF_INET)},
     {"dpdk-veth-tcp6", "dpdk:" VETH_PORT, NULL, NULL, VETH_TCP(AF_INET6)},
     {"dpdk-veth-udp4", "dpdk:" VETH_PORT, NULL, NULL, TAP_UDP(AF_INET)},
+    {"nic-tcp4", "dpdk:nic", NULL, NULL, VETH_TCP(AF_INET)},
+    {"nic-tcp6", "dpdk:nic", NULL, NULL, VETH_TCP(AF_INET6)},
+    {"nic-udp4", "dpdk:nic", NULL, NULL, TAP_UDP(AF_INET)},
     {"xdp-tcp4", "xdp:demi0", NULL, NULL, VETH_TCP(AF_INET)},
     {"xdp-tcp6", "xdp:demi0", NULL, NULL, VETH_TCP(AF_INET6)},
     {"xdp-udp4", "xdp:demi0", NULL, NULL, TAP_UDP(AF_INET)},
@@ -142,6 +145,12 @@ static bool net_begins(const char *with)
     return chosen != NULL && strncmp(chosen->net, with, strlen(with)) == 0;
 }
 
+/* Whether a virtual machine has it ready, and the kernel's end of its wire. */
+static bool is_nic(void)
+{
+    return net_begins("dpdk:nic");
+}
+
 /* Whether its sockets have addresses of ours, and not 127.0.0.1. */
 static bool has_addresses(void)
 {
@@ -159,7 +168,7 @@ static bool is_shared(void)
 /* Whether the kernel is at the other end of its link. */
 static bool is_tap(void)
 {
-    return net_begins("tap:") || net_begins("xdp:") || net_begins("dpdk:" VETH_PORT);
+    return net_begins("tap:") || net_begins("xdp:") || net_begins("dpdk:" VETH_PORT) || is_nic();
 }
 
 static int namespaces[2] = {-1, -1}; /* of the host's sockets, of the stack's; where they differ */
@@ -209,10 +218,22 @@ int host_socket(int domain, int type)
     return fd;
 }
 
+static void nic_set_up(void)
+{
+    char net[64];
+    const char *nic = getenv("DEMI_TEST_NIC");
+    snprintf(net, sizeof net, "dpdk:%s", nic != NULL ? nic : "");
+    setenv("DEMI_NET", net, 1);
+    if (nic == NULL)
+        tap_missing = "no NIC: test/vm/nic has one";
+}
+
 /* In a network namespace of this process. */
 static void tap_set_up(void)
 {
-    if (is_shared())
+    if (is_nic())
+        nic_set_up();
+    else if (is_shared())
         shared_set_up();
     else if (unshare(CLONE_NEWNET) != 0)
         tap_missing = "no network namespace can be made: run as root";
