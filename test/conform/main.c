@@ -9,6 +9,7 @@
  */
 #include "suite.h"
 
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,6 +98,8 @@ static void begin(struct share *share, unsigned index, const char *name, atomic_
     atomic_uint own = 0;
     share->output = tmpfile();
     must_hold(share->output != NULL, "tmpfile: %s", strerror(errno));
+    /* Children of tests have it too, and may set the place in it when they end. */
+    must_hold(fcntl(fileno(share->output), F_SETFL, O_APPEND) == 0, "fcntl: %s", strerror(errno));
     fflush(stdout);
     share->pid = fork();
     must_hold(share->pid >= 0, "fork: %s", strerror(errno));
