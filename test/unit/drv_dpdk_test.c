@@ -183,6 +183,44 @@ static void test_dpdk_full_ring_is_no_loss(void **state)
     free_wire();
 }
 
+static uint64_t fill(struct dk_netdev *dev, const struct drv_frame *f)
+{
+    uint64_t sent = 0;
+    while (dev->ops->tx_burst(dev, &f->tx, 1, 0) == 1 && dev->stats->tx_dropped == 0)
+        sent++;
+    return sent;
+}
+
+/* Where nothing leaves for half a second there is no link, until something does. */
+static void test_dpdk_ring_that_stays_full_is_no_link(void **state)
+{
+    (void)state;
+    struct drv_link link;
+    struct drv_frame f;
+    struct dk_rx_frame got[32];
+    open_ring(&link, 0, 0);
+    struct dk_netdev *dev = link.dev[0];
+    const int64_t ms = 1000000;
+    drv_frame_make(&f, 100, DRV_HEADER, 1, 1);
+    dev->ops->rx_burst(dev, got, 32, 1000 * ms);
+    assert_true(fill(dev, &f) >= 512);
+    dev->ops->rx_burst(dev, got, 32, 1400 * ms);
+    assert_int_equal(dev->ops->tx_burst(dev, &f.tx, 1, 0), 0);
+    assert_true(dev->stats->tx_dropped == 0);
+    dev->ops->rx_burst(dev, got, 32, 1600 * ms);
+    assert_int_equal(dev->ops->tx_burst(dev, &f.tx, 1, 0), 1);
+    assert_true(dev->stats->tx_dropped == 1 && dev->stats->tx_link_down == 1);
+    const uint32_t n = link.dev[1]->ops->rx_burst(link.dev[1], got, 32, 0);
+    assert_true(n > 0);
+    for (uint32_t i = 0; i < n; i++)
+        dk_buf_put(got[i].buf);
+    assert_int_equal(dev->ops->tx_burst(dev, &f.tx, 1, 0), 1);
+    assert_true(dev->stats->tx_dropped == 1);
+    drv_frame_free(&f);
+    drv_close(&link);
+    free_wire();
+}
+
 /* Frames that are put wait for room, and are sent in their order; nothing passes them by. */
 static void test_dpdk_put_frames_wait_for_room_in_order(void **state)
 {
@@ -524,6 +562,7 @@ int main(void)
         cmocka_unit_test(test_dpdk_null_gives_frames_as_they_are),
         cmocka_unit_test(test_dpdk_null_is_sent_copies_and_nothing_is_held),
         cmocka_unit_test(test_dpdk_full_ring_is_no_loss),
+        cmocka_unit_test(test_dpdk_ring_that_stays_full_is_no_link),
         cmocka_unit_test(test_dpdk_queues_are_devices_of_their_own),
         cmocka_unit_test(test_dpdk_flows_are_spread_over_the_queues_that_are_open),
         cmocka_unit_test(test_dpdk_more_queues_than_the_port_has_are_refused),

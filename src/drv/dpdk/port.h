@@ -66,6 +66,8 @@ struct dk_dpdk_port {
     bool sums_ip;     /* makes the sums of IPv4 of what it cuts */
     bool refuses;     /* the frame that was built last */
     bool wants_room;
+    int64_t stuck_at;      /* since when nothing leaves, 0: never was so */
+    uint64_t stuck_frames; /* that had left by then */
     uint16_t segments_max;
     uint32_t frame_max; /* of the port */
     uint32_t whole_max; /* of a frame that it cuts */

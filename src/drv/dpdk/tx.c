@@ -17,6 +17,7 @@
 
 #define ATTACH_MIN 512u /* bytes of a piece that is sent where it lies */
 
+#define STUCK_NS        500000000
 #define TCP_CHECKSUM_AT 16u /* in its header; that of UDP is elsewhere */
 
 static void let_go(void *addr, void *opaque)
@@ -220,11 +221,23 @@ static uint32_t send_some(struct dk_dpdk_port *p, struct rte_mbuf *mbufs[], uint
     return sent;
 }
 
+/* Whether nothing has left for so long that there cannot be a link: net_af_packet does not tell of
+ * an interface that is down. */
+static bool is_stuck(struct dk_dpdk_port *p)
+{
+    const uint64_t frames = p->dev.stats->tx_frames;
+    if (p->stuck_frames != frames || p->stuck_at == 0) {
+        p->stuck_frames = frames;
+        p->stuck_at = p->now;
+    }
+    return p->now - p->stuck_at > STUCK_NS;
+}
+
 /* Nothing could be sent: whether because there is no link, for which it is dropped. */
 static bool is_down(struct dk_dpdk_port *p)
 {
     if (dk_dpdk_link(&p->dev) != DK_LINK_DOWN)
-        return false;
+        return is_stuck(p);
     dk_dpdk_revive(p);
     return true;
 }
