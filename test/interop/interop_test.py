@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Our stack against Linux's own, over tap and veth (packet, and xdp where it is built), or, in the
-virtual machine of test/vm/nic, over its NIC by DPDK.
+"""Our stack against Linux's own, over tap and veth (packet, and xdp and dpdk where they are built),
+or, in the virtual machine of test/vm/nic, over its NIC by DPDK.
 
     interop_test.py FOLDER [NAME...]    all tests, or those whose name contains one of these
 
@@ -87,6 +87,11 @@ def need_xdp():
         raise Skip("XDP programs are not allowed here: run as root")
 
 
+def need_dpdk():
+    if not (BUILD / "src/demikernel/dpdk.so").exists():
+        raise Skip("the library was built without the module dpdk")
+
+
 class Deadline:
     end = 0
 
@@ -153,6 +158,8 @@ class Net(Link):
         self.children, self.captures = [], 0
         if args[0] == "xdp":
             need_xdp()
+        if args[0] == "dpdk":
+            need_dpdk()
         super().__init__(*args, **kwargs)
 
     def __enter__(self):
@@ -181,6 +188,8 @@ class Net(Link):
 
     def device(self, fault):
         spec = f"{'dpdk' if self.kind == 'nic' else self.kind}:{self.far}"
+        if self.kind == "dpdk":
+            spec = f"dpdk:net_af_packet0 iface={self.far}"
         if fault:
             spec = f"fault(seed={SEED},{fault}):{spec}"
         if CAPTURE:
@@ -253,6 +262,7 @@ EVERYWHERE = [(kind, server, version) for kind in ("tap", "packet")
 @case(*[(*e, mtu) for e in EVERYWHERE for mtu in (1500, 9000)],
       *[("xdp", server, version, mtu) for server in ("ours", "linux's") for version in (4, 6)
         for mtu in (1500, 3500)],
+       *[("dpdk", server, version, 1500) for server in ("ours", "linux's") for version in (4, 6)],
       ("nic", "ours", 4, 1500), ("nic", "linux's", 6, 1500))
 def bulk(kind, server, version, mtu):
     size = fewer(400 * MB if LONG else 16 * MB)
@@ -352,7 +362,7 @@ def short_connections(kind, server, version):
 
 
 @case(("tap", "ours", 4), ("tap", "linux's", 6), ("packet", "ours", 6), ("packet", "linux's", 4),
-      ("xdp", "ours", 4), ("xdp", "linux's", 6))
+      ("xdp", "ours", 4), ("xdp", "linux's", 6), ("dpdk", "ours", 6), ("dpdk", "linux's", 4))
 def thousand_at_once(kind, server, version):
     with Net(kind) as net:
         out = exchange(net, server, version, "connections=1000", "at_once=1000", "together",
@@ -743,7 +753,7 @@ def echoing(net):
     return s, c
 
 
-@case("tap", "packet", "xdp")
+@case("tap", "packet", "xdp", "dpdk")
 def orderly_exit_ends_connections(kind):
     """SIGTERM: the client learns of it at once."""
     with Net(kind) as net:
@@ -756,7 +766,7 @@ def orderly_exit_ends_connections(kind):
             assert time.monotonic() - started < AT_ONCE_S
 
 
-@case("tap", "packet", "xdp")
+@case("tap", "packet", "xdp", "dpdk")
 def exit_without_close_ends_connections(kind):
     """A program that is stopped by its own `exit` within a stream of ours: nobody is left."""
     with Net(kind) as net:
@@ -776,7 +786,7 @@ def exit_without_close_ends_connections(kind):
             client.finish()
 
 
-@case("tap", "packet", "xdp", "nic")
+@case("tap", "packet", "xdp", "dpdk", "nic")
 def killed_and_begun_again_resets_its_old_connections(kind):
     with Net(kind) as net:
         s, c = echoing(net)
@@ -794,7 +804,7 @@ def killed_and_begun_again_resets_its_old_connections(kind):
                 receive(other, 1)
 
 
-@case("tap", "packet", "xdp")
+@case("tap", "packet", "xdp", "dpdk")
 def killed_leaves_no_peer_waiting_longer_than_its_timeout(kind):
     with Net(kind) as net:
         s, c = echoing(net)
@@ -811,7 +821,7 @@ def killed_leaves_no_peer_waiting_longer_than_its_timeout(kind):
             assert time.monotonic() - started < 8
 
 
-@case("tap", "packet", "xdp")
+@case("tap", "packet", "xdp", "dpdk")
 def killed_peer_ends_connections_of_ours(kind):
     """Linux resets, or ends, for a process that is killed; ours goes on serving."""
     with Net(kind) as net:
@@ -824,7 +834,7 @@ def killed_peer_ends_connections_of_ours(kind):
         net.linux(PEER, "connect", address, "up=100000", "down=100000").succeed()
 
 
-@case("tap", "packet", "xdp")
+@case("tap", "packet", "xdp", "dpdk")
 def vanished_peer_times_out(kind):
     """A peer that is silent: the user timeout of ours ends it."""
     with Net(kind) as net:
@@ -838,7 +848,7 @@ def vanished_peer_times_out(kind):
         assert code == 1 and re.search("timed out|No route|unreachable", said), f"{out} {said}"
 
 
-@case(*[(kind, what, server) for kind in ("packet", "xdp") for what in ("down", "deleted")
+@case(*[(kind, what, server) for kind in ("packet", "xdp", "dpdk") for what in ("down", "deleted")
         for server in ("ours", "linux's")])
 def interface_that_goes_under_load_ends_connections(kind, what, server):
     """All connections of ours end with an error, and the process goes on until it is told to end,
@@ -885,7 +895,7 @@ def cable_that_is_out_for_a_second_costs_no_byte(kind, server):
         assert code == 0, said
 
 
-@case("tap", "packet", "xdp")
+@case("tap", "packet", "xdp", "dpdk")
 def refused_connection_fails_at_once(kind):
     with Net(kind) as net:
         started = time.monotonic()
