@@ -125,7 +125,7 @@ struct dk_netdev_caps {
     X(tx_too_short, "dev.tx_too_short") /* no Ethernet header */                                   \
     X(tx_link_down, "dev.tx_link_down")                                                            \
     X(tx_no_memory, "dev.tx_no_memory")                                                            \
-    X(tx_refused, "dev.tx_refused") /* by the kernel or the driver  */                                \
+    X(tx_refused, "dev.tx_refused") /* by the kernel or the driver */                              \
     X(offload_cut, "offload.cut")   /* frames that were cut into segments in software */           \
     X(fault_lost, "fault.lost")     /* on purpose (drv/fault.h), as all of these */                \
     X(fault_corrupted, "fault.corrupted")                                                          \

@@ -2,9 +2,9 @@
 """Two hosts in network namespaces of their own: Linux, and one whose frames our stack takes.
 
 The process that calls enter() is Linux's side from then on. Over tap, our programs run in the same
-namespace, behind the TAP interface; over packet, dpdk and xdp (veth), in another one, where the far end
-of the pair is: without an address of Linux's, or, over xdp, with ours, which are both Linux's and
-the stack's. Nothing is left behind: the namespaces end with the process.
+namespace, behind the TAP interface; over packet, dpdk and xdp (veth), in another one, where the
+far end of the pair is: without an address of Linux's, or, over xdp, with ours, which are both
+Linux's and the stack's. Nothing is left behind: the namespaces end with the process.
 
 In a virtual machine with a NIC (test/vm/nic), which is a host by itself, the kind is nic: Linux has
 the interface host0.
