@@ -19,6 +19,8 @@
 #include "net/wire/ipv4.h"
 #include "net/wire/ipv6.h"
 
+#define USUAL_HEADER 32u /* TCP's with timestamps: is copied by a known length */
+
 /* Two words of an address at a time: they are added as big-endian numbers. */
 static uint32_t add_be32(uint32_t sum, const uint8_t *at)
 {
@@ -269,7 +271,11 @@ static inline int write_ready(struct dk_net *net, const struct dk_way *way, stru
     uint8_t *transport = dk_frame_copy_easy(
         rooms->frames[index].at, way->head + DK_WAY_HEAD_ROOM - way->head_len, way->head_len);
     complete(way, tx, bytes, transport);
-    uint8_t *to = dk_frame_copy(transport, tx->header, tx->header_len);
+    uint8_t *to = transport + tx->header_len;
+    if (dk_likely(tx->header_len == USUAL_HEADER))
+        memcpy(transport, tx->header, USUAL_HEADER);
+    else
+        dk_frame_copy(transport, tx->header, tx->header_len);
     if (tx->frame.num_pieces > 0)
         dk_frame_copy(to, tx->frame.pieces[0].data, tx->frame.pieces[0].len);
     dk_net_count(&net->stats.link_tx);

@@ -28,10 +28,25 @@ void dk_dpdk_rx_close(struct dk_dpdk_port *p)
         return_all(p);
 }
 
-/* Takes mbufs back whose buffers are. It is asked for when there are some to look at: with one at a
- * time, looking would be most of it. */
+/* Of who gives each frame back before the next ones come, the last that were given out are back:
+ * they return as they stand there. False: not all of them are. */
+static inline bool take_last(struct dk_dpdk_port *p)
+{
+    struct rte_mbuf **first = p->out + p->num_out - DK_DPDK_BACK;
+    for (uint32_t i = 0; i < DK_DPDK_BACK; i++)
+        if (!dk_buf_is_back(buf_of(first[i])))
+            return false;
+    p->num_out -= DK_DPDK_BACK;
+    rte_mempool_put_bulk(p->rx_pool, (void **)first, DK_DPDK_BACK);
+    return true;
+}
+
+/* Takes mbufs back whose buffers are. It is asked for when there are DK_DPDK_BACK or more to look
+ * at: with one at a time, looking would be most of it. */
 __attribute__((noinline)) static void take_back(struct dk_dpdk_port *p)
 {
+    if (dk_likely(take_last(p)))
+        return;
     uint32_t num = p->num_out, at = p->next_out;
     for (uint32_t looks = num < LOOKS ? num : LOOKS; looks > 0; looks--) {
         at = at < num ? at : 0;
