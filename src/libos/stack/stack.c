@@ -119,7 +119,7 @@ static void wind_up(struct dk_stack *st)
 }
 
 /* What is received may cause what is sent, and over a link to ourselves the other way round. */
-static void work(struct dk_stack *st)
+static inline __attribute__((always_inline)) void work(struct dk_stack *st)
 {
     for (int i = 0; i < ROUNDS; i++) {
         const uint32_t n = receive(st);
