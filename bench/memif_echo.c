@@ -4,7 +4,8 @@
  * memif-echo serve raw SOCKET | udp | tcp | linux CONNECTIONS: serves until it is killed.
  * memif-echo ask MILLISECONDS raw SOCKET FRAME_BYTES | udp | tcp CONNECTIONS |
  *     linux PORT CONNECTIONS: prints the nanoseconds between two messages that are back, of which
- *     each connection has one under way; with one connection that is the round trip.
+ *     each connection has one under way; with one connection that is the round trip. Then its share
+ *     of its CPU: less than 1, and others ran there.
  *
  * The clock is read once for BATCH messages; the median over batches is what is printed, so that a
  * batch in which something else ran does not count.
@@ -19,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define BATCH       128u
@@ -29,7 +31,7 @@
 
 static uint64_t number; /* of the last message, and of each connection's: */
 static uint64_t numbers[MEMIF_CONNECTIONS_MAX];
-static uint64_t num_counted, begun_ns, batch_ns, measure_ns;
+static uint64_t num_counted, begun_ns, begun_cpu_ns, batch_ns, measure_ns;
 static double batches[BATCHES_MAX];
 static size_t num_batches;
 
@@ -47,13 +49,22 @@ void memif_ready(void)
     fflush(stdout);
 }
 
+static uint64_t cpu_now_ns(void)
+{
+    struct timespec used;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    return (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
+}
+
 bool memif_count(void)
 {
     if (++num_counted % BATCH != 0)
         return true;
     const uint64_t now = bench_now_ns();
-    if (begun_ns == 0)
+    if (begun_ns == 0) {
         begun_ns = now;
+        begun_cpu_ns = cpu_now_ns();
+    }
     if (now - begun_ns > WARM_UP_NS && num_batches < BATCHES_MAX)
         batches[num_batches++] = (double)(now - batch_ns) / BATCH;
     batch_ns = now;
@@ -154,7 +165,8 @@ static void ask(char **args, int n)
     else
         memif_must(false, "ask what?");
     memif_must(num_batches > 0, "too few messages came back");
-    printf("%.1f\n", bench_median(batches, num_batches));
+    printf("%.1f %.3f\n", bench_median(batches, num_batches),
+           (double)(cpu_now_ns() - begun_cpu_ns) / (double)(bench_now_ns() - begun_ns));
     fflush(stdout);
     _exit(0); /* the server is killed: nothing is left to say good-bye to */
 }
