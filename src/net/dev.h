@@ -144,6 +144,14 @@ struct dk_netdev_stats {
 #undef DK_NETDEV_STATS_FIELD
 };
 
+/* Counters that only this device has, as it last read them: it does now and then, within a call.
+ * The names stay for ever. */
+struct dk_netdev_extra {
+    uint32_t num;
+    const char *const *names;
+    const uint64_t *values;
+};
+
 enum dk_link { DK_LINK_DOWN, DK_LINK_UP };
 
 /* A NULL member: the device has no such thing, and the caller acts as its comment says. */
@@ -246,6 +254,7 @@ struct dk_netdev {
     struct dk_netdev *inner;       /* of a decorator: the device that it owns, else NULL */
     struct dk_netdev_stats *stats; /* where it counts: never NULL, see dk_netdev_move_stats */
     struct dk_netdev_stats own_stats;
+    struct dk_netdev_extra extra; /* set by open */
 };
 
 /* Returns the device at the end of a chain of decorators. */

@@ -276,6 +276,16 @@ class DpdkMemif(unittest.TestCase):
         with self.serve("-l", "[fd19::1]:7000"):
             self.ping("[fd19::1]:7000", "-n", "1000")
 
+    def test_link_and_counters_of_the_driver_are_told(self):
+        with self.serve("-u", "-l", "10.9.1.1:7000") as process:
+            client = self.start_client()
+            wait_until(lambda: int(self.counters(process)["port.rx_good_packets"]) > 20)
+            self.assertEqual(self.counters(process)["port.link_up"].strip(), "1")
+            client.kill()
+            client.wait()
+            wait_until(lambda: self.counters(process)["port.link_up"].strip() == "0")
+            self.assertGreaterEqual(int(self.counters(process)["port.link_changes"]), 2)
+
     def test_datagrams_are_whole(self):
         with self.serve("-u", "-l", "10.9.1.1:7000"):
             self.ping("10.9.1.1:7000", "-u", "-n", "1000")

@@ -155,6 +155,37 @@ static void test_dpdk_null_is_sent_copies_and_nothing_is_held(void **state)
     dev->ops->close(dev);
 }
 
+static uint64_t extra(const struct dk_netdev *dev, const char *name)
+{
+    for (uint32_t i = 0; i < dev->extra.num; i++)
+        if (strcmp(dev->extra.names[i], name) == 0)
+            return dev->extra.values[i];
+    fail_msg("no counter %s among %u", name, dev->extra.num);
+    return 0;
+}
+
+/* They are read again after a second, not before. */
+static void test_dpdk_counters_of_the_driver_have_its_names(void **state)
+{
+    (void)state;
+    struct dk_rx_frame got[8];
+    struct dk_netdev *dev = open_device("net_null0", (struct dk_dpdk_options){.mtu = 0});
+    assert_true(dev->extra.num >= 3 && dev->extra.num <= 64);
+    assert_true(extra(dev, "port.link_up") == 1 && extra(dev, "port.link_changes") == 0);
+    assert_true(extra(dev, "port.rx_good_packets") == 0);
+    for (int64_t second = 1; second <= 2; second++) {
+        const uint32_t n = dev->ops->rx_burst(dev, got, 8, second * 1000000000 - 1);
+        for (uint32_t i = 0; i < n; i++)
+            dk_buf_put(got[i].buf);
+        dev->ops->arm(dev);
+        assert_true(extra(dev, "port.rx_good_packets") == (second == 1 ? 0 : 8 + 32 + 8));
+        for (int rest = 0; rest < 4; rest++) /* what arm found */
+            for (uint32_t i = dev->ops->rx_burst(dev, got, 8, second * 1000000000 - 1); i-- > 0;)
+                dk_buf_put(got[i].buf);
+    }
+    dev->ops->close(dev);
+}
+
 /* ---- limits -----------------------------------------------------------------------------------
  */
 
@@ -561,6 +592,7 @@ int main(void)
         cmocka_unit_test(test_dpdk_frame_of_another_pool_is_copied),
         cmocka_unit_test(test_dpdk_null_gives_frames_as_they_are),
         cmocka_unit_test(test_dpdk_null_is_sent_copies_and_nothing_is_held),
+        cmocka_unit_test(test_dpdk_counters_of_the_driver_have_its_names),
         cmocka_unit_test(test_dpdk_full_ring_is_no_loss),
         cmocka_unit_test(test_dpdk_ring_that_stays_full_is_no_link),
         cmocka_unit_test(test_dpdk_queues_are_devices_of_their_own),

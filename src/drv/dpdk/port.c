@@ -316,6 +316,7 @@ static int start(struct dk_dpdk_port *p, const struct dk_dpdk_options *o, const 
     if (p->attaches)
         p->dev.caps.flags |= DK_NETDEV_ZERO_COPY;
     rte_eth_stats_get(p->port, &p->last);
+    dk_dpdk_counters_open(p);
     dk_dpdk_rss_settle(p);
     if (p->hashed)
         p->dev.ops = &steered_ops;

@@ -26,6 +26,7 @@
 #define DK_DPDK_BURST      32u
 #define DK_DPDK_QUEUES_MAX 64u
 #define DK_DPDK_KEY_MAX    64u
+#define DK_DPDK_COUNTERS   64u
 #define DK_DPDK_BACK       16u /* mbufs that return to their pool together */
 
 /* Of an mbuf of rx_pool. */
@@ -109,7 +110,12 @@ struct dk_dpdk_port {
     bool rests;      /* the port is to be started anew */
     uint32_t starts; /* of the port, when it rested or was opened */
 
-    /* Of the first queue only. */
+    /* Of the first queue only. stats.c: */
+    const char *counter_names[DK_DPDK_COUNTERS];
+    uint64_t counters[DK_DPDK_COUNTERS];
+    uint64_t xstat_ids[DK_DPDK_COUNTERS]; /* of those behind the first few */
+    uint32_t num_counters;
+    int64_t counted_at;
     struct dk_registrar dma;
     bool knows_heap;
     bool interrupts;
@@ -208,6 +214,9 @@ void dk_dpdk_revive(struct dk_dpdk_port *p);
 
 /* ---- stats.c ----------------------------------------------------------------------------------
  */
+
+/* Finds out what the port counts by names of its own. */
+void dk_dpdk_counters_open(struct dk_dpdk_port *p);
 
 /* Counts what the port has counted itself since the last time. */
 void dk_dpdk_count(struct dk_dpdk_port *p);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Counters: those of the sockets and of the device are kept where other processes can read them;
- * those of the stack, which knows no files, are copied there before each sleep, now and then, and
- * when this process asks.
+ * those of the stack, which knows no files, and the device's own are copied there before each
+ * sleep, now and then, and when this process asks.
  */
 #include "libos/stack/sock.h"
 
@@ -25,15 +25,19 @@ static size_t collect_names(struct dk_stack *st, const char *names[])
         names[n++] = stack_names[i];
     for (size_t i = 0; i < DEV_STATS_COUNT; i++)
         names[n++] = dev_names[i];
-    while (st->num_shown < DK_STACK_NET_STATS_MAX &&
-           dk_net_stat(st->net, st->num_shown, &names[n], &ignored) == 0)
-        st->net_names[st->num_shown++] = names[n++];
+    while (st->num_net < DK_STACK_NET_STATS_MAX &&
+           dk_net_stat(st->net, st->num_net, &names[n], &ignored) == 0)
+        st->shown_names[st->num_net++] = names[n++];
+    st->num_shown = st->num_net;
+    const struct dk_netdev_extra *extra = &dk_netdev_end(st->dev)->extra;
+    for (uint32_t i = 0; i < extra->num && i < DK_STACK_DEV_STATS_MAX; i++)
+        st->shown_names[st->num_shown++] = names[n++] = extra->names[i];
     return n;
 }
 
 void dk_stack_counters_open(struct dk_stack *st)
 {
-    const char *names[DK_STACK_STATS_COUNT + DEV_STATS_COUNT + DK_STACK_NET_STATS_MAX];
+    const char *names[DK_STACK_STATS_COUNT + DEV_STATS_COUNT + DK_STACK_SHOWN_MAX];
     size_t n = collect_names(st, names);
     st->block = dk_statfile_add(names, n, device_name, st->driver);
     st->shown = st->own_shown;
@@ -49,9 +53,12 @@ void dk_stack_counters_show(struct dk_stack *st)
 {
     const char *name;
     uint64_t value;
-    for (uint32_t i = 0; i < st->num_shown; i++)
+    for (uint32_t i = 0; i < st->num_net; i++)
         if (dk_net_stat(st->net, i, &name, &value) == 0)
             __atomic_store_n(&st->shown[i], value, __ATOMIC_RELAXED);
+    const uint64_t *extra = dk_netdev_end(st->dev)->extra.values;
+    for (uint32_t i = st->num_net; i < st->num_shown; i++)
+        __atomic_store_n(&st->shown[i], extra[i - st->num_net], __ATOMIC_RELAXED);
 }
 
 int dk_stack_stat(struct dk_poller *p, size_t index, const char **name, uint64_t *value,
@@ -83,7 +90,7 @@ int dk_stack_stat(struct dk_poller *p, size_t index, const char **name, uint64_t
     index -= DEV_STATS_COUNT;
     if (index >= st->num_shown)
         return -ENOENT;
-    *name = st->net_names[index];
+    *name = st->shown_names[index];
     *value = __atomic_load_n(&st->shown[index], __ATOMIC_RELAXED);
     return 0;
 }

@@ -47,6 +47,8 @@ struct dk_stack_stats {
 #define DK_STACK_STATS_COUNT (sizeof(struct dk_stack_stats) / sizeof(uint64_t))
 
 #define DK_STACK_NET_STATS_MAX 384
+#define DK_STACK_DEV_STATS_MAX 64 /* of the device's own */
+#define DK_STACK_SHOWN_MAX     (DK_STACK_NET_STATS_MAX + DK_STACK_DEV_STATS_MAX)
 
 #define DK_STACK_BUFFER_BYTES (256u << 10) /* of buffers that grow by themselves, at first */
 
@@ -108,12 +110,13 @@ struct dk_stack {
     struct dk_list starved; /* streams with pushes for which the stack had no memory */
     struct dk_stack_sleep sleep;
     struct dk_statfile_block *block; /* in the statistics file, or NULL */
-    uint64_t *shown;                 /* counters of src/net: in block, else own_shown. Any thread */
-    uint32_t num_shown;
-    const char *net_names[DK_STACK_NET_STATS_MAX];
+    /* Counters of src/net, then the device's own: in block, else own_shown. Any thread. */
+    uint64_t *shown;
+    uint32_t num_shown, num_net;
+    const char *shown_names[DK_STACK_SHOWN_MAX];
     struct dk_stack_stats *stats;
     struct dk_stack_stats own_stats;
-    uint64_t own_shown[DK_STACK_NET_STATS_MAX];
+    uint64_t own_shown[DK_STACK_SHOWN_MAX];
     struct dk_stack_tx tx;
 };
 
