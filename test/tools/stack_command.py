@@ -8,6 +8,7 @@ In network namespaces of its own. Exits 77 where none can be made.
 
 import json
 import os
+import pathlib
 import shutil
 import signal
 import socket
@@ -344,6 +345,33 @@ class DpdkMemif(unittest.TestCase):
                               text=True, capture_output=True, check=False, timeout=PATIENCE_S)
         self.assertNotEqual(done.returncode, 0)
         self.assertIn("a client of memif needs its server first", done.stderr)
+
+    def test_second_process_at_the_same_end_fails_and_the_first_goes_on(self):
+        with self.serve("-u", "-l", "10.9.1.1:7000") as process:
+            self.start_client()
+            self.wait_for_datagrams(process, 0)
+            for role, words in (("client", "timed out|No route"), ("server", "already in use")):
+                net, extra = self.end(role)
+                done = subprocess.run([DEMI, "ping", "10.9.1.1:7000"], text=True, check=False,
+                                      env=environment(net, **extra), capture_output=True,
+                                      timeout=PATIENCE_S)
+                self.assertNotEqual(done.returncode, 0)
+                self.assertRegex(done.stderr, words)
+            self.wait_for_datagrams(process, int(self.counters(process)["dev.tx_frames"]))
+
+    def test_huge_pages_that_are_missing_are_said_and_done_without(self):
+        free = 0
+        for pages in pathlib.Path("/sys/kernel/mm/hugepages").glob("hugepages-*"):
+            size_kb = int(pages.name.split("-")[1].removesuffix("kB"))
+            free += size_kb * int((pages / "free_hugepages").read_text(encoding="ascii"))
+        if free >= 64 << 10:
+            self.skipTest("there are huge pages")
+        done = subprocess.run([DEMI, "ping", "-u", "-n", "1", "10.9.1.1:7000"], text=True,
+                              env=environment("dpdk:net_null0", DEMI_LOG="info",
+                                              DEMI_NET_PROBE="no"),
+                              capture_output=True, check=False, timeout=PATIENCE_S)
+        self.assertIn("of huge pages are free: goes on without them (--no-huge)", done.stderr)
+        self.assertNotIn("cannot start the library", done.stderr)
 
     def test_driver_that_is_missing_is_named(self):
         done = subprocess.run([DEMI, "ping", "10.9.1.1:7000"], text=True, capture_output=True,
