@@ -39,7 +39,7 @@ check-tsan: ## the thread tests under ThreadSanitizer
 check-root: ## what needs network namespaces: devices, and the stack against Linux's
 	@scripts/check root
 
-check-vm: ## what needs devices that are not here: NVMe, in a virtual machine
+check-vm: ## what needs devices that are not here: NVMe and NICs, in a virtual machine
 	@scripts/check vm
 
 tidy: ## format, layering, lengths, headers, names, words (a few seconds)

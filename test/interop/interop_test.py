@@ -293,7 +293,7 @@ def bulk_with_offloads(kind, offloads, version):
         assert code == 0, said
 
 
-NICS_THAT_CUT = ("virtio-queues", "vf")
+NICS_THAT_CUT = ("virtio-queues",)
 
 
 @case(("nic", "none", 4), ("nic", "checksum", 6), ("nic", "checksum,rx-checksum,tso,gro", 4),
