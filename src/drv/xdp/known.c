@@ -54,6 +54,15 @@ static void replace(struct dk_xdp *x, const struct dk_xdp_known *by)
     }
 }
 
+static void warn_many(struct dk_xdp *x)
+{
+    if (x->warned_many)
+        return;
+    x->warned_many = true;
+    dk_log(DK_LOG_WARN, "xdp: %s has more addresses and routes than are followed: %u",
+           x->port->name, DK_XDP_KNOWN_MAX);
+}
+
 bool dk_xdp_known_new(struct dk_xdp *x, const struct dk_netdev_fact *fact, uint32_t metric,
                       bool replaces)
 {
@@ -64,8 +73,7 @@ bool dk_xdp_known_new(struct dk_xdp *x, const struct dk_netdev_fact *fact, uint3
     }
     k = k ? k : free_place(x);
     if (!k) {
-        dk_log(DK_LOG_WARN, "xdp: %s has more addresses and routes than are followed: %u",
-               x->port->name, DK_XDP_KNOWN_MAX);
+        warn_many(x);
         return false;
     }
     *k = (struct dk_xdp_known){.state = DK_XDP_KNOWN, .metric = metric, .fact = *fact};

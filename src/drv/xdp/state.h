@@ -162,6 +162,7 @@ struct dk_xdp {
 
     /* known.c */
     bool any_going;
+    bool warned_many;
     struct dk_xdp_known known[DK_XDP_KNOWN_MAX];
 };
 
