@@ -187,7 +187,10 @@ static void take_segment(const struct rte_ipv4_hdr *ip, const struct rte_tcp_hdr
         memcpy(&client->ts_ecr, (const uint8_t *)(tcp + 1) + 4, sizeof client->ts_ecr);
         client->ts_ecr = rte_be_to_cpu_32(client->ts_ecr);
     }
-    client->rcv_nxt = rte_be_to_cpu_32(tcp->sent_seq) + bytes + opens;
+    const uint32_t seq = rte_be_to_cpu_32(tcp->sent_seq);
+    if (!opens && seq != client->rcv_nxt)
+        return; /* sent again: who measures stood still */
+    client->rcv_nxt = seq + bytes + opens;
     num_replies += bytes == BYTES || opens;
 }
 
@@ -209,10 +212,9 @@ static void take_reply(struct rte_mbuf *m)
 /* Takes what the server sent. */
 static void take_replies(void)
 {
-    void *mbufs[BURST];
-    const uint32_t n = rte_ring_dequeue_burst(from_server, mbufs, BURST, NULL);
-    for (uint32_t i = 0; i < n; i++)
-        take_reply(mbufs[i]);
+    void *m;
+    while (rte_ring_dequeue(from_server, &m) == 0)
+        take_reply(m);
 }
 
 /* ---- the server ------------------------------------------------------------------------------ */
