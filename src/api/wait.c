@@ -41,6 +41,14 @@ static inline int begin(struct dk_waiter **w_out, enum dk_wait_kind kind, demi_q
     return 0;
 }
 
+/* There is no wait: what was spun before (wait_now) is of no other one's time. */
+static __attribute__((noinline)) int refuse(int error)
+{
+    if (dk_thread_self)
+        dk_thread_self->waiter.spun_ns = 0;
+    return dk_public(error);
+}
+
 static inline int wait_tokens(enum dk_wait_kind kind, demi_qresult_t *qrs, int *offset,
                               const demi_qtoken_t *qts, int n, const struct timespec *timeout)
 {
@@ -50,7 +58,7 @@ static inline int wait_tokens(enum dk_wait_kind kind, demi_qresult_t *qrs, int *
     if (dk_likely(r == 0))
         r = begin(&w, kind, qrs, qts, n);
     if (dk_unlikely(r < 0))
-        return dk_public(r);
+        return refuse(r);
     r = dk_wait(w, ns);
     if (offset && (r == 0 || r == -EINVAL || r == -EBUSY || r == -EXDEV))
         *offset = (int)w->num_out;

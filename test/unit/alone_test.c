@@ -16,6 +16,8 @@
 #include <demi/queue.h>
 #include <demi/sga.h>
 #include <demi/wait.h>
+#include <errno.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -145,6 +147,21 @@ static void function_that_waits_for_another(void)
     must(pthread_join(other, NULL) == 0);
 }
 
+/* What was spun for a time-out that is none is of no later wait's. */
+static void time_out_that_is_none(void)
+{
+    const struct timespec none = {.tv_nsec = 1000000000}, at_once = {0};
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(7)};
+    demi_qresult_t qr;
+    demi_qtoken_t pop;
+    int qd;
+    setenv("DEMI_NET", "loop", 1);
+    must(demi_init(NULL) == 0 && demi_socket(&qd, AF_INET, SOCK_DGRAM, 0) == 0);
+    must(demi_bind(qd, (struct sockaddr *)&at, sizeof at) == 0 && demi_pop(&pop, qd) == 0);
+    must(demi_wait(&qr, pop, &at_once) == ETIMEDOUT);
+    must(demi_wait(&qr, pop, &none) == EINVAL && dk_thread_self->waiter.spun_ns == 0);
+}
+
 /* As in a signal handler over a call that is alone. */
 static void exit_while_inside(void)
 {
@@ -185,6 +202,14 @@ static void test_alone_is_nobody_while_a_function_of_the_application_runs(void *
     in_child(function_that_waits_for_another);
 }
 
+static void test_alone_time_out_that_is_none_leaves_nothing(void **state)
+{
+    (void)state;
+    if (!has_barrier())
+        skip();
+    in_child(time_out_that_is_none);
+}
+
 static void test_alone_exit_waits_for_nobody(void **state)
 {
     (void)state;
@@ -212,6 +237,7 @@ int main(void)
         cmocka_unit_test(test_alone_beside_threads_that_do_not_attach),
         cmocka_unit_test(test_alone_ends_before_another_thread_has_attached),
         cmocka_unit_test(test_alone_is_nobody_while_a_function_of_the_application_runs),
+        cmocka_unit_test(test_alone_time_out_that_is_none_leaves_nothing),
         cmocka_unit_test(test_alone_exit_waits_for_nobody),
         cmocka_unit_test(test_alone_child_of_a_fork_is_outside),
     };
