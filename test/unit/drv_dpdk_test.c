@@ -6,6 +6,7 @@
 #include "base/toeplitz.h"
 #include "drv/dpdk/dpdk.h"
 #include "drv/dpdk/eal.h"
+#include "drv/dpdk/port.h"
 #include "drv/frame.h"
 #include "mem/heap.h"
 #include "mem/stats.h"
@@ -17,7 +18,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #define RING_FRAMES 1024u
 
@@ -353,6 +356,23 @@ static void test_dpdk_looks_that_take_long_are_seldom(void **state)
     free_wire();
 }
 
+/* Interrupts have come, and cannot be turned on any more, as those of a port whose peer has gone:
+ * the timer wakes. */
+static void test_dpdk_interrupt_that_cannot_be_turned_on_is_not_slept_on(void **state)
+{
+    (void)state;
+    struct drv_link link;
+    open_ring(&link, 0, 0);
+    struct dk_dpdk_port *p = dk_dpdk_port_of(link.dev[0]);
+    assert_int_not_equal(rte_eth_dev_rx_intr_enable(p->port, p->queue), 0);
+    p->intrfd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    p->intr_is_event = p->intr_came = true;
+    assert_true(look_and_sleep(link.dev[0], 1000000000, 0) > 0);
+    close(p->intrfd);
+    drv_close(&link);
+    free_wire();
+}
+
 /* Writes a frame to the next room of a device, which has one. */
 static void write_room(struct dk_netdev *dev, const struct drv_frame *f)
 {
@@ -601,6 +621,7 @@ int main(void)
         cmocka_unit_test(test_dpdk_put_frames_wait_for_room_in_order),
         cmocka_unit_test(test_dpdk_put_frame_is_copied_at_once),
         cmocka_unit_test(test_dpdk_looks_that_take_long_are_seldom),
+        cmocka_unit_test(test_dpdk_interrupt_that_cannot_be_turned_on_is_not_slept_on),
         cmocka_unit_test(test_dpdk_written_frames_leave_behind_those_put_before),
         cmocka_unit_test(test_dpdk_rooms_that_are_shut_have_no_limit),
         cmocka_unit_test(test_dpdk_what_cannot_be_says_why),

@@ -10,7 +10,8 @@
  * measured. The timer also stands in for room to send, of which no driver tells.
  *
  * An interrupt is believed once it has come: until then the timer is on too. Some drivers turn on
- * what never comes (e1000e with MSI-X, whose vectors net_e1000_em assigns to nothing).
+ * what never comes (e1000e with MSI-X, whose vectors net_e1000_em assigns to nothing). So it is
+ * when one cannot be turned on, as that of a net_vhost whose peer has gone.
  *
  * Who arms looks at the port once more, after its interrupt is on: what it finds is kept for the
  * next rx_burst (`ready`).
@@ -145,7 +146,7 @@ static int64_t time_to_sleep(struct dk_dpdk_port *p)
 {
     if (p->wants_room)
         return ROOM_NS;
-    if (p->intr_came)
+    if (p->intr_came && (p->intr_on || p->intr_is_queue))
         return 0;
     learn_look(p);
     const int64_t ns = (p->now - p->active_at) / 2, most = longest_sleep(p);
