@@ -559,6 +559,22 @@ static void test_xdp_shared_tells_what_comes_and_goes(void **state)
     netns_remove_veth();
 }
 
+/* Nor does it say of routes of IPv4 that they vanished with the last address. */
+static void test_xdp_shared_routes_go_with_the_last_address(void **state)
+{
+    (void)state;
+    struct dk_netdev *dev = open_followed();
+    netns_ip("addr del 10.99.0.1/24 dev ve0");
+    expect_news(dev, DK_NETDEV_ADDRESS, "10.99.0.1", 24, NULL, true);
+    expect_news(dev, DK_NETDEV_ROUTE, "10.98.0.0", 16, "10.99.0.9", true);
+    netns_ip("addr add 10.93.0.1/24 dev ve0");
+    expect_news(dev, DK_NETDEV_ADDRESS, "10.93.0.1", 24, NULL, false);
+    netns_ip("route add 10.98.0.0/16 via 10.93.0.9");
+    expect_news(dev, DK_NETDEV_ROUTE, "10.98.0.0", 16, "10.93.0.9", false);
+    dev->ops->close(dev);
+    netns_remove_veth();
+}
+
 /* The kernel says of no route that it vanished with the link. */
 static void test_xdp_shared_is_read_anew_when_the_link_was_down(void **state)
 {
@@ -717,6 +733,7 @@ static void test_xdp_shared_claim_of_all_addresses_follows_them(void **state)
     assert_true(takes(dev, from, 17, 7, 0) && takes(dev, from, 6, 9, 0));
     netns_ip("addr del 10.99.0.1/24 dev ve0");
     expect_news(dev, DK_NETDEV_ADDRESS, "10.99.0.1", 24, NULL, true);
+    expect_news(dev, DK_NETDEV_ROUTE, "10.98.0.0", 16, "10.99.0.9", true);
     assert_false(takes(dev, from, 17, 7, 0) || takes(dev, from, 6, 9, 0));
     assert_int_equal(dev->shared->claim(dev, 6, &port7), 0); /* of that address alone: it stays */
     netns_ip("addr add 10.99.0.1/24 dev ve0");
@@ -949,6 +966,7 @@ int main(void)
         cmocka_unit_test(test_xdp_without_permission_says_so),
         cmocka_unit_test(test_xdp_shared_tells_what_the_kernel_has),
         cmocka_unit_test(test_xdp_shared_tells_what_comes_and_goes),
+        cmocka_unit_test(test_xdp_shared_routes_go_with_the_last_address),
         cmocka_unit_test(test_xdp_shared_is_read_anew_when_the_link_was_down),
         cmocka_unit_test(test_xdp_shared_catches_up_with_what_was_lost),
         cmocka_unit_test(test_xdp_shared_has_the_kernel_ask),

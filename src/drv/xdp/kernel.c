@@ -4,8 +4,9 @@
  *
  * Three dumps, one after the other: addresses, routes, neighbours; and from the beginning on, what
  * becomes of these, and of the interface. Messages are taken one at a time out of what was read
- * last. Where the kernel could not keep up, or the interface was down, which has routes vanish
- * without a word, all is dumped again, and what is not there any more is gone (known.c).
+ * last. Where the kernel could not keep up, or the interface was down or lost an address, which has
+ * routes vanish without a word, all is dumped again, and what is not there any more is gone
+ * (known.c).
  */
 #include "drv/why.h"
 #include "drv/xdp/state.h"
@@ -78,6 +79,17 @@ void dk_xdp_kernel_close(struct dk_xdp *x)
         dk_heap_free(x->messages);
 }
 
+/* All that is known is looked at anew: now, or when the dump that is under way is over. */
+static void look_again(struct dk_xdp *x)
+{
+    x->again = x->stage != NEWS;
+    if (x->again)
+        return;
+    dk_xdp_known_unsee(x);
+    x->stage = ADDRESSES;
+    ask_all(x);
+}
+
 /* Attributes of a message, by their types; NULL: it is not there. */
 struct attributes {
     const struct nlattr *of[ATTRS_MAX];
@@ -115,6 +127,8 @@ static bool read_address(struct dk_xdp *x, const struct nlmsghdr *message,
     out->kind = DK_NETDEV_ADDRESS;
     out->prefix_len = head->ifa_prefixlen;
     out->gone = message->nlmsg_type == RTM_DELADDR || head->ifa_flags & IFA_F_DADFAILED;
+    if (message->nlmsg_type == RTM_DELADDR) /* routes may have gone with it */
+        look_again(x);
     return out->gone ? dk_xdp_known_gone(x, out, 0) : dk_xdp_known_new(x, out, 0, false);
 }
 
@@ -139,17 +153,6 @@ static bool read_route(struct dk_xdp *x, const struct nlmsghdr *message, struct 
     out->gone = message->nlmsg_type == RTM_DELROUTE;
     return out->gone ? dk_xdp_known_gone(x, out, metric)
                      : dk_xdp_known_new(x, out, metric, message->nlmsg_flags & NLM_F_REPLACE);
-}
-
-/* All that is known is looked at anew: now, or when the dump that is under way is over. */
-static void look_again(struct dk_xdp *x)
-{
-    x->again = x->stage != NEWS;
-    if (x->again)
-        return;
-    dk_xdp_known_unsee(x);
-    x->stage = ADDRESSES;
-    ask_all(x);
 }
 
 static bool read_link(struct dk_xdp *x, const struct nlmsghdr *message, struct dk_netdev_fact *out)
