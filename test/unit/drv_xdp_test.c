@@ -575,6 +575,22 @@ static void test_xdp_shared_routes_go_with_the_last_address(void **state)
     netns_remove_veth();
 }
 
+/* A route by a gateway of ours is replaced: by one of another interface, by one without. */
+static void test_xdp_shared_route_replaced_by_one_that_is_not_ours(void **state)
+{
+    (void)state;
+    struct dk_netdev *dev = open_followed();
+    netns_ip("addr add 10.96.0.1/16 dev ve1");
+    netns_ip("route replace 10.98.0.0/16 via 10.96.0.9");
+    expect_news(dev, DK_NETDEV_ROUTE, "10.98.0.0", 16, "10.99.0.9", true);
+    netns_ip("route replace 10.98.0.0/16 via 10.99.0.9");
+    expect_news(dev, DK_NETDEV_ROUTE, "10.98.0.0", 16, "10.99.0.9", false);
+    netns_ip("route replace 10.98.0.0/16 dev ve0");
+    expect_news(dev, DK_NETDEV_ROUTE, "10.98.0.0", 16, "10.99.0.9", true);
+    dev->ops->close(dev);
+    netns_remove_veth();
+}
+
 /* The kernel says of no route that it vanished with the link. */
 static void test_xdp_shared_is_read_anew_when_the_link_was_down(void **state)
 {
@@ -967,6 +983,7 @@ int main(void)
         cmocka_unit_test(test_xdp_shared_tells_what_the_kernel_has),
         cmocka_unit_test(test_xdp_shared_tells_what_comes_and_goes),
         cmocka_unit_test(test_xdp_shared_routes_go_with_the_last_address),
+        cmocka_unit_test(test_xdp_shared_route_replaced_by_one_that_is_not_ours),
         cmocka_unit_test(test_xdp_shared_is_read_anew_when_the_link_was_down),
         cmocka_unit_test(test_xdp_shared_catches_up_with_what_was_lost),
         cmocka_unit_test(test_xdp_shared_has_the_kernel_ask),

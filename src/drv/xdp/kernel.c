@@ -129,30 +129,42 @@ static bool read_address(struct dk_xdp *x, const struct nlmsghdr *message,
     out->gone = message->nlmsg_type == RTM_DELADDR || head->ifa_flags & IFA_F_DADFAILED;
     if (message->nlmsg_type == RTM_DELADDR) /* routes may have gone with it */
         look_again(x);
-    return out->gone ? dk_xdp_known_gone(x, out, 0) : dk_xdp_known_new(x, out, 0, false);
+    return out->gone ? dk_xdp_known_gone(x, out, 0) : dk_xdp_known_new(x, out, 0);
 }
 
-/* Routes by a gateway; those to the networks of addresses follow from these. */
+/* Where a route leads to, and its metric; false: it is none of the table that is followed. */
+static bool read_prefix(const struct nlmsghdr *message, struct attributes *a,
+                        struct dk_netdev_fact *out, uint32_t *metric_out)
+{
+    const struct rtmsg *head = mnl_nlmsg_get_payload(message);
+    if (head->rtm_table != RT_TABLE_MAIN || head->rtm_flags & RTM_F_CLONED ||
+        (head->rtm_family != AF_INET && head->rtm_family != AF_INET6))
+        return false;
+    mnl_attr_parse(message, sizeof(*head), note, a);
+    out->kind = DK_NETDEV_ROUTE;
+    out->prefix_len = head->rtm_dst_len;
+    out->ip = (struct dk_ip){.version = head->rtm_family == AF_INET ? 4 : 6};
+    *metric_out = a->of[RTA_PRIORITY] ? mnl_attr_get_u32(a->of[RTA_PRIORITY]) : 0;
+    return !a->of[RTA_DST] || read_ip(a->of[RTA_DST], head->rtm_family, &out->ip);
+}
+
+/* Routes by a gateway; those to the networks of addresses follow from these. One of another kind,
+ * or of another interface, may take the place of ours. */
 static bool read_route(struct dk_xdp *x, const struct nlmsghdr *message, struct dk_netdev_fact *out)
 {
     const struct rtmsg *head = mnl_nlmsg_get_payload(message);
     struct attributes a = {{NULL}};
-    if (head->rtm_type != RTN_UNICAST || head->rtm_table != RT_TABLE_MAIN ||
-        head->rtm_flags & RTM_F_CLONED)
+    uint32_t metric;
+    if (!read_prefix(message, &a, out, &metric))
         return false;
-    mnl_attr_parse(message, sizeof(*head), note, &a);
-    if (!a.of[RTA_OIF] || (int)mnl_attr_get_u32(a.of[RTA_OIF]) != x->port->ifindex ||
+    out->gone = message->nlmsg_type == RTM_DELROUTE;
+    if (!out->gone && message->nlmsg_flags & NLM_F_REPLACE)
+        dk_xdp_known_replaced(x, out, metric);
+    if (head->rtm_type != RTN_UNICAST || !a.of[RTA_OIF] ||
+        (int)mnl_attr_get_u32(a.of[RTA_OIF]) != x->port->ifindex ||
         !read_ip(a.of[RTA_GATEWAY], head->rtm_family, &out->gateway))
         return false;
-    out->ip = (struct dk_ip){.version = out->gateway.version};
-    if (a.of[RTA_DST] && !read_ip(a.of[RTA_DST], head->rtm_family, &out->ip))
-        return false;
-    const uint32_t metric = a.of[RTA_PRIORITY] ? mnl_attr_get_u32(a.of[RTA_PRIORITY]) : 0;
-    out->kind = DK_NETDEV_ROUTE;
-    out->prefix_len = head->rtm_dst_len;
-    out->gone = message->nlmsg_type == RTM_DELROUTE;
-    return out->gone ? dk_xdp_known_gone(x, out, metric)
-                     : dk_xdp_known_new(x, out, metric, message->nlmsg_flags & NLM_F_REPLACE);
+    return out->gone ? dk_xdp_known_gone(x, out, metric) : dk_xdp_known_new(x, out, metric);
 }
 
 static bool read_link(struct dk_xdp *x, const struct nlmsghdr *message, struct dk_netdev_fact *out)

@@ -40,14 +40,12 @@ static struct dk_xdp_known *free_place(struct dk_xdp *x)
     return i < DK_XDP_KNOWN_MAX ? &x->known[i] : NULL;
 }
 
-/* Another route to there, of the same metric, is gone. */
-static void replace(struct dk_xdp *x, const struct dk_xdp_known *by)
+void dk_xdp_known_replaced(struct dk_xdp *x, const struct dk_netdev_fact *fact, uint32_t metric)
 {
     for (uint32_t i = 0; i < DK_XDP_KNOWN_MAX; i++) {
         struct dk_xdp_known *k = &x->known[i];
-        if (k == by || k->state == DK_XDP_FREE || k->fact.kind != by->fact.kind ||
-            k->metric != by->metric || k->fact.prefix_len != by->fact.prefix_len ||
-            !dk_ip_equal(&k->fact.ip, &by->fact.ip))
+        if (k->state == DK_XDP_FREE || k->fact.kind != fact->kind || k->metric != metric ||
+            k->fact.prefix_len != fact->prefix_len || !dk_ip_equal(&k->fact.ip, &fact->ip))
             continue;
         k->state = DK_XDP_GOING;
         x->any_going = true;
@@ -63,8 +61,7 @@ static void warn_many(struct dk_xdp *x)
            x->port->name, DK_XDP_KNOWN_MAX);
 }
 
-bool dk_xdp_known_new(struct dk_xdp *x, const struct dk_netdev_fact *fact, uint32_t metric,
-                      bool replaces)
+bool dk_xdp_known_new(struct dk_xdp *x, const struct dk_netdev_fact *fact, uint32_t metric)
 {
     struct dk_xdp_known *k = find(x, fact, &metric, NULL);
     if (k && k->state != DK_XDP_GOING) {
@@ -77,8 +74,6 @@ bool dk_xdp_known_new(struct dk_xdp *x, const struct dk_netdev_fact *fact, uint3
         return false;
     }
     *k = (struct dk_xdp_known){.state = DK_XDP_KNOWN, .metric = metric, .fact = *fact};
-    if (replaces)
-        replace(x, k);
     if (fact->kind == DK_NETDEV_ADDRESS)
         dk_xdp_own_add(x->port, &fact->ip);
     return !find(x, fact, NULL, k); /* it was, by another metric */

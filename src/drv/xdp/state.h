@@ -256,11 +256,11 @@ void dk_xdp_kernel_close(struct dk_xdp *x);
 bool dk_xdp_learn(struct dk_netdev *dev, struct dk_netdev_fact *out);
 void dk_xdp_resolve(struct dk_netdev *dev, const struct dk_ip *ip, const struct dk_mac *mac);
 
-/* known.c: an address or a route is there, in the place of what was there before, or not: whether
- * that is news. */
-bool dk_xdp_known_new(struct dk_xdp *x, const struct dk_netdev_fact *fact, uint32_t metric,
-                      bool replaces);
+/* known.c: an address or a route is there, or not: whether that is news. */
+bool dk_xdp_known_new(struct dk_xdp *x, const struct dk_netdev_fact *fact, uint32_t metric);
 bool dk_xdp_known_gone(struct dk_xdp *x, const struct dk_netdev_fact *fact, uint32_t metric);
+/* Some route takes the place of those to there, of that metric, which go. */
+void dk_xdp_known_replaced(struct dk_xdp *x, const struct dk_netdev_fact *fact, uint32_t metric);
 /* A dump begins; it has come to its end: what was not in it is gone. */
 void dk_xdp_known_unsee(struct dk_xdp *x);
 void dk_xdp_known_sweep(struct dk_xdp *x);
