@@ -306,6 +306,11 @@ static void test_dpdk_put_frame_is_copied_at_once(void **state)
     assert_int_equal(got.len, sizeof bytes[1]);
     assert_memory_equal(got.data, bytes[1], sizeof bytes[1]);
     dk_buf_put(got.buf);
+    frame.checksum_start = 34;
+    frame.checksum_offset = 16;
+    frame.segment_bytes = 10; /* the driver is to be asked before it cuts */
+    assert_int_equal(dev->ops->tx_put(dev, &frame), DK_TX_PUT_NOT);
+    frame.checksum_start = frame.segment_bytes = 0;
     frame.pieces[0].len = 60000;
     assert_int_equal(dev->ops->tx_put(dev, &frame), DK_TX_PUT_NOT);
     drv_close(&link);

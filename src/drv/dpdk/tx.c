@@ -329,8 +329,8 @@ enum dk_tx_put dk_dpdk_tx_put(struct dk_netdev *dev, const struct dk_tx_frame *f
     struct dk_dpdk_port *p = dk_dpdk_port_of(dev);
     struct dk_tx_rooms *rooms = &p->rooms;
     const uint32_t bytes = dk_tx_frame_bytes(frame);
-    if (dk_unlikely(bytes > rooms->bytes_max || bytes < DK_FRAME_HEADER))
-        return DK_TX_PUT_NOT;
+    if (dk_unlikely(bytes > rooms->bytes_max || bytes < DK_FRAME_HEADER || frame->segment_bytes))
+        return DK_TX_PUT_NOT; /* what is cut is prepared, see build() */
     if (dk_unlikely(rooms->next == rooms->has)) {
         if (!dk_dpdk_tx_flush(dev, p->now) || rooms->has == 0) {
             p->wants_room = true;
