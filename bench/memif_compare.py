@@ -15,6 +15,7 @@ measured again, as when others ran on the cores. Who may (root) runs before othe
 """
 
 import contextlib
+import ctypes
 import os
 import pathlib
 import signal
@@ -39,6 +40,8 @@ LATE_S = 30
 MOVED = 1.5  # between two samples of the cache line
 SHARE = 0.8  # that an end has of its core, at least
 TRIES = 4    # of a pair
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None)
 
 class Failure(Exception):
     pass
@@ -59,7 +62,9 @@ PAIRS = (("UDP", "raw, as UDP"), ("TCP", "raw, as TCP"), ("TCP", "Linux TCP"),
 
 
 def on_core(core):
+    """What spins must not outlive who started it."""
     def enter():
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         os.sched_setaffinity(0, {core})
         os.setsid()  # which has a priority of its own in Linux's scheduler ("autogroup")
         with contextlib.suppress(OSError):

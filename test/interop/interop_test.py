@@ -114,7 +114,7 @@ class Child:
         self.err.seek(0)
         return self.err.read().decode(errors="replace")
 
-    def await_line(self, pattern, patience=10 * SLOW):
+    def await_line(self, pattern, patience=20 * SLOW):
         ready, _, _ = select.select([self.process.stdout], [], [], patience)
         line = self.process.stdout.readline().decode() if ready else "nothing in time"
         assert re.match(pattern, line), f"said {line!r}, {self.said()!r}"
@@ -182,9 +182,10 @@ class Net(Link):
                 print(f"#   {' '.join(line.split())[:300]}")
         for c in self.children:
             if c.is_ours and c.process.poll() is None:
-                for name, value in counters(c).items():
-                    if value and not name.startswith("mem."):
-                        print(f"#   {name} {value}")
+                with contextlib.suppress(AssertionError):  # it may not have got so far
+                    for name, value in counters(c).items():
+                        if value and not name.startswith("mem."):
+                            print(f"#   {name} {value}")
 
     def device(self, fault):
         spec = f"{'dpdk' if self.kind == 'nic' else self.kind}:{self.far}"
