@@ -167,7 +167,8 @@ static void test_exit_peer_never_reads_lingers_then_resets(void **state)
     assert_int_equal(child_wait(pid), 0);
     const uint64_t ms = (now_ns() - start) / 1000000;
     must_hold(ms >= 290, "ended after %d ms, lingers 300", (int)ms);
-    must_hold(ms < 5000, "ended after %d ms, lingers 300", (int)ms);
+    const uint64_t most = under_sanitizer() ? 25000 : 5000; /* a leak check is part of its end */
+    must_hold(ms < most, "ended after %d ms, lingers 300", (int)ms);
     static uint8_t got[1 << 16];
     ssize_t n;
     do
