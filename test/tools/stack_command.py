@@ -305,8 +305,9 @@ class DpdkMemif(unittest.TestCase):
 
     def start_client(self):
         net, extra = self.end("client")
-        client = subprocess.Popen([DEMI, "ping", "--json", "-u", "-n", "100000", "10.9.1.1:7000"],
-                                  text=True, env=environment(net, **extra), stdout=subprocess.PIPE)
+        words = ("ping", "--json", "-u", "-n", "1000000000", "10.9.1.1:7000")  # until it is killed
+        client = subprocess.Popen([DEMI, *words], text=True, env=environment(net, **extra),
+                                  stdout=subprocess.PIPE)
         self.addCleanup(client.communicate)
         self.addCleanup(client.kill)
         return client

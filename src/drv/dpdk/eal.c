@@ -168,6 +168,9 @@ static int start(const struct dk_dpdk_options *options, const char **why_out)
         CPU_SET(0, &allowed);
     if (!make_words(&words, options, &allowed))
         return dk_why(why_out, -EINVAL, "dpdk: eal= has too many arguments");
+    /* EAL's own stream also tells syslog. exit() flushes it while its other thread may write to it:
+     * each waits for a lock of the C library that the other has. */
+    rte_openlog_stream(stderr);
     rte_errno = 0;
     int r = rte_eal_init(words.num, words.argv);
     const int error = rte_errno;
