@@ -30,8 +30,8 @@ DEVICE_LAYERS = ("drv", "libos")
 # What makes drivers of a specification, and what drivers have in common.
 DRIVER_TABLES = ("src/drv/blk_spec.c", "src/drv/spec.c")
 DRIVER_PARTS = ("drv/blk_file.h", "drv/blk_io.h", "drv/blk_ring.h", "drv/blk_target.h",
-                "drv/bottleneck.h", "drv/fanout.h", "drv/frame.h", "drv/inner.h", "drv/steer.h",
-                "drv/virtio.h", "drv/wake.h", "drv/why.h")
+                "drv/bottleneck.h", "drv/fanout.h", "drv/frame.h", "drv/inner.h",
+                "drv/netif_find.h", "drv/steer.h", "drv/virtio.h", "drv/wake.h", "drv/why.h")
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 

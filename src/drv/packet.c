@@ -13,13 +13,13 @@
 
 #include "drv/fanout.h"
 #include "drv/frame.h"
+#include "drv/netif_find.h"
 #include "drv/steer.h"
 #include "drv/virtio.h"
 #include "drv/wake.h"
 #include "drv/why.h"
 #include "mem/heap.h"
 #include "os/log.h"
-#include "os/netif.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -338,26 +338,6 @@ static const struct dk_netdev_ops ops = {
     .abandon = abandon,
 };
 
-static int check(const struct packet *p, const struct dk_netif *netif, uint32_t mtu,
-                 const char **why_out)
-{
-    if (!netif->ethernet)
-        return dk_why(why_out, -EINVAL, "interface %s is not Ethernet", p->name);
-    if (!netif->up)
-        return dk_why(why_out, -ENETDOWN, "interface %s is down: ip link set %s up", p->name,
-                      p->name);
-    if (!netif->carrier)
-        return dk_why(why_out, -ENETDOWN,
-                      "interface %s has no carrier: its cable, or the other end of a veth, is not "
-                      "up",
-                      p->name);
-    if (mtu > netif->mtu)
-        return dk_why(why_out, -EINVAL,
-                      "an MTU of %u is more than interface %s has (%u): ip link set %s mtu %u", mtu,
-                      p->name, netif->mtu, p->name, mtu);
-    return 0;
-}
-
 static int open_socket(struct packet *p, const char **why_out)
 {
     /* Of no protocol: nothing is received before bind. */
@@ -369,17 +349,6 @@ static int open_socket(struct packet *p, const char **why_out)
                       "no permission for packet sockets: run as root, or give the program the "
                       "capability: setcap cap_net_raw+ep PROGRAM");
     return dk_why(why_out, -errno, "cannot open a packet socket: %s", strerror(errno));
-}
-
-static int look(struct packet *p, uint32_t mtu, struct dk_netif *netif, const char **why_out)
-{
-    int r = dk_netif_look(p->fd, p->name, netif);
-    if (r == -ENODEV)
-        return dk_why(why_out, r, "interface %s does not exist: ip link shows those that do",
-                      p->name);
-    if (r < 0)
-        return dk_why(why_out, r, "cannot look at interface %s: %s", p->name, strerror(-r));
-    return check(p, netif, mtu, why_out);
 }
 
 static int option(int fd, int name, int value)
@@ -482,7 +451,7 @@ static int set_up(struct packet *p, const struct dk_packet_options *o, const cha
     struct dk_netif netif;
     uint32_t frames = o->ring_frames ? o->ring_frames : DEFAULT_FRAMES;
     int r = open_socket(p, why_out);
-    if (r < 0 || (r = look(p, o->mtu, &netif, why_out)) < 0)
+    if (r < 0 || (r = dk_netif_find(p->fd, p->name, o->mtu, &netif, why_out)) < 0)
         return r;
     p->frame_max = dk_frame_max(netif.mtu);
     p->slot_bytes = slot_bytes_of(p->frame_max);

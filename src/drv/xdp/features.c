@@ -4,10 +4,10 @@
  * netlink (Linux 6.3). Asking costs a message; trying would cost what a socket costs, with its
  * memory pinned and let go again, for each mode that there is not.
  */
+#include "drv/xdp/attributes.h"
 #include "drv/xdp/state.h"
 
 #include <errno.h>
-#include <libmnl/libmnl.h>
 #include <linux/genetlink.h>
 #include <sys/socket.h>
 
@@ -21,19 +21,6 @@
 #define ACT_ZEROCOPY    (UINT64_C(1) << 3)
 
 #define BUFFER_BYTES 8192u
-#define ATTRS_MAX    8
-
-struct attributes {
-    const struct nlattr *of[ATTRS_MAX];
-};
-
-static int note(const struct nlattr *attribute, void *arg)
-{
-    struct attributes *a = arg;
-    if (mnl_attr_get_type(attribute) < ATTRS_MAX)
-        a->of[mnl_attr_get_type(attribute)] = attribute;
-    return MNL_CB_OK;
-}
 
 static bool has(const struct attributes *a, int type, size_t bytes)
 {
@@ -54,7 +41,7 @@ static int ask(struct mnl_socket *netlink, struct nlmsghdr *message, uint8_t buf
     if (!mnl_nlmsg_ok(answer, (int)n) || answer->nlmsg_type < NLMSG_MIN_TYPE)
         return -ENOENT; /* an error: there is no such family, or interface */
     *out = (struct attributes){{NULL}};
-    mnl_attr_parse(answer, sizeof(struct genlmsghdr), note, out);
+    mnl_attr_parse(answer, sizeof(struct genlmsghdr), dk_xdp_attribute_note, out);
     return 0;
 }
 

@@ -9,20 +9,18 @@
  * (known.c).
  */
 #include "drv/why.h"
+#include "drv/xdp/attributes.h"
 #include "drv/xdp/state.h"
 #include "mem/heap.h"
 
 #include <errno.h>
-#include <libmnl/libmnl.h>
 #include <linux/neighbour.h>
-#include <linux/rtnetlink.h>
 #include <net/ethernet.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
 #define BUFFER_BYTES 32768u
 #define REQUEST_MAX  256u
-#define ATTRS_MAX    (RTA_MAX + 1) /* of all kinds of messages, those that are read */
 #define GROUPS                                                                                     \
     (RTMGRP_LINK | RTMGRP_NEIGH | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_IFADDR |    \
      RTMGRP_IPV6_ROUTE)
@@ -90,19 +88,6 @@ static void look_again(struct dk_xdp *x)
     ask_all(x);
 }
 
-/* Attributes of a message, by their types; NULL: it is not there. */
-struct attributes {
-    const struct nlattr *of[ATTRS_MAX];
-};
-
-static int note(const struct nlattr *attribute, void *arg)
-{
-    struct attributes *a = arg;
-    if (mnl_attr_get_type(attribute) < ATTRS_MAX)
-        a->of[mnl_attr_get_type(attribute)] = attribute;
-    return MNL_CB_OK;
-}
-
 static bool read_ip(const struct nlattr *attribute, uint8_t family, struct dk_ip *out)
 {
     const uint16_t bytes = family == AF_INET ? 4 : family == AF_INET6 ? 16 : 0;
@@ -120,7 +105,7 @@ static bool read_address(struct dk_xdp *x, const struct nlmsghdr *message,
     struct attributes a = {{NULL}};
     if ((int)head->ifa_index != x->port->ifindex)
         return false;
-    mnl_attr_parse(message, sizeof(*head), note, &a);
+    mnl_attr_parse(message, sizeof(*head), dk_xdp_attribute_note, &a);
     const struct nlattr *own = a.of[IFA_LOCAL] ? a.of[IFA_LOCAL] : a.of[IFA_ADDRESS];
     if (!read_ip(own, head->ifa_family, &out->ip))
         return false;
@@ -140,7 +125,7 @@ static bool read_prefix(const struct nlmsghdr *message, struct attributes *a,
     if (head->rtm_table != RT_TABLE_MAIN || head->rtm_flags & RTM_F_CLONED ||
         (head->rtm_family != AF_INET && head->rtm_family != AF_INET6))
         return false;
-    mnl_attr_parse(message, sizeof(*head), note, a);
+    mnl_attr_parse(message, sizeof(*head), dk_xdp_attribute_note, a);
     out->kind = DK_NETDEV_ROUTE;
     out->prefix_len = head->rtm_dst_len;
     out->ip = (struct dk_ip){.version = head->rtm_family == AF_INET ? 4 : 6};
@@ -177,7 +162,7 @@ static bool read_link(struct dk_xdp *x, const struct nlmsghdr *message, struct d
     x->is_up = message->nlmsg_type == RTM_NEWLINK && head->ifi_flags & IFF_UP;
     if (x->is_up && !was_up)
         look_again(x);
-    mnl_attr_parse(message, sizeof(*head), note, &a);
+    mnl_attr_parse(message, sizeof(*head), dk_xdp_attribute_note, &a);
     if (!a.of[IFLA_MTU] || mnl_attr_get_u32(a.of[IFLA_MTU]) == x->mtu)
         return false;
     out->kind = DK_NETDEV_MTU;
@@ -195,7 +180,7 @@ static bool read_neighbour(struct dk_xdp *x, const struct nlmsghdr *message,
     struct attributes a = {{NULL}};
     if (head->ndm_ifindex != x->port->ifindex || head->ndm_flags & NTF_PROXY)
         return false;
-    mnl_attr_parse(message, sizeof(*head), note, &a);
+    mnl_attr_parse(message, sizeof(*head), dk_xdp_attribute_note, &a);
     if (!read_ip(a.of[NDA_DST], head->ndm_family, &out->ip))
         return false;
     out->kind = DK_NETDEV_NEIGHBOUR;

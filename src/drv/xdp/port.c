@@ -2,11 +2,11 @@
 /*
  * An interface, and what all devices of it share (state.h).
  */
+#include "drv/netif_find.h"
 #include "drv/why.h"
 #include "drv/xdp/state.h"
 #include "mem/heap.h"
 #include "os/log.h"
-#include "os/netif.h"
 
 #include <errno.h>
 #include <linux/ethtool.h>
@@ -17,47 +17,25 @@
 #define FRAME_MAX (4096u - DK_XDP_HEADROOM - (uint32_t)DK_BUF_PEER_BYTES)
 #define MTU_MAX   (FRAME_MAX - DK_FRAME_HEADER - DK_FRAME_TAG)
 
-static int check_interface(const struct dk_xdp_port *p, const struct dk_netif *netif, uint32_t mtu,
-                           const char **why_out)
-{
-    if (!netif->ethernet)
-        return dk_why(why_out, -EINVAL, "interface %s is not Ethernet", p->name);
-    if (!netif->up)
-        return dk_why(why_out, -ENETDOWN, "interface %s is down: ip link set %s up", p->name,
-                      p->name);
-    if (!netif->carrier)
-        return dk_why(why_out, -ENETDOWN,
-                      "interface %s has no carrier: its cable, or the other end of a veth, is not "
-                      "up",
-                      p->name);
-    if (mtu > netif->mtu)
-        return dk_why(why_out, -EINVAL,
-                      "an MTU of %u is more than interface %s has (%u): ip link set %s mtu %u", mtu,
-                      p->name, netif->mtu, p->name, mtu);
-    if (netif->mtu > MTU_MAX)
-        return dk_why(why_out, -EINVAL,
-                      "interface %s has an MTU of %u, AF_XDP here at most %u: ip link set %s mtu "
-                      "%u",
-                      p->name, netif->mtu, MTU_MAX, p->name, MTU_MAX);
-    return 0;
-}
-
-static int look(struct dk_xdp_port *p, int fd, const struct dk_xdp_options *o, const char **why_out)
+static int find_interface(struct dk_xdp_port *p, int fd, const struct dk_xdp_options *o,
+                          const char **why_out)
 {
     struct dk_netif netif;
-    int r = fd < 0 ? fd : dk_netif_look(fd, p->name, &netif);
-    if (r == -ENODEV)
-        return dk_why(why_out, r, "interface %s does not exist: ip link shows those that do",
-                      p->name);
+    const int r = dk_netif_find(fd, p->name, o->mtu, &netif, why_out);
     if (r < 0)
-        return dk_why(why_out, r, "cannot look at interface %s: %s", p->name, strerror(-r));
+        return r;
     p->ifindex = netif.index;
     p->mtu = netif.mtu;
     p->frame_max = dk_frame_max(netif.mtu);
     p->caps.mtu = o->mtu ? o->mtu : netif.mtu;
     p->caps.max_burst = DK_XDP_BURST;
     memcpy(p->caps.mac.bytes, netif.mac, sizeof(netif.mac));
-    return check_interface(p, &netif, o->mtu, why_out);
+    if (netif.mtu > MTU_MAX)
+        return dk_why(why_out, -EINVAL,
+                      "interface %s has an MTU of %u, AF_XDP here at most %u: ip link set %s mtu "
+                      "%u",
+                      p->name, netif.mtu, MTU_MAX, p->name, MTU_MAX);
+    return 0;
 }
 
 /* That the interface spreads over what it receives; 1 where it does not say. */
@@ -99,7 +77,7 @@ static int choose_queues(struct dk_xdp_port *p, int fd, const struct dk_xdp_opti
 static int look_at_all(struct dk_xdp_port *p, const struct dk_xdp_options *o, const char **why_out)
 {
     const int fd = dk_netif_socket();
-    int r = look(p, fd, o, why_out);
+    int r = find_interface(p, fd, o, why_out);
     if (r == 0)
         r = choose_queues(p, fd, o, why_out);
     if (fd >= 0)
