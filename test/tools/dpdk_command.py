@@ -52,11 +52,7 @@ def wakeups(process):
         return int(dict(line.split(":") for line in file)["voluntary_ctxt_switches"])
 
 
-class Tap(base.OverDevice, unittest.TestCase):
-    """The kernel's interface and the port have one address, so ours is another."""
-
-    datagram = "1400"
-
+class AtTap:
     @classmethod
     def setUpClass(cls):
         cls.net = make_tap()
@@ -64,6 +60,12 @@ class Tap(base.OverDevice, unittest.TestCase):
     @classmethod
     def tearDownClass(cls):
         ip("link", "del", "demi0")
+
+
+class Tap(AtTap, base.OverDevice, unittest.TestCase):
+    """The kernel's interface and the port have one address, so ours is another."""
+
+    datagram = "1400"
 
 
 class TapSleeps(unittest.TestCase):
@@ -242,14 +244,8 @@ class TwoWorkers:
                 self.assertGreater(os.path.getsize(path), 100 * 64, path)
 
 
-class TapWorkers(TwoWorkers, unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.net = make_tap()
-
-    @classmethod
-    def tearDownClass(cls):
-        ip("link", "del", "demi0")
+class TapWorkers(AtTap, TwoWorkers, unittest.TestCase):
+    pass
 
 
 class VethWorkers(TwoWorkers, unittest.TestCase):
