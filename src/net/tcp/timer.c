@@ -53,7 +53,7 @@ static void persist_fired(struct dk_tcp_conn *c, int64_t now)
     }
     if (c->probes == 0)
         c->stalled_since = now;
-    if (dk_tcp_rto_gives_up(c, c->closing ? c->probe_backoff : c->probes, now)) {
+    if (dk_tcp_rto_gives_up(c, c->closing ? dk_tcp_useless_probes(c) : c->probes, now)) {
         give_up(c);
         return;
     }

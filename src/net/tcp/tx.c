@@ -9,7 +9,8 @@
  *
  * When nothing is in flight and something is unsent, only the window can be in the way, or the pace
  * (pace.h): then, and only then, the persist timer runs, or for the pace.
- * Whenever something is in flight the retransmission timer runs.
+ * Whenever something is in flight the retransmission timer runs. Either runs also for what found no
+ * room in the device: a device that never takes it again ends the connection like a silent peer.
  */
 #include "net/tcp/tx.h"
 
@@ -95,7 +96,8 @@ static int send_again(struct dk_tcp_conn *c, struct dk_tcp_segment *s, int64_t n
         return err;
     if (sent < out.len && dk_tcp_board_reserve(c->tcp))
         dk_tcp_board_cut(c, s, sent);
-    if (s->transmits > 0) {
+    const bool is_first = s->transmits == 0; /* SYN */
+    if (!is_first) {
         DK_TCP_COUNT(c->tcp, retransmits);
         c->retransmits++;
         if (c->in_recovery || c->in_loss)
@@ -105,6 +107,8 @@ static int send_again(struct dk_tcp_conn *c, struct dk_tcp_segment *s, int64_t n
     dk_tcp_board_resent(c, s, now);
     dk_tcp_pace_sent(c, sent, now);
     dk_tcp_sent_something(c, now);
+    if (is_first) /* it was timed also while it waited for room */
+        dk_tcp_rto_restart(c, now);
     return 0;
 }
 
@@ -295,19 +299,34 @@ static int send_ack(struct dk_tcp_conn *c, int64_t now)
     return dk_tcp_emit(c, &out, &sent, now);
 }
 
-static void wait_for_room(struct dk_tcp_conn *c)
+/* A SYN that never left is timed too; the others that are in flight are already. What waits for a
+ * neighbour ends when that does not answer. */
+static void wait_for_room(struct dk_tcp_conn *c, int64_t now)
 {
     DK_TCP_COUNT(c->tcp, tx_no_room);
     if (dk_list_empty(&c->pending_link))
         dk_list_add_tail(c->unresolved ? &c->tcp->unresolved : &c->tcp->pending, &c->pending_link);
+    if (c->snd_una != c->snd_nxt && !c->unresolved)
+        dk_tcp_sent_something(c, now);
 }
 
-/* When a closed window is probed; or one that is open, but too small to be used, is used. */
+/* When a closed window is probed; or one that is open, but too small to be used, is used. Beyond
+ * the first time the latter means that a segment found no room in the device, or no memory. */
 static int64_t persist_delay(const struct dk_tcp_conn *c)
 {
-    if (usable_window(c) > 0)
-        return c->rto_ns < OVERRIDE_MAX_NS ? c->rto_ns : OVERRIDE_MAX_NS;
-    return dk_tcp_rto_backed_off(c, c->rto_ns, c->probe_backoff);
+    if (usable_window(c) > 0) {
+        const int64_t first = c->rto_ns < OVERRIDE_MAX_NS ? c->rto_ns : OVERRIDE_MAX_NS;
+        return dk_tcp_rto_backed_off(c, first, c->probes);
+    }
+    return dk_tcp_rto_backed_off(c, c->rto_ns, dk_tcp_useless_probes(c));
+}
+
+/* No later than the user timeout, which begins with the first probe (timer.c). */
+static int64_t persist_due(const struct dk_tcp_conn *c, int64_t now)
+{
+    const int64_t due = now + persist_delay(c), since = c->stalled_since;
+    const int64_t timeout = dk_tcp_option_ns(c, DK_TCP_USER_TIMEOUT);
+    return timeout > 0 && c->probes > 0 && since + timeout < due ? since + timeout : due;
 }
 
 static void persist(struct dk_tcp_conn *c, int64_t now)
@@ -320,7 +339,7 @@ static void persist(struct dk_tcp_conn *c, int64_t now)
     if (c->snd_una != c->snd_nxt || !has_unsent(c))
         dk_tcp_timer_clear(c, DK_TCP_TIMER_PERSIST);
     else if (!dk_tcp_timer_is_set(c, DK_TCP_TIMER_PERSIST))
-        dk_tcp_timer_set(c, DK_TCP_TIMER_PERSIST, now + persist_delay(c));
+        dk_tcp_timer_set(c, DK_TCP_TIMER_PERSIST, persist_due(c, now));
 }
 
 static int send_data(struct dk_tcp_conn *c, int64_t now)
@@ -344,7 +363,7 @@ void dk_tcp_output(struct dk_tcp_conn *c, int64_t now)
     if (err != -EAGAIN && c->ack_now)
         err = send_ack(c, now);
     if (err == -EAGAIN)
-        wait_for_room(c);
+        wait_for_room(c, now);
     if (may_send_data(c))
         persist(c, now);
 }
@@ -358,17 +377,16 @@ void dk_tcp_output_probe(struct dk_tcp_conn *c, int64_t now)
     if (len > 0 || fin) {
         int err = send_fresh(c, len, c->snd_mss, fin, now);
         if (err == -EAGAIN)
-            wait_for_room(c);
+            wait_for_room(c, now);
         left = err == 0;
     } else {
         DK_TCP_COUNT(c->tcp, window_probes);
         left = dk_tcp_send_probe(c, now);
     }
-    if (left) { /* what could not be sent says nothing about the peer */
+    if (c->probes < UINT8_MAX)
         c->probes++;
-        if (c->probe_backoff < UINT8_MAX)
-            c->probe_backoff++;
-    }
+    if (left && c->probe_backoff < UINT8_MAX)
+        c->probe_backoff++;
     persist(c, now);
 }
 

@@ -32,9 +32,15 @@ static inline void dk_tcp_output_if_any(struct dk_tcp_conn *c, int64_t now)
         dk_tcp_output(c, now);
 }
 
-/* The persist timer fired: sends what fits in the window, however little, or probes it, and counts
- * that as a probe if it left. */
+/* The persist timer fired: sends what fits in the window, however little, or probes it. Either counts
+ * as a probe: one that found no room in the device has no answer for certain. */
 void dk_tcp_output_probe(struct dk_tcp_conn *c, int64_t now);
+
+/* Probes since the last answer, or that left since the window last grew, whichever are more. */
+static inline uint32_t dk_tcp_useless_probes(const struct dk_tcp_conn *c)
+{
+    return c->probe_backoff > c->probes ? c->probe_backoff : c->probes;
+}
 
 /* Sends one segment of new data, or the last one again, whatever cwnd says (RFC 8985 section 7.3).
  * 0, -EAGAIN: no room, or another error. */
