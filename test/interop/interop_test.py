@@ -105,7 +105,7 @@ class Child:
 
     def __init__(self, command, env=None, inside=None):
         environment = {k: v for k, v in os.environ.items() if not k.startswith("DEMI_NET")}
-        self.err = tempfile.TemporaryFile()
+        self.err = tempfile.TemporaryFile("a+b")  # which is read while it is written
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                         stderr=self.err, preexec_fn=inside,
                                         env={**environment, **(env or {})})
@@ -857,24 +857,44 @@ def vanished_peer_times_out(kind):
         for server in ("ours", "linux's")])
 def interface_that_goes_under_load_ends_connections(kind, what, server):
     """All connections of ours end with an error, and the process goes on until it is told to end,
-    or has nothing to do."""
+    or has nothing to do. Linux's have no time-out of theirs, which might end them before."""
+    timeout = ["timeout_ms=1500"]
     with Net(kind) as net:
         address = net.address(server, 4 if what == "down" else 6)
         serve, connect = net.sides(server)
-        s = serve(PEER, "serve", address, "timeout_ms=1500").await_line("ready")
+        s = serve(PEER, "serve", address, *(timeout if server == "ours" else [])).await_line("ready")
         c = connect(PEER, "connect", address, f"up={1000 * MB}", f"down={1000 * MB}",
-                    "connections=4", "at_once=4", "together", "timeout_ms=1500")
-        c.await_line("4 at once")
+                    "connections=4", "at_once=4", "together",
+                    *(timeout if server != "ours" else [])).await_line("4 at once")
         time.sleep(0.3)  # of load
         net.ip_inside("link set veth1 down" if what == "down" else "link del veth1")
         net.is_there = what == "down"
-        end = time.monotonic() + 15
+        end = time.monotonic() + 20
         if server == "ours":
             while s.said().count("\n") < 4 and time.monotonic() < end:
                 time.sleep(0.05)
             assert s.process.poll() is None, "the server ended by itself"
-        code, out = s.stop() if server == "ours" else c.finish(15)
+        code, out = s.stop() if server == "ours" else c.finish(end - time.monotonic())
         said = (s if server == "ours" else c).said()
+        assert code == 1 and out.endswith("0 good, 4 bad\n"), f"{out!r} {said!r}"
+        assert len(re.findall("timed out|Network is down|[Uu]nreachable|No route", said)) == 4, said
+
+
+@case(*[(kind, what) for kind in ("packet", "xdp", "dpdk") for what in ("down", "deleted")])
+def interface_that_goes_while_windows_are_closed_ends_connections(kind, what):
+    """Nothing is in flight then, and no probe of a window leaves."""
+    with Net(kind) as net:
+        address = net.address("linux's", 4 if what == "down" else 6)
+        server = net.linux(PEER, "serve", address).await_line("ready")
+        client = net.ours(PEER, "connect", address, f"up={1000 * MB}", "connections=4",
+                          "at_once=4", "together", "timeout_ms=1500").await_line("4 at once")
+        server.process.send_signal(signal.SIGSTOP)
+        time.sleep(0.5)  # what a window has room for is there
+        net.ip_inside("link set veth1 down" if what == "down" else "link del veth1")
+        net.is_there = what == "down"
+        code, out = client.finish(20)
+        said = client.said()
+        server.process.send_signal(signal.SIGCONT)
         assert code == 1 and out.endswith("0 good, 4 bad\n"), f"{out!r} {said!r}"
         assert len(re.findall("timed out|Network is down|[Uu]nreachable|No route", said)) == 4, said
 
