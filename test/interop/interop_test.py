@@ -862,7 +862,8 @@ def interface_that_goes_under_load_ends_connections(kind, what, server):
     with Net(kind) as net:
         address = net.address(server, 4 if what == "down" else 6)
         serve, connect = net.sides(server)
-        s = serve(PEER, "serve", address, *(timeout if server == "ours" else [])).await_line("ready")
+        s = serve(PEER, "serve", address, *(timeout if server == "ours" else []))
+        s.await_line("ready")
         c = connect(PEER, "connect", address, f"up={1000 * MB}", f"down={1000 * MB}",
                     "connections=4", "at_once=4", "together",
                     *(timeout if server != "ours" else [])).await_line("4 at once")

@@ -19,7 +19,7 @@
 #include <errno.h>
 
 #define INBOX_NOTES 1024u /* as a device's ring: it is read as often */
-#define TAKEN_MAX   64u /* notes, in one poll */
+#define TAKEN_MAX   64u   /* notes, in one poll */
 
 struct note {
     bool is_news;

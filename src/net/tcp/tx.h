@@ -32,8 +32,8 @@ static inline void dk_tcp_output_if_any(struct dk_tcp_conn *c, int64_t now)
         dk_tcp_output(c, now);
 }
 
-/* The persist timer fired: sends what fits in the window, however little, or probes it. Either counts
- * as a probe: one that found no room in the device has no answer for certain. */
+/* The persist timer fired: sends what fits in the window, however little, or probes it. Either
+ * counts as a probe: one that found no room in the device has no answer for certain. */
 void dk_tcp_output_probe(struct dk_tcp_conn *c, int64_t now);
 
 /* Probes since the last answer, or that left since the window last grew, whichever are more. */
