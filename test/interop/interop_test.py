@@ -108,6 +108,7 @@ class Child:
         self.err = tempfile.TemporaryFile("a+b")  # which is read while it is written
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                         stderr=self.err, preexec_fn=inside,
+                                        bufsize=0,  # await_line sees what was not read
                                         env={**environment, **(env or {})})
 
     def said(self):
@@ -850,8 +851,9 @@ def vanished_peer_times_out(kind):
     with Net(kind) as net:
         address = net.address("linux's", 4)
         net.linux(PEER, "serve", address).await_line("ready")
-        client = net.ours(PEER, "connect", address, f"up={1000 * MB}", "timeout_ms=1500")
-        time.sleep(0.5)
+        client = net.ours(PEER, "connect", address, f"up={1000000 * MB}", f"down={1000000 * MB}",
+                          "together", "timeout_ms=1500")
+        client.await_line("1 at once").await_line("1 carry")
         netns.ip("addr del", f"{net.LINUX[4]}/24 dev {net.near}")
         code, out = client.finish(15)
         said = client.said()
@@ -862,17 +864,18 @@ def vanished_peer_times_out(kind):
         for server in ("ours", "linux's")])
 def interface_that_goes_under_load_ends_connections(kind, what, server):
     """All connections of ours end with an error, and the process goes on until it is told to end,
-    or has nothing to do. Linux's have no time-out of theirs, which might end them before."""
+    or has nothing to do. It has something to send on each: a connection that only waits for its
+    peer is for keepalive to end. Linux's have no time-out of theirs, which might end them first."""
     timeout = ["timeout_ms=1500"]
     with Net(kind) as net:
         address = net.address(server, 4 if what == "down" else 6)
         serve, connect = net.sides(server)
         s = serve(PEER, "serve", address, *(timeout if server == "ours" else []))
         s.await_line("ready")
-        c = connect(PEER, "connect", address, f"up={1000 * MB}", f"down={1000 * MB}",
+        c = connect(PEER, "connect", address, f"up={1000000 * MB}", f"down={1000000 * MB}",
                     "connections=4", "at_once=4", "together",
-                    *(timeout if server != "ours" else [])).await_line("4 at once")
-        time.sleep(0.3)  # of load
+                    *(timeout if server != "ours" else []))
+        c.await_line("4 at once").await_line("4 carry")
         net.ip_inside("link set veth1 down" if what == "down" else "link del veth1")
         net.is_there = what == "down"
         end = time.monotonic() + 20

@@ -6,8 +6,9 @@
  *         until SIGTERM; prints "ready"
  *     peer connect ADDRESS [connections=N] [at_once=N] [up=BYTES] [down=BYTES] [seed=N]
  *             [together] [server_ends_first | either_ends_first] [timeout_ms=N]
- *         together: nothing is sent before as many as are at once have a connection
- *         timeout_ms: TCP_USER_TIMEOUT
+ *         together: nothing is sent before as many as are at once have a connection; prints
+ *         "N at once" then, and "N carry" when the server has sent to each of the first N
+ *         timeout_ms: TCP_USER_TIMEOUT, from when there is a connection
  *     both: [info]
  *         prints what TCP_INFO said last before a stream ended, of each
  *
@@ -51,6 +52,7 @@ struct peer {
     uint64_t started, open, good, bad;
     uint64_t connected; /* that wait for the others, with `together` */
     int *waiting;
+    uint64_t carrying; /* that have received something */
 };
 
 static volatile sig_atomic_t stop_wanted;
@@ -113,11 +115,20 @@ static void finish(struct peer *p, struct stream *s)
     p->open--;
 }
 
+static void set_timeout(const struct job *j, int qd)
+{
+    const unsigned timeout_ms = (unsigned)j->timeout_ms;
+    if (timeout_ms > 0)
+        check(demi_setsockopt(qd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof(timeout_ms)),
+              "TCP_USER_TIMEOUT");
+}
+
 static void begin(struct peer *p, int qd, const struct stream_request *request)
 {
     struct stream *s = calloc(1, sizeof(*s));
     if (!s || !qd_map_set(&p->streams, qd, s))
         give_up("a connection", ENOMEM);
+    set_timeout(&p->job, qd);
     stream_start(s, qd, request);
     if (stream_is_over(s))
         finish(p, s);
@@ -150,12 +161,8 @@ static void on_connect(struct peer *p, int qd)
 
 static int make_socket(const struct job *j)
 {
-    const unsigned timeout_ms = (unsigned)j->timeout_ms;
     int qd;
     check(demi_socket(&qd, j->address.addr.ss_family, SOCK_STREAM, 0), "socket");
-    if (timeout_ms > 0)
-        check(demi_setsockopt(qd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof(timeout_ms)),
-              "TCP_USER_TIMEOUT");
     return qd;
 }
 
@@ -194,15 +201,25 @@ static void on_early_failure(struct peer *p, const demi_qresult_t *qr)
     p->open--;
 }
 
+static void on_stream_result(struct peer *p, struct stream *s, demi_qresult_t *qr)
+{
+    const bool is_first = s->received == 0;
+    if (p->job.info)
+        look_at(s);
+    stream_on_result(s, qr);
+    if (p->job.together && is_first && s->received > 0 && ++p->carrying == p->job.at_once) {
+        printf("%llu carry\n", (unsigned long long)p->carrying);
+        fflush(stdout);
+    }
+    if (stream_is_over(s))
+        finish(p, s);
+}
+
 static void on_result(struct peer *p, demi_qresult_t *qr)
 {
     struct stream *s = qd_map_get(&p->streams, qr->qr_qd);
     if (s) {
-        if (p->job.info)
-            look_at(s);
-        stream_on_result(s, qr);
-        if (stream_is_over(s))
-            finish(p, s);
+        on_stream_result(p, s, qr);
     } else if (qr->qr_opcode == DEMI_OPC_ACCEPT) {
         p->open++;
         begin(p, qr->qr_value.ares.qd, NULL);
