@@ -218,6 +218,7 @@ struct dk_netdev_fact {
     uint8_t prefix_len;
     struct dk_ip ip; /* the address; where the route leads to; the neighbour */
     struct dk_ip gateway;
+    uint32_t metric;   /* of the route: of those of the same length the least goes first */
     struct dk_mac mac; /* the neighbour's */
     uint32_t mtu;      /* of the link: at most the device's caps.mtu */
 };

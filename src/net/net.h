@@ -37,6 +37,7 @@ struct dk_net_route {
     struct dk_ip prefix;
     uint8_t prefix_len;
     struct dk_ip gateway;
+    uint32_t metric; /* of those of the same length the least goes first */
 };
 
 struct dk_net_conflict {

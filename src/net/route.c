@@ -2,9 +2,10 @@
 /*
  * Routes: the networks of our addresses, and what the configuration adds.
  *
- * The table is sorted by length of prefix: the first entry that matches is the longest. A network
- * of ours stands before a route of equal length, what was given before what was learnt (of a DHCP
- * server, of routers). Loopback addresses and our own lead back to us, groups and broadcast onto
+ * The table is sorted by length of prefix, and then by metric: the first entry that matches is the
+ * longest, and of these the one of the least metric. Of equal ones a network of ours stands before
+ * a route, what was given before what was learnt (of a DHCP server, of routers), and else what came
+ * first. Loopback addresses and our own lead back to us, groups and broadcast onto
  * the link.
  *
  * What was found lately is kept, with the source address that goes with it: `recent`,
@@ -25,6 +26,7 @@
 struct route {
     struct dk_ip prefix;
     struct dk_ip gateway; /* version 0: on the link */
+    uint32_t metric;
     uint8_t prefix_len;
     uint8_t origin; /* enum dk_route_origin */
 };
@@ -55,11 +57,16 @@ static const char *why_bad(struct dk_net *net, const struct dk_net_route *route)
     return NULL;
 }
 
-/* Inserts behind all that are as long or longer. */
+static bool goes_before(const struct route *a, const struct route *b)
+{
+    return a->prefix_len != b->prefix_len ? a->prefix_len > b->prefix_len : a->metric < b->metric;
+}
+
+/* Inserts behind all that are as good or better. */
 static void insert(struct dk_routes *routes, const struct route *route)
 {
     uint32_t at = routes->num++;
-    while (at > 0 && routes->list[at - 1].prefix_len < route->prefix_len) {
+    while (at > 0 && goes_before(route, &routes->list[at - 1])) {
         routes->list[at] = routes->list[at - 1];
         at--;
     }
@@ -84,8 +91,10 @@ int dk_route_init(struct dk_net *net, const char **why_out)
             *why_out = why;
             return -EINVAL;
         }
-        struct route route = {
-            .prefix = given->prefix, .gateway = given->gateway, .prefix_len = given->prefix_len};
+        struct route route = {.prefix = given->prefix,
+                              .gateway = given->gateway,
+                              .metric = given->metric,
+                              .prefix_len = given->prefix_len};
         route.prefix.version = given->gateway.version;
         insert(routes, &route);
     }
@@ -95,7 +104,7 @@ int dk_route_init(struct dk_net *net, const char **why_out)
 static bool is_same(const struct route *a, const struct dk_net_route *b,
                     enum dk_route_origin origin)
 {
-    return a->origin == origin && a->prefix_len == b->prefix_len &&
+    return a->origin == origin && a->prefix_len == b->prefix_len && a->metric == b->metric &&
            dk_ip_equal(&a->prefix, &b->prefix) && dk_ip_equal(&a->gateway, &b->gateway);
 }
 
@@ -121,6 +130,7 @@ int dk_route_add(struct dk_net *net, const struct dk_net_route *route, enum dk_r
         return -ENOBUFS;
     insert(routes, &(struct route){.prefix = route->prefix,
                                    .gateway = route->gateway,
+                                   .metric = route->metric,
                                    .prefix_len = route->prefix_len,
                                    .origin = (uint8_t)origin});
     dk_route_changed(net);

@@ -313,8 +313,10 @@ static void test_route_longest_prefix_wins(void **state)
     (void)state;
     kit_init(&kit);
     kit.config.num_routes = 3;
-    kit.config.routes[1] = (struct dk_net_route){ip4(192, 0, 2, 0), 24, narrow};
-    kit.config.routes[2] = (struct dk_net_route){ip4(192, 0, 2, 7), 32, host};
+    kit.config.routes[1] =
+        (struct dk_net_route){.prefix = ip4(192, 0, 2, 0), .prefix_len = 24, .gateway = narrow};
+    kit.config.routes[2] =
+        (struct dk_net_route){.prefix = ip4(192, 0, 2, 7), .prefix_len = 32, .gateway = host};
     kit_start(&kit);
     struct dk_ip hop = next_hop(ip4(8, 8, 8, 8));
     assert_true(dk_ip_equal(&hop, &gateway));

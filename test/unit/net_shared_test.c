@@ -3,6 +3,7 @@
  * else asks for, and ports that somebody else has. */
 #include "net_kit.h"
 
+#include "net/route.h"
 #include "net/tcp/tcp.h"
 
 #include <errno.h>
@@ -276,10 +277,20 @@ static void test_shared_connection_ends_with_its_address(void **state)
     kit_close(&kit);
 }
 
+/* A route to 10.7.0.0/16. */
+static struct dk_net_route to_net7(uint8_t gateway, uint32_t metric)
+{
+    return (struct dk_net_route){.prefix = {.bytes = {10, 7}, .version = 4},
+                                 .prefix_len = 16,
+                                 .gateway = ip4(10, 0, 0, gateway),
+                                 .metric = metric};
+}
+
 static void test_shared_route_that_came_and_went(void **state)
 {
-    const struct dk_net_route route = {{.bytes = {10, 7}, .version = 4}, 16, ip4(10, 0, 0, 9)};
-    const struct dk_net_route bad = {{.bytes = {10, 8}, .version = 4}, 16, ip4(10, 66, 0, 9)};
+    const struct dk_net_route route = to_net7(9, 0);
+    struct dk_net_route bad = route;
+    bad.gateway = ip4(10, 66, 0, 9);
     const struct dk_endpoint to = {ip4(10, 7, 1, 1), 9};
     struct kit_sock s;
     (void)state;
@@ -298,6 +309,38 @@ static void test_shared_route_that_came_and_went(void **state)
     send_to(&s, &to, 0); /* by the gateway of before, which is not found yet */
     kit_expect_silence(&kit);
     dk_udp_close(s.sock);
+    kit_close(&kit);
+}
+
+static void expect_way(uint8_t gateway)
+{
+    const struct dk_ip to = ip4(10, 7, 1, 1), by = ip4(10, 0, 0, gateway);
+    struct dk_path path;
+    assert_int_equal(dk_route_find(kit.net, &to, &path), 0);
+    assert_true(dk_ip_equal(&path.next_hop, &by));
+}
+
+/* Of routes of a length the least metric; of those the first. */
+static void test_shared_route_of_the_least_metric(void **state)
+{
+    const struct dk_net_route far = to_net7(9, 20), near = to_net7(8, 10), late = to_net7(6, 10);
+    const struct dk_net_route nearer = to_net7(9, 5); /* a gateway once more */
+    (void)state;
+    start();
+    assert_int_equal(dk_net_tell_route(kit.net, &far, false), 0);
+    expect_way(9);
+    assert_int_equal(dk_net_tell_route(kit.net, &near, false), 0);
+    expect_way(8);
+    assert_int_equal(dk_net_tell_route(kit.net, &late, false), 0);
+    expect_way(8);
+    assert_int_equal(dk_net_tell_route(kit.net, &nearer, false), 0);
+    expect_way(9);
+    assert_int_equal(dk_net_tell_route(kit.net, &nearer, true), 0);
+    expect_way(8);
+    assert_int_equal(dk_net_tell_route(kit.net, &near, true), 0);
+    expect_way(6);
+    assert_int_equal(dk_net_tell_route(kit.net, &late, true), 0);
+    expect_way(9);
     kit_close(&kit);
 }
 
@@ -336,6 +379,7 @@ int main(void)
         cmocka_unit_test(test_shared_address_that_came_and_went),
         cmocka_unit_test(test_shared_connection_ends_with_its_address),
         cmocka_unit_test(test_shared_route_that_came_and_went),
+        cmocka_unit_test(test_shared_route_of_the_least_metric),
         cmocka_unit_test(test_shared_mtu_that_changed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -91,12 +91,19 @@ static bool add_address(struct dk_net_config *config, const struct dk_netdev_fac
     return true;
 }
 
+static struct dk_net_route route_of(const struct dk_netdev_fact *fact)
+{
+    return (struct dk_net_route){.prefix = fact->ip,
+                                 .prefix_len = fact->prefix_len,
+                                 .gateway = fact->gateway,
+                                 .metric = fact->metric};
+}
+
 static bool add_route(struct dk_net_config *config, const struct dk_netdev_fact *fact)
 {
     if (config->num_routes == DK_NET_ROUTES_MAX)
         return false;
-    config->routes[config->num_routes++] = (struct dk_net_route){
-        .prefix = fact->ip, .prefix_len = fact->prefix_len, .gateway = fact->gateway};
+    config->routes[config->num_routes++] = route_of(fact);
     return true;
 }
 
@@ -146,8 +153,7 @@ static void learn_address(struct dk_stack *st, const struct dk_netdev_fact *fact
 
 static void learn_route(struct dk_stack *st, const struct dk_netdev_fact *fact)
 {
-    const struct dk_net_route route = {
-        .prefix = fact->ip, .prefix_len = fact->prefix_len, .gateway = fact->gateway};
+    const struct dk_net_route route = route_of(fact);
     int r = dk_net_tell_route(st->net, &route, fact->gone);
     if (r < 0)
         dk_log(DK_LOG_WARN, "%s: a route that came to the interface cannot be used: %s", st->driver,
