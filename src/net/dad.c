@@ -144,6 +144,20 @@ void dk_dad_start(struct dk_net *net, int64_t now)
         dk_dad_begin(&net->addrs->list[i], now);
 }
 
+void dk_dad_announce(struct dk_net *net, int64_t now)
+{
+    for (uint32_t i = 0; i < net->addrs->num; i++) {
+        struct dk_ifaddr *own = &net->addrs->list[i];
+        if (own->state != DK_IFADDR_GOOD || own->probing)
+            continue;
+        own->announced = 0;
+        if (own->ip.version == 4)
+            announce4(own, now);
+        else
+            dk_nd_announce(net, &own->ip);
+    }
+}
+
 static void tell(struct dk_net *net, const struct dk_ifaddr *own, const struct dk_mac *mac)
 {
     struct dk_net_conflict conflict = {.ip = own->ip, .lost = own->state == DK_IFADDR_DUPLICATE};

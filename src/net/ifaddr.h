@@ -91,6 +91,10 @@ void dk_dad_start(struct dk_net *net, int64_t now);
 void dk_dad_begin(struct dk_ifaddr *own, int64_t now);
 void dk_dad_end(struct dk_ifaddr *own);
 
+/* Tells all neighbours of our addresses once more, whose link address is another (RFC 5227 section
+ * 3, 4861 section 7.2.6). */
+void dk_dad_announce(struct dk_net *net, int64_t now);
+
 /* Another host, of mac (NULL: not known), was seen to have an address of ours, or is about to take
  * one that we are asking for (RFC 5227 sections 2.1.1 and 2.4, 4862 section 5.4). */
 void dk_dad_conflict(struct dk_net *net, struct dk_ifaddr *address, const struct dk_mac *mac,

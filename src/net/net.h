@@ -281,6 +281,8 @@ int dk_net_tell_address(struct dk_net *net, const struct dk_net_address *address
                         int64_t now);
 int dk_net_tell_route(struct dk_net *net, const struct dk_net_route *route, bool gone);
 void dk_net_tell_mtu(struct dk_net *net, uint32_t mtu);
+/* The interface has another link address: it is sent from, and neighbours are told of it. */
+void dk_net_tell_mac(struct dk_net *net, const struct dk_mac *mac, int64_t now);
 
 /* Sets a bit for each local port of TCP or UDP that a socket or a connection has, but for those in
  * TIME_WAIT; others stay. */

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What somebody else says of the link, who has the same interface with the same addresses
- * (dk_net_config.resolve): addresses, routes, MTU. What it says of neighbours is in neigh.c.
+ * (dk_net_config.resolve): addresses, routes, MTU, link address. What it says of neighbours is in
+ * neigh.c.
  *
  * They are as those of the configuration. Each stack of a link is told by itself.
  */
 #include "net/ifaddr.h"
+#include "net/ip_in.h"
 #include "net/route.h"
 
 static struct dk_net_route network_of(const struct dk_net_address *address)
@@ -61,4 +63,15 @@ void dk_net_tell_mtu(struct dk_net *net, uint32_t mtu)
 {
     net->link_mtu = mtu;
     dk_net_mtu_changed(net);
+}
+
+void dk_net_tell_mac(struct dk_net *net, const struct dk_mac *mac, int64_t now)
+{
+    if (dk_mac_equal(&net->config.mac, mac))
+        return;
+    net->now = now;
+    net->config.mac = *mac;
+    dk_plain_init(net);    /* frames are told by it */
+    dk_route_changed(net); /* heads have it */
+    dk_dad_announce(net, now);
 }

@@ -261,7 +261,7 @@ uint32_t kit_put_icmp(uint8_t *out, const struct dk_ip *src, const struct dk_ip 
 }
 
 /* The link address that a packet to dst comes with. */
-static struct dk_mac mac_for(const struct dk_ip *dst)
+static struct dk_mac mac_for(const struct kit *kit, const struct dk_ip *dst)
 {
     if (dst->version == 6 && dst->bytes[0] == 0xff)
         return (struct dk_mac){
@@ -270,14 +270,14 @@ static struct dk_mac mac_for(const struct dk_ip *dst)
         return (struct dk_mac){{1, 0, 0x5e, dst->bytes[1] & 0x7f, dst->bytes[2], dst->bytes[3]}};
     if (dst->version == 4 && dst->bytes[3] == 255)
         return DK_MAC_BROADCAST;
-    return kit_mac;
+    return kit->config.mac;
 }
 
 void kit_udp(struct kit *kit, const struct dk_endpoint *src, const struct dk_endpoint *dst,
              const void *payload, uint32_t len)
 {
     static uint8_t datagram[KIT_PACKET_MAX], packet[KIT_PACKET_MAX];
-    const struct dk_mac mac = mac_for(&dst->ip);
+    const struct dk_mac mac = mac_for(kit, &dst->ip);
     const uint32_t bytes = kit_put_udp(datagram, src, dst, payload, len);
     const struct kit_ip ip = {.src = src->ip, .dst = dst->ip, .protocol = DK_IP_UDP};
     kit_packet(kit, packet, kit_put_ip(packet, &ip, datagram, bytes), &mac);
@@ -287,7 +287,7 @@ void kit_icmp(struct kit *kit, const struct dk_ip *src, const struct dk_ip *dst,
               uint8_t code, uint32_t rest, const void *data, uint32_t len)
 {
     static uint8_t message[KIT_PACKET_MAX], packet[KIT_PACKET_MAX];
-    const struct dk_mac mac = mac_for(dst);
+    const struct dk_mac mac = mac_for(kit, dst);
     const uint32_t bytes = kit_put_icmp(message, src, dst, type, code, rest, data, len);
     const struct kit_ip ip = {
         .src = *src, .dst = *dst, .protocol = dst->version == 4 ? DK_IP_ICMP : DK_IP_ICMPV6};
@@ -298,7 +298,7 @@ void kit_nd(struct kit *kit, const struct dk_ip *src, const struct dk_ip *dst, u
             const struct dk_nd *nd)
 {
     uint8_t message[DK_ND_EMIT_MAX], packet[40 + DK_ND_EMIT_MAX];
-    const struct dk_mac mac = mac_for(dst);
+    const struct dk_mac mac = mac_for(kit, dst);
     const uint32_t bytes = (uint32_t)dk_nd_emit(nd, message);
     const uint32_t sum = dk_ip_pseudo_sum(src, dst, DK_IP_ICMPV6, bytes);
     dk_put_be16(message + 2, dk_checksum_finish(dk_checksum_add(sum, message, bytes)));

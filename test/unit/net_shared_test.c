@@ -367,6 +367,65 @@ static void test_shared_mtu_that_changed(void **state)
     kit_close(&kit);
 }
 
+static void expect_sent_by(struct kit_sock *s, const struct dk_mac *mac)
+{
+    struct kit_sent sent;
+    send_to(s, &peer4, 0);
+    kit_expect_ip(&kit, &sent);
+    assert_true(dk_mac_equal(&sent.eth.src, mac) && dk_mac_equal(&sent.eth.dst, &kit_peer_mac));
+}
+
+static void expect_announced(const struct dk_mac *mac)
+{
+    struct dk_arp arp;
+    struct dk_nd nd;
+    struct kit_sent sent;
+    kit_expect_arp(&kit, DK_ARP_REQUEST, &arp);
+    assert_true(dk_ip_equal(&arp.sender_ip, &arp.target_ip) && dk_mac_equal(&arp.sender_mac, mac));
+    for (uint32_t i = 1; i < kit.config.num_addresses; i++) {
+        kit_expect_nd(&kit, DK_ICMP6_NEIGHBOR_ADVERT, &nd, &sent);
+        assert_true(dk_ip_equal(&nd.target, &kit.config.addresses[i].ip) && nd.override);
+        assert_true(dk_mac_equal(&nd.target_mac, mac) && !nd.solicited);
+    }
+    kit_expect_silence(&kit);
+}
+
+static void test_shared_link_address_that_changed(void **state)
+{
+    const struct dk_mac other = {{2, 0, 0, 0, 9, 9}};
+    const struct dk_endpoint here = {ip4(10, 0, 0, 1), 7};
+    struct dk_arp arp;
+    struct kit_sock s;
+    (void)state;
+    start();
+    kit_sock_open(&kit, &s, here.ip, here.port);
+    dk_net_tell_neighbour(kit.net, &peer4.ip, &kit_peer_mac, kit.now);
+    for (int i = 0; i < 2; i++) /* the second one by what is kept of the first */
+        expect_sent_by(&s, &kit_mac);
+    kit_udp(&kit, &peer4, &here, "in", 2);
+    kit_expect_recv(&s, "in", 2);
+    dk_net_tell_mac(kit.net, &kit_mac, kit.now); /* it is none */
+    kit_expect_silence(&kit);
+    dk_net_tell_mac(kit.net, &other, kit.now);
+    expect_announced(&other);
+    for (int i = 0; i < 2; i++)
+        expect_sent_by(&s, &other);
+    kit_pass(&kit, 2 * S); /* RFC 5227 section 3: twice */
+    kit_expect_arp(&kit, DK_ARP_REQUEST, &arp);
+    assert_true(dk_mac_equal(&arp.sender_mac, &other));
+    kit.config.mac = other; /* frames are sent to */
+    for (int i = 0; i < 2; i++) {
+        kit_udp(&kit, &peer4, &here, "in", 2);
+        kit_expect_recv(&s, "in", 2);
+    }
+    kit.config.mac = kit_mac;
+    const uint64_t not_ours = kit_stat(&kit, "link.not_ours");
+    kit_udp(&kit, &peer4, &here, "in", 2);
+    assert_int_equal(kit_stat(&kit, "link.not_ours"), not_ours + 1);
+    dk_udp_close(s.sock);
+    kit_close(&kit);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -381,6 +440,7 @@ int main(void)
         cmocka_unit_test(test_shared_route_that_came_and_went),
         cmocka_unit_test(test_shared_route_of_the_least_metric),
         cmocka_unit_test(test_shared_mtu_that_changed),
+        cmocka_unit_test(test_shared_link_address_that_changed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
