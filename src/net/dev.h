@@ -210,6 +210,7 @@ enum dk_netdev_fact_kind {
     DK_NETDEV_ROUTE,
     DK_NETDEV_NEIGHBOUR,
     DK_NETDEV_MTU,
+    DK_NETDEV_MAC, /* of the interface: there is another one */
 };
 
 struct dk_netdev_fact {
@@ -219,7 +220,7 @@ struct dk_netdev_fact {
     struct dk_ip ip; /* the address; where the route leads to; the neighbour */
     struct dk_ip gateway;
     uint32_t metric;   /* of the route: of those of the same length the least goes first */
-    struct dk_mac mac; /* the neighbour's */
+    struct dk_mac mac; /* the neighbour's, or ours */
     uint32_t mtu;      /* of the link: at most the device's caps.mtu */
 };
 
@@ -238,9 +239,9 @@ struct dk_netdev_shared_ops {
     /* Undoes a claim of exactly that; without one nothing happens. */
     void (*release)(struct dk_netdev *dev, uint8_t protocol, const struct dk_endpoint *local);
     /* Gives the next fact: false when there is none. Addresses and routes, as they are when the
-     * device is opened, come before the first false; then neighbours, and what becomes of all these
-     * and the MTU, for which the descriptor of arm becomes readable. An interface that is down
-     * keeps what it had until it is up again. */
+     * device is opened, come before the first false; then neighbours, and what becomes of all
+     * these, the MTU and the link address, for which the descriptor of arm becomes readable. An
+     * interface that is down keeps what it had until it is up again. */
     bool (*learn)(struct dk_netdev *dev, struct dk_netdev_fact *fact_out);
     /* Has the kernel find a neighbour; or make sure that it is where it was (mac). */
     void (*resolve)(struct dk_netdev *dev, const struct dk_ip *ip, const struct dk_mac *mac);

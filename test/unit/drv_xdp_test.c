@@ -502,22 +502,40 @@ static struct dk_netdev_fact learn_news(struct dk_netdev *dev)
     return fact;
 }
 
-static void expect_news(struct dk_netdev *dev, uint8_t kind, const char *ip, uint8_t prefix_len,
-                        const char *gateway, bool gone)
+static struct dk_ip parse_ip(const char *text)
 {
-    struct dk_ip want = {.version = 4}, by = {.version = gateway ? 4 : 0};
-    assert_int_equal(inet_pton(AF_INET, ip, want.bytes), 1);
-    if (gateway)
-        assert_int_equal(inet_pton(AF_INET, gateway, by.bytes), 1);
+    struct dk_ip ip = {.version = strchr(text, ':') ? 6 : 4};
+    assert_int_equal(inet_pton(ip.version == 4 ? AF_INET : AF_INET6, text, ip.bytes), 1);
+    return ip;
+}
+
+static const char *show_ip(const struct dk_ip *ip, char text[INET6_ADDRSTRLEN])
+{
+    return ip->version == 0 ? "nothing"
+                            : inet_ntop(ip->version == 4 ? AF_INET : AF_INET6, ip->bytes, text,
+                                        INET6_ADDRSTRLEN);
+}
+
+static struct dk_netdev_fact expect_news(struct dk_netdev *dev, uint8_t kind, const char *ip,
+                                         uint8_t prefix_len, const char *gateway, bool gone)
+{
+    const struct dk_ip want = parse_ip(ip), by = gateway ? parse_ip(gateway) : (struct dk_ip){0};
     const struct dk_netdev_fact fact = learn_news(dev);
-    char got[INET_ADDRSTRLEN], got_by[INET_ADDRSTRLEN];
-    inet_ntop(AF_INET, fact.ip.bytes, got, sizeof got);
-    inet_ntop(AF_INET, fact.gateway.bytes, got_by, sizeof got_by);
+    char got[INET6_ADDRSTRLEN], got_by[INET6_ADDRSTRLEN];
     must_hold(fact.kind == kind && dk_ip_equal(&fact.ip, &want) &&
                   dk_ip_equal(&fact.gateway, &by) && fact.prefix_len == prefix_len &&
                   fact.gone == gone,
-              "kind %u, %s/%u by %s, gone %u; not %s", fact.kind, got, fact.prefix_len, got_by,
-              fact.gone, ip);
+              "kind %u, %s/%u by %s, gone %u; not %s", fact.kind, show_ip(&fact.ip, got),
+              fact.prefix_len, show_ip(&fact.gateway, got_by), fact.gone, ip);
+    return fact;
+}
+
+static void expect_route(struct dk_netdev *dev, const char *ip, uint8_t prefix_len,
+                         const char *gateway, uint32_t metric, bool gone)
+{
+    const struct dk_netdev_fact fact =
+        expect_news(dev, DK_NETDEV_ROUTE, ip, prefix_len, gateway, gone);
+    assert_int_equal(fact.metric, metric);
 }
 
 static struct dk_netdev *open_followed(void)
@@ -541,7 +559,9 @@ static void test_xdp_shared_tells_what_comes_and_goes(void **state)
     netns_ip("route add 10.95.0.0/16 via 10.97.0.9");
     expect_news(dev, DK_NETDEV_ROUTE, "10.95.0.0", 16, "10.97.0.9", false);
     netns_ip("route add 10.95.0.0/16 via 10.97.0.9 metric 7"); /* the same once more */
+    expect_route(dev, "10.95.0.0", 16, "10.97.0.9", 7, false);
     netns_ip("route del 10.95.0.0/16 via 10.97.0.9 metric 7");
+    expect_route(dev, "10.95.0.0", 16, "10.97.0.9", 7, true);
     netns_ip("route replace 10.95.0.0/16 via 10.97.0.8"); /* one message for two events */
     expect_news(dev, DK_NETDEV_ROUTE, "10.95.0.0", 16, "10.97.0.8", false);
     expect_news(dev, DK_NETDEV_ROUTE, "10.95.0.0", 16, "10.97.0.9", true);
@@ -587,6 +607,87 @@ static void test_xdp_shared_route_replaced_by_one_that_is_not_ours(void **state)
     expect_news(dev, DK_NETDEV_ROUTE, "10.98.0.0", 16, "10.99.0.9", false);
     netns_ip("route replace 10.98.0.0/16 dev ve0");
     expect_news(dev, DK_NETDEV_ROUTE, "10.98.0.0", 16, "10.99.0.9", true);
+    dev->ops->close(dev);
+    netns_remove_veth();
+}
+
+/* Of routes of a prefix and metric the kernel takes the first; one may be put before the others. */
+static void test_xdp_shared_routes_that_are_equal_are_told_in_order(void **state)
+{
+    (void)state;
+    struct dk_netdev *dev = open_followed();
+    netns_ip("route append 10.98.0.0/16 via 10.99.0.8");
+    expect_route(dev, "10.98.0.0", 16, "10.99.0.8", 0, false);
+    netns_ip("route del 10.98.0.0/16 via 10.99.0.8");
+    expect_route(dev, "10.98.0.0", 16, "10.99.0.8", 0, true);
+    netns_ip("route prepend 10.98.0.0/16 via 10.99.0.7");
+    expect_route(dev, "10.98.0.0", 16, "10.99.0.7", 0, false);
+    expect_route(dev, "10.98.0.0", 16, "10.99.0.9", 0, true);
+    expect_route(dev, "10.98.0.0", 16, "10.99.0.9", 0, false); /* behind that */
+    netns_ip("route add 10.98.0.0/16 via 10.99.0.6 metric 3");
+    expect_route(dev, "10.98.0.0", 16, "10.99.0.6", 3, false);
+    dev->ops->close(dev);
+    netns_remove_veth();
+}
+
+/* The first at this interface. */
+static void test_xdp_shared_route_with_several_next_hops(void **state)
+{
+    (void)state;
+    struct dk_netdev *dev = open_followed();
+    netns_ip("addr add 10.96.0.1/16 dev ve1");
+    netns_ip("route add 10.95.0.0/16 metric 5 nexthop via 10.96.0.9 dev ve1 "
+             "nexthop via 10.99.0.8 dev ve0 weight 9 nexthop via 10.99.0.7 dev ve0");
+    expect_route(dev, "10.95.0.0", 16, "10.99.0.8", 5, false);
+    netns_ip("route replace 10.95.0.0/16 metric 5 nexthop via 10.96.0.9 dev ve1 "
+             "nexthop via 10.99.0.7 dev ve0");
+    expect_route(dev, "10.95.0.0", 16, "10.99.0.7", 5, false);
+    expect_route(dev, "10.95.0.0", 16, "10.99.0.8", 5, true);
+    netns_ip("route del 10.95.0.0/16 metric 5");
+    expect_route(dev, "10.95.0.0", 16, "10.99.0.7", 5, true);
+    netns_ip("route add 10.95.0.0/16 nexthop via 10.96.0.9 dev ve1 nexthop via 10.96.0.8 dev ve1");
+    netns_ip("route add 10.94.0.0/16 via 10.99.0.9"); /* that was none of ours */
+    expect_route(dev, "10.94.0.0", 16, "10.99.0.9", 0, false);
+    dev->ops->close(dev);
+    netns_remove_veth();
+}
+
+/* Of IPv6 next hops come and go one by one. */
+static void test_xdp_shared_route_of_ip6_loses_a_next_hop(void **state)
+{
+    (void)state;
+    struct dk_netdev *dev = open_followed();
+    netns_ip("link set ve0 addrgenmode none");
+    must_hold(system("echo 0 > /proc/sys/net/ipv6/conf/ve0/disable_ipv6") == 0, "IPv6");
+    netns_ip("addr add fd00::1/64 dev ve0 nodad");
+    expect_news(dev, DK_NETDEV_ADDRESS, "fd00::1", 64, NULL, false);
+    netns_ip("route add fd01::/64 via fd00::9");
+    expect_route(dev, "fd01::", 64, "fd00::9", 1024, false);
+    netns_ip("route append fd01::/64 via fd00::8");       /* the kernel tells of it as the first */
+    netns_ip("route add fd02::/64 via fd00::9 metric 5"); /* of the other one nothing is new */
+    expect_route(dev, "fd02::", 64, "fd00::9", 5, false);
+    netns_ip("route del fd01::/64 via fd00::9");
+    expect_route(dev, "fd01::", 64, "fd00::9", 1024, true);
+    expect_route(dev, "fd01::", 64, "fd00::8", 1024, false);
+    dev->ops->close(dev);
+    netns_remove_veth();
+}
+
+static void test_xdp_shared_link_address_is_followed(void **state)
+{
+    (void)state;
+    struct dk_netdev_fact fact;
+    struct dk_netdev *dev = open_followed();
+    netns_ip("link set ve1 address 02:00:00:00:0a:0a"); /* another one's */
+    netns_ip("link set ve0 address 02:00:00:00:0a:0b");
+    fact = learn_news(dev);
+    assert_int_equal(fact.kind, DK_NETDEV_MAC);
+    assert_memory_equal(fact.mac.bytes, "\x02\0\0\0\x0a\x0b", 6);
+    netns_ip("link set ve0 mtu 1400"); /* a message that has both */
+    fact = learn_news(dev);
+    assert_true(fact.kind == DK_NETDEV_MTU && fact.mtu == 1400);
+    netns_ip("addr add 10.97.0.1/16 dev ve0");
+    expect_news(dev, DK_NETDEV_ADDRESS, "10.97.0.1", 16, NULL, false);
     dev->ops->close(dev);
     netns_remove_veth();
 }
@@ -984,6 +1085,10 @@ int main(void)
         cmocka_unit_test(test_xdp_shared_tells_what_comes_and_goes),
         cmocka_unit_test(test_xdp_shared_routes_go_with_the_last_address),
         cmocka_unit_test(test_xdp_shared_route_replaced_by_one_that_is_not_ours),
+        cmocka_unit_test(test_xdp_shared_routes_that_are_equal_are_told_in_order),
+        cmocka_unit_test(test_xdp_shared_route_with_several_next_hops),
+        cmocka_unit_test(test_xdp_shared_route_of_ip6_loses_a_next_hop),
+        cmocka_unit_test(test_xdp_shared_link_address_is_followed),
         cmocka_unit_test(test_xdp_shared_is_read_anew_when_the_link_was_down),
         cmocka_unit_test(test_xdp_shared_catches_up_with_what_was_lost),
         cmocka_unit_test(test_xdp_shared_has_the_kernel_ask),

@@ -15,21 +15,24 @@
 
 static bool is_same(const struct dk_netdev_fact *a, const struct dk_netdev_fact *b)
 {
-    return a->kind == b->kind && a->prefix_len == b->prefix_len && dk_ip_equal(&a->ip, &b->ip) &&
-           dk_ip_equal(&a->gateway, &b->gateway);
+    return a->kind == b->kind && a->prefix_len == b->prefix_len && a->metric == b->metric &&
+           dk_ip_equal(&a->ip, &b->ip) && dk_ip_equal(&a->gateway, &b->gateway);
 }
 
-/* Another one of the same fact than `but`, of any metric or of one. */
-static struct dk_xdp_known *find(struct dk_xdp *x, const struct dk_netdev_fact *fact,
-                                 const uint32_t *metric, const struct dk_xdp_known *but)
+static struct dk_xdp_known *find(struct dk_xdp *x, const struct dk_netdev_fact *fact)
 {
     for (uint32_t i = 0; i < DK_XDP_KNOWN_MAX; i++) {
         struct dk_xdp_known *k = &x->known[i];
-        if (k != but && k->state != DK_XDP_FREE && is_same(&k->fact, fact) &&
-            (!metric || k->metric == *metric))
+        if (k->state != DK_XDP_FREE && is_same(&k->fact, fact))
             return k;
     }
     return NULL;
+}
+
+bool dk_xdp_known_has(struct dk_xdp *x, const struct dk_netdev_fact *fact)
+{
+    const struct dk_xdp_known *k = find(x, fact);
+    return k && k->state != DK_XDP_GOING;
 }
 
 static struct dk_xdp_known *free_place(struct dk_xdp *x)
@@ -40,16 +43,19 @@ static struct dk_xdp_known *free_place(struct dk_xdp *x)
     return i < DK_XDP_KNOWN_MAX ? &x->known[i] : NULL;
 }
 
-void dk_xdp_known_replaced(struct dk_xdp *x, const struct dk_netdev_fact *fact, uint32_t metric)
+bool dk_xdp_known_replaced(struct dk_xdp *x, const struct dk_netdev_fact *fact)
 {
+    bool any = false;
     for (uint32_t i = 0; i < DK_XDP_KNOWN_MAX; i++) {
         struct dk_xdp_known *k = &x->known[i];
-        if (k->state == DK_XDP_FREE || k->fact.kind != fact->kind || k->metric != metric ||
-            k->fact.prefix_len != fact->prefix_len || !dk_ip_equal(&k->fact.ip, &fact->ip))
+        if (k->state == DK_XDP_FREE || k->fact.kind != fact->kind ||
+            k->fact.metric != fact->metric || k->fact.prefix_len != fact->prefix_len ||
+            !dk_ip_equal(&k->fact.ip, &fact->ip))
             continue;
         k->state = DK_XDP_GOING;
-        x->any_going = true;
+        x->any_going = any = true;
     }
+    return any;
 }
 
 static void warn_many(struct dk_xdp *x)
@@ -61,9 +67,9 @@ static void warn_many(struct dk_xdp *x)
            x->port->name, DK_XDP_KNOWN_MAX);
 }
 
-bool dk_xdp_known_new(struct dk_xdp *x, const struct dk_netdev_fact *fact, uint32_t metric)
+bool dk_xdp_known_new(struct dk_xdp *x, const struct dk_netdev_fact *fact)
 {
-    struct dk_xdp_known *k = find(x, fact, &metric, NULL);
+    struct dk_xdp_known *k = find(x, fact);
     if (k && k->state != DK_XDP_GOING) {
         k->state = DK_XDP_KNOWN;
         return false;
@@ -73,30 +79,28 @@ bool dk_xdp_known_new(struct dk_xdp *x, const struct dk_netdev_fact *fact, uint3
         warn_many(x);
         return false;
     }
-    *k = (struct dk_xdp_known){.state = DK_XDP_KNOWN, .metric = metric, .fact = *fact};
+    *k = (struct dk_xdp_known){.state = DK_XDP_KNOWN, .fact = *fact};
     if (fact->kind == DK_NETDEV_ADDRESS)
         dk_xdp_own_add(x->port, &fact->ip);
-    return !find(x, fact, NULL, k); /* it was, by another metric */
-}
-
-/* Frees a place; returns whether the fact is one no more. */
-static bool forget(struct dk_xdp *x, struct dk_xdp_known *k)
-{
-    k->state = DK_XDP_FREE;
-    if (find(x, &k->fact, NULL, k))
-        return false; /* by another metric */
-    if (k->fact.kind == DK_NETDEV_ADDRESS)
-        dk_xdp_own_remove(x->port, &k->fact.ip);
     return true;
 }
 
-bool dk_xdp_known_gone(struct dk_xdp *x, const struct dk_netdev_fact *fact, uint32_t metric)
+static void forget(struct dk_xdp *x, struct dk_xdp_known *k)
 {
-    struct dk_xdp_known *k = find(x, fact, &metric, NULL);
+    k->state = DK_XDP_FREE;
+    if (k->fact.kind == DK_NETDEV_ADDRESS)
+        dk_xdp_own_remove(x->port, &k->fact.ip);
+}
+
+bool dk_xdp_known_gone(struct dk_xdp *x, const struct dk_netdev_fact *fact)
+{
+    struct dk_xdp_known *k = find(x, fact);
     if (!k)
         return false;
-    if (x->is_up && x->has_told)
-        return forget(x, k);
+    if (x->is_up && x->has_told) {
+        forget(x, k);
+        return true;
+    }
     k->state = x->is_up ? DK_XDP_GOING : DK_XDP_UNSEEN;
     x->any_going |= x->is_up;
     return false;
@@ -124,8 +128,9 @@ bool dk_xdp_known_next_gone(struct dk_xdp *x, struct dk_netdev_fact *out)
         return false;
     for (uint32_t i = 0; i < DK_XDP_KNOWN_MAX; i++) {
         struct dk_xdp_known *k = &x->known[i];
-        if (k->state != DK_XDP_GOING || !forget(x, k))
+        if (k->state != DK_XDP_GOING)
             continue;
+        forget(x, k);
         *out = k->fact;
         out->gone = true;
         return true;

@@ -14,9 +14,6 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#define FRAME_MAX (4096u - DK_XDP_HEADROOM - (uint32_t)DK_BUF_PEER_BYTES)
-#define MTU_MAX   (FRAME_MAX - DK_FRAME_HEADER - DK_FRAME_TAG)
-
 static int find_interface(struct dk_xdp_port *p, int fd, const struct dk_xdp_options *o,
                           const char **why_out)
 {
@@ -30,11 +27,11 @@ static int find_interface(struct dk_xdp_port *p, int fd, const struct dk_xdp_opt
     p->caps.mtu = o->mtu ? o->mtu : netif.mtu;
     p->caps.max_burst = DK_XDP_BURST;
     memcpy(p->caps.mac.bytes, netif.mac, sizeof(netif.mac));
-    if (netif.mtu > MTU_MAX)
+    if (netif.mtu > DK_XDP_MTU_MAX)
         return dk_why(why_out, -EINVAL,
                       "interface %s has an MTU of %u, AF_XDP here at most %u: ip link set %s mtu "
                       "%u",
-                      p->name, netif.mtu, MTU_MAX, p->name, MTU_MAX);
+                      p->name, netif.mtu, DK_XDP_MTU_MAX, p->name, DK_XDP_MTU_MAX);
     return 0;
 }
 

@@ -36,8 +36,12 @@
 
 #define DK_XDP_BURST     64u
 #define DK_XDP_HEADROOM  256u /* that the kernel keeps before each frame: XDP_PACKET_HEADROOM */
-#define DK_XDP_OWN_MAX   32u  /* addresses of the interface */
-#define DK_XDP_KNOWN_MAX 64u  /* and routes */
+/* What a chunk of a page takes. */
+#define DK_XDP_FRAME_MAX (4096u - DK_XDP_HEADROOM - (uint32_t)DK_BUF_PEER_BYTES)
+#define DK_XDP_MTU_MAX   (DK_XDP_FRAME_MAX - DK_FRAME_HEADER - DK_FRAME_TAG)
+
+#define DK_XDP_OWN_MAX   32u /* addresses of the interface */
+#define DK_XDP_KNOWN_MAX 64u /* and routes */
 
 #define DK_XDP_QUEUES_EACH 16u /* of a device */
 #define DK_XDP_WORKERS_MAX 16u /* of a port */
@@ -50,13 +54,21 @@
 #define XDP_PKT_CONTD (1 << 0)
 #endif
 
+/* What is being read of the kernel: dumps, one after the other, and then what becomes of it. */
+enum dk_xdp_stage { DK_XDP_ADDRESSES, DK_XDP_ROUTES, DK_XDP_NEIGHBOURS, DK_XDP_NEWS };
+
 /* An address or a route that was told of (known.c). */
 enum dk_xdp_known_state { DK_XDP_FREE, DK_XDP_KNOWN, DK_XDP_UNSEEN, DK_XDP_GOING };
 
 struct dk_xdp_known {
     enum dk_xdp_known_state state;
-    uint32_t metric;
     struct dk_netdev_fact fact;
+};
+
+/* What may change of the interface. */
+struct dk_xdp_link {
+    uint32_t mtu;
+    struct dk_mac mac;
 };
 
 /* A queue of the interface: a socket, and its rings. */
@@ -153,12 +165,13 @@ struct dk_xdp {
     uint8_t *messages; /* read last */
     const struct nlmsghdr *next;
     int left;
-    int stage;     /* the dump that is under way */
-    uint32_t dump; /* its number */
+    enum dk_xdp_stage stage;
+    uint32_t dump; /* the number of the one that is under way */
     bool has_told; /* how the stack is to be made */
     bool is_up;
-    bool again;   /* all is to be dumped once more */
-    uint32_t mtu; /* of the link, as it was told */
+    bool again; /* all is to be dumped once more */
+    bool warned_hops;
+    struct dk_xdp_link link, told; /* as it is, as it was told */
 
     /* known.c */
     bool any_going;
@@ -256,11 +269,16 @@ void dk_xdp_kernel_close(struct dk_xdp *x);
 bool dk_xdp_learn(struct dk_netdev *dev, struct dk_netdev_fact *out);
 void dk_xdp_resolve(struct dk_netdev *dev, const struct dk_ip *ip, const struct dk_mac *mac);
 
+/* All is read once more: now, or when the dump that is under way is over. */
+void dk_xdp_kernel_look_again(struct dk_xdp *x);
+
 /* known.c: an address or a route is there, or not: whether that is news. */
-bool dk_xdp_known_new(struct dk_xdp *x, const struct dk_netdev_fact *fact, uint32_t metric);
-bool dk_xdp_known_gone(struct dk_xdp *x, const struct dk_netdev_fact *fact, uint32_t metric);
-/* Some route takes the place of those to there, of that metric, which go. */
-void dk_xdp_known_replaced(struct dk_xdp *x, const struct dk_netdev_fact *fact, uint32_t metric);
+bool dk_xdp_known_new(struct dk_xdp *x, const struct dk_netdev_fact *fact);
+bool dk_xdp_known_gone(struct dk_xdp *x, const struct dk_netdev_fact *fact);
+/* Whether it was told of, and is not about to go. */
+bool dk_xdp_known_has(struct dk_xdp *x, const struct dk_netdev_fact *fact);
+/* Some route takes the place of those to there, of that metric, which go. Whether there are any. */
+bool dk_xdp_known_replaced(struct dk_xdp *x, const struct dk_netdev_fact *fact);
 /* A dump begins; it has come to its end: what was not in it is gone. */
 void dk_xdp_known_unsee(struct dk_xdp *x);
 void dk_xdp_known_sweep(struct dk_xdp *x);

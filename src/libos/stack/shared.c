@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A stack over an interface that the kernel has, too (net/dev.h, dk_netdev_shared_ops): addresses,
- * routes and the MTU are the kernel's; neighbours are found by the kernel; what becomes of these is
- * followed; ports are claimed when they are bound or chosen, and given back when no
- * socket or connection has them any more, which is looked at once a second, and when
- * there are many more than were in use then.
+ * routes, the MTU and the link address are the kernel's; neighbours are found by the kernel; what
+ * becomes of these is followed; ports are claimed when they are bound or chosen, and given back
+ * when no socket or connection has them any more, which is looked at once a second, and when there
+ * are many more than were in use then.
  *
  * A connection in TIME_WAIT keeps no port, as it keeps no descriptor of the kernel's: what its peer
  * sends again is answered by the kernel, with a reset.
@@ -119,6 +119,8 @@ int dk_stack_shared_config(struct dk_stack *st, struct dk_net_config *config, co
             left_out += !add_route(config, &fact);
         else if (fact.kind == DK_NETDEV_MTU)
             config->mtu = fact.mtu;
+        else if (fact.kind == DK_NETDEV_MAC)
+            config->mac = fact.mac;
     }
     if (left_out > 0)
         dk_log(DK_LOG_WARN, "%s: the kernel has %u more addresses and routes than the stack can",
@@ -170,6 +172,11 @@ static void learn_neighbour(struct dk_stack *st, const struct dk_netdev_fact *fa
     dk_net_tell_neighbour(st->net, &fact->ip, fact->gone ? NULL : &fact->mac, st->now);
 }
 
+static void learn_mac(struct dk_stack *st, const struct dk_netdev_fact *fact)
+{
+    dk_net_tell_mac(st->net, &fact->mac, st->now);
+}
+
 static void learn(struct dk_stack *st)
 {
     static void (*const kinds[])(struct dk_stack * st, const struct dk_netdev_fact *fact) = {
@@ -177,6 +184,7 @@ static void learn(struct dk_stack *st)
         [DK_NETDEV_ROUTE] = learn_route,
         [DK_NETDEV_NEIGHBOUR] = learn_neighbour,
         [DK_NETDEV_MTU] = learn_mtu,
+        [DK_NETDEV_MAC] = learn_mac,
     };
     struct dk_netdev *dev = st->shared->dev;
     struct dk_netdev_fact fact;
