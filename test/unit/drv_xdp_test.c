@@ -8,6 +8,8 @@
 #include "mem/stats.h"
 
 #include <arpa/inet.h>
+#include <libmnl/libmnl.h>
+#include <linux/rtnetlink.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -738,6 +740,104 @@ static void test_xdp_shared_catches_up_with_what_was_lost(void **state)
     netns_remove_veth();
 }
 
+/* Says something in the place of the kernel, before what it says by itself. */
+static void say(struct dk_xdp *x, uint16_t type, uint16_t flags, uint32_t dump, int error)
+{
+    struct {
+        struct nlmsghdr head;
+        struct nlmsgerr error;
+    } message = {
+        {.nlmsg_len = sizeof message, .nlmsg_type = type, .nlmsg_flags = flags, .nlmsg_seq = dump},
+        {.error = error}};
+    const struct sockaddr_nl to = {.nl_family = AF_NETLINK,
+                                   .nl_pid = mnl_socket_get_portid(x->route)};
+    const int fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+    assert_int_equal(
+        sendto(fd, &message, sizeof message, 0, (const struct sockaddr *)&to, sizeof to),
+        sizeof message);
+    close(fd);
+}
+
+/* All is dumped because an address went: of the interface, and of addresses, with this end. What
+ * would come next is said to be over, too, before the kernel has said a word. */
+static struct dk_xdp *begin_dump(struct dk_netdev *dev, uint16_t type, uint16_t flags, int error)
+{
+    struct dk_xdp *x = dk_xdp_of(dev);
+    netns_ip("addr add 10.97.0.1/16 dev ve0");
+    expect_news(dev, DK_NETDEV_ADDRESS, "10.97.0.1", 16, NULL, false);
+    netns_ip("addr del 10.97.0.1/16 dev ve0");
+    say(x, NLMSG_DONE, 0, x->dump + 1, 0);
+    say(x, type, flags, x->dump + 2, error);
+    say(x, NLMSG_DONE, 0, x->dump + 3, 0);
+    expect_news(dev, DK_NETDEV_ADDRESS, "10.97.0.1", 16, NULL, true);
+    return x;
+}
+
+/* Nothing that is there goes, and in the end there was a whole dump. */
+static void expect_whole_dump(struct dk_netdev *dev, struct dk_xdp *x)
+{
+    struct dk_netdev_fact fact;
+    deadline_start(__func__, DEADLINE_S);
+    do {
+        while (dev->shared->learn(dev, &fact))
+            assert_true(fact.kind == DK_NETDEV_NEIGHBOUR || !fact.gone);
+        assert_true(x->stage == DK_XDP_NEWS);
+    } while (x->again && drv_readable(dev, PATIENCE_S * 1000));
+    deadline_stop();
+    assert_false(x->again);
+    netns_ip("route del 10.98.0.0/16"); /* it is followed as before */
+    expect_route(dev, "10.98.0.0", 16, "10.99.0.9", 0, true);
+}
+
+static void test_xdp_shared_dump_that_was_interrupted_is_made_again(void **state)
+{
+    (void)state;
+    struct dk_netdev *dev = open_followed();
+    struct dk_xdp *x = begin_dump(dev, NLMSG_DONE, NLM_F_DUMP_INTR, 0);
+    expect_whole_dump(dev, x);
+    dev->ops->close(dev);
+    netns_remove_veth();
+}
+
+static void test_xdp_shared_dump_that_failed_is_made_again(void **state)
+{
+    static const uint16_t types[] = {NLMSG_ERROR, NLMSG_DONE};
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct dk_netdev_fact fact;
+        struct dk_netdev *dev = open_followed();
+        struct dk_xdp *x = begin_dump(dev, types[i], 0, -ENOMEM);
+        while (dev->shared->learn(dev, &fact))
+            continue;
+        assert_true(x->is_resting);
+        const uint32_t dump = x->dump;
+        expect_whole_dump(dev, x);
+        assert_true(x->dump > dump && !x->is_resting);
+        dev->ops->close(dev);
+        netns_remove_veth();
+    }
+}
+
+/* One after the other: the kernel is not asked for ever. */
+static void test_xdp_shared_dumps_that_are_interrupted_have_a_rest(void **state)
+{
+    (void)state;
+    struct dk_netdev_fact fact;
+    struct dk_netdev *dev = open_followed();
+    struct dk_xdp *x = dk_xdp_of(dev);
+    const uint32_t dump = x->dump;
+    netns_ip("addr add 10.97.0.1/16 dev ve0");
+    netns_ip("addr del 10.97.0.1/16 dev ve0");
+    for (uint32_t i = 1; i < 40; i++)
+        say(x, NLMSG_DONE, NLM_F_DUMP_INTR, dump + i, 0);
+    while (dev->shared->learn(dev, &fact))
+        continue;
+    assert_true(x->is_resting && x->dump < dump + 40);
+    expect_whole_dump(dev, x);
+    dev->ops->close(dev);
+    netns_remove_veth();
+}
+
 /* Nobody answers: the kernel has asked, and says that it found nobody. */
 static void test_xdp_shared_has_the_kernel_ask(void **state)
 {
@@ -1091,6 +1191,9 @@ int main(void)
         cmocka_unit_test(test_xdp_shared_link_address_is_followed),
         cmocka_unit_test(test_xdp_shared_is_read_anew_when_the_link_was_down),
         cmocka_unit_test(test_xdp_shared_catches_up_with_what_was_lost),
+        cmocka_unit_test(test_xdp_shared_dump_that_was_interrupted_is_made_again),
+        cmocka_unit_test(test_xdp_shared_dump_that_failed_is_made_again),
+        cmocka_unit_test(test_xdp_shared_dumps_that_are_interrupted_have_a_rest),
         cmocka_unit_test(test_xdp_shared_has_the_kernel_ask),
         cmocka_unit_test(test_xdp_shared_takes_what_is_claimed_and_no_more),
         cmocka_unit_test(test_xdp_shared_claim_of_all_addresses_follows_them),

@@ -8,7 +8,6 @@
 #include "os/netif.h"
 
 #include <errno.h>
-#include <libmnl/libmnl.h>
 #include <unistd.h>
 
 #define RING_MAX 32768u
@@ -63,8 +62,7 @@ static void abandon(struct dk_netdev *dev)
     struct dk_xdp *x = dk_xdp_of(dev);
     abandon_port(x->port);
     dk_wake_close(&x->wake);
-    if (x->route)
-        close(mnl_socket_get_fd(x->route));
+    dk_xdp_kernel_abandon(x);
     for (uint32_t i = 0; i < x->num_queues; i++)
         close(x->queues[i].fd);
 }
@@ -135,7 +133,7 @@ static int open_xdp(struct dk_netdev **dev_out, const struct dk_xdp_options *opt
     struct dk_xdp *x = dk_heap_zalloc(sizeof(*x)); /* freed with its port */
     if (!x)
         return dk_why(why_out, -ENOMEM, "xdp: no memory");
-    x->wake.epfd = -1;
+    x->wake.epfd = x->rest_fd = -1;
     x->dev.ops = &ops;
     x->dev.stats = &x->dev.own_stats;
     x->worker = options->worker.index;

@@ -55,7 +55,7 @@
 #endif
 
 /* What is being read of the kernel: dumps, one after the other, and then what becomes of it. */
-enum dk_xdp_stage { DK_XDP_ADDRESSES, DK_XDP_ROUTES, DK_XDP_NEIGHBOURS, DK_XDP_NEWS };
+enum dk_xdp_stage { DK_XDP_LINKS, DK_XDP_ADDRESSES, DK_XDP_ROUTES, DK_XDP_NEIGHBOURS, DK_XDP_NEWS };
 
 /* An address or a route that was told of (known.c). */
 enum dk_xdp_known_state { DK_XDP_FREE, DK_XDP_KNOWN, DK_XDP_UNSEEN, DK_XDP_GOING };
@@ -170,6 +170,10 @@ struct dk_xdp {
     bool has_told; /* how the stack is to be made */
     bool is_up;
     bool again; /* all is to be dumped once more */
+    uint32_t tries;
+    bool is_resting; /* until rest_fd says so */
+    int rest_fd;
+    bool warned_failed;
     bool warned_hops;
     struct dk_xdp_link link, told; /* as it is, as it was told */
 
@@ -266,6 +270,8 @@ void dk_xdp_claims_abandon(const struct dk_xdp_port *p);
 /* The socket has been opened. 0, or a negative errno and *why_out. */
 int dk_xdp_kernel_open(struct dk_xdp *x, const char **why_out);
 void dk_xdp_kernel_close(struct dk_xdp *x);
+/* In the child of a fork. */
+void dk_xdp_kernel_abandon(const struct dk_xdp *x);
 bool dk_xdp_learn(struct dk_netdev *dev, struct dk_netdev_fact *out);
 void dk_xdp_resolve(struct dk_netdev *dev, const struct dk_ip *ip, const struct dk_mac *mac);
 
