@@ -694,6 +694,39 @@ static void test_xdp_shared_link_address_is_followed(void **state)
     netns_remove_veth();
 }
 
+/* What is written to standard error while the next fact, which is that of an MTU, is learnt. */
+static void learn_mtu_and_log(struct dk_netdev *dev, uint32_t mtu, char *log_out, size_t max)
+{
+    FILE *capture = tmpfile();
+    assert_non_null(capture);
+    const int saved = dup(STDERR_FILENO);
+    dup2(fileno(capture), STDERR_FILENO);
+    const struct dk_netdev_fact fact = learn_news(dev);
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    rewind(capture);
+    log_out[fread(log_out, 1, max - 1, capture)] = '\0';
+    fclose(capture);
+    assert_true(fact.kind == DK_NETDEV_MTU && fact.mtu == mtu);
+}
+
+static void test_xdp_shared_mtu_that_grows_has_the_limit_said(void **state)
+{
+    (void)state;
+    char log[1000];
+    struct dk_netdev *dev = open_followed();
+    netns_ip("link set ve0 mtu 1400");
+    learn_mtu_and_log(dev, 1400, log, sizeof log);
+    assert_string_equal(log, "");
+    netns_ip("link set ve0 mtu 9000"); /* of that nothing can be received */
+    learn_mtu_and_log(dev, 1500, log, sizeof log);
+    must_hold(strstr(log, "MTU of 9000 now") && strstr(log, "ip link set ve0 mtu 1500") &&
+                  strstr(log, "at most 3794"),
+              "%s", log);
+    dev->ops->close(dev);
+    netns_remove_veth();
+}
+
 /* The kernel says of no route that it vanished with the link. */
 static void test_xdp_shared_is_read_anew_when_the_link_was_down(void **state)
 {
@@ -1189,6 +1222,7 @@ int main(void)
         cmocka_unit_test(test_xdp_shared_route_with_several_next_hops),
         cmocka_unit_test(test_xdp_shared_route_of_ip6_loses_a_next_hop),
         cmocka_unit_test(test_xdp_shared_link_address_is_followed),
+        cmocka_unit_test(test_xdp_shared_mtu_that_grows_has_the_limit_said),
         cmocka_unit_test(test_xdp_shared_is_read_anew_when_the_link_was_down),
         cmocka_unit_test(test_xdp_shared_catches_up_with_what_was_lost),
         cmocka_unit_test(test_xdp_shared_dump_that_was_interrupted_is_made_again),
