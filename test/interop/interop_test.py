@@ -32,7 +32,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import agreed  # noqa: E402
 import netns  # noqa: E402
-from netns import Link, NIC  # noqa: E402
+from netns import Link, NIC, ip  # noqa: E402
 
 BUILD = pathlib.Path(sys.argv[1]).resolve()
 LONG = os.environ.get("INTEROP") == "long"
@@ -905,6 +905,43 @@ def interface_that_goes_while_windows_are_closed_ends_connections(kind, what):
         said = client.said()
         assert code == 1 and out.endswith("0 good, 4 bad\n"), f"{out!r} {said!r}"
         assert len(re.findall("timed out|Network is down|[Uu]nreachable|No route", said)) == 4, said
+
+
+@case(("xdp", 4), ("xdp", 6))
+def link_address_that_changes_costs_no_byte(kind, version):
+    """Linux, which sends to the old one, learns of it from the stack and goes on at once."""
+    with Net(kind) as net:
+        address, mac = net.address("ours", version), "02:00:00:00:0a:0b"
+        s = net.ours(PEER, "serve", address).await_line("ready")
+        size = fewer(20 * MB)
+        c = net.linux(PEER, "connect", address, f"seed={SEED}", f"up={size}", f"down={size}",
+                      "connections=4", "at_once=4", "together").await_line("4 at once")
+        net.ip_inside(f"link set veth1 address {mac}")
+        changed = time.monotonic()
+        while mac not in net.linux("ip", "neigh", "show", net.OURS[version]).succeed():
+            assert time.monotonic() < changed + 4, "Linux was not told"
+            time.sleep(0.02)
+        c.succeed()
+        code, said = s.stop()
+        assert code == 0, said
+
+
+@case("xdp")
+def routes_that_differ_in_their_metrics(kind):
+    """Behind Linux is an address; another gateway, which is not there, is worse, or second."""
+    with Net(kind) as net:
+        ip("addr add 10.9.9.9/32 dev lo")
+        net.linux(PEER, "serve", f"10.9.9.9:{PORT}").await_line("ready")
+        worse, better = "10.0.0.99 metric 20", f"{net.LINUX[4]} metric 10"
+        hops = f"nexthop via {net.LINUX[4]} dev veth1 nexthop via 10.0.0.99 dev veth1"
+        for routes in ((f"via {worse}", f"via {better}"), (f"via {better}", f"via {worse}"),
+                       (hops,)):
+            for route in routes:
+                net.ip_inside(f"route add 10.9.9.0/24 {route}")
+            net.ours(PEER, "connect", f"10.9.9.9:{PORT}", "up=100000", "down=100000").succeed()
+            for _ in routes:
+                net.ip_inside("route del 10.9.9.0/24")
+        ip("addr del 10.9.9.9/32 dev lo")
 
 
 @case(("nic", "ours"), ("nic", "linux's"))

@@ -21,7 +21,7 @@
 #define BUCKETS      256u
 #define SWEEP_NS     1000000000
 #define SPARE_CLAIMS 8u
-#define LEARN_EVERY  512u /* polls, for who never sleeps */
+#define LEARN_NS     50000000 /* for who never sleeps; polls under load take a while each */
 
 struct claim {
     struct dk_list link;
@@ -33,8 +33,7 @@ struct dk_stack_shared {
     struct dk_netdev *dev; /* behind all decorators */
     struct dk_list buckets[BUCKETS];
     uint32_t num_claims, sweep_above;
-    int64_t sweep_at;
-    uint32_t polls;
+    int64_t sweep_at, learn_at;
     bool armed; /* somebody may have slept on it since the last poll */
 };
 
@@ -261,8 +260,10 @@ void dk_stack_shared_arm(struct dk_stack *st)
 void dk_stack_shared_poll(struct dk_stack *st)
 {
     struct dk_stack_shared *sh = st->shared;
-    if (sh->armed || ++sh->polls % LEARN_EVERY == 0 || dk_net_waiting(st->net) > 0)
+    if (sh->armed || st->now >= sh->learn_at || dk_net_waiting(st->net) > 0) {
+        sh->learn_at = st->now + LEARN_NS;
         learn(st);
+    }
     sh->armed = false;
     if (sh->num_claims == 0 || st->now < sh->sweep_at)
         return;
