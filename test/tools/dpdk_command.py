@@ -52,19 +52,10 @@ def wakeups(process):
         return int(dict(line.split(":") for line in file)["voluntary_ctxt_switches"])
 
 
-class AtTap:
-    @classmethod
-    def setUpClass(cls):
-        cls.net = make_tap()
-
-    @classmethod
-    def tearDownClass(cls):
-        ip("link", "del", "demi0")
-
-
-class Tap(AtTap, base.OverDevice, unittest.TestCase):
+class Tap(base.OverDevice, unittest.TestCase):
     """The kernel's interface and the port have one address, so ours is another."""
 
+    interface, make_net = "demi0", staticmethod(make_tap)
     datagram = "1400"
 
 
@@ -114,7 +105,7 @@ class Xdp(base.OverDevice, unittest.TestCase):
                                          f"suppressions={known.name}")
         patch.start()
         cls.addClassCleanup(patch.stop)
-        cls.net = make_veth("net_af_xdp")
+        super().setUpClass()
         probe = subprocess.run([base.DEMI, "ping", HOST4 + ":9"], text=True, check=False,
                                env=base.environment(cls.net, DEMI_NET_PROBE="no"),
                                capture_output=True, timeout=PATIENCE_S)
@@ -124,8 +115,8 @@ class Xdp(base.OverDevice, unittest.TestCase):
                                     probe.stderr.strip().splitlines()[-1])
 
     @classmethod
-    def tearDownClass(cls):
-        ip("link", "del", "veth0")
+    def make_net(cls):
+        return make_veth("net_af_xdp")
 
 
 # ---- captures -----------------------------------------------------------------------------------
@@ -202,10 +193,8 @@ class Pcap(unittest.TestCase):
 
 # ---- two workers --------------------------------------------------------------------------------
 
-class TwoWorkers:
+class TwoWorkers(base.OnInterface):
     """A relay, each of whose workers has a queue of the port; the kernel is at both its ends."""
-
-    net = ""
 
     def relay(self, net):
         return Server(net, RELAY, "-w", "2", OWN4 + ":7000", HOST4 + ":7001", ready="ready on ")
@@ -244,18 +233,14 @@ class TwoWorkers:
                 self.assertGreater(os.path.getsize(path), 100 * 64, path)
 
 
-class TapWorkers(AtTap, TwoWorkers, unittest.TestCase):
-    pass
+class TapWorkers(TwoWorkers, unittest.TestCase):
+    interface, make_net = "demi0", staticmethod(make_tap)
 
 
 class VethWorkers(TwoWorkers, unittest.TestCase):
     @classmethod
-    def setUpClass(cls):
-        cls.net = make_veth("net_af_packet") + " qpairs=2"
-
-    @classmethod
-    def tearDownClass(cls):
-        ip("link", "del", "veth0")
+    def make_net(cls):
+        return make_veth("net_af_packet") + " qpairs=2"
 
     def test_port_with_too_few_queues_says_so(self):
         net = self.net.replace("qpairs=2", "qpairs=1")

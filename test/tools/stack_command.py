@@ -111,10 +111,24 @@ def cpu_seconds(process):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-class OverDevice:
+class OnInterface:
+    """Tests of a class have an interface, which is made and deleted with it."""
+
+    interface = "veth0"
+    net = ""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.net = cls.make_net()
+
+    @classmethod
+    def tearDownClass(cls):
+        ip("link", "del", cls.interface)
+
+
+class OverDevice(OnInterface):
     """What must work over any device; the peer is the kernel."""
 
-    net = ""
     datagram = "20K"
 
     def test_kernel_client_is_answered(self):
@@ -204,23 +218,11 @@ class OverDevice:
 
 
 class Tap(OverDevice, unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.net = make_tap()
-
-    @classmethod
-    def tearDownClass(cls):
-        ip("link", "del", "demi0")
+    interface, make_net = "demi0", staticmethod(make_tap)
 
 
 class Packet(OverDevice, unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.net = make_veth()
-
-    @classmethod
-    def tearDownClass(cls):
-        ip("link", "del", "veth0")
+    make_net = staticmethod(make_veth)
 
 
 class DpdkVeth(OverDevice, unittest.TestCase):
@@ -229,15 +231,12 @@ class DpdkVeth(OverDevice, unittest.TestCase):
     datagram = "1400"
 
     @classmethod
-    def setUpClass(cls):
+    def make_net(cls):
         need_dpdk()
-        cls.net = make_veth().replace("packet:", "dpdk:net_af_packet0 iface=")
+        net = make_veth().replace("packet:", "dpdk:net_af_packet0 iface=")
         # The driver cannot tell of sums that were left to the device.
         subprocess.run(["ethtool", "-K", "veth0", "tx", "off"], check=True, capture_output=True)
-
-    @classmethod
-    def tearDownClass(cls):
-        ip("link", "del", "veth0")
+        return net
 
 
 class DpdkMemif(unittest.TestCase):
