@@ -59,6 +59,14 @@ uint32_t dk_store_poll(struct dk_store *store, int64_t now)
     return outstanding > store->outstanding ? outstanding - store->outstanding : 0;
 }
 
+void dk_store_start(struct dk_store *store)
+{
+    if (!store->xfers.submitted)
+        return;
+    store->xfers.submitted = false;
+    store->dev->ops->poll(store->dev, store->now);
+}
+
 bool dk_store_quiet(const struct dk_store *store)
 {
     return !store->kicked && !dk_xfers_ready(&store->xfers);

@@ -95,6 +95,7 @@ static void submit(struct dk_xfer *x)
             x->result = ret;
             break;
         }
+        x->owner->submitted = true;
         part->busy = true;
         x->in_flight++;
         x->at += part->io.bytes;

@@ -48,6 +48,7 @@ struct dk_xfers {
     struct dk_blkdev *dev;
     struct dk_list ready; /* transfers that wait for room, or are done without an I/O */
     uint32_t outstanding; /* transfers */
+    bool submitted;       /* I/Os may rest in the device */
     /* A flush, or a write that should be durable, failed (blk.h has what that means); NULL: nobody
      * minds. Called before the `done` of it, from inside the device's poll. */
     void (*on_flush_failed)(void *arg, int error);

@@ -366,6 +366,39 @@ static void test_file_grows_beside_appends(void **state)
     kit_end(&k);
 }
 
+static void count_moment(struct medium *m)
+{
+    ++*(unsigned *)m->arg;
+}
+
+static void test_start_has_the_device_begin_with_what_a_poll_made(void **state)
+{
+    (void)state;
+    struct store_kit k = {0};
+    struct kit_append a;
+    unsigned moments = 0; /* submits and completions */
+    kit_make(&k, BYTES);
+    struct dk_log *log = kit_log(&k, "a", DK_LOG_CREATE);
+    assert_int_equal(kit_append(&k, log, 0, 100, 1), 0); /* the log has its segment now */
+    dk_store_poll(k.store, 0);
+    dk_store_start(k.store);
+    k.medium.moment = count_moment;
+    k.medium.arg = &moments;
+    kit_record(&a, 1, 100, 1);
+    kit_issue(log, &a);
+    dk_store_poll(k.store, 0);
+    assert_int_equal(moments, 1);
+    dk_store_start(k.store);
+    assert_int_equal(moments, 2);
+    dk_store_start(k.store); /* nothing rests */
+    kit_wait(&k, &a);
+    assert_int_equal(a.result, 0);
+    assert_int_equal(moments, 2);
+    k.medium.moment = NULL;
+    kit_record_free(&a);
+    kit_end(&k);
+}
+
 static void test_wrong_calls_are_refused(void **state)
 {
     (void)state;
@@ -410,6 +443,7 @@ int main(void)
         cmocka_unit_test(test_full_device_says_so_and_goes_on_after_trim),
         cmocka_unit_test(test_file_grows),
         cmocka_unit_test(test_file_grows_beside_appends),
+        cmocka_unit_test(test_start_has_the_device_begin_with_what_a_poll_made),
         cmocka_unit_test(test_wrong_calls_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

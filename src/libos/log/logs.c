@@ -33,10 +33,13 @@ static void logs_poll(struct dk_poller *p, int64_t now, bool spinning)
 {
     struct dk_logs *logs = (struct dk_logs *)p;
     struct dk_list *l;
-    (void)spinning;
     dk_logs_poll_begin(logs);
-    dk_list_for_each (l, &logs->disks)
-        dk_store_poll(dk_container_of(l, struct dk_logs_disk, link)->store, now);
+    dk_list_for_each (l, &logs->disks) {
+        struct dk_store *store = dk_container_of(l, struct dk_logs_disk, link)->store;
+        dk_store_poll(store, now);
+        if (spinning) /* else it sleeps next; a program that finds results may be busy for long */
+            dk_store_start(store);
+    }
     dk_logs_settle(logs);
     dk_logs_poll_end(logs);
 }
