@@ -33,6 +33,7 @@ bool kv_answers_keep(struct kv_answers *a, struct kv_client *c, uint64_t group,
     else
         a->first = answer;
     a->last = answer;
+    a->num++;
     if (group == KV_ANSWER_OPEN && !a->open)
         a->open = answer;
     return true;
@@ -45,11 +46,22 @@ void kv_answers_settle(struct kv_answers *a, uint64_t group)
     a->open = NULL;
 }
 
-void kv_answers_send(struct kv_answers *a, uint64_t group)
+uint32_t kv_answers_ready(const struct kv_answers *a, uint64_t group)
 {
-    while (a->first && a->first->group <= group) {
+    uint32_t n = 0;
+
+    for (const struct kv_answer *answer = a->first; answer && answer->group <= group;
+         answer = answer->next)
+        n++;
+    return n;
+}
+
+void kv_answers_send(struct kv_answers *a, uint64_t group, uint32_t leave)
+{
+    while (a->num > leave && a->first->group <= group) {
         struct kv_answer *answer = a->first;
         a->first = answer->next;
+        a->num--;
         if (!a->first)
             a->last = NULL;
         kv_client_send_kept(answer->client, &answer->sga);

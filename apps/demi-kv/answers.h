@@ -22,6 +22,7 @@ struct kv_server;
 struct kv_answers {
     struct kv_answer *first, *last;
     struct kv_answer *open; /* the first of those at the end that are */
+    uint32_t num;
 };
 
 /* Keeps an answer until a group is acknowledged; false without memory. It counts as one of the
@@ -32,7 +33,11 @@ bool kv_answers_keep(struct kv_answers *a, struct kv_client *c, uint64_t group,
 /* A command is over: open answers wait for this group. */
 void kv_answers_settle(struct kv_answers *a, uint64_t group);
 
-/* Sends those of groups up to this one. Clients may be gone afterwards. */
-void kv_answers_send(struct kv_answers *a, uint64_t group);
+/* How many there are of groups up to this one. */
+uint32_t kv_answers_ready(const struct kv_answers *a, uint64_t group);
+
+/* Sends those of groups up to this one, but for so many of all that there are. Clients may be gone
+ * afterwards. */
+void kv_answers_send(struct kv_answers *a, uint64_t group, uint32_t leave);
 
 #endif /* KV_ANSWERS_H */

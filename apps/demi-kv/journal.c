@@ -16,6 +16,11 @@
 /* A record fits in the smallest segment that a device may have. */
 #define CHUNK_BYTES (32u << 10)
 
+/* A group goes, though more is ready, when it has this much: then it is its bytes that take time;
+ * and after so many turns of the server, each of which runs what was ready. */
+#define OFFER_BYTES (128u << 10)
+#define OFFER_TURNS 8
+
 /* The walk adds this much at a time, while no more than that is waiting. */
 #define WALK_BYTES (64u << 10)
 
@@ -115,10 +120,11 @@ void kv_journal_flush(struct kv_journal *j)
 {
     struct kv_journal_chunk *chunk = j->first;
 
-    if (!chunk || j->sent != j->acked)
+    if (!kv_journal_may_send(j))
         return;
     j->first = j->last = NULL;
     j->unsent = 0;
+    j->turns = 0;
     while (chunk) {
         struct kv_journal_chunk *next = chunk->next;
         send_chunk(j, chunk);
@@ -126,6 +132,16 @@ void kv_journal_flush(struct kv_journal *j)
     }
     j->sent++;
     j->end = j->records;
+}
+
+bool kv_journal_offer(struct kv_journal *j, bool idle)
+{
+    if (!kv_journal_may_send(j))
+        return false;
+    if (!idle && j->unsent < OFFER_BYTES && ++j->turns < OFFER_TURNS)
+        return false;
+    kv_journal_flush(j);
+    return true;
 }
 
 void kv_journal_pushed(struct kv_journal *j, int error)

@@ -6,8 +6,8 @@
  * A *group* is what all clients changed since the last one was sent: several records of the log
  * when it is large. Groups are numbered from 1 on, and take effect whole or not at all: the last
  * record says that it is the last, and what is left of a group without one is cut off at the start.
- * One group is on its way at a time, and what comes meanwhile is the next: so what a write costs is
- * shared by all who wait for it.
+ * One group is on its way at a time, and the next one goes when all that is ready has been run: so
+ * what a write costs is shared by all who wait for it (pace.h).
  *
  *     record:  magic "DKVJ" | version | last? | 0     then bytes of the group's changes
  *     change:  struct kv_change_head, key, value      (little-endian)
@@ -39,6 +39,7 @@ struct kv_journal {
     uint64_t end;    /* of the group that was sent: one past its last record */
     uint64_t bytes;  /* of the records that are kept */
     uint64_t unsent; /* bytes of the group that is being made */
+    uint32_t turns;  /* for which it could have been sent, and was not */
 
     enum kv_rewrite rewrite;
     uint64_t cursor;     /* WALKS: of kv_dict_scan */
@@ -68,8 +69,23 @@ static inline bool kv_journal_is_acked(const struct kv_journal *j, uint64_t grou
     return group <= j->acked;
 }
 
+static inline bool kv_journal_is_on_way(const struct kv_journal *j)
+{
+    return j->sent != j->acked;
+}
+
 /* Sends the group that was made, if there is one and none is on its way. */
 void kv_journal_flush(struct kv_journal *j);
+
+/* Whether that would send one. */
+static inline bool kv_journal_may_send(const struct kv_journal *j)
+{
+    return j->first != NULL && !kv_journal_is_on_way(j);
+}
+
+/* Does so unless more may join it soon: some commands were ready (not idle) and have been run, and
+ * it is neither large nor old. Whether a group was sent. */
+bool kv_journal_offer(struct kv_journal *j, bool idle);
 
 /* Results of the queue: a push ended, with 0 or a positive errno. */
 void kv_journal_pushed(struct kv_journal *j, int error);

@@ -37,6 +37,14 @@ static int64_t wall_clock_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+static int64_t monotonic_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
 static struct timespec timespec_of_ms(int64_t ms)
 {
     return (struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
@@ -164,6 +172,35 @@ static struct kv_client *owner_of(const struct kv_server *server, int qd)
 
 static int turn(struct kv_server *server, int64_t timeout_ms);
 
+/* A group was acknowledged: its answers go, but for those that the pace holds back. */
+static void acknowledged(struct kv_server *server)
+{
+    struct kv_answers *answers = &server->answers;
+    const uint32_t ready = kv_answers_ready(answers, server->journal.acked);
+
+    server->acked = server->journal.acked;
+    kv_pace_acked(&server->pace, monotonic_ns(), ready);
+    kv_answers_send(answers, server->acked, answers->num - ready + server->pace.hold);
+}
+
+/* Ends a turn. A group goes when it is time; the answers that were held back go a turn later: in
+ * the wait of that the library begins to write. */
+static void end_turn(struct kv_server *server)
+{
+    struct kv_journal *j = &server->journal;
+
+    if (server->acked != j->acked) {
+        acknowledged(server);
+    } else if (kv_journal_offer(j, server->idle)) {
+        kv_pace_sent(&server->pace, monotonic_ns());
+        server->idle = false;
+    } else if (server->idle || !kv_journal_may_send(j)) {
+        if (server->idle)
+            kv_pace_idle(&server->pace);
+        kv_answers_send(&server->answers, j->acked, 0);
+    }
+}
+
 /* Waits until all that was changed is on the log, and its answers are sent. */
 static void finish_log(struct kv_server *server, int64_t deadline_ms)
 {
@@ -174,6 +211,7 @@ static void finish_log(struct kv_server *server, int64_t deadline_ms)
            wall_clock_ms() < deadline_ms)
         if (turn(server, TICK_MS) != 0)
             break;
+    kv_answers_send(&server->answers, j->acked, 0);
 }
 
 /* ---- the loop ----------------------------------------------------------------------------- */
@@ -200,12 +238,14 @@ static void dispatch(struct kv_server *server, struct kv_client *c, demi_qresult
         kv_client_failed(c, qr->qr_qt, (int)qr->qr_ret);
 }
 
-/* Takes and acts on what is ready; waits at most timeout_ms for the first. 0 or an errno. */
+/* Takes and acts on what is ready; waits at most timeout_ms for the first. 0 or an errno. With a
+ * log it waits only when the turn before found nothing: that is when a group goes. */
 static int turn(struct kv_server *server, int64_t timeout_ms)
 {
     demi_qresult_t results[MAX_RESULTS];
     struct kv_client *owners[MAX_RESULTS];
-    struct timespec timeout = timespec_of_ms(timeout_ms);
+    const bool has_log = server->journal.qd >= 0;
+    struct timespec timeout = timespec_of_ms(has_log && !server->idle ? 0 : timeout_ms);
     int n = 0;
     int err = demi_wait_some(results, MAX_RESULTS, &n, &timeout);
 
@@ -218,8 +258,9 @@ static int turn(struct kv_server *server, int64_t timeout_ms)
         owners[i] = owner_of(server, results[i].qr_qd);
     for (int i = 0; i < n; i++)
         dispatch(server, owners[i], &results[i]);
-    kv_journal_flush(&server->journal);
-    kv_answers_send(&server->answers, server->journal.acked);
+    server->idle = n == 0;
+    if (has_log)
+        end_turn(server);
     return server->journal.error;
 }
 
@@ -360,7 +401,7 @@ void kv_server_close(struct kv_server *server)
     while ((server->num_structs > 0 || server->accepts > 0) && wall_clock_ms() < deadline)
         if (turn(server, TICK_MS) != 0)
             break;
-    kv_answers_send(&server->answers, UINT64_MAX); /* of clients that are closed */
+    kv_answers_send(&server->answers, UINT64_MAX, 0); /* of clients that are closed */
     server->db.changed = NULL;
     kv_journal_close(&server->journal);
     kv_out_fini(&server->out);

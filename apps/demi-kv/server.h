@@ -10,6 +10,7 @@
 #include "answers.h"
 #include "db.h"
 #include "journal.h"
+#include "pace.h"
 #include "reply.h"
 #include "resp.h"
 
@@ -51,7 +52,10 @@ struct kv_server {
     struct kv_stats stats;
     struct kv_journal journal;
     struct kv_answers answers; /* that wait for it */
-    bool is_changing;          /* a command runs that may change something, and there is a log */
+    uint64_t acked;            /* the last group that the pace was told of */
+    struct kv_pace pace;
+    bool idle;        /* the last turn found nothing to do */
+    bool is_changing; /* a command runs that may change something, and there is a log */
 
     int listen_qd;
     uint32_t accepts; /* outstanding */
