@@ -13,6 +13,7 @@ import collections
 import copy
 import os
 import random
+import resource
 import shutil
 import signal
 import socket
@@ -42,10 +43,16 @@ class Place:
         self.folder = tempfile.TemporaryDirectory(dir=".")
         self.path = os.path.abspath(os.path.join(self.folder.name, "kv.log"))
 
-    def start(self, *options, store=None):
+    def start(self, *options, store=None, largest=None):
+        """largest: bytes of a file, beyond which it cannot grow."""
         env = dict(os.environ, DEMI_STORE=store or "none")
         log = "kv" if store else self.path
-        return Server([self.program, "--port", "0", "--log", log, *options], env=env)
+        popen = {"env": env}
+        if largest:
+            # Python ignores SIGXFSZ; a child of it does, too, then.
+            popen |= {"restore_signals": False, "preexec_fn": lambda: resource.setrlimit(
+                resource.RLIMIT_FSIZE, (largest, largest))}
+        return Server([self.program, "--port", "0", "--log", log, *options], **popen)
 
     def refuses(self, *options):
         """What a server says that does not start."""
@@ -314,7 +321,7 @@ def power_loss_at_every_write_loses_nothing(place, seed, rounds):
 def expiry_and_counters_are_there_again(place, _seed, _rounds):
     server = place.start()
     with server.client() as c:
-        equal(c.call("SET", "soon", "x", "PX", "50"), "OK")
+        equal(c.call("SET", "soon", "x", "EX", "1000"), "OK")
         equal(c.call("SET", "later", "x", "EX", "1000"), "OK")
         equal(c.call("APPEND", "soon", "y"), 2)
         equal(c.call("APPEND", "later", "y"), 2)
@@ -325,6 +332,7 @@ def expiry_and_counters_are_there_again(place, _seed, _rounds):
         equal(c.call("GETDEL", "gone"), None)
         equal(c.call("SET", "gone", "x"), "OK")
         equal(c.call("GETDEL", "gone"), b"x")
+        equal(c.call("PEXPIRE", "soon", "50"), 1)
     equal(server.stop(), 0)
     time.sleep(0.1)
     server = place.start()
@@ -461,6 +469,27 @@ def answers_reach_clients_that_say_no_more(place, _seed, _rounds):
     equal(server.stop(), 0)
 
 
+def log_that_cannot_grow_ends_the_server_and_loses_nothing(place, seed, _rounds):
+    models = make_models(seed)
+    place.start().stop()
+    server = place.start("--log-rewrite-min", "1gb", largest=40 << 20)
+    work_until(models, server, wait_for_end)
+    said = server.said()
+    assert server.stop() != 0, "it ended as if in order"
+    assert "log: File too large" in said, said
+    for largest in (40 << 20, None):  # what is there is served; what is to come needs room again
+        server = place.start(largest=largest)
+        check_all(models, server)
+        equal(server.stop(), 0, "exit code")
+    server = place.start()
+    work_until(models, server, kill_after(0.2))
+    server.stop()
+    server = place.start()
+    check_all(models, server)
+    equal(server.stop(), 0, "exit code")
+    print(f"#   {sum(m.acknowledged for m in models)} commands")
+
+
 def log_of_someone_else_is_refused(place, _seed, _rounds):
     with open(place.path, "wb") as f:
         f.write(b"precious" * 1000)
@@ -511,6 +540,7 @@ TESTS = [
     log_is_rewritten_by_itself,
     no_part_of_an_answer_comes_before_its_change,
     answers_reach_clients_that_say_no_more,
+    log_that_cannot_grow_ends_the_server_and_loses_nothing,
     log_of_someone_else_is_refused,
     second_server_is_refused,
     damaged_log_is_refused,
