@@ -7,8 +7,9 @@
  * wait takes it off that. All this is for others who may look at it; while one thread calls the
  * library (alone.h) there are none until its next call. So a pop of a queue that can be popped
  * under the lead (dk_queue_ops.pop_led) is only *noted*: it has a token, and inst->deferred is its
- * slot. The wait for just this token takes the element, polls once where there is none, and takes
- * it then, right into the caller's result.
+ * slot. The wait for just this token takes the element, and polls once where there is none: the
+ * backend puts what comes then right into the caller's result (dk_deferred_place), or says that
+ * there is something to take (dk_queue.has_news).
  *
  * Every other call of the application begins the noted pop first (dk_deferred_begin): it becomes
  * an operation like any other before a second pop, a close, a cancel, an operator or another
@@ -54,6 +55,16 @@ static inline demi_qtoken_t dk_deferred_note(struct dk_instance *inst, struct dk
 static inline bool dk_deferred_is(const struct dk_instance *inst, demi_qtoken_t token)
 {
     return inst->deferred && dk_op_token(inst->deferred) == token;
+}
+
+/* Returns where an element goes that came for q, not NULL, and that no pop is before: once it is
+ * there the wait has it. NULL: nobody waits for one just now. Called within a poll. */
+static inline demi_sgarray_t *dk_deferred_place(struct dk_instance *inst, const struct dk_queue *q)
+{
+    if (inst->awaited != q)
+        return NULL;
+    inst->awaited = NULL;
+    return inst->awaited_sga;
 }
 
 /* Has a slot ready for the next pop to note, unless it is not worth it. The caller is alone. */

@@ -33,20 +33,34 @@ static inline void dk_deferred_collect(struct dk_instance *inst, demi_qresult_t 
         dk_likely(!__builtin_add_overflow(token, DK_OP_ONE_GENERATION, &op->qr.qr_qt)) ? op : NULL;
 }
 
+/* Takes the element out of the backend, where there may be one. The lead is held. */
+static inline int dk_deferred_look(struct dk_queue *q, demi_sgarray_t *sga, bool polled)
+{
+    if (dk_likely(!q->has_news))
+        return DK_TAKE_NONE;
+    const int r = q->ops->pop_led(q, sga, polled);
+    q->has_news = r != DK_TAKE_NONE;
+    return r;
+}
+
 /* Takes the element, after a look at the device where it is not there. The lead is held. */
 static inline int dk_deferred_take(struct dk_instance *inst, demi_sgarray_t *sga,
                                    const struct timespec *timeout)
 {
     struct dk_queue *q = inst->deferred->queue;
     const bool due = --inst->until_poll - 1 >= DK_WAIT_POLL_EVERY; /* as in dk_wait */
-    int r = dk_unlikely(due) ? DK_TAKE_NONE : q->ops->pop_led(q, sga, false);
-    if (r != DK_TAKE_NONE ||
-        dk_unlikely(!due && !(dk_wait_has_time(timeout) && dk_polls_before_sleep(inst))))
+    int r = dk_unlikely(due) ? DK_TAKE_NONE : dk_deferred_look(q, sga, false);
+    if (dk_unlikely(r != DK_TAKE_NONE ||
+                    (!due && !(dk_wait_has_time(timeout) && dk_polls_before_sleep(inst)))))
         return r;
     inst->until_poll = DK_WAIT_POLL_EVERY;
+    inst->awaited = q;
+    inst->awaited_sga = sga;
     dk_poll_once(inst, dk_instance_now(inst), true);
-    q = inst->deferred->queue; /* read again: a register to save costs more */
-    return q->ops->pop_led(q, sga, true);
+    if (dk_likely(!inst->awaited))
+        return DK_TAKE_ELEMENT;
+    inst->awaited = NULL;
+    return dk_deferred_look(inst->deferred->queue, sga, true);
 }
 
 /* Waits for the noted pop as far as that takes no sleep: looks at the device once, unless the

@@ -122,6 +122,7 @@ int dk_queue_create(struct dk_queue **q_out, struct dk_instance *inst,
     q->gen++;
     q->anywhere = anywhere;
     q->may_defer = 0;
+    q->has_news = 1;
     __atomic_store_n(&q->fast_inst, inst, __ATOMIC_RELAXED);
     __atomic_store_n(&q->push_now, ops->push_now ? ops->push_now : never_push_now,
                      __ATOMIC_RELAXED);

@@ -48,7 +48,8 @@ struct dk_queue_ops {
     int (*push_led)(struct dk_queue *q, const demi_sgarray_t *sga, struct dk_buf *buf,
                     const struct sockaddr *to);
     /*
-     * As take, for a pop of the application, and right into its result; the lead is held.
+     * As take, for a pop of the application, and right into its result; the lead is held. Called
+     * only where has_news is set, which the backend does when something came that no pop got.
      * DK_TAKE_NONE: nothing happened, also because other pops are before it. polled: the device was
      * polled under this lead, and the time read for that. NULL: pops are never deferred
      * (deferred.h).
@@ -114,6 +115,7 @@ struct dk_queue {
     uint8_t anywhere;  /* locks itself: any instance may push and pop */
     uint8_t may_defer; /* the backend says that a pop would not be refused */
     uint8_t defers;    /* and the pop side is the backend's: a pop may be deferred */
+    uint8_t has_news;  /* something may have come since pop_led had nothing; see deferred.h */
     struct dk_instance
         *fast_inst; /* inst while OPEN, else DK_NO_INSTANCE: one comparison on the shortest path */
     /* Of ops, or functions that say no. */

@@ -35,6 +35,8 @@ static struct {
     struct frame wire[WIRE_MAX];
     uint32_t num, lost;
     bool no_room, cut;
+    bool takes; /* who is offered bytes */
+    uint32_t offers, readable;
     int64_t now;
     uint32_t bufs;
 } w;
@@ -81,16 +83,30 @@ static void on_connected(struct dk_tcp_conn *conn, void *owner, int err)
     o->err = err;
 }
 
+static void take(struct owner *o, struct dk_buf *buf)
+{
+    for (size_t i = 0; i < dk_buf_bytes(buf); i++)
+        assert_int_equal(buf->data[i], byte_at(o->received++));
+    dk_buf_put(buf);
+}
+
+static bool on_offer(struct dk_tcp_conn *conn, void *owner, struct dk_buf *buf)
+{
+    assert_true(dk_tcp_is_empty(conn));
+    w.offers++;
+    if (w.takes)
+        take(owner, buf);
+    return w.takes;
+}
+
 static void on_readable(struct dk_tcp_conn *conn, void *owner)
 {
     struct owner *o = owner;
     struct dk_buf *buf;
     int n;
-    while ((n = dk_tcp_recv(conn, &buf, 1, SIZE_MAX, w.now)) == 1) {
-        for (size_t i = 0; i < dk_buf_bytes(buf); i++)
-            assert_int_equal(buf->data[i], byte_at(o->received++));
-        dk_buf_put(buf);
-    }
+    w.readable++;
+    while ((n = dk_tcp_recv(conn, &buf, 1, SIZE_MAX, w.now)) == 1)
+        take(o, buf);
     o->eof = n == 0;
 }
 
@@ -126,6 +142,7 @@ static void on_closed(struct dk_tcp_conn *conn, void *owner)
 
 static const struct dk_tcp_ops ops = {
     .connected = on_connected,
+    .offer = on_offer,
     .readable = on_readable,
     .sent = on_sent,
     .peer_closed = on_peer_closed,
@@ -387,6 +404,57 @@ static void test_frame_is_taken_only_between_addresses_that_were_found_good(void
     tear_down();
 }
 
+/* What the owner does not take waits, and what comes behind it is not offered; of what is taken no
+ * event tells, and it is acknowledged all the same. */
+static void test_segment_is_offered_where_none_waits(void **state)
+{
+    (void)state;
+    set_up(1500, 1500);
+    connect_client(0, 4);
+    pass(DK_NS_PER_S);
+    push(&clients[0]); /* the window grows */
+    pass(DK_NS_PER_S);
+    w.offers = w.readable = 0;
+    const struct dk_tcp_conn *server = servers[0].conn;
+    const uint64_t acked = server->last_ack_sent;
+    w.takes = true;
+    assert_true(takes_next(&clients[0], &servers[0]));
+    assert_true(w.offers == 1 && w.readable == 0);
+    assert_true(server->last_ack_sent == acked);
+    pass(DK_NS_PER_S);
+    assert_true(server->last_ack_sent == acked + 3);
+    w.takes = false;
+    assert_true(takes_next(&clients[0], &servers[0]));
+    assert_true(w.offers == 2 && w.readable == 1);
+    tear_down();
+}
+
+static void stream_offered(bool takes)
+{
+    set_up(1500, 1500);
+    connect_client(0, 4);
+    pass(DK_NS_PER_S);
+    w.takes = takes;
+    push(&clients[0]);
+    pass(5 * DK_NS_PER_S);
+    assert_int_equal(servers[0].received, STREAM);
+    assert_int_equal(clients[0].sent, 1);
+    assert_true(w.offers > 0 && (takes || w.readable > 0));
+    tear_down();
+}
+
+static void test_stream_that_is_offered_and_taken(void **state)
+{
+    (void)state;
+    stream_offered(true);
+}
+
+static void test_stream_that_is_offered_and_waits(void **state)
+{
+    (void)state;
+    stream_offered(false);
+}
+
 static void test_connection_with_ourselves_takes_nothing_of_the_wire(void **state)
 {
     (void)state;
@@ -429,6 +497,9 @@ int main(void)
         cmocka_unit_test(test_port_where_nobody_listens_is_econnrefused),
         cmocka_unit_test(test_device_without_room_loses_nothing),
         cmocka_unit_test(test_frame_is_taken_only_between_addresses_that_were_found_good),
+        cmocka_unit_test(test_segment_is_offered_where_none_waits),
+        cmocka_unit_test(test_stream_that_is_offered_and_taken),
+        cmocka_unit_test(test_stream_that_is_offered_and_waits),
         cmocka_unit_test(test_connection_with_ourselves_takes_nothing_of_the_wire),
         cmocka_unit_test(test_counters_are_told_by_name),
     };

@@ -12,6 +12,7 @@
 #ifndef DK_LIBOS_STACK_SOCK_H
 #define DK_LIBOS_STACK_SOCK_H
 
+#include "core/deferred.h"
 #include "core/taker.h"
 #include "libos/stack/stack.h"
 #include "net/dev.h"
@@ -506,6 +507,12 @@ void dk_stack_end_pops(struct dk_stack_sock *s, int error);
 static inline bool dk_stack_is_next(const struct dk_stack_sock *s)
 {
     return !s->eof && dk_list_empty(&s->pops);
+}
+
+/* Where an element of s goes that its next pop waits for in this very poll; or NULL. */
+static inline demi_sgarray_t *dk_stack_place(const struct dk_stack_sock *s)
+{
+    return dk_stack_is_next(s) ? dk_deferred_place(s->st->inst, s->q) : NULL;
 }
 
 /* Counts an element of so many bytes. */

@@ -77,8 +77,11 @@ void dk_stack_readable(struct dk_stack_sock *s)
         dk_taker_wake(s->taker);
         return;
     }
-    while (!dk_list_empty(&s->pops) && serve_pop(s))
-        continue;
+    while (!dk_list_empty(&s->pops))
+        if (!serve_pop(s))
+            return;
+    if (s->q)
+        s->q->has_news = true;
 }
 
 int dk_stack_pop_now(struct dk_stack_sock *s)

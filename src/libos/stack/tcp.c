@@ -76,6 +76,34 @@ static inline bool serve_first(struct dk_stack_tcp *t)
     return true;
 }
 
+/* The same with a buffer that the stack has not queued up. */
+__attribute__((noinline)) static bool offer_op(struct dk_stack_sock *s, struct dk_buf *buf)
+{
+    struct dk_op *op = dk_container_of(s->pops.next, struct dk_op, link);
+    if (dk_list_empty(&s->pops) || s->eof || op->internal)
+        return false;
+    dk_stack_make_one(s, buf, dk_op_sga(op));
+    dk_list_del(&op->link);
+    dk_op_complete(op, 0);
+    return true;
+}
+
+/* A pop that waits, and wants no more than one buffer, has it now; not one of our own (core/op.h).
+ */
+static bool on_offer(struct dk_tcp_conn *conn, void *owner, struct dk_buf *buf)
+{
+    struct dk_stack_tcp *t = owner;
+    struct dk_stack_sock *s = &t->s;
+    if (dk_unlikely(conn != t->conn || s->option[DK_STACK_MAXSEGS] != 1))
+        return false;
+    demi_sgarray_t *sga = dk_stack_place(s);
+    if (dk_likely(sga != NULL)) {
+        dk_stack_make_one(s, buf, sga);
+        return true;
+    }
+    return offer_op(s, buf);
+}
+
 static void on_readable(struct dk_tcp_conn *conn, void *owner)
 {
     struct dk_stack_tcp *t = owner;
@@ -85,6 +113,8 @@ static void on_readable(struct dk_tcp_conn *conn, void *owner)
         discard(t);
     else if (!serve_first(t) || !dk_list_empty(&t->s.pops))
         dk_stack_readable(&t->s);
+    else
+        t->s.q->has_news = true; /* there may be more */
 }
 
 static void on_room(struct dk_tcp_conn *conn, void *owner)
@@ -118,6 +148,7 @@ static void on_closed(struct dk_tcp_conn *conn, void *owner)
 
 const struct dk_tcp_ops dk_stack_tcp_conn_ops = {
     .connected = on_connected,
+    .offer = on_offer,
     .readable = on_readable,
     .sent = dk_stack_tcp_sent,
     .room = on_room,

@@ -77,11 +77,11 @@ static int receive(struct dk_stack_sock *s, demi_sgarray_t *sga)
     return DK_TAKE_ELEMENT;
 }
 
-/* A pop that waits has the datagram now. One of our own (core/op.h) does not: its end may come back
- * to the stack. */
-static void on_offer(void *arg, const struct dk_udp_datagram *d, struct dk_buf *buf)
+/* Gives a datagram to the pop that is an operation, or has it wait. One of our own (core/op.h) does
+ * not have it now: its end may come back to the stack. */
+__attribute__((noinline)) static void offer_op(struct dk_stack_udp *u,
+                                               const struct dk_udp_datagram *d, struct dk_buf *buf)
 {
-    struct dk_stack_udp *u = arg;
     struct dk_op *op = dk_container_of(u->s.pops.next, struct dk_op, link);
     if (dk_unlikely(dk_list_empty(&u->s.pops) || op->internal)) {
         dk_udp_keep(u->udp, d, buf);
@@ -91,6 +91,19 @@ static void on_offer(void *arg, const struct dk_udp_datagram *d, struct dk_buf *
     set_sender(&u->s, d, buf, dk_op_sga(op));
     dk_list_del(&op->link);
     dk_op_complete(op, 0);
+}
+
+/* A pop that waits has the datagram now. */
+static void on_offer(void *arg, const struct dk_udp_datagram *d, struct dk_buf *buf)
+{
+    struct dk_stack_udp *u = arg;
+    demi_sgarray_t *sga = dk_stack_place(&u->s);
+    if (dk_unlikely(!sga)) {
+        offer_op(u, d, buf);
+        return;
+    }
+    dk_stack_make_one(&u->s, buf, sga);
+    set_sender(&u->s, d, buf, sga);
 }
 
 /* Neither sends anything nor asks for the time. */

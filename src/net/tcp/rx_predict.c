@@ -20,6 +20,7 @@
 #include "net/tcp/rx_text.h"
 #include "net/tcp/rto.h"
 #include "net/tcp/sendq.h"
+#include "net/tcp/timer.h"
 #include "net/tcp/tx.h"
 #include "net/wire/ethernet.h"
 #include "net/wire/ipv4.h"
@@ -194,10 +195,13 @@ static inline void take_window(struct dk_tcp_conn *c, const uint8_t *header, int
 __attribute__((always_inline)) static inline void
 take_text(struct dk_tcp *tcp, struct dk_tcp_conn *c, const struct arrived *a, int64_t now)
 {
-    if (a->text_len != 0)
-        dk_tcp_rx_in_order(tcp, c, a->frame->buf, a->header + DK_TCP_USUAL_LEN, a->text_len);
+    const bool taken =
+        a->text_len != 0 &&
+        dk_tcp_rx_in_order(tcp, c, a->frame->buf, a->header + DK_TCP_USUAL_LEN, a->text_len, true);
     if (c->ack_now || c->snd_nxt < c->snd_end)
         dk_tcp_output(c, now);
+    if (taken)
+        dk_tcp_timer_owed_ack(c, now);
 }
 
 /* As is_whole, of one of a group: most of them are long, and a call is nothing beside that. */

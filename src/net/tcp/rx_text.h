@@ -30,27 +30,47 @@ static inline void dk_tcp_owe_ack(struct dk_tcp_conn *c, uint32_t len)
         c->ack_now = true;
 }
 
-/* Takes len bytes of a buffer, which begin at rcv_nxt and are within the window, in a state that
- * takes text. */
-__attribute__((always_inline)) static inline void dk_tcp_rx_in_order(struct dk_tcp *tcp,
-                                                                     struct dk_tcp_conn *c,
-                                                                     struct dk_buf *buf,
-                                                                     uint8_t *data, uint32_t len)
+/* Whether the owner takes a buffer that comes next, where all is as it mostly is: then it was read,
+ * as dk_tcp_recv would have. */
+static inline bool dk_tcp_offer(struct dk_tcp *tcp, struct dk_tcp_conn *c, struct dk_buf *buf,
+                                uint32_t len)
+{
+    if (dk_unlikely(c->rx_head || c->gap || !c->owned || !c->ops->offer ||
+                    dk_tcp_window_is_low(c)) ||
+        !c->ops->offer(c, c->owner, buf))
+        return false;
+    tcp->read_bytes += len;
+    return true;
+}
+
+/*
+ * Takes len bytes of a buffer, which begin at rcv_nxt and are within the window, in a state that
+ * takes text. offers: the owner may have them at once. Returns whether it has; then it is to be
+ * seen to that they are acknowledged (dk_tcp_timer_owed_ack).
+ */
+__attribute__((always_inline)) static inline bool
+dk_tcp_rx_in_order(struct dk_tcp *tcp, struct dk_tcp_conn *c, struct dk_buf *buf, uint8_t *data,
+                   uint32_t len, bool offers)
 {
     struct dk_buf *view = dk_buf_keep(buf, data, len);
     if (dk_unlikely(!view)) {
         DK_TCP_COUNT(tcp, drop_no_memory); /* as if it was lost */
-        return;
+        return false;
     }
-    dk_tcp_rcvq_append(c, view, len);
     c->rcv_nxt += len;
     dk_count(&tcp->stats.rx_bytes, len);
+    if (offers && dk_likely(dk_tcp_offer(tcp, c, view, len))) {
+        dk_tcp_owe_ack(c, len);
+        return true;
+    }
+    dk_tcp_rcvq_append(c, view, len);
     if (dk_unlikely(c->gap) && c->reasm) {
         c->ack_now |= c->reasm->ranges != NULL; /* RFC 5681 section 4.2: it filled a gap */
         dk_tcp_reasm_drain(c);
     }
     dk_tcp_owe_ack(c, len);
     dk_tcp_event_of(tcp, c, DK_TCP_EV_READABLE);
+    return false;
 }
 
 #endif /* DK_NET_TCP_RX_TEXT_H */

@@ -265,12 +265,19 @@ const struct dk_tcp_stats *dk_tcp_stats(const struct dk_tcp *tcp);
 
 /*
  * What happens to a connection. `owner` is what dk_tcp_connect or dk_tcp_accept was given. None but
- * `room` may be NULL. Each comes from inside dk_tcp_advance.
+ * `room` and `offer` may be NULL. Each but `offer` comes from inside dk_tcp_advance.
  */
 struct dk_tcp_ops {
     /* dk_tcp_connect ended: 0, or -ECONNREFUSED, -ETIMEDOUT, -EHOSTUNREACH, -ENETUNREACH,
      * -ECONNRESET. */
     void (*connected)(struct dk_tcp_conn *conn, void *owner, int err);
+    /*
+     * Gives bytes that have arrived, with a hold on their buffer, which has nothing else, to an
+     * owner that may have somebody waiting for them: true, and they are read. False: they wait, and
+     * `readable` tells of them. Asked where nothing else waits and the way there is short; from
+     * inside dk_net_input, which is not to be come back to. May be NULL.
+     */
+    bool (*offer)(struct dk_tcp_conn *conn, void *owner, struct dk_buf *buf);
     /* Bytes have arrived, or the end of the peer's, since the last dk_tcp_recv: it will not return
      * -EAGAIN. */
     void (*readable)(struct dk_tcp_conn *conn, void *owner);
