@@ -98,10 +98,10 @@ struct dk_dpdk_port {
     bool intr_is_queue;        /* readable while the queue has frames */
     bool intr_on;
     bool armed;
-    bool restarts;          /* it is started anew while its link is down */
-    int64_t now, active_at; /* of the last poll; of the last frame */
-    int64_t tried_at;       /* to start it anew */
-    uint32_t polls;
+    bool restarts;             /* it is started anew while its link is down */
+    int64_t now, active_at;    /* of the last poll; of the last frame */
+    int64_t tried_at;          /* to start it anew */
+    uint32_t until_look;       /* polls */
     struct rte_eth_stats last; /* as counted so far: the first queue counts for all */
     struct dk_dpdk_look look;
 

@@ -152,8 +152,8 @@ static inline bool take(struct dk_dpdk_port *p, struct rte_mbuf *m, struct dk_rx
     return true;
 }
 
-static inline uint32_t take_all(struct dk_dpdk_port *p, struct rte_mbuf *mbufs[], uint32_t n,
-                                struct dk_rx_frame frames_out[])
+__attribute__((noinline)) static uint32_t take_all(struct dk_dpdk_port *p, struct rte_mbuf *mbufs[],
+                                                   uint32_t n, struct dk_rx_frame frames_out[])
 {
     uint32_t taken = 0;
     uint64_t bytes = 0;
@@ -168,6 +168,15 @@ static inline uint32_t take_all(struct dk_dpdk_port *p, struct rte_mbuf *mbufs[]
     return taken;
 }
 
+/* The same of one frame, as most come to who is not in a hurry. */
+static inline uint32_t take_one(struct dk_dpdk_port *p, struct rte_mbuf *m, struct dk_rx_frame *out)
+{
+    if (dk_unlikely(!take(p, m, out)))
+        return 0;
+    dk_frame_count_rx(&p->dev, 1, out->len);
+    return 1;
+}
+
 /* What somebody found who wanted to sleep. */
 static uint32_t take_ready(struct dk_dpdk_port *p, struct rte_mbuf *mbufs[], uint32_t max)
 {
@@ -178,16 +187,19 @@ static uint32_t take_ready(struct dk_dpdk_port *p, struct rte_mbuf *mbufs[], uin
     return n;
 }
 
-/* What is rare before frames are received; returns how many there are, which nobody has to ask the
- * port for. */
+/* What is rare before frames are received: somebody wanted to sleep, or counters are due. Returns
+ * how many frames there are, which nobody has to ask the port for. */
 __attribute__((noinline)) static uint32_t look_up(struct dk_dpdk_port *p, struct rte_mbuf *mbufs[],
                                                   uint32_t max)
 {
-    if (p->armed)
+    const bool armed = p->armed;
+    if (armed)
         dk_dpdk_disarm(p);
-    if (p->polls % COUNT_EVERY == 0)
+    const uint32_t n = take_ready(p, mbufs, max);
+    if (!armed && n == 0)
         dk_dpdk_count(p);
-    return take_ready(p, mbufs, max);
+    p->until_look = p->num_ready > 0 ? 0 : COUNT_EVERY;
+    return n;
 }
 
 uint32_t dk_dpdk_rx_burst(struct dk_netdev *dev, struct dk_rx_frame frames_out[], uint32_t max,
@@ -196,16 +208,18 @@ uint32_t dk_dpdk_rx_burst(struct dk_netdev *dev, struct dk_rx_frame frames_out[]
     struct dk_dpdk_port *p = dk_dpdk_port_of(dev);
     struct rte_mbuf *mbufs[DK_DPDK_BURST];
     uint32_t n = 0;
-    max = max < DK_DPDK_BURST ? max : DK_DPDK_BURST;
+    if (dk_unlikely(max > DK_DPDK_BURST))
+        max = DK_DPDK_BURST;
     p->now = now;
-    if (dk_unlikely(++p->polls % COUNT_EVERY == 0 || p->armed || p->num_ready > 0))
+    if (dk_unlikely(p->until_look-- == 0))
         n = look_up(p, mbufs, max);
-    if (p->num_out >= DK_DPDK_BACK)
+    if (dk_unlikely(p->num_out >= DK_DPDK_BACK))
         take_back(p);
     if (dk_likely(n == 0 && p->started))
         n = rte_eth_rx_burst(p->port, p->queue, mbufs, (uint16_t)max);
     if (n == 0)
         return 0;
     p->active_at = now;
-    return take_all(p, mbufs, n, frames_out);
+    return dk_likely(n == 1) ? take_one(p, mbufs[0], frames_out)
+                             : take_all(p, mbufs, n, frames_out);
 }

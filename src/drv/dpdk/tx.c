@@ -359,30 +359,48 @@ __attribute__((noinline)) static bool flush_later(struct dk_dpdk_port *p, bool s
     return true;
 }
 
-/* Says of frames in their rooms how long they are; returns their bytes. */
-static inline uint64_t finish(struct dk_dpdk_port *p, uint32_t i, uint32_t end)
+/* Says of a frame in its room how long it is; returns that. */
+static inline uint32_t finish(struct dk_dpdk_port *p, uint32_t i)
 {
+    struct rte_mbuf *m = p->put[i];
+    const uint32_t len = p->rooms.frames[i].len;
+    m->data_len = (uint16_t)len;
+    m->pkt_len = len;
+    return len;
+}
+
+/* Gives the port what is in rooms; returns whether none is left. */
+__attribute__((noinline)) static bool flush_several(struct dk_dpdk_port *p)
+{
+    struct dk_tx_rooms *rooms = &p->rooms;
+    const uint32_t first = rooms->sent, n = rooms->next - first;
     uint64_t bytes = 0;
-    do {
-        struct rte_mbuf *m = p->put[i];
-        const uint32_t len = p->rooms.frames[i].len;
-        m->data_len = (uint16_t)len;
-        m->pkt_len = len;
-        bytes += len;
-    } while (++i < end);
-    return bytes;
+    for (uint32_t i = 0; i < n; i++)
+        bytes += finish(p, first + i);
+    const uint32_t sent = give(p, p->put + first, n, bytes);
+    rooms->sent += sent;
+    return dk_likely(sent == n) || flush_later(p, sent > 0);
+}
+
+/* The same of one frame. */
+static inline bool flush_one(struct dk_dpdk_port *p)
+{
+    const uint32_t first = p->rooms.sent, len = finish(p, first);
+    if (dk_unlikely(!p->started || rte_eth_tx_burst(p->port, p->queue, &p->put[first], 1) != 1))
+        return flush_later(p, false);
+    dk_frame_count_tx(&p->dev, 1, len);
+    p->rooms.sent = first + 1;
+    return true;
 }
 
 bool dk_dpdk_tx_flush(struct dk_netdev *dev, int64_t now)
 {
     struct dk_dpdk_port *p = dk_dpdk_port_of(dev);
     struct dk_tx_rooms *rooms = &p->rooms;
-    const uint32_t first = rooms->sent, end = rooms->next;
+    const uint32_t n = rooms->next - rooms->sent;
     (void)now;
-    if (dk_likely(first < end)) {
-        const uint32_t sent = give(p, p->put + first, end - first, finish(p, first, end));
-        rooms->sent = first + sent;
-        if (dk_unlikely(sent < end - first) && !flush_later(p, sent > 0))
+    if (dk_likely(n != 0)) {
+        if (dk_unlikely(!(n == 1 ? flush_one(p) : flush_several(p))))
             return false;
         p->wants_room = false;
     }
