@@ -83,7 +83,7 @@ static inline uint32_t poll_host(struct host *host)
     struct dk_rx_frame frames[RX_MAX];
     const uint32_t n = host->dev->ops->rx_burst(host->dev, frames, RX_MAX, now);
     dk_net_input_burst(host->net, frames, n, now);
-    if (n > 0 || dk_net_is_due(host->net, now))
+    if (dk_net_due_is(dk_net_due(host->net), now))
         dk_net_advance(host->net, now);
     return n;
 }

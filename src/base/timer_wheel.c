@@ -54,6 +54,14 @@ static inline struct dk_list *next_lane(struct dk_wheel_slot *slot, unsigned lev
     return &slot->lanes[0];
 }
 
+/* Something is due earlier than all before. */
+static void idle_less(struct dk_wheel *wheel, int64_t due)
+{
+    wheel->idle_until = due;
+    if (wheel->none_before && due < *wheel->none_before)
+        *wheel->none_before = due;
+}
+
 /* Puts a timer into the slot of its time; one that is overdue into the current one. Written for few
  * instructions: of very many timers each comes by here some times in a second. */
 static void put(struct dk_wheel *wheel, struct dk_timer *timer)
@@ -70,7 +78,7 @@ static void put(struct dk_wheel *wheel, struct dk_timer *timer)
     else if (dk_unlikely(due < slot->not_before))
         slot->not_before = due;
     if (dk_unlikely(due < wheel->idle_until))
-        wheel->idle_until = due;
+        idle_less(wheel, due);
     dk_list_add_tail(next_lane(slot, level, due), &timer->link);
 }
 

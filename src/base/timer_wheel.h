@@ -66,6 +66,7 @@ struct dk_wheel {
     bool advancing;                 /* in dk_wheel_advance */
     int64_t now;                    /* of the dk_wheel_advance that runs, or ran last */
     int64_t idle_until;             /* nothing is due before */
+    int64_t *none_before;           /* is lowered to that, too; or NULL */
     struct dk_list firing;          /* taken out to be fired, in order */
     struct dk_list waiting;         /* started while advancing, for a time that has come */
     /* When a timer is due after all, not before its due; INT64_MAX: not at all, it is stopped.

@@ -160,6 +160,7 @@ static void keep(struct offload *o, const struct dk_tx_frame *segment)
     dk_frame_gather(segment, rest->bytes + rest->used);
     if (o->dev.rooms)
         dk_tx_rooms_shut(o->dev.rooms, DK_TX_ROOMS_OFFLOAD);
+    o->dev.rx = NULL; /* rx_burst sends it */
     rest->lens[rest->num++] = bytes;
     rest->used += bytes;
 }
@@ -178,6 +179,7 @@ static bool send_rest(struct offload *o, int64_t now)
     if (rest->num > 0 && o->dev.rooms)
         dk_tx_rooms_open(o->dev.rooms, DK_TX_ROOMS_OFFLOAD);
     rest->first = rest->num = rest->used = rest->at = 0;
+    o->dev.rx = o->dev.inner;
     return true;
 }
 
@@ -275,6 +277,7 @@ int dk_offload_open(struct dk_netdev **dev_out, struct dk_netdev *inner, const c
     if (!o)
         return dk_why(why_out, -ENOMEM, "no memory to cut segments in");
     dk_inner_init(&o->dev, inner->ops->tx_put ? &put_ops : &ops, inner);
+    o->dev.rx = inner;
     o->dev.rooms = inner->rooms;
     o->dev.caps.flags |= DK_NETDEV_TSO;
     *dev_out = &o->dev;

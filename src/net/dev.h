@@ -251,13 +251,23 @@ struct dk_netdev_shared_ops {
 struct dk_netdev {
     const struct dk_netdev_ops *ops;
     const struct dk_netdev_shared_ops *shared; /* NULL: the interface is ours alone */
-    struct dk_netdev_caps caps;    /* set by open; the MTU may be lowered by the configuration */
-    struct dk_tx_rooms *rooms;     /* NULL: it has none */
-    struct dk_netdev *inner;       /* of a decorator: the device that it owns, else NULL */
+    struct dk_netdev_caps caps; /* set by open; the MTU may be lowered by the configuration */
+    struct dk_tx_rooms *rooms;  /* NULL: it has none */
+    struct dk_netdev *inner;    /* of a decorator: the device that it owns, else NULL */
+    struct dk_netdev *rx; /* of a decorator that has nothing to do with what comes now: the device
+                             below, whose rx_burst does for its own; else NULL */
     struct dk_netdev_stats *stats; /* where it counts: never NULL, see dk_netdev_move_stats */
     struct dk_netdev_stats own_stats;
     struct dk_netdev_extra extra; /* set by open */
 };
+
+/* rx_burst of a device, or of the one below that does for it. */
+static inline uint32_t dk_netdev_rx_burst(struct dk_netdev *dev, struct dk_rx_frame frames_out[],
+                                          uint32_t max, int64_t now)
+{
+    struct dk_netdev *from = dev->rx ? dev->rx : dev;
+    return from->ops->rx_burst(from, frames_out, max, now);
+}
 
 /* Returns the device at the end of a chain of decorators. */
 static inline struct dk_netdev *dk_netdev_end(struct dk_netdev *dev)

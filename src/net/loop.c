@@ -68,7 +68,7 @@ int dk_loop_send(struct dk_net *net, const struct dk_ip_tx *tx)
     gather(tx, buf->data + header);
     loop->packets[loop->tail++ % PACKETS_MAX] =
         (struct looped){.buf = buf, .checksum_good = tx->partial_checksum};
-    net->due |= DK_NET_DUE_LOOP;
+    net->due.what |= DK_NET_DUE_LOOP;
     dk_net_count(&net->stats.loop_packets);
     return 0;
 }
@@ -90,9 +90,9 @@ void dk_loop_advance(struct dk_net *net, int64_t now)
         dk_buf_put(looped.buf);
     }
     if (loop->head == loop->tail)
-        net->due &= ~DK_NET_DUE_LOOP;
+        net->due.what &= ~DK_NET_DUE_LOOP;
     if (loop->refused && loop->tail - loop->head < PACKETS_MAX) {
         loop->refused = false;
-        net->due |= DK_NET_DUE_TX_ROOM;
+        net->due.what |= DK_NET_DUE_TX_ROOM;
     }
 }

@@ -257,7 +257,7 @@ static void flush(struct dk_neigh *neigh)
     }
     dk_list_del_init(&neigh->blocked);
     if (net->patient_wait)
-        net->due |= DK_NET_DUE_RESOLVED;
+        net->due.what |= DK_NET_DUE_RESOLVED;
 }
 
 uint32_t dk_neigh_waiting(const struct dk_net *net)
@@ -327,7 +327,7 @@ static void fail(struct dk_neigh *neigh, int64_t now)
     if (neigh->is_router)
         dk_route_avoid(net, &neigh->ip);
     if (net->patient_wait)
-        net->due |= DK_NET_DUE_RESOLVED;
+        net->due.what |= DK_NET_DUE_RESOLVED;
     take_waiting(neigh, &waiting_list);
     while ((link = dk_list_first(&waiting_list)) != NULL) {
         struct dk_waiting *waiting = dk_container_of(link, struct dk_waiting, link);

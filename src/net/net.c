@@ -127,6 +127,8 @@ int dk_net_create(struct dk_net **net_out, const struct dk_net_config *config, i
     net->hop_limit = DK_IP_TTL_DEFAULT;
     dk_random_init(&net->random, config->seed);
     dk_wheel_init(&net->wheel, now);
+    net->due.at = INT64_MAX;
+    net->wheel.none_before = &net->due.at;
     dk_plain_init(net);
     int error = init_parts(net, now, why_out);
     error = error ? error : init_transports(net, now);
@@ -212,7 +214,7 @@ void dk_net_tx_room(struct dk_net *net, int64_t now)
 
 static void resolved(struct dk_net *net, int64_t now)
 {
-    net->due &= ~DK_NET_DUE_RESOLVED;
+    net->due.what &= ~DK_NET_DUE_RESOLVED;
     net->patient_wait = false;
     for (size_t i = 0; i < TRANSPORTS; i++) {
         if (transports[i]->resolved)
@@ -225,44 +227,42 @@ __attribute__((noinline)) static void advance_all(struct dk_net *net, int64_t no
 {
     if (dk_wheel_is_due(&net->wheel, now))
         dk_wheel_advance(&net->wheel, now);
-    if (net->due & DK_NET_DUE_LOOP)
+    if (net->due.what & DK_NET_DUE_LOOP)
         dk_loop_advance(net, now);
-    if (net->due & DK_NET_DUE_UDP)
+    if (net->due.what & DK_NET_DUE_UDP)
         dk_udp_advance(net, now);
     dk_tcp_advance(net, now);
-    if (net->due & DK_NET_DUE_TX_ROOM) {
-        net->due &= ~DK_NET_DUE_TX_ROOM;
+    if (net->due.what & DK_NET_DUE_TX_ROOM) {
+        net->due.what &= ~DK_NET_DUE_TX_ROOM;
         tx_room(net, now);
     }
-    if (net->due & DK_NET_DUE_RESOLVED)
+    if (net->due.what & DK_NET_DUE_RESOLVED)
         resolved(net, now);
+    const int64_t tcp_at = dk_tcp_due_at(net);
+    net->due.at = net->wheel.idle_until < tcp_at ? net->wheel.idle_until : tcp_at;
 }
 
 void dk_net_advance(struct dk_net *net, int64_t now)
 {
     net->now = now;
-    if (dk_unlikely(dk_wheel_is_due(&net->wheel, now) || net->due & ~DK_NET_DUE_UDP)) {
+    if (dk_unlikely(now >= net->due.at || net->due.what & ~(DK_NET_DUE_UDP | DK_NET_DUE_TCP))) {
         advance_all(net, now);
         return;
     }
-    if (net->due)
+    if (net->due.what & DK_NET_DUE_UDP)
         dk_udp_advance(net, now);
-    dk_tcp_advance(net, now);
+    if (net->due.what & DK_NET_DUE_TCP)
+        dk_tcp_advance(net, now);
 }
 
-const uint32_t *dk_net_is_due_again(const struct dk_net *net)
+const struct dk_net_due *dk_net_due(const struct dk_net *net)
 {
     return &net->due;
 }
 
-bool dk_net_is_due(const struct dk_net *net, int64_t now)
-{
-    return net->due || dk_wheel_is_due(&net->wheel, now) || dk_tcp_is_due(net, now);
-}
-
 int64_t dk_net_next_due(const struct dk_net *net)
 {
-    if (net->due)
+    if (net->due.what)
         return net->now;
     int64_t due = dk_wheel_next_due(&net->wheel);
     for (size_t i = 0; i < TRANSPORTS; i++) {

@@ -179,6 +179,9 @@ static inline uint32_t dk_net_input_some(struct dk_net *net, const struct dk_rx_
 bool dk_net_input_crowd(struct dk_net *net, const struct dk_rx_frame frames[], uint32_t n,
                         int64_t now);
 
+void dk_net_input_several(struct dk_net *net, const struct dk_rx_frame frames[], uint32_t n,
+                          int64_t now);
+
 /* Takes n frames that came in this order, as dk_net_input_some does, and the caller's holds on
  * them. */
 static inline void dk_net_input_burst(struct dk_net *net, const struct dk_rx_frame frames[],
@@ -189,13 +192,8 @@ static inline void dk_net_input_burst(struct dk_net *net, const struct dk_rx_fra
         dk_buf_put(frames[0].buf);
         return;
     }
-    if (n > 1 && dk_net_input_crowd(net, frames, n, now))
-        return;
-    for (uint32_t i = 0; i < n;) {
-        const uint32_t taken = dk_net_input_some(net, &frames[i], n - i, now);
-        for (const uint32_t end = i + taken; i < end; i++)
-            dk_buf_put(frames[i].buf);
-    }
+    if (n > 1)
+        dk_net_input_several(net, frames, n, now);
 }
 
 /* Takes one IP packet as if it had come in a frame that was for us: for suites that know no link.
@@ -213,12 +211,20 @@ void dk_net_told(struct dk_net *net, const struct dk_net_news *news, int64_t now
  * of input. Call after each burst, and at the latest at dk_net_next_due. */
 void dk_net_advance(struct dk_net *net, int64_t now);
 
-/* Returns a word of the stack's which is not 0 after dk_net_advance when that made something due
- * again. */
-const uint32_t *dk_net_is_due_again(const struct dk_net *net);
+/* When dk_net_advance may have something to do. */
+struct dk_net_due {
+    uint32_t
+        what;   /* not 0: at once; also after dk_net_advance, when that made something due again */
+    int64_t at; /* by time: nothing is before; it may be that nothing is then */
+};
 
-/* Whether dk_net_advance may have something to do: cheap enough to be asked with each call. */
-bool dk_net_is_due(const struct dk_net *net, int64_t now);
+/* Returns the stack's own, for who asks with each call. */
+const struct dk_net_due *dk_net_due(const struct dk_net *net);
+
+static inline bool dk_net_due_is(const struct dk_net_due *due, int64_t now)
+{
+    return due->what != 0 || now >= due->at;
+}
 
 /* When dk_net_advance has something to do, INT64_MAX: never. For who goes to sleep. */
 int64_t dk_net_next_due(const struct dk_net *net);

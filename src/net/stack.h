@@ -192,11 +192,12 @@ void dk_udp_forget_flows(struct dk_net *net);
 
 #define DK_NET_IP4_PAIRS 64
 
-/* What dk_net_advance has to do, beside timers and TCP. */
+/* What dk_net_advance has to do, beside timers: dk_net_due.what. */
 #define DK_NET_DUE_LOOP     (1u << 0) /* loop.c has packets */
 #define DK_NET_DUE_UDP      (1u << 1) /* udp.c has events to tell */
 #define DK_NET_DUE_TX_ROOM  (1u << 2) /* loop.c has room again */
 #define DK_NET_DUE_RESOLVED (1u << 3) /* patient senders may try again (neigh.c) */
+#define DK_NET_DUE_TCP      (1u << 4) /* TCP has events to tell (tcp/event.h) */
 
 struct dk_net {
     int64_t now; /* of the latest call */
@@ -219,7 +220,7 @@ struct dk_net {
     uint8_t hop_limit;               /* of IPv6 packets whose sender names none */
     uint64_t plain_word, plain_mask; /* of plain.c, as the next */
     uint64_t ip4_pairs[DK_NET_IP4_PAIRS];
-    uint32_t due;             /* DK_NET_DUE_... */
+    struct dk_net_due due;
     uint16_t origin;          /* the worker that the packet at work came to (others.h) */
     bool is_whole;            /* it is passed as one that was put together of fragments */
     bool is_taken;            /* it was passed here, and for a socket of ours */

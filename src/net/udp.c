@@ -120,7 +120,7 @@ void dk_udp_advance(struct dk_net *net, int64_t now)
         sock->on_event(sock->arg, sock, events);
     }
     udp->telling = false;
-    net->due &= ~DK_NET_DUE_UDP;
+    net->due.what &= ~DK_NET_DUE_UDP;
 }
 
 int dk_udp_open(struct dk_net *net, dk_udp_event_fn on_event, void *arg,

@@ -127,7 +127,7 @@ static inline void dk_udp_note(struct dk_net *net, struct dk_udp_sock *sock, uin
     sock->next_eventful = NULL;
     *udp->eventful_end = sock;
     udp->eventful_end = &sock->next_eventful;
-    net->due |= DK_NET_DUE_UDP;
+    net->due.what |= DK_NET_DUE_UDP;
 }
 
 /* All of a datagram but its bytes. */

@@ -104,6 +104,7 @@ void dk_stack_arm(struct dk_poller *p)
     struct dk_stack *st = (struct dk_stack *)p;
     prepare(st);
     __atomic_store_n(&st->sleep.armed, 1, __ATOMIC_RELEASE);
+    dk_stack_alert(st);
 }
 
 /* Has timerfd readable when the stack is due; 0 would stop it. */
@@ -158,6 +159,7 @@ void dk_stack_block(struct dk_poller *p, int64_t timeout_ns)
     }
     __atomic_store_n(&sl->armed, 0, __ATOMIC_RELEASE);
     __atomic_store_n(&st->slept, 1, __ATOMIC_RELAXED);
+    dk_stack_alert(st);
     take_kick(sl);
 }
 
@@ -176,5 +178,6 @@ int dk_stack_fd(struct dk_poller *p)
         sl->watched = sl->devfd;
     }
     set_timer(sl, sl->devfd < 0 ? 0 : sl->due);
+    dk_stack_alert(st);
     return sl->epfd;
 }

@@ -88,19 +88,20 @@ struct dk_stack {
     struct dk_stack_options options;
     struct dk_net *net;
     struct dk_tcp *tcp;
-    const uint32_t *is_due_again; /* of net */
+    const struct dk_net_due *due; /* of net */
     struct dk_netdev *dev;
     struct dk_stack_group *group;   /* of several workers, else NULL */
     struct dk_stack_inbox *inbox;   /* likewise: what others have for us */
     struct dk_stack_shared *shared; /* of an interface that the kernel has, too, else NULL */
     char driver[16];                /* of the device, behind all decorators */
     int64_t now;
-    uint32_t depth; /* of dk_stack_begin */
-    uint32_t polls;
-    uint32_t slept;   /* somebody blocked since the last poll. Any thread */
-    uint32_t ending;  /* connections are to be closed. Any thread */
-    bool ended;       /* all are */
-    uint32_t waiting; /* while ending: packets that wait for a neighbour. Any thread reads it */
+    uint32_t depth;      /* of dk_stack_begin */
+    uint32_t until_show; /* polls */
+    uint32_t alert;      /* 0: none of what is rare is so (dk_stack_alert). Any thread */
+    uint32_t slept;      /* somebody blocked since the last poll. Any thread */
+    uint32_t ending;     /* connections are to be closed. Any thread */
+    bool ended;          /* all are */
+    uint32_t waiting;    /* while ending: packets that wait for a neighbour. Any thread reads it */
     bool awaits_addresses; /* conflict.c: the application waits for what is found out of them */
     struct dk_net_conflict conflict; /* the first of those, ip.version 0: none */
     uint32_t undrained;     /* sockets that have something to send, or are being closed. Any thread
@@ -243,6 +244,14 @@ static inline void dk_stack_begin(struct dk_stack *st)
 {
     if (st->depth++ == 0)
         dk_stack_read_clock(st);
+}
+
+/* Says that something is so, which was noted before, that a poll or the end of a call looks for:
+ * somebody sleeps or has slept, has a descriptor, or the process ends; or the interface is shared.
+ * Any thread; async-signal-safe. */
+static inline void dk_stack_alert(struct dk_stack *st)
+{
+    __atomic_store_n(&st->alert, 1, __ATOMIC_RELEASE);
 }
 
 void dk_stack_end_slow(struct dk_stack *st);

@@ -59,7 +59,7 @@ static inline __attribute__((always_inline)) void transmit(struct dk_stack *st)
 
 void dk_stack_end_slow(struct dk_stack *st)
 {
-    if (dk_net_is_due(st->net, st->now)) {
+    if (dk_net_due_is(st->due, st->now)) {
         st->depth = 1;
         advance(st);
         st->depth = 0;
@@ -82,7 +82,7 @@ void dk_stack_set_drains(struct dk_stack_sock *s, bool drains)
 static inline __attribute__((always_inline)) uint32_t receive(struct dk_stack *st)
 {
     struct dk_rx_frame frames[BURST];
-    uint32_t n = st->dev->ops->rx_burst(st->dev, frames, BURST, st->now);
+    uint32_t n = dk_netdev_rx_burst(st->dev, frames, BURST, st->now);
     dk_net_input_burst(st->net, frames, n, st->now);
     return dk_likely(!st->inbox) ? n : n + dk_stack_read_notes(st);
 }
@@ -118,17 +118,55 @@ static void wind_up(struct dk_stack *st)
         __atomic_store_n(&st->ended, true, __ATOMIC_RELEASE);
 }
 
-/* What is received may cause what is sent, and over a link to ourselves the other way round. */
-static inline __attribute__((always_inline)) void work(struct dk_stack *st)
+/* What is received may cause what is sent, and over a link to ourselves the other way round.
+ * Returns whether there is more to do at once. */
+static inline __attribute__((always_inline)) bool work_once(struct dk_stack *st)
 {
-    for (int i = 0; i < ROUNDS; i++) {
-        const uint32_t n = receive(st);
-        if (n > 0 || dk_net_is_due(st->net, st->now))
-            advance(st);
-        transmit(st);
-        if (n < BURST && !*st->is_due_again)
-            break;
+    const uint32_t n = receive(st);
+    if (dk_net_due_is(st->due, st->now) || dk_unlikely(!dk_list_empty(&st->starved)))
+        advance(st);
+    transmit(st);
+    return n >= BURST || st->due->what != 0;
+}
+
+__attribute__((noinline)) static void work_on(struct dk_stack *st)
+{
+    for (int i = 1; i < ROUNDS && work_once(st); i++)
+        continue;
+}
+
+/* What is rare, before a poll works. Whoever notes something alerts afterwards: it is seen here, or
+ * in the next poll. */
+__attribute__((noinline)) static void attend(struct dk_stack *st)
+{
+    __atomic_exchange_n(&st->alert, 0, __ATOMIC_ACQ_REL);
+    /* The caller read the time before it slept. */
+    if (__atomic_load_n(&st->slept, __ATOMIC_RELAXED)) {
+        __atomic_store_n(&st->slept, 0, __ATOMIC_RELAXED);
+        dk_stack_read_clock(st);
     }
+    const bool ending = __atomic_load_n(&st->ending, __ATOMIC_ACQUIRE);
+    if (ending && !st->ended)
+        wind_up(st);
+    if (st->shared)
+        dk_stack_shared_poll(st);
+    if (ending || st->shared || dk_stack_is_watched(st))
+        dk_stack_alert(st);
+}
+
+/* And after that. */
+__attribute__((noinline)) static void attend_again(struct dk_stack *st)
+{
+    if (__atomic_load_n(&st->ending, __ATOMIC_ACQUIRE))
+        note_waiting(st);
+    if (__atomic_load_n(&st->sleep.armed, __ATOMIC_ACQUIRE))
+        dk_stack_due(st, dk_stack_next_due(st)); /* another thread sleeps, and has it to do */
+}
+
+__attribute__((noinline)) static void show(struct dk_stack *st)
+{
+    st->until_show = SHOW_EVERY;
+    dk_stack_counters_show(st);
 }
 
 static void stack_poll(struct dk_poller *p, int64_t now, bool spinning)
@@ -138,24 +176,15 @@ static void stack_poll(struct dk_poller *p, int64_t now, bool spinning)
     st->depth++;
     if (now > st->now)
         st->now = now;
-    /* The caller read the time before it slept. */
-    if (__atomic_load_n(&st->slept, __ATOMIC_RELAXED)) {
-        __atomic_store_n(&st->slept, 0, __ATOMIC_RELAXED);
-        dk_stack_read_clock(st);
-    }
-    bool ending = __atomic_load_n(&st->ending, __ATOMIC_ACQUIRE);
-    if (dk_unlikely(ending && !st->ended))
-        wind_up(st);
-    if (dk_unlikely(st->shared != NULL))
-        dk_stack_shared_poll(st);
-    work(st);
-    if (dk_unlikely(ending))
-        note_waiting(st);
-    if (dk_unlikely(__atomic_load_n(&st->sleep.armed, __ATOMIC_ACQUIRE)))
-        dk_stack_due(st, dk_stack_next_due(st)); /* another thread sleeps, and has it to do */
+    if (dk_unlikely(__atomic_load_n(&st->alert, __ATOMIC_ACQUIRE) != 0))
+        attend(st);
+    if (dk_unlikely(work_once(st)))
+        work_on(st);
+    if (dk_unlikely(__atomic_load_n(&st->alert, __ATOMIC_ACQUIRE) != 0))
+        attend_again(st);
     st->depth--;
-    if (dk_unlikely(++st->polls % SHOW_EVERY == 0))
-        dk_stack_counters_show(st);
+    if (dk_unlikely(--st->until_show == 0))
+        show(st);
 }
 
 /* Frames that were not taken keep the device's descriptor readable, and what is due sets the timer:
@@ -180,6 +209,7 @@ static void stack_end(struct dk_poller *p)
 {
     struct dk_stack *st = (struct dk_stack *)p;
     __atomic_store_n(&st->ending, 1, __ATOMIC_RELEASE);
+    dk_stack_alert(st);
     dk_stack_kick(p);
 }
 
@@ -407,7 +437,7 @@ static int open_net(struct dk_stack *st, const char **why_out)
     if (r < 0)
         return r;
     st->tcp = dk_net_tcp(st->net);
-    st->is_due_again = dk_net_is_due_again(st->net);
+    st->due = dk_net_due(st->net);
     r = dk_stack_await_addresses(st, &config, why_out);
     return r < 0 ? r : dk_stack_await_learnt(st, why_out);
 }
@@ -424,6 +454,7 @@ static struct dk_stack *make_stack(struct dk_instance *inst, const struct dk_sta
     st->stats = &st->own_stats;
     st->sleep.epfd = st->sleep.kickfd = st->sleep.timerfd = -1;
     st->tx.rooms = &st->tx.none;
+    st->until_show = SHOW_EVERY;
     dk_list_init(&st->socks);
     dk_list_init(&st->ports);
     dk_list_init(&st->starved);

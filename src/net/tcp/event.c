@@ -113,6 +113,7 @@ __attribute__((noinline)) static void tell_all(struct dk_tcp *tcp, int64_t now)
 {
     while (tcp->events)
         tell_one(take_first(tcp), now);
+    tcp->net->due.what &= ~DK_NET_DUE_TCP;
     if (dk_unlikely(!dk_list_empty(&tcp->listener_events)))
         tell_listeners(tcp);
 }
@@ -130,6 +131,6 @@ void dk_tcp_advance(struct dk_net *net, int64_t now)
     struct dk_tcp *tcp = net->tcp;
     if (dk_unlikely(dk_wheel_is_due(&tcp->wheel, now) || tcp->hold_due <= now))
         run_due(tcp, now);
-    else if (dk_tcp_events_any(tcp))
+    else
         tell_all(tcp, now);
 }

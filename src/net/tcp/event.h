@@ -18,6 +18,7 @@ static inline void dk_tcp_event_of(struct dk_tcp *tcp, struct dk_tcp_conn *c, ui
     c->event_next = NULL;
     *tcp->events_end = c;
     tcp->events_end = &c->event_next;
+    tcp->net->due.what |= DK_NET_DUE_TCP;
 }
 
 static inline void dk_tcp_event(struct dk_tcp_conn *c, uint32_t events)

@@ -307,6 +307,7 @@ bool dk_tcp_listen_established(struct dk_tcp_conn *c)
     l->num_waiting++;
     dk_list_del(&c->queue_link);
     dk_list_add_tail(&l->waiting, &c->queue_link);
+    c->tcp->net->due.what |= DK_NET_DUE_TCP;
     if (dk_list_empty(&l->event_link))
         dk_list_add_tail(&c->tcp->listener_events, &l->event_link);
     return true;

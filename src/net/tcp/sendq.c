@@ -145,6 +145,8 @@ static void holds_changed(struct dk_tcp *tcp)
 {
     const struct dk_tcp_element *first = dk_tcp_sendq_first_hold(tcp);
     tcp->hold_due = first ? first->hold_due : DK_TCP_NEVER;
+    if (tcp->hold_due < tcp->net->due.at)
+        tcp->net->due.at = tcp->hold_due;
 }
 
 static void element_add(struct dk_tcp_conn *c, struct dk_tcp_element *e, void *cookie, int64_t now)

@@ -246,8 +246,8 @@ void dk_tcp_icmp_error(struct dk_net *net, const struct dk_icmp_error *e, int64_
 /* Runs timers and then calls back what has happened. */
 void dk_tcp_advance(struct dk_net *net, int64_t now);
 
-/* Whether dk_tcp_advance may have something to do. */
-bool dk_tcp_is_due(const struct dk_net *net, int64_t now);
+/* When dk_tcp_advance may have something to do by time; not later than it has. */
+int64_t dk_tcp_due_at(const struct dk_net *net);
 
 /* When dk_tcp_advance has something to do (0: at once), INT64_MAX: never. */
 int64_t dk_tcp_next_due(const struct dk_net *net);

@@ -183,6 +183,7 @@ void dk_tcp_wheel_init(struct dk_tcp *tcp, int64_t now)
 {
     dk_wheel_init(&tcp->wheel, now);
     tcp->wheel.revise = revise;
+    tcp->wheel.none_before = &tcp->net->due.at;
 }
 
 void dk_tcp_timers_init(struct dk_tcp_conn *c)

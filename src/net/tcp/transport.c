@@ -179,10 +179,10 @@ void dk_tcp_icmp_error(struct dk_net *net, const struct dk_icmp_error *e, int64_
     dk_tcp_icmp(net->tcp, e, now);
 }
 
-bool dk_tcp_is_due(const struct dk_net *net, int64_t now)
+int64_t dk_tcp_due_at(const struct dk_net *net)
 {
     const struct dk_tcp *tcp = net->tcp;
-    return dk_wheel_is_due(&tcp->wheel, now) || tcp->hold_due <= now || dk_tcp_events_any(tcp);
+    return tcp->wheel.idle_until < tcp->hold_due ? tcp->wheel.idle_until : tcp->hold_due;
 }
 
 int64_t dk_tcp_next_due(const struct dk_net *net)
