@@ -83,11 +83,48 @@ class TapSleeps(unittest.TestCase):
         time.sleep(seconds)
         return base.cpu_seconds(process) - before
 
+    def test_link_that_changes_is_told(self):
+        with Server(self.net, base.DEMI, "echo", "-l", OWN4 + ":7000") as process:
+            ping("kernel", OWN4 + ":7000", "-n", "100")
+            for state, link_up in (("down", "0"), ("up", "1")):
+                ip("link", "set", "demi0", state)
+                await_link(process, link_up)
+            ping("kernel", OWN4 + ":7000", "-n", "100")
+
     def test_interface_that_is_deleted_does_not_wake_for_ever(self):
         with Server(self.net, base.DEMI, "echo", "-l", OWN4 + ":7000") as process:
             ping("kernel", OWN4 + ":7000", "-n", "100")
             ip("link", "del", "demi0")
             base.wait_until(lambda: self.cpu_seconds_in(2, process) < 0.1)
+
+
+def await_link(process, link_up):
+    base.wait_until(lambda: counters(process)["port.link_up"].strip() == link_up)
+
+
+class VhostLink(unittest.TestCase):
+    """net_vhost tells of its link by an interrupt, which most drivers in software have not."""
+
+    def test_peer_that_comes_and_goes_wakes_who_sleeps(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        path = os.path.join(folder.name, "vhost.sock")
+        with Server(f"dpdk:net_vhost0 iface={path}", base.DEMI, "echo", "-l", OWN4 + ":7000",
+                    DEMI_NET_PROBE="no", DEMI_NET_ADDRESSES=OWN4 + "/24") as process:
+            await_link(process, "0")
+            self.assertEqual(int(counters(process)["port.link_interrupts"]), 0)
+            peer = subprocess.Popen(
+                [base.DEMI, "echo"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                env=base.environment(f"dpdk:net_virtio_user0 path={path}", DEMI_NET_PROBE="no",
+                                     DEMI_NET_ADDRESSES=HOST4 + "/24"))
+            self.addCleanup(peer.wait)
+            self.addCleanup(peer.kill)
+            await_link(process, "1")
+            came = int(counters(process)["port.link_interrupts"])
+            self.assertGreater(came, 0)
+            peer.kill()
+            await_link(process, "0")
+            self.assertGreater(int(counters(process)["port.link_interrupts"]), came)
 
 
 class Xdp(base.OverDevice, unittest.TestCase):

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #define DEFAULT_FRAMES 512u
 #define MAX_FRAMES     8192u
@@ -32,23 +33,22 @@ static const struct quirk {
     bool restarts; /* a link that went down comes back by a new start only */
     bool cuts_not; /* it says that it cuts segments, and refuses those that fill the MTU */
     bool host_mac; /* its address is that of its other end, the kernel's interface */
+    bool link_not; /* its interrupt of the link does not come: that of em, behind MSI-X */
 } quirks[] = {
-    {"net_memif", false, true, true}, {"net_tap", false, true, .cuts_not = true, .host_mac = true},
-    {"net_af_packet", false, true},   {"net_pcap", false, true},
-    {"net_null", false, true},        {"net_af_xdp", true, false},
-    {"net_virtio_user", true, false}, {"net_vhost", true, false},
+    {"net_memif", false, true, true},
+    {"net_tap", false, true, .cuts_not = true, .host_mac = true},
+    {"net_af_packet", false, true},
+    {"net_pcap", false, true},
+    {"net_null", false, true},
+    {"net_af_xdp", true, false},
+    {"net_virtio_user", true, false},
+    {"net_vhost", true, false},
+    {"net_e1000_em", .link_not = true},
 };
 
 static bool has_all(uint64_t capabilities, uint64_t wanted)
 {
     return (capabilities & wanted) == wanted;
-}
-
-enum dk_link dk_dpdk_link(struct dk_netdev *dev)
-{
-    struct rte_eth_link link = {.link_status = RTE_ETH_LINK_DOWN};
-    rte_eth_link_get_nowait(dk_dpdk_port_of(dev)->port, &link);
-    return link.link_status == RTE_ETH_LINK_UP ? DK_LINK_UP : DK_LINK_DOWN;
 }
 
 /* A client of memif whose server has gone does not look for the next one by itself. The driver's
@@ -78,6 +78,7 @@ static void close_all(struct dk_dpdk_port *first)
 {
     if (first->is_up)
         rte_eth_dev_stop(first->port);
+    dk_dpdk_link_close(first);
     dk_dpdk_memory_close(first); /* it unmaps from the device, which is gone after the next line */
     dk_dpdk_drop_port(first->port);
     for (uint32_t i = 0; i < first->num_queues; i++)
@@ -100,7 +101,10 @@ static void close_queue(struct dk_netdev *dev)
 
 static void abandon(struct dk_netdev *dev)
 {
-    dk_dpdk_sleep_close(dk_dpdk_port_of(dev));
+    struct dk_dpdk_port *p = dk_dpdk_port_of(dev);
+    dk_dpdk_sleep_close(p);
+    if (p->linkfd >= 0)
+        close(p->linkfd);
 }
 
 #define OPS                                                                                        \
@@ -216,12 +220,14 @@ static int configure(struct dk_dpdk_port *p, const struct dk_dpdk_options *o,
     choose_offloads(p, &info, o->offloads, conf);
     dk_dpdk_rss_choose(p, &info, conf);
     conf->intr_conf.rxq = 1;
+    conf->intr_conf.lsc = *info.dev_flags & RTE_ETH_DEV_INTR_LSC && !quirk_of(&info)->link_not;
     r = rte_eth_dev_configure(p->port, p->num_queues, p->num_queues, conf);
     if (r < 0) {
         conf->intr_conf.rxq = 0;
         r = rte_eth_dev_configure(p->port, p->num_queues, p->num_queues, conf);
     }
     p->interrupts = conf->intr_conf.rxq != 0;
+    p->link_interrupts = conf->intr_conf.lsc != 0;
     if (r < 0)
         return dk_why(why_out, r, "dpdk: the port cannot be configured: %s", strerror(-r));
     return set_mtu(p, o->mtu, mtu, why_out);
@@ -303,7 +309,10 @@ static void set_addresses(struct dk_dpdk_port *p, const struct dk_dpdk_options *
 
 static int start(struct dk_dpdk_port *p, const struct dk_dpdk_options *o, const char **why_out)
 {
-    int r = rte_eth_dev_start(p->port);
+    int r = p->link_interrupts ? dk_dpdk_link_open(p) : 0;
+    if (r < 0)
+        return dk_why(why_out, r, "dpdk: no descriptor for the link: %s", strerror(-r));
+    r = rte_eth_dev_start(p->port);
     if (r < 0)
         return dk_why(why_out, r == -1 ? -ENOTCONN : r,
                       "dpdk: the port does not start (a client of memif needs its server first): "
@@ -358,7 +367,7 @@ static struct dk_dpdk_port *alloc_port(void)
     if (!p)
         return NULL;
     memset(p, 0, sizeof(*p));
-    p->timerfd = p->epfd = p->intrfd = -1;
+    p->timerfd = p->epfd = p->intrfd = p->linkfd = -1;
     p->dev.ops = &ops;
     p->dev.stats = &p->dev.own_stats;
     p->dev.caps.max_burst = DK_DPDK_BURST;

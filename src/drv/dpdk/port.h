@@ -118,7 +118,8 @@ struct dk_dpdk_port {
     int64_t counted_at;
     struct dk_registrar dma;
     bool knows_heap;
-    bool interrupts;
+    bool interrupts, link_interrupts;
+    int linkfd;          /* counts these; < 0: there are none */
     struct dk_lock lock; /* of what follows, and of is_open and rests of all */
     bool is_up;          /* the port was started */
     uint16_t num_open, num_resting;
@@ -208,9 +209,20 @@ int dk_dpdk_arm(struct dk_netdev *dev);
 /* Somebody is awake. */
 void dk_dpdk_disarm(struct dk_dpdk_port *p);
 
-enum dk_link dk_dpdk_link(struct dk_netdev *dev);
 /* Starts a port anew whose link went down, where that helps; now and then. */
 void dk_dpdk_revive(struct dk_dpdk_port *p);
+
+/* ---- link.c -----------------------------------------------------------------------------------
+ */
+
+enum dk_link dk_dpdk_link(struct dk_netdev *dev);
+/* Has the driver's interrupt tell of the link: before the port is started; it was configured so. 0
+ * or a negative errno. */
+int dk_dpdk_link_open(struct dk_dpdk_port *first);
+/* The port was stopped. */
+void dk_dpdk_link_close(struct dk_dpdk_port *first);
+/* How often that came since the last call. */
+uint64_t dk_dpdk_link_interrupts(const struct dk_dpdk_port *first);
 
 /* ---- stats.c ----------------------------------------------------------------------------------
  */

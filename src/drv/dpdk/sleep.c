@@ -100,7 +100,8 @@ int dk_dpdk_sleep_open(struct dk_dpdk_port *p, bool interrupts)
         return -errno;
     if (interrupts)
         find_interrupt(p);
-    return watch(p, p->timerfd);
+    const int r = p->linkfd >= 0 ? watch(p, p->linkfd) : 0;
+    return r < 0 ? r : watch(p, p->timerfd);
 }
 
 void dk_dpdk_sleep_close(struct dk_dpdk_port *p)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the port counts itself: frames that never reached us; and its own counters (xstats), with
- * the state of its link, which are read once in a second: a NIC may be slow to tell.
+ * the state of its link, which are read once in a second, or when the link has an interrupt: a NIC
+ * may be slow to tell.
  */
 #include "drv/dpdk/port.h"
 
@@ -17,7 +18,7 @@
 #define NAME_BYTES 72u
 #define XSTATS_MAX 16384
 
-enum { LINK_UP, LINK_CHANGES, NUM_OURS };
+enum { LINK_UP, LINK_CHANGES, LINK_INTERRUPTS, NUM_OURS };
 
 /* A name that stays, or NULL: there is no room for more. */
 static const char *keep_name(const char *name)
@@ -86,6 +87,7 @@ void dk_dpdk_counters_open(struct dk_dpdk_port *p)
 {
     add_counter(p, "link_up", 0);
     add_counter(p, "link_changes", 0);
+    add_counter(p, "link_interrupts", 0);
     if (p->num_counters < NUM_OURS) {
         p->num_counters = 0;
         return;
@@ -102,7 +104,9 @@ void dk_dpdk_count(struct dk_dpdk_port *p)
     dk_dpdk_revive(p);
     if (p->queue != 0)
         return;
-    if (p->num_counters > 0 && p->now - p->counted_at >= EVERY_NS)
+    const uint64_t interrupts = dk_dpdk_link_interrupts(p);
+    p->counters[LINK_INTERRUPTS] += interrupts;
+    if (p->num_counters > 0 && (interrupts > 0 || p->now - p->counted_at >= EVERY_NS))
         read_counters(p);
     if (rte_eth_stats_get(p->port, &now) != 0)
         return;
