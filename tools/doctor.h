@@ -34,7 +34,8 @@ struct doctor_needs {
     char devices[DOCTOR_DEVICES_MAX][DOCTOR_NAME_MAX];
     size_t num_devices;
     bool memlock;  /* more locked memory than by default */
-    bool io_uring; /* which containers forbid by default */
+    bool io_uring; /* which containers forbid by default, */
+    bool bpf;      /* as some do bpf(2) */
 };
 
 /* Of one backend, or one device of it. */
@@ -72,6 +73,7 @@ void doctor_need_memlock(const struct doctor_machine *m, struct doctor_report *r
 /* What several backends need. */
 void doctor_check_io_uring(const struct doctor_machine *m, struct doctor_report *r,
                            enum doctor_level level, const char *otherwise);
+void doctor_check_bpf(const struct doctor_machine *m, struct doctor_report *r);
 void doctor_check_hugepages(const struct doctor_machine *m, struct doctor_report *r);
 void doctor_check_af_xdp(const struct doctor_machine *m, struct doctor_report *r);
 void doctor_check_interface(const struct doctor_machine *m, struct doctor_report *r,

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <linux/io_uring.h>
 #include <stdio.h>
@@ -61,6 +62,27 @@ void doctor_check_io_uring(const struct doctor_machine *m, struct doctor_report 
     }
     doctor_say(r, level, "io_uring", "%s: %s", why, otherwise);
     doctor_mend(r, "%s", mend);
+}
+
+/* Whether calls of bpf(2) come to the kernel, which does not know this one. */
+static bool is_bpf_forbidden(void)
+{
+    return syscall(SYS_bpf, INT_MAX, NULL, 0) < 0 && errno == EPERM;
+}
+
+/* Of who has CAP_BPF: the kernel says the same to others. */
+void doctor_check_bpf(const struct doctor_machine *m, struct doctor_report *r)
+{
+    r->needs.bpf = true;
+    if (m->root[0] != '\0' || !doctor_has_capability(m, CAP_BPF))
+        return;
+    if (!is_bpf_forbidden()) {
+        doctor_say(r, DOCTOR_FINE, "seccomp", "bpf(2) may be called");
+        return;
+    }
+    doctor_say(r, DOCTOR_MISSING, "seccomp",
+               "bpf(2) is forbidden here, as in containers of podman by default "
+               "(--security-opt=seccomp=unconfined)");
 }
 
 void doctor_check_hugepages(const struct doctor_machine *m, struct doctor_report *r)

@@ -130,6 +130,7 @@ void doctor_check_xdp(const struct doctor_machine *m, struct doctor_report *r, c
     doctor_check_af_xdp(m, r);
     doctor_need_capability(m, r, CAP_BPF, "programs and maps in the kernel");
     doctor_need_capability(m, r, CAP_PERFMON, "pointers in the program, which the kernel checks");
+    doctor_check_bpf(m, r);
     if (*device) {
         doctor_check_interface(m, r, device);
         check_busy_poll(m, r, device);

@@ -80,6 +80,7 @@ static void container_words(struct words *w, const struct doctor_report reports[
         all.capabilities |= reports[i].needs.capabilities;
         all.memlock |= reports[i].needs.memlock;
         all.io_uring |= reports[i].needs.io_uring;
+        all.bpf |= reports[i].needs.bpf;
     }
     add(w, "--cap-drop=ALL");
     for (size_t i = 0; i < NUM_CAPABILITIES; i++)
@@ -89,7 +90,7 @@ static void container_words(struct words *w, const struct doctor_report reports[
         add_devices(w, &reports[i].needs);
     if (all.memlock)
         add(w, "--ulimit=memlock=-1:-1");
-    if (all.io_uring)
+    if (all.io_uring || all.bpf)
         add(w, "--security-opt=seccomp=unconfined");
 }
 
@@ -178,12 +179,12 @@ static json_t *report_json(const struct doctor_report *r)
 {
     struct words w;
     container_words(&w, r, 1);
-    return json_pack("{s:s, s:s, s:s, s:o, s:{s:o, s:o, s:b, s:b}, s:s}", "target", r->target,
+    return json_pack("{s:s, s:s, s:s, s:o, s:{s:o, s:o, s:b, s:b, s:b}, s:s}", "target", r->target,
                      "summary", r->summary, "worst", level_names[doctor_worst(r)], "findings",
                      findings_json(r), "needs", "capabilities",
                      capabilities_json(r->needs.capabilities), "devices", devices_json(&r->needs),
-                     "memlock", (int)r->needs.memlock, "io_uring", (int)r->needs.io_uring,
-                     "container", w.text);
+                     "memlock", (int)r->needs.memlock, "io_uring", (int)r->needs.io_uring, "bpf",
+                     (int)r->needs.bpf, "container", w.text);
 }
 
 int doctor_print_json(const struct doctor_machine *m, const struct doctor_report reports[],

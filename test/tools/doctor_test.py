@@ -431,7 +431,7 @@ class Needs(Case):
                 ("kernel", []), ("loop", []), ("memory", []), ("memblk", []),
                 ("packet:eth0", [raw]), ("tap:new0", [admin, tun]), ("tap:demi0", [tun]),
                 ("xdp:eth0", [admin, raw, "--cap-add=BPF", "--cap-add=PERFMON",
-                               lock]), ("file", [lock]),
+                               lock, "--security-opt=seccomp=unconfined"]), ("file", [lock]),
                 ("dpdk:net_memif0", []), ("dpdk:net_tap0", [admin, tun]),
                 ("dpdk:net_af_packet0 iface=eth0", [admin, raw, lock]),
                 ("dpdk:net_pcap0 iface=eth0", [raw]), ("dpdk:net_pcap0 rx_pcap=/a.pcap", []),
