@@ -34,6 +34,7 @@ static const struct quirk {
     bool cuts_not; /* it says that it cuts segments, and refuses those that fill the MTU */
     bool host_mac; /* its address is that of its other end, the kernel's interface */
     bool link_not; /* its interrupt of the link does not come: that of em, behind MSI-X */
+    bool runs_on;  /* after its stop the device receives, until it is closed */
 } quirks[] = {
     {"net_memif", false, true, true},
     {"net_tap", false, true, .cuts_not = true, .host_mac = true},
@@ -44,6 +45,7 @@ static const struct quirk {
     {"net_virtio_user", true, false},
     {"net_vhost", true, false},
     {"net_e1000_em", .link_not = true},
+    {"net_virtio", .runs_on = true},
 };
 
 static bool has_all(uint64_t capabilities, uint64_t wanted)
@@ -79,6 +81,8 @@ static void close_all(struct dk_dpdk_port *first)
     if (first->is_up)
         rte_eth_dev_stop(first->port);
     dk_dpdk_link_close(first);
+    if (first->runs_on && first->knows_heap)
+        dk_dpdk_bus_off(first);
     dk_dpdk_memory_close(first); /* it unmaps from the device, which is gone after the next line */
     dk_dpdk_drop_port(first->port);
     for (uint32_t i = 0; i < first->num_queues; i++)
@@ -140,6 +144,7 @@ static void choose_memory(struct dk_dpdk_port *p, const struct rte_eth_dev_info 
     p->own_buffers = may;
     p->at_once = quirk->at_once;
     p->restarts = quirk->restarts;
+    p->runs_on = quirk->runs_on;
     p->host_mac = quirk->host_mac;
     p->attaches = may && p->segments && quirk->at_once;
 }

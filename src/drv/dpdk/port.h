@@ -118,6 +118,7 @@ struct dk_dpdk_port {
     int64_t counted_at;
     struct dk_registrar dma;
     bool knows_heap;
+    bool runs_on; /* the device receives after its stop, until it is closed */
     bool interrupts, link_interrupts;
     int linkfd;          /* counts these; < 0: there are none */
     struct dk_lock lock; /* of what follows, and of is_open and rests of all */
@@ -184,6 +185,12 @@ void dk_dpdk_memory_close(struct dk_dpdk_port *p);
 
 /* Whether the device may read at an address, which may be of anybody's memory. */
 bool dk_dpdk_memory_is_known(const struct dk_dpdk_port *p, const void *at);
+
+/* ---- bus.c ------------------------------------------------------------------------------------
+ */
+
+/* Takes the bus from the device, if it is behind vfio-pci; until it is opened again. */
+void dk_dpdk_bus_off(const struct dk_dpdk_port *p);
 
 /* ---- rx.c, tx.c -------------------------------------------------------------------------------
  */
