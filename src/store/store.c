@@ -64,7 +64,8 @@ void dk_store_start(struct dk_store *store)
     if (!store->xfers.submitted)
         return;
     store->xfers.submitted = false;
-    store->dev->ops->poll(store->dev, store->now);
+    if (store->dev->ops->poll(store->dev, store->now) > 0)
+        dk_store_pump(store); /* who finds something acts on it: nobody is told of it again */
 }
 
 bool dk_store_quiet(const struct dk_store *store)

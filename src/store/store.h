@@ -94,8 +94,8 @@ void dk_store_abandon(struct dk_store *store);
  * appends and reads. Returns how many. */
 DK_EXPORT uint32_t dk_store_poll(struct dk_store *store, int64_t now);
 
-/* After a poll: has the device begin with what that made, where the next poll may be far. Who is
- * about to sleep has it begin by that (arm, sleep). */
+/* After a poll: has the device begin with what that made, where the next poll may be far; and
+ * completes what is done. Who is about to sleep has it begin by that (arm, sleep). */
 DK_EXPORT void dk_store_start(struct dk_store *store);
 
 /* As dk_blkdev_ops.arm, next_due. */
