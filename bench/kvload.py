@@ -39,16 +39,25 @@ def processors():
     return (mine[:1], mine[1:]) if len(mine) > 1 else (mine, mine)
 
 
-def serve_where_the_disk_interrupts(folder="."):
+def serve_where_the_disk_interrupts(folder=".", away=False):
     """Servers run on the processor that takes most interrupts of the folder's disk from now on, so
-    that what the kernel does when a write is durable takes nothing of the load's."""
+    that what the kernel does when a write is durable takes nothing of the load's; or away from
+    it."""
     global _server_cpu
+    _server_cpu = _disk_cpu(folder)
+    if away and _server_cpu is not None:
+        others = os.sched_getaffinity(0) - {_server_cpu}
+        _server_cpu = min(others, default=_server_cpu)
+
+
+def _disk_cpu(folder):
+    """The processor that takes most interrupts of the folder's disk, or None: nobody knows."""
     number = os.stat(folder).st_dev
     device = os.path.realpath(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}")
     while device not in ("/", "/sys") and not os.path.isdir(device + "/msi_irqs"):
         device = os.path.dirname(device)
     if not os.path.isdir(device + "/msi_irqs"):
-        return
+        return None
     interrupts = set(os.listdir(device + "/msi_irqs"))
     with open("/proc/interrupts", encoding="ascii") as file:
         cpus = [int(word.removeprefix("CPU")) for word in file.readline().split()]
@@ -57,7 +66,7 @@ def serve_where_the_disk_interrupts(folder="."):
             number, *counts = line.split()
             if number.rstrip(":") in interrupts:
                 sums = [a + int(b) for a, b in zip(sums, counts)]
-    _server_cpu = cpus[sums.index(max(sums))]
+    return cpus[sums.index(max(sums))]
 
 
 def _child(cpus):
@@ -159,10 +168,10 @@ def demi_kv(path):
     return Server("demi-kv", [path, "--port", "0", "--bind", "127.0.0.1"])
 
 
-def demi_kv_log(path, folder):
+def demi_kv_log(path, folder, *options):
     """With a log of changes in a folder."""
     return Server("demi-kv --log", [path, "--port", "0", "--bind", "127.0.0.1",
-                                    "--log", os.path.join(folder, "kv.log")])
+                                    "--log", os.path.join(folder, "kv.log"), *options])
 
 
 def epoll_kv(path):
@@ -177,13 +186,13 @@ def redis():
         "--appendonly", "no", "--loglevel", "warning"], port)
 
 
-def redis_log(folder):
+def redis_log(folder, *options):
     """The Redis server, which writes and syncs its log before it answers."""
     port = free_port()
     return Server("redis-server appendfsync always", [
         ROOT / "scripts" / "redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "",
         "--appendonly", "yes", "--appendfsync", "always", "--dir", folder,
-        "--loglevel", "warning"], port)
+        "--loglevel", "warning", *options], port)
 
 
 def load(server, tests, requests, pipeline, seconds=LOAD_SECONDS):
@@ -206,6 +215,52 @@ def load(server, tests, requests, pipeline, seconds=LOAD_SECONDS):
         raise Failure(f"{server.name}: {' '.join(command)}: {done.stderr.strip() or done.stdout}")
     return {test: {"rps": float(rows[test]["rps"]), "p50": float(rows[test]["p50_latency_ms"]),
                    "p99": float(rows[test]["p99_latency_ms"])} for test in tests}
+
+
+class LightLoad:
+    """kv_load.c on a server, from `with` on; wait() says {"rps", "own" (part of a CPU), "p50",
+    "p99", "longest" (us), "cpu_us" (of the server, for each request)}."""
+
+    def __init__(self, server, program, seconds, pipeline=1, keys=1, clients=CLIENTS):
+        self.server = server
+        self.seconds = seconds
+        self.command = [os.path.abspath(program)] + [
+            str(word) for word in (server.port, clients, seconds, pipeline, keys)]
+
+    def __enter__(self):
+        self.used = self.server.cpu_seconds()
+        self.process = subprocess.Popen(  # pylint: disable=consider-using-with
+            self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, preexec_fn=_child(processors()[1]))
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.communicate()
+
+    def stop(self):
+        """Ends it, with its figures so far."""
+        self.process.terminate()
+        return self.wait()
+
+    def wait(self):
+        what = f"{self.server.name}: {' '.join(self.command)}"
+        try:
+            out, err = self.process.communicate(timeout=self.seconds + START_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise Failure(f"{what}: does not end") from error
+        if self.process.returncode != 0:
+            raise Failure(f"{what}: {err.strip()}")
+        rps, own, p50, p99, longest, requests = map(float, out.split())
+        used = self.server.cpu_seconds() - self.used
+        return {"rps": rps, "own": own, "p50": p50, "p99": p99, "longest": longest,
+                "cpu_us": 1e6 * used / max(requests, 1)}
+
+
+def light_load(server, program, seconds, pipeline):
+    """What a load of some seconds says."""
+    with LightLoad(server, program, seconds, pipeline) as load_:
+        return load_.wait()
 
 
 def idle_connection_bytes(server, count=1000):
