@@ -483,6 +483,7 @@ int dk_stack_open(struct dk_instance *inst, const struct dk_stack_options *optio
     if (r < 0)
         goto fail;
     dk_stack_counters_open(st);
+    dk_stack_alert(st); /* the first poll finds out what is so from the beginning */
     inst->poller = inst->sockets = &st->poller;
     if (st->group) /* it is looked at without sockets, too: others may wait for what comes here */
         dk_poller_add_queues(&st->poller, 1);
