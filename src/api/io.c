@@ -190,6 +190,14 @@ static __attribute__((noinline)) int push_mt(demi_qtoken_t *qt_out, int qd,
     return r == -EAGAIN ? push_led(qt_out, q->qd, sga) : dk_public(r);
 }
 
+/* In a process with one thread, of what the shortest path does not do: not push_mt itself, for
+ * which demi_push would save registers before it knows. */
+static __attribute__((noinline)) int push_otherwise(demi_qtoken_t *qt_out, int qd,
+                                                    const demi_sgarray_t *sga)
+{
+    return push_mt(qt_out, qd, sga);
+}
+
 /*
  * The shortest path (core/fast.h) is tried first. It keeps few values over the call of push_now,
  * and recomputes what is cheap: registers to save are a good part of what a push costs.
@@ -198,8 +206,10 @@ int demi_push(demi_qtoken_t *qt_out, int qd, const demi_sgarray_t *sga)
 {
     if (dk_unlikely(!qt_out || !sga))
         return EINVAL;
-    if (dk_mt() || dk_unlikely((uint32_t)qd >= dk_queues_used))
+    if (dk_mt())
         return push_mt(qt_out, qd, sga);
+    if (dk_unlikely((uint32_t)qd >= dk_queues_used))
+        return push_otherwise(qt_out, qd, sga);
     struct dk_instance *inst = dk_fast_get();
     struct dk_queue *q = &dk_queues[(uint32_t)qd];
     struct dk_buf *buf;
@@ -208,7 +218,7 @@ int demi_push(demi_qtoken_t *qt_out, int qd, const demi_sgarray_t *sga)
         *qt_out = dk_fast_done(q->fast_inst, q, DEMI_OPC_PUSH);
         return 0;
     }
-    return push_mt(qt_out, q->qd, sga);
+    return push_otherwise(qt_out, q->qd, sga);
 }
 
 /* The same, with what checking the address came to. */
@@ -308,24 +318,12 @@ static inline int begin_alone(demi_qtoken_t *qt_out, struct dk_instance *inst, s
     return r;
 }
 
-/* Pops by the thread that is alone: while pops are worth noting, and while they are not. */
-static __attribute__((noinline)) int pop_alone(demi_qtoken_t *qt_out, int qd)
+/* Pops by the thread that is alone from here on, while pops are not worth noting. */
+static __attribute__((noinline)) int pop_entered(demi_qtoken_t *qt_out, int qd)
 {
     struct dk_instance *inst = dk_alone_instance;
-    struct dk_queue *q;
-    int r = -EAGAIN;
-    if (dk_unlikely(!inst || !dk_alone_enter_again()))
-        return pop_led(qt_out, qd);
-    if (dk_likely((q = queue_to_pop(inst, qd)) != NULL)) {
-        struct dk_op *slot = inst->spare_pop;
-        if (slot) {
-            *qt_out = dk_deferred_note(inst, q, slot);
-            dk_alone_leave(true);
-            return 0;
-        }
-        if (inst->defer_pause > 1)
-            r = begin_alone(qt_out, inst, q);
-    }
+    struct dk_queue *q = queue_to_pop(inst, qd);
+    const int r = q && inst->defer_pause > 1 ? begin_alone(qt_out, inst, q) : -EAGAIN;
     dk_alone_leave(true);
     if (dk_unlikely(r == -EAGAIN))
         return pop_led(qt_out, qd);
@@ -334,12 +332,36 @@ static __attribute__((noinline)) int pop_alone(demi_qtoken_t *qt_out, int qd)
     return dk_public(r);
 }
 
+/* Pops by the thread that is alone. Whatever needs registers to be saved is elsewhere. */
+static __attribute__((noinline)) int pop_alone(demi_qtoken_t *qt_out, int qd)
+{
+    struct dk_instance *inst = dk_alone_instance;
+    if (dk_unlikely(!inst || !dk_alone_enter_again()))
+        return pop_led(qt_out, qd);
+    struct dk_queue *q = queue_to_pop(inst, qd);
+    struct dk_op *slot = inst->spare_pop;
+    if (dk_unlikely(!q || !slot))
+        return pop_entered(qt_out, qd);
+    *qt_out = dk_deferred_note(inst, q, slot);
+    dk_alone_leave(true);
+    return 0;
+}
+
+/* In a process with one thread, of what the shortest path does not do: not pop_alone itself, for
+ * which demi_pop would save registers before it knows. */
+static __attribute__((noinline)) int pop_otherwise(demi_qtoken_t *qt_out, int qd)
+{
+    return pop_alone(qt_out, qd);
+}
+
 int demi_pop(demi_qtoken_t *qt_out, int qd)
 {
     if (dk_unlikely(!qt_out))
         return EINVAL;
-    if (dk_mt() || dk_unlikely((uint32_t)qd >= dk_queues_used))
+    if (dk_mt())
         return pop_alone(qt_out, qd);
+    if (dk_unlikely((uint32_t)qd >= dk_queues_used))
+        return pop_otherwise(qt_out, qd);
     struct dk_instance *inst = dk_fast_get();
     struct dk_queue *q = &dk_queues[(uint32_t)qd];
     struct dk_op *op;
@@ -348,7 +370,7 @@ int demi_pop(demi_qtoken_t *qt_out, int qd)
         *qt_out = dk_fast_done(q->fast_inst, q, DEMI_OPC_POP);
         return 0;
     }
-    return pop_alone(qt_out, q->qd);
+    return pop_otherwise(qt_out, q->qd);
 }
 
 int demi_accept(demi_qtoken_t *qt_out, int sockqd)

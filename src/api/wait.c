@@ -91,26 +91,21 @@ static __attribute__((noinline)) int wait_now(demi_qresult_t *qr_out, demi_qtoke
 }
 
 /* For the pop that was only noted, by the thread that is alone. */
-static __attribute__((noinline)) int wait_deferred(demi_qresult_t *qr_out, demi_qtoken_t qt,
-                                                   const struct timespec *timeout)
+static __attribute__((noinline)) int wait_deferred(struct dk_instance *inst, demi_qresult_t *qr_out,
+                                                   demi_qtoken_t qt, const struct timespec *timeout)
 {
-    struct dk_instance *inst = dk_alone_instance;
-    const int r = dk_deferred_wait(inst, qr_out, timeout);
+    const bool there = dk_deferred_wait(inst, qr_out, timeout);
     dk_alone_leave(true);
     if (dk_unlikely(inst->num_posted != 0))
         dk_taker_run_woken();
-    return dk_likely(r == 0) ? 0 : wait_now(qr_out, qt, timeout);
+    return dk_likely(there) ? 0 : wait_now(qr_out, qt, timeout);
 }
 
-/* By the thread that is alone. */
-static __attribute__((noinline)) int wait_alone(demi_qresult_t *qr_out, demi_qtoken_t qt,
-                                                const struct timespec *timeout)
+/* By the thread that is alone from here on: what is rare. */
+static __attribute__((noinline)) int wait_entered(demi_qresult_t *qr_out, demi_qtoken_t qt,
+                                                  const struct timespec *timeout)
 {
     struct dk_instance *inst = dk_alone_instance;
-    if (dk_unlikely(!inst || !dk_alone_enter_again()))
-        return wait_now(qr_out, qt, timeout);
-    if (dk_deferred_is(inst, qt))
-        return wait_deferred(qr_out, qt, timeout);
     uint32_t left = inst->until_poll - 1;
     if (dk_unlikely(left - 1 >= DK_WAIT_NO_POLLER) && inst->deferred && dk_deferred_poll(inst))
         left = inst->until_poll;
@@ -119,6 +114,24 @@ static __attribute__((noinline)) int wait_alone(demi_qresult_t *qr_out, demi_qto
         inst->until_poll = left;
     dk_alone_leave(true);
     return dk_likely(done) ? 0 : wait_now(qr_out, qt, timeout);
+}
+
+/* By the thread that is alone: for a push that was done at once, and for what is noted. Whatever
+ * needs registers to be saved is elsewhere. */
+static __attribute__((noinline)) int wait_alone(demi_qresult_t *qr_out, demi_qtoken_t qt,
+                                                const struct timespec *timeout)
+{
+    struct dk_instance *inst = dk_alone_instance;
+    if (dk_unlikely(!inst || !dk_alone_enter_again()))
+        return wait_now(qr_out, qt, timeout);
+    if (dk_deferred_is(inst, qt))
+        return wait_deferred(inst, qr_out, qt, timeout);
+    const uint32_t left = inst->until_poll - 1;
+    if (dk_unlikely(left - 1 >= DK_WAIT_NO_POLLER || !dk_fast_collect_push(inst, qt, qr_out)))
+        return wait_entered(qr_out, qt, timeout);
+    inst->until_poll = left;
+    dk_alone_leave(true);
+    return 0;
 }
 
 int demi_wait(demi_qresult_t *qr_out, demi_qtoken_t qt, const struct timespec *timeout)

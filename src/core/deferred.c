@@ -28,7 +28,8 @@ static void begin(struct dk_instance *inst)
         dk_op_complete(op, r);
 }
 
-void dk_deferred_end(struct dk_instance *inst, int r)
+/* It has ended otherwise, as r says (dk_queue_ops.take), or begins. */
+static void end(struct dk_instance *inst, int r)
 {
     if (r == DK_TAKE_NONE) {
         begin(inst);
@@ -38,6 +39,31 @@ void dk_deferred_end(struct dk_instance *inst, int r)
     if (r == DK_TAKE_END)
         dk_sga_end(dk_op_sga(op));
     dk_op_complete(op, r < 0 ? r : 0);
+}
+
+/* Takes the element out of the backend, where there may be one. */
+static int take(struct dk_instance *inst, demi_sgarray_t *sga, bool polled)
+{
+    struct dk_queue *q = inst->deferred->queue;
+    if (!q->has_news)
+        return DK_TAKE_NONE;
+    const int r = q->ops->pop_led(q, sga, polled);
+    q->has_news = r != DK_TAKE_NONE;
+    return r;
+}
+
+bool dk_deferred_other(struct dk_instance *inst, demi_sgarray_t *sga,
+                       const struct timespec *timeout, bool polled)
+{
+    int r = take(inst, sga, polled);
+    if (r == DK_TAKE_NONE && !polled && dk_deferred_looks(inst, timeout)) {
+        if (dk_deferred_look(inst, inst->deferred->queue, sga))
+            return true;
+        r = take(inst, sga, true);
+    }
+    if (r != DK_TAKE_ELEMENT)
+        end(inst, r);
+    return r == DK_TAKE_ELEMENT;
 }
 
 bool dk_deferred_poll(struct dk_instance *inst)

@@ -56,25 +56,46 @@ static inline demi_qtoken_t dk_fast_done(struct dk_instance *inst, struct dk_que
     return op->qr.qr_qt;
 }
 
-/* Collects the fresh operation, if that is what token names. */
-static inline bool dk_fast_collect(struct dk_instance *inst, demi_qtoken_t token,
-                                   demi_qresult_t *qr)
+/* Collects the fresh operation but for its value, if that is what token names and its opcode is
+ * wanted (0: any); returns it, or NULL. */
+static inline struct dk_op *dk_fast_collect_head(struct dk_instance *inst, demi_qtoken_t token,
+                                                 enum demi_opcode wanted, demi_qresult_t *qr)
 {
     struct dk_op *op = inst->fresh;
     demi_qtoken_t next;
-    if (dk_unlikely(!op || token != op->qr.qr_qt ||
+    if (dk_unlikely(!op || token != op->qr.qr_qt || (wanted && op->qr.qr_opcode != wanted) ||
                     __builtin_add_overflow(token, DK_OP_ONE_GENERATION, &next)))
-        return false;
+        return NULL;
     inst->fresh = NULL;
     op->qr.qr_qt = next;
     qr->qr_opcode = op->qr.qr_opcode;
     qr->qr_qd = op->qr.qr_qd;
     qr->qr_qt = token;
     qr->qr_ret = 0;
+    return op;
+}
+
+/* Collects the fresh operation, if that is what token names. */
+static inline bool dk_fast_collect(struct dk_instance *inst, demi_qtoken_t token,
+                                   demi_qresult_t *qr)
+{
+    struct dk_op *op = dk_fast_collect_head(inst, token, DEMI_OPC_INVALID, qr);
+    if (dk_unlikely(!op))
+        return false;
     if (op->qr.qr_opcode == DEMI_OPC_POP)
         dk_sga_copy_all(&qr->qr_value.sga, dk_op_sga(op));
     else
         dk_op_no_value(qr);
+    return true;
+}
+
+/* The same of a push; false also for another. */
+static inline bool dk_fast_collect_push(struct dk_instance *inst, demi_qtoken_t token,
+                                        demi_qresult_t *qr)
+{
+    if (dk_unlikely(!dk_fast_collect_head(inst, token, DEMI_OPC_PUSH, qr)))
+        return false;
+    dk_op_no_value(qr);
     return true;
 }
 

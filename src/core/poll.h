@@ -19,6 +19,20 @@ static inline void dk_poll_once(struct dk_instance *inst, int64_t now, bool spin
     }
 }
 
+/* The same with the time of now, spinning, where mostly nothing was left to do. */
+static inline void dk_poll_now(struct dk_instance *inst)
+{
+    if (dk_unlikely((inst->num_yielded | __atomic_load_n(&inst->num_posted, __ATOMIC_ACQUIRE)) !=
+                        0 ||
+                    !inst->poller)) {
+        dk_poll_once(inst, dk_instance_now(inst), true);
+        return;
+    }
+    dk_count(&inst->stats->polls, 1);
+    inst->poller->ops->poll(inst->poller, dk_instance_now(inst), true);
+    dk_run_posted(inst);
+}
+
 /* Whether a wait looks before it sleeps. */
 static inline bool dk_polls_before_sleep(const struct dk_instance *inst)
 {
