@@ -202,24 +202,37 @@ __attribute__((noinline)) static uint32_t look_up(struct dk_dpdk_port *p, struct
     return n;
 }
 
+/* Receives less than a burst, or (looks) after what is rare. */
+__attribute__((noinline)) static uint32_t
+rx_some(struct dk_dpdk_port *p, struct dk_rx_frame frames_out[], uint32_t max, bool looks)
+{
+    struct rte_mbuf *mbufs[DK_DPDK_BURST];
+    if (max > DK_DPDK_BURST)
+        max = DK_DPDK_BURST;
+    uint32_t n = looks ? look_up(p, mbufs, max) : 0;
+    if (n == 0 && p->started)
+        n = rte_eth_rx_burst(p->port, p->queue, mbufs, (uint16_t)max);
+    if (n == 0)
+        return 0;
+    p->active_at = p->now;
+    return take_all(p, mbufs, n, frames_out);
+}
+
 uint32_t dk_dpdk_rx_burst(struct dk_netdev *dev, struct dk_rx_frame frames_out[], uint32_t max,
                           int64_t now)
 {
     struct dk_dpdk_port *p = dk_dpdk_port_of(dev);
     struct rte_mbuf *mbufs[DK_DPDK_BURST];
-    uint32_t n = 0;
-    if (dk_unlikely(max > DK_DPDK_BURST))
-        max = DK_DPDK_BURST;
     p->now = now;
-    if (dk_unlikely(p->until_look-- == 0))
-        n = look_up(p, mbufs, max);
     if (dk_unlikely(p->num_out >= DK_DPDK_BACK))
         take_back(p);
-    if (dk_likely(n == 0 && p->started))
-        n = rte_eth_rx_burst(p->port, p->queue, mbufs, (uint16_t)max);
+    const bool looks = p->until_look-- == 0;
+    if (dk_unlikely(looks || max < DK_DPDK_BURST || !p->started))
+        return rx_some(p, frames_out, max, looks);
+    const uint32_t n = rte_eth_rx_burst(p->port, p->queue, mbufs, DK_DPDK_BURST);
     if (n == 0)
         return 0;
-    p->active_at = now;
+    p->active_at = p->now;
     return dk_likely(n == 1) ? take_one(p, mbufs[0], frames_out)
                              : take_all(p, mbufs, n, frames_out);
 }
