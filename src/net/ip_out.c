@@ -19,8 +19,6 @@
 #include "net/wire/ipv4.h"
 #include "net/wire/ipv6.h"
 
-#define USUAL_HEADER 32u /* TCP's with timestamps: is copied by a known length */
-
 /* Two words of an address at a time: they are added as big-endian numbers. */
 static uint32_t add_be32(uint32_t sum, const uint8_t *at)
 {
@@ -162,6 +160,8 @@ static void prepare_way(struct dk_net *net, struct dk_way *way)
     uint8_t *head = dk_link_put_header(net, ip, &neigh->mac, ethertype(&tx));
     if (way->dst.version == 4)
         way->sum = (uint64_t)dk_get_u32(ip + 4) + dk_get_u32(ip + 16);
+    way->first = 0;
+    way->hop_limit = net->hop_limit;
     way->head_len = (uint32_t)(end - head);
     way->max_bytes = net->config.mtu - dk_ip_header_bytes(way->dst.version);
     way->ready_until = dk_neigh_ready_until(neigh);
@@ -192,94 +192,19 @@ __attribute__((noinline)) static int send_other(struct dk_net *net, struct dk_wa
     return send_to_neighbour(net, way, tx, bytes, now);
 }
 
-/* The words of an IPv4 header's start, and of what is behind its fragment's place. */
-static inline uint32_t first_word(const struct dk_ip_tx *tx, uint32_t bytes)
+/* Puts a copy of the way's head before the packet, complete. */
+static inline void put_head(struct dk_way *way, struct dk_ip_tx *tx, uint32_t bytes)
 {
-    return htobe32(0x45000000u | (uint32_t)tx->tos << 16 | bytes);
-}
-
-static inline uint32_t third_word(const struct dk_ip_tx *tx)
-{
-    const uint32_t ttl = tx->ttl ? tx->ttl : DK_IP_TTL_DEFAULT;
-    return htobe32(ttl << 24 | (uint32_t)tx->protocol << 16);
-}
-
-/* As put_header4, of all that is not in the way's head, which ends before `transport`. */
-static inline void complete4(const struct dk_way *way, const struct dk_ip_tx *tx, uint32_t bytes,
-                             uint8_t *transport)
-{
-    uint8_t *at = transport - DK_IP4_HEADER_LEN;
-    const uint32_t first = first_word(tx, DK_IP4_HEADER_LEN + bytes), third = third_word(tx);
-    memcpy(at, &first, 4);
-    memcpy(at + 8, &third, 4);
-    dk_checksum_put(at + 10, way->sum + first + third + tx->src.v4);
-    memcpy(at + 12, &tx->src.v4, 4);
-}
-
-/* As put_header6, likewise. */
-static inline void complete6(const struct dk_ip_tx *tx, uint32_t bytes, uint8_t *transport)
-{
-    uint8_t *at = transport - DK_IP6_HEADER_LEN;
-    dk_put_be32(at, 0x60000000u | (uint32_t)tx->tos << 20);
-    dk_put_be16(at + 4, (uint16_t)bytes);
-    at[6] = tx->protocol;
-    if (tx->ttl != 0)
-        at[7] = tx->ttl;
-    memcpy(at + 8, tx->src.bytes, 16);
-}
-
-static inline void complete(const struct dk_way *way, const struct dk_ip_tx *tx, uint32_t bytes,
-                            uint8_t *transport)
-{
-    if (dk_likely(tx->dst.version == 4))
-        complete4(way, tx, bytes, transport);
-    else
-        complete6(tx, bytes, transport);
-}
-
-/* Puts a copy of the way's head before the packet, and what differs into it. */
-static inline void put_head(const struct dk_way *way, struct dk_ip_tx *tx, uint32_t bytes)
-{
+    dk_way_complete(way, tx, bytes);
     memcpy(tx->header - DK_WAY_HEAD_ROOM, way->head, DK_WAY_HEAD_ROOM);
-    complete(way, tx, bytes, tx->header);
     set_head(tx, tx->header - way->head_len);
 }
 
-static inline int emit_ready(struct dk_net *net, const struct dk_way *way, struct dk_ip_tx *tx,
+static inline int emit_ready(struct dk_net *net, struct dk_way *way, struct dk_ip_tx *tx,
                              uint32_t bytes)
 {
     put_head(way, tx, bytes);
     return dk_link_emit(net, &tx->frame) ? 0 : -EAGAIN;
-}
-
-/* Whether a packet can be written to the memory of the device: short, of at most one piece, and
- * with nothing left to do. */
-static inline bool has_room(const struct dk_tx_rooms *rooms, const struct dk_way *way,
-                            const struct dk_ip_tx *tx, uint32_t bytes)
-{
-    return rooms->next < rooms->limit && way->head_len + bytes <= rooms->bytes_max &&
-           tx->frame.num_pieces <= 1 && !tx->partial_checksum && tx->frame.segment_bytes == 0;
-}
-
-/* As emit_ready, to there. */
-static inline int write_ready(struct dk_net *net, const struct dk_way *way, struct dk_ip_tx *tx,
-                              uint32_t bytes)
-{
-    struct dk_tx_rooms *rooms = net->config.rooms;
-    const uint32_t index = rooms->next++;
-    rooms->frames[index].len = way->head_len + bytes;
-    uint8_t *transport = dk_frame_copy_easy(
-        rooms->frames[index].at, way->head + DK_WAY_HEAD_ROOM - way->head_len, way->head_len);
-    complete(way, tx, bytes, transport);
-    uint8_t *to = transport + tx->header_len;
-    if (dk_likely(tx->header_len == USUAL_HEADER))
-        memcpy(transport, tx->header, USUAL_HEADER);
-    else
-        dk_frame_copy(transport, tx->header, tx->header_len);
-    if (tx->frame.num_pieces > 0)
-        dk_frame_copy(to, tx->frame.pieces[0].data, tx->frame.pieces[0].len);
-    dk_net_count(&net->stats.link_tx);
-    return 0;
 }
 
 void dk_ip_keep(const struct dk_way *way, const struct dk_ip_tx *tx, struct dk_ip_kept *kept_out)
@@ -290,7 +215,7 @@ void dk_ip_keep(const struct dk_way *way, const struct dk_ip_tx *tx, struct dk_i
         .max_bytes = way->max_bytes,
         .generation = way->generation,
         .until = way->ready_until,
-        .words = way->sum + first_word(tx, 0) + third_word(tx) + tx->src.v4,
+        .words = way->sum + dk_ip4_first_word(tx, 0) + dk_ip4_third_word(tx) + tx->src.v4,
     };
 }
 
@@ -300,21 +225,6 @@ int dk_ip_send_way(struct dk_net *net, struct dk_way *way, struct dk_ip_tx *tx, 
     if (dk_likely(dk_way_is_ready(net, way, bytes, now)))
         return emit_ready(net, way, tx, bytes);
     return send_other(net, way, tx, bytes, now);
-}
-
-/* Over a device with rooms. */
-static int write_way(struct dk_net *net, struct dk_way *way, struct dk_ip_tx *tx, uint32_t bytes,
-                     int64_t now)
-{
-    const struct dk_tx_rooms *rooms = net->config.rooms;
-    if (dk_unlikely(!dk_way_is_ready(net, way, bytes, now) || !has_room(rooms, way, tx, bytes)))
-        return dk_ip_send_way(net, way, tx, bytes, now);
-    return write_ready(net, way, tx, bytes);
-}
-
-dk_ip_send_fn dk_ip_send_once(const struct dk_net *net)
-{
-    return net->config.rooms ? write_way : dk_ip_send_way;
 }
 
 int dk_ip_send(struct dk_net *net, struct dk_ip_tx *tx, int64_t now)

@@ -6,6 +6,7 @@
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "net/dev.h"
+#include "net/route.h"
 #include "net/stack.h"
 #include "net/wire/ipv4.h"
 #include "net/wire/ipv6.h"
@@ -33,18 +34,9 @@ static inline uint32_t dk_ip_header_bytes(uint8_t version)
     return version == 4 ? 20 : 40;
 }
 
-struct dk_way;
-
 /* dk_ip_send, where the way and the number of bytes are known. */
 int dk_ip_send_way(struct dk_net *net, struct dk_way *way, struct dk_ip_tx *tx, uint32_t bytes,
                    int64_t now);
-
-typedef int (*dk_ip_send_fn)(struct dk_net *net, struct dk_way *way, struct dk_ip_tx *tx,
-                             uint32_t bytes, int64_t now);
-
-/* What does as that, where nothing before the transport's header need stay (dk_ip_keep): packets
- * may go straight to the memory of the device. */
-dk_ip_send_fn dk_ip_send_once(const struct dk_net *net);
 
 /* The headers of link and IP which a packet was sent with, and stand before its transport's still:
  * the next one of at most max_bytes may go with them, if its dk_ip_tx would be the same but for the
@@ -81,6 +73,83 @@ static inline void dk_ip_put_length(const struct dk_ip_kept *kept, uint8_t versi
     const uint16_t total = htobe16((uint16_t)(DK_IP4_HEADER_LEN + bytes));
     memcpy(at + 2, &total, 2);
     dk_checksum_put(at + 10, kept->words + total);
+}
+
+/* The words of an IPv4 header's start, and of what is behind its fragment's place. */
+static inline uint32_t dk_ip4_first_word(const struct dk_ip_tx *tx, uint32_t bytes)
+{
+    return htobe32(0x45000000u | (uint32_t)tx->tos << 16 | bytes);
+}
+
+static inline uint32_t dk_ip4_third_word(const struct dk_ip_tx *tx)
+{
+    const uint32_t ttl = tx->ttl ? tx->ttl : DK_IP_TTL_DEFAULT;
+    return htobe32(ttl << 24 | (uint32_t)tx->protocol << 16);
+}
+
+/* As put_header4 (ip_out.c), of what differs in the way's head; mostly nothing does from the packet
+ * before. */
+static inline void dk_way_complete4(struct dk_way *way, const struct dk_ip_tx *tx, uint32_t bytes)
+{
+    uint8_t *at = way->head + DK_WAY_HEAD_ROOM - DK_IP4_HEADER_LEN;
+    const uint32_t first = dk_ip4_first_word(tx, DK_IP4_HEADER_LEN + bytes);
+    const uint32_t third = dk_ip4_third_word(tx);
+    if (dk_likely(((first ^ way->first) | (third ^ way->third) | (tx->src.v4 ^ way->src4)) == 0))
+        return;
+    way->first = first;
+    way->third = third;
+    way->src4 = tx->src.v4;
+    memcpy(at, &first, 4);
+    memcpy(at + 8, &third, 4);
+    dk_checksum_put(at + 10, way->sum + first + third + tx->src.v4);
+    memcpy(at + 12, &tx->src.v4, 4);
+}
+
+/* As put_header6, likewise. */
+static inline void dk_way_complete6(struct dk_way *way, const struct dk_ip_tx *tx, uint32_t bytes)
+{
+    uint8_t *at = way->head + DK_WAY_HEAD_ROOM - DK_IP6_HEADER_LEN;
+    dk_put_be32(at, 0x60000000u | (uint32_t)tx->tos << 20);
+    dk_put_be16(at + 4, (uint16_t)bytes);
+    at[6] = tx->protocol;
+    at[7] = tx->ttl != 0 ? tx->ttl : way->hop_limit;
+    memcpy(at + 8, tx->src.bytes, 16);
+}
+
+/* Has the head of a way that is ready be that of a packet. */
+static inline void dk_way_complete(struct dk_way *way, const struct dk_ip_tx *tx, uint32_t bytes)
+{
+    if (dk_likely(tx->dst.version == 4))
+        dk_way_complete4(way, tx, bytes);
+    else
+        dk_way_complete6(way, tx, bytes);
+}
+
+/*
+ * Begins a packet, of which nothing before the transport's header need stay (dk_ip_keep), in the
+ * memory of the device: returns where that header is to be written, and behind it what IP carries;
+ * then dk_ip_room_sent sends it. NULL: it cannot be, and nothing happened. The device has rooms.
+ */
+__attribute__((always_inline)) static inline uint8_t *dk_ip_room(struct dk_net *net,
+                                                                 struct dk_way *way,
+                                                                 const struct dk_ip_tx *tx,
+                                                                 uint32_t bytes, int64_t now)
+{
+    struct dk_tx_rooms *rooms = net->config.rooms;
+    if (dk_unlikely(rooms->next >= rooms->limit || tx->partial_checksum ||
+                    !dk_way_is_ready(net, way, bytes, now) ||
+                    way->head_len + bytes > rooms->bytes_max))
+        return NULL;
+    rooms->frames[rooms->next].len = way->head_len + bytes;
+    dk_way_complete(way, tx, bytes);
+    return dk_frame_copy_easy(rooms->frames[rooms->next].at,
+                              way->head + DK_WAY_HEAD_ROOM - way->head_len, way->head_len);
+}
+
+static inline void dk_ip_room_sent(struct dk_net *net)
+{
+    net->config.rooms->next++;
+    dk_net_count(&net->stats.link_tx);
 }
 
 /*

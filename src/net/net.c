@@ -252,7 +252,7 @@ void dk_net_advance(struct dk_net *net, int64_t now)
     if (net->due.what & DK_NET_DUE_UDP)
         dk_udp_advance(net, now);
     if (net->due.what & DK_NET_DUE_TCP)
-        dk_tcp_advance(net, now);
+        dk_tcp_tell(net->tcp, now);
 }
 
 const struct dk_net_due *dk_net_due(const struct dk_net *net)

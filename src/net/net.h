@@ -179,9 +179,6 @@ static inline uint32_t dk_net_input_some(struct dk_net *net, const struct dk_rx_
 bool dk_net_input_crowd(struct dk_net *net, const struct dk_rx_frame frames[], uint32_t n,
                         int64_t now);
 
-void dk_net_input_several(struct dk_net *net, const struct dk_rx_frame frames[], uint32_t n,
-                          int64_t now);
-
 /* Takes n frames that came in this order, as dk_net_input_some does, and the caller's holds on
  * them. */
 static inline void dk_net_input_burst(struct dk_net *net, const struct dk_rx_frame frames[],
@@ -192,8 +189,13 @@ static inline void dk_net_input_burst(struct dk_net *net, const struct dk_rx_fra
         dk_buf_put(frames[0].buf);
         return;
     }
-    if (n > 1)
-        dk_net_input_several(net, frames, n, now);
+    if (n > 1 && dk_net_input_crowd(net, frames, n, now))
+        return;
+    for (uint32_t i = 0; i < n;) {
+        const uint32_t taken = dk_net_input_some(net, &frames[i], n - i, now);
+        for (const uint32_t end = i + taken; i < end; i++)
+            dk_buf_put(frames[i].buf);
+    }
 }
 
 /* Takes one IP packet as if it had come in a frame that was for us: for suites that know no link.

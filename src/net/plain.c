@@ -148,18 +148,6 @@ bool dk_net_input_crowd(struct dk_net *net, const struct dk_rx_frame frames[], u
     return net->tcp && dk_tcp_input_crowd(net, frames, n, now);
 }
 
-void dk_net_input_several(struct dk_net *net, const struct dk_rx_frame frames[], uint32_t n,
-                          int64_t now)
-{
-    if (dk_net_input_crowd(net, frames, n, now))
-        return;
-    for (uint32_t i = 0; i < n;) {
-        const uint32_t taken = dk_net_input_some(net, &frames[i], n - i, now);
-        for (const uint32_t end = i + taken; i < end; i++)
-            dk_buf_put(frames[i].buf);
-    }
-}
-
 void dk_net_input_ip(struct dk_net *net, struct dk_buf *buf, uint8_t *data, uint32_t len,
                      int64_t now)
 {

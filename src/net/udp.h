@@ -20,6 +20,7 @@
 #include "net/addr.h"
 #include "net/packet.h"
 
+#include <endian.h>
 #include <stdbool.h>
 
 struct dk_net;
@@ -87,6 +88,21 @@ int dk_udp_connect(struct dk_udp_sock *sock, const struct dk_endpoint *remote);
  */
 int dk_udp_send(struct dk_udp_sock *sock, const struct dk_endpoint *remote,
                 const struct dk_tx_piece *pieces, uint32_t num_pieces, int64_t now);
+
+/* A port and an address of IPv4 in one word: as they lie in a header, the port first. */
+static inline uint64_t dk_udp_to4(uint32_t ip, uint16_t port)
+{
+    return (uint64_t)ip << 16 | htobe16(port);
+}
+
+/*
+ * As dk_udp_send to an address of IPv4 (dk_udp_to4), of bytes in no buffer, where a datagram went
+ * there before, and this one goes to a room of the device (net/dev.h). Looks at no timer: now may
+ * be the time of the last call of the stack's. 0; -EAGAIN: nothing happened, and dk_udp_send is to
+ * be asked.
+ */
+int dk_udp_write4(struct dk_udp_sock *sock, uint64_t to, const uint8_t *data, uint32_t len,
+                  int64_t now);
 
 /* Takes the oldest datagram. 0 or -EAGAIN. */
 int dk_udp_recv(struct dk_udp_sock *sock, struct dk_udp_datagram *out);

@@ -49,6 +49,7 @@ struct dk_udp_waiting {
 struct dk_udp_path {
     struct dk_udp_sock *sock; /* NULL: nothing is known */
     struct dk_endpoint to;
+    uint64_t key4; /* as dk_udp_write4 is given it, where short ones may go that way; or 0 */
     struct dk_ip_kept kept;
     uint64_t words; /* of the pseudo header and the header, without lengths (checksum.h) */
     uint32_t bytes; /* the length that the kept headers have; 0: theirs differ */
@@ -91,11 +92,12 @@ struct dk_udp {
     uint32_t num_sockets;
     uint32_t num_connected;
     bool telling;
-    bool tell_now;         /* not only when the burst is over */
-    bool partial_checksum; /* the device does them */
-    bool asks_device;      /* that, or it has rooms for what is sent */
-    bool knows_flows;      /* or all of `flows` are zero */
-    struct dk_ip_tx tx;    /* of what is sent: of a path, where frame.head is its kept head */
+    bool tell_now;             /* not only when the burst is over */
+    bool partial_checksum;     /* the device does them */
+    bool asks_device;          /* that, or it has rooms for what is sent */
+    struct dk_tx_rooms *rooms; /* those, where it does not do them; or NULL */
+    bool knows_flows;          /* or all of `flows` are zero */
+    struct dk_ip_tx tx;        /* of what is sent: of a path, where frame.head is its kept head */
     struct dk_udp_flow flows[DK_UDP_FLOWS];
     struct dk_udp_path paths[DK_UDP_PATHS];
     struct dk_list bound[DK_UDP_BUCKETS];

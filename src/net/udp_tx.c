@@ -22,6 +22,7 @@ void dk_udp_tx_init(struct dk_net *net)
     struct dk_udp *udp = net->udp;
     udp->partial_checksum = (net->config.device_caps & DK_NETDEV_TX_CHECKSUM) != 0;
     udp->asks_device = udp->partial_checksum || net->config.rooms;
+    udp->rooms = udp->partial_checksum ? NULL : net->config.rooms;
     udp->tx.protocol = DK_IP_UDP;
     udp->tx.header_len = DK_UDP_HEADER_LEN;
     udp->tx.partial_checksum = udp->partial_checksum;
@@ -82,6 +83,14 @@ void dk_udp_forget_paths(struct dk_udp_sock *sock)
             paths[i].sock = NULL;
     }
     sock->has_paths = false;
+}
+
+/* Where a path to an address of IPv4 is: as place_of. */
+static inline struct dk_udp_path *place_of4(struct dk_udp *udp, uint64_t to)
+{
+    struct dk_udp_path *path = &udp->paths[(uint8_t)(to >> 40 ^ to >> 8)];
+    dk_forget(path); /* or it is found anew for each of its fields */
+    return path;
 }
 
 static inline struct dk_udp_path *place_of(struct dk_udp *udp, const struct dk_endpoint *to)
@@ -222,6 +231,21 @@ static int send_to_group(struct dk_udp_sock *sock, const struct dk_udp_path *pat
 }
 
 /* As that, where no headers are kept that will do. */
+/* The bytes at most that are copied by what is easy (net/packet.h). */
+#define EASY_MAX 96u
+
+/* Keeps the headers of what was sent for the next one. Whether all that are short can be written to
+ * rooms is found out here once. */
+static void keep(struct dk_net *net, struct dk_udp_path *path, const struct dk_way *way,
+                 const struct dk_ip_tx *tx)
+{
+    const struct dk_tx_rooms *rooms = net->udp->rooms;
+    dk_ip_keep(way, tx, &path->kept);
+    const bool fits = rooms && path->kept.head_len + EASY_MAX <= rooms->bytes_max &&
+                      path->kept.max_bytes >= DK_UDP_HEADER_LEN + EASY_MAX;
+    path->key4 = path->to.ip.version == 4 && fits ? dk_udp_to4(path->to.ip.v4, path->to.port) : 0;
+}
+
 static int send_anew(struct dk_udp_sock *sock, struct dk_udp_path *path, uint32_t bytes,
                      int64_t now)
 {
@@ -237,13 +261,14 @@ static int send_anew(struct dk_udp_sock *sock, struct dk_udp_path *path, uint32_
     tx->dont_fragment = sock->options[DK_UDP_DONT_FRAGMENT] != 0;
     tx->header = header_of(path);
     path->kept.until = INT64_MIN; /* others are put in their place */
+    path->key4 = 0;
     const bool at_once = dk_way_is_ready(net, way, bytes, now);
     const int error = path->group ? send_to_group(sock, path, way, bytes, now)
                                   : dk_ip_send_way(net, way, tx, bytes, now);
     if (error == 0)
         count_sent(net->udp, bytes);
     if (error == 0 && at_once)
-        dk_ip_keep(way, tx, &path->kept);
+        keep(sock->net, path, way, tx);
     return error == -EAGAIN ? no_room(sock) : error;
 }
 
@@ -352,17 +377,13 @@ static inline bool has_room(const struct dk_tx_rooms *rooms, const struct dk_udp
            path->kept.head_len + payload <= rooms->bytes_max;
 }
 
-/* As send_next, to there. */
-__attribute__((noinline)) static int write_next(struct dk_udp_sock *sock, struct dk_udp_path *path,
-                                                const struct dk_tx_piece *piece)
+/* As send_next, to there, where there is room. */
+static inline __attribute__((always_inline)) void
+write_room(struct dk_udp_sock *sock, struct dk_udp_path *path, const struct dk_tx_piece *piece)
 {
     struct dk_net *net = sock->net;
     struct dk_udp *udp = net->udp;
     struct dk_tx_rooms *rooms = net->config.rooms;
-    if (udp->partial_checksum)
-        return send_partial(sock, path, piece);
-    if (!has_room(rooms, path, piece->len))
-        return send_next(sock, path, piece);
     const uint32_t at = rooms->next++;
     put_next(path, piece);
     rooms->frames[at].len = path->kept.head_len + piece->len;
@@ -372,6 +393,33 @@ __attribute__((noinline)) static int write_next(struct dk_udp_sock *sock, struct
     if (!piece->buf)
         dk_net_count(&udp->stats.tx_copied);
     count_sent(udp, DK_UDP_HEADER_LEN + piece->len);
+}
+
+/* The same, or the other way. */
+__attribute__((noinline)) static int write_next(struct dk_udp_sock *sock, struct dk_udp_path *path,
+                                                const struct dk_tx_piece *piece)
+{
+    if (sock->net->udp->partial_checksum)
+        return send_partial(sock, path, piece);
+    if (!has_room(sock->net->config.rooms, path, piece->len))
+        return send_next(sock, path, piece);
+    write_room(sock, path, piece);
+    return 0;
+}
+
+int dk_udp_write4(struct dk_udp_sock *sock, uint64_t to, const uint8_t *data, uint32_t len,
+                  int64_t now)
+{
+    const struct dk_tx_piece piece = {.data = data, .len = len};
+    struct dk_net *net = sock->net;
+    struct dk_udp *udp = net->udp;
+    const struct dk_tx_rooms *rooms = udp->rooms;
+    struct dk_udp_path *path = place_of4(udp, to);
+    if (dk_unlikely(!rooms || sock->error != 0 || path->sock != sock || path->key4 != to ||
+                    path->kept.generation != net->ways_generation || now >= path->kept.until ||
+                    rooms->next >= rooms->limit || !dk_frame_is_easy(len)))
+        return -EAGAIN;
+    write_room(sock, path, &piece);
     return 0;
 }
 

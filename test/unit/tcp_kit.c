@@ -178,12 +178,6 @@ int dk_ip_send_way(struct dk_net *net, struct dk_way *way, struct dk_ip_tx *tx, 
     return dk_ip_send(net, tx, now);
 }
 
-dk_ip_send_fn dk_ip_send_once(const struct dk_net *net)
-{
-    (void)net;
-    return dk_ip_send_way;
-}
-
 void kit_host_init(struct kit_host *host, struct dk_ip ip, const struct dk_tcp_config *config,
                    int64_t now)
 {

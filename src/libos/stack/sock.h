@@ -278,6 +278,32 @@ static inline int dk_stack_end_with(struct dk_stack *st, int r)
     return r;
 }
 
+/* Whether the device has frames that are to be flushed. */
+static inline bool dk_stack_has_put(const struct dk_stack *st)
+{
+    return st->tx.rooms->next != st->tx.rooms->sent;
+}
+
+/* Has the device send what was put to it, as dk_stack_flush does first; false: some is left. */
+static inline bool dk_stack_flush_put(struct dk_stack *st)
+{
+    const bool sent = st->dev->ops->tx_flush(st->dev, st->now);
+    dk_count(sent ? &st->stats->tx_bursts : &st->stats->tx_blocked, 1);
+    return sent;
+}
+
+/* The end of a call that did nothing but send, and that nobody was told of; written: a frame to a
+ * room of the device, which is before all others then. No timer is looked at. */
+static inline void dk_stack_end_written(struct dk_stack *st, bool written)
+{
+    const struct dk_stack_tx *tx = &st->tx;
+    const uint32_t others = written ? 0 : tx->num | tx->refused;
+    if (dk_unlikely((__atomic_load_n(&st->alert, __ATOMIC_RELAXED) | st->due->what | others) != 0))
+        dk_stack_end_slow(st);
+    else if (dk_likely(written || dk_stack_has_put(st)))
+        dk_stack_flush_put(st);
+}
+
 /* Whether s is counted among what an exit waits for. */
 void dk_stack_set_drains(struct dk_stack_sock *s, bool drains);
 
@@ -379,20 +405,6 @@ bool dk_stack_own(void *arg);
 
 /* Gives the device what was put off; tells the stack when there is room again. */
 void dk_stack_flush(struct dk_stack *st);
-
-/* Whether the device has frames that are to be flushed. */
-static inline bool dk_stack_has_put(const struct dk_stack *st)
-{
-    return st->tx.rooms->next != st->tx.rooms->sent;
-}
-
-/* Has the device send what was put to it, as dk_stack_flush does first; false: some is left. */
-static inline bool dk_stack_flush_put(struct dk_stack *st)
-{
-    const bool sent = st->dev->ops->tx_flush(st->dev, st->now);
-    dk_count(sent ? &st->stats->tx_bursts : &st->stats->tx_blocked, 1);
-    return sent;
-}
 
 /* Has the device let go of what it sent; returns how many pieces it still reads. */
 uint32_t dk_stack_reclaim(struct dk_stack *st);

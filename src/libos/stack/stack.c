@@ -78,12 +78,23 @@ void dk_stack_set_drains(struct dk_stack_sock *s, bool drains)
     __atomic_store_n(&st->undrained, st->undrained + (drains ? 1 : (uint32_t)-1), __ATOMIC_RELAXED);
 }
 
+__attribute__((noinline)) static void input_several(struct dk_stack *st,
+                                                    const struct dk_rx_frame frames[], uint32_t n)
+{
+    dk_net_input_burst(st->net, frames, n, st->now);
+}
+
 /* Takes frames from the device; returns how many. */
 static inline __attribute__((always_inline)) uint32_t receive(struct dk_stack *st)
 {
     struct dk_rx_frame frames[BURST];
     uint32_t n = dk_netdev_rx_burst(st->dev, frames, BURST, st->now);
-    dk_net_input_burst(st->net, frames, n, st->now);
+    if (dk_likely(n == 1)) {
+        dk_net_input(st->net, frames, st->now);
+        dk_buf_put(frames[0].buf);
+    } else if (n > 1) {
+        input_several(st, frames, n);
+    }
     return dk_likely(!st->inbox) ? n : n + dk_stack_read_notes(st);
 }
 

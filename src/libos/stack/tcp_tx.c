@@ -253,17 +253,18 @@ int dk_stack_tcp_push_led(struct dk_queue *q, const demi_sgarray_t *sga, struct 
     (void)addr;
     if (dk_unlikely(bytes == 0 || bytes >= st->options.copy_threshold || !t->conn ||
                     t->conn_error != 0 || t->conn_closed || t->s.write_shut ||
-                    t->s.state != DK_STACK_CONNECTED || !dk_list_empty(&t->s.pushes) ||
-                    bytes > room_of(t)))
+                    t->s.state != DK_STACK_CONNECTED || !dk_list_empty(&t->s.pushes)))
         return -EAGAIN;
     const struct dk_tx_piece piece = {.data = seg.sgaseg_buf, .len = bytes};
-    dk_stack_begin(st);
-    int r = dk_tcp_send_copied(t->conn, &piece, st->now);
+    dk_stack_read_clock(st);
+    /* It tells nobody of anything. */
+    int r = dk_tcp_send_copied(t->conn, &piece, buffer_bytes(t), st->now);
     if (dk_likely(r >= 0))
         count_pushed(t, bytes, true);
-    else if (r != -ENOBUFS)
+    else if (r != -ENOBUFS && r != -EAGAIN)
         t->s.failed = true;
-    return dk_stack_end_with(st, r >= 0 ? 0 : r == -ENOBUFS ? -EAGAIN : r);
+    dk_stack_end_written(st, false);
+    return dk_likely(r >= 0) ? 0 : r == -ENOBUFS ? -EAGAIN : r;
 }
 
 void dk_stack_tcp_sent(struct dk_tcp_conn *conn, void *owner, void *cookie, int err)

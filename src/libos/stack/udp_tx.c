@@ -164,28 +164,55 @@ static inline bool is_short(const struct dk_stack_udp *u, uint64_t bytes)
     return bytes < u->s.st->options.copy_threshold;
 }
 
-/* A short one, which nobody is before. */
+/* Whether a short one can be pushed at once: nobody is before it. */
+static inline bool may_push(const struct dk_stack_udp *u, uint64_t bytes)
+{
+    return is_short(u, bytes) && dk_list_empty(&u->s.pushes) && !u->s.write_shut && u->is_bound;
+}
+
+__attribute__((noinline)) static int push_any(struct dk_stack_udp *u, const demi_sgaseg_t *seg,
+                                              const struct sockaddr *addr)
+{
+    struct dk_stack *st = u->s.st;
+    struct dk_endpoint to;
+    if (!may_push(u, seg->sgaseg_len))
+        return -EAGAIN;
+    if (addr ? dk_stack_read_checked_peer(&u->s, addr, &to) < 0 : u->s.state != DK_STACK_CONNECTED)
+        return -EAGAIN;
+    const struct dk_tx_piece piece = {.data = seg->sgaseg_buf, .len = seg->sgaseg_len};
+    dk_stack_begin(st);
+    int r = dk_udp_send(u->udp, addr ? &to : NULL, &piece, seg->sgaseg_len > 0, st->now);
+    if (dk_likely(r == 0))
+        count_pushed(u, seg->sgaseg_len);
+    else if (r != -EAGAIN)
+        u->s.failed = true;
+    return dk_stack_end_with(st, r);
+}
+
+/* Writes a short one to the device's memory, where one went to that address before. A datagram has
+ * no timer: that the way there is good still is judged by the time of the last poll. */
+static inline int write_to(struct dk_stack_udp *u, const demi_sgaseg_t *seg,
+                           const struct sockaddr *addr)
+{
+    struct sockaddr_in in;
+    if (dk_unlikely(!addr || addr->sa_family != AF_INET || u->s.domain != AF_INET))
+        return -EAGAIN;
+    memcpy(&in, addr, sizeof(in));
+    return dk_udp_write4(u->udp, dk_udp_to4(in.sin_addr.s_addr, be16toh(in.sin_port)),
+                         seg->sgaseg_buf, seg->sgaseg_len, u->s.st->now);
+}
+
 int dk_stack_udp_push_led(struct dk_queue *q, const demi_sgarray_t *sga, struct dk_buf *buf,
                           const struct sockaddr *addr)
 {
     struct dk_stack_udp *u = udp_of(q->impl);
-    struct dk_stack *st = u->s.st;
-    const demi_sgaseg_t seg = sga->sga_segs[0];
-    struct dk_endpoint to;
+    const demi_sgaseg_t *seg = &sga->sga_segs[0];
     (void)buf;
-    if (!is_short(u, seg.sgaseg_len) || !dk_list_empty(&u->s.pushes) || u->s.write_shut ||
-        !u->is_bound)
-        return -EAGAIN;
-    if (addr ? dk_stack_read_checked_peer(&u->s, addr, &to) < 0 : u->s.state != DK_STACK_CONNECTED)
-        return -EAGAIN;
-    const struct dk_tx_piece piece = {.data = seg.sgaseg_buf, .len = seg.sgaseg_len};
-    dk_stack_begin(st);
-    int r = dk_udp_send(u->udp, addr ? &to : NULL, &piece, seg.sgaseg_len > 0, st->now);
-    if (dk_likely(r == 0))
-        count_pushed(u, seg.sgaseg_len);
-    else if (r != -EAGAIN)
-        u->s.failed = true;
-    return dk_stack_end_with(st, r);
+    if (dk_unlikely(!may_push(u, seg->sgaseg_len) || write_to(u, seg, addr) != 0))
+        return push_any(u, seg, addr);
+    count_pushed(u, seg->sgaseg_len);
+    dk_stack_end_written(u->s.st, true);
+    return 0;
 }
 
 void dk_stack_udp_flush(struct dk_stack_udp *u)

@@ -29,7 +29,7 @@ static void tell_sent(struct dk_tcp_conn *c)
 static void tell_closed(struct dk_tcp_conn *c)
 {
     c->ops->closed(c, c->owner);
-    c->owned = false;
+    c->owned = c->offers = false;
     dk_tcp_events_forget(c);
 }
 
@@ -109,7 +109,7 @@ __attribute__((noinline)) static void tell_listeners(struct dk_tcp *tcp)
     }
 }
 
-__attribute__((noinline)) static void tell_all(struct dk_tcp *tcp, int64_t now)
+__attribute__((noinline)) void dk_tcp_tell(struct dk_tcp *tcp, int64_t now)
 {
     while (tcp->events)
         tell_one(take_first(tcp), now);
@@ -123,7 +123,7 @@ __attribute__((noinline)) static void run_due(struct dk_tcp *tcp, int64_t now)
     if (dk_wheel_is_due(&tcp->wheel, now))
         dk_wheel_advance(&tcp->wheel, now);
     dk_tcp_sendq_release(tcp, now);
-    tell_all(tcp, now);
+    dk_tcp_tell(tcp, now);
 }
 
 void dk_tcp_advance(struct dk_net *net, int64_t now)
@@ -132,5 +132,5 @@ void dk_tcp_advance(struct dk_net *net, int64_t now)
     if (dk_unlikely(dk_wheel_is_due(&tcp->wheel, now) || tcp->hold_due <= now))
         run_due(tcp, now);
     else
-        tell_all(tcp, now);
+        dk_tcp_tell(tcp, now);
 }

@@ -8,7 +8,8 @@
 
 #include "net/tcp/tcb.h"
 
-static inline void dk_tcp_event_of(struct dk_tcp *tcp, struct dk_tcp_conn *c, uint32_t events)
+__attribute__((always_inline)) static inline void
+dk_tcp_event_of(struct dk_tcp *tcp, struct dk_tcp_conn *c, uint32_t events)
 {
     if (dk_unlikely(c->events != 0)) {
         c->events |= (uint8_t)events;

@@ -321,6 +321,7 @@ int dk_tcp_accept(struct dk_tcp_listener *l, struct dk_tcp_conn **conn_out,
         return -EAGAIN;
     dk_tcp_listen_forget(c);
     c->owned = true;
+    c->offers = ops->offer != NULL;
     c->ops = ops;
     c->owner = owner;
     DK_TCP_COUNT(c->tcp, accepts);

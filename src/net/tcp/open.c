@@ -155,6 +155,7 @@ int dk_tcp_connect(struct dk_tcp *tcp, struct dk_tcp_conn **conn_out,
         return -ENOBUFS;
     c->path_mtu = (uint16_t)dk_tcp_min32(mtu, UINT16_MAX);
     c->owned = true;
+    c->offers = ops->offer != NULL;
     c->ops = ops;
     c->owner = owner;
     dk_tcp_open_begin(c, DK_TCP_SYN_SENT, floor, now);

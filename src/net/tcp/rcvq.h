@@ -19,7 +19,8 @@ void dk_tcp_rcvq_append_more(struct dk_tcp_conn *c, struct dk_buf *buf, uint32_t
  * Appends a buffer of exactly the len bytes that come next; its hold is taken over. Where too many
  * buffers are held its bytes are put behind others in a buffer of ours.
  */
-static inline void dk_tcp_rcvq_append(struct dk_tcp_conn *c, struct dk_buf *buf, uint32_t len)
+__attribute__((always_inline)) static inline void
+dk_tcp_rcvq_append(struct dk_tcp_conn *c, struct dk_buf *buf, uint32_t len)
 {
     if (dk_unlikely(c->rx_head != NULL)) {
         dk_tcp_rcvq_append_more(c, buf, len);

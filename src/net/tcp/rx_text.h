@@ -21,7 +21,8 @@ void dk_tcp_rx_fin(struct dk_tcp_conn *c, const struct dk_tcp_rx *rx);
 /* A segment came that is larger than those before. */
 void dk_tcp_rx_larger(struct dk_tcp_conn *c, uint32_t len);
 
-static inline void dk_tcp_owe_ack(struct dk_tcp_conn *c, uint32_t len)
+__attribute__((always_inline)) static inline void dk_tcp_owe_ack(struct dk_tcp_conn *c,
+                                                                 uint32_t len)
 {
     if (dk_unlikely(len > c->rcv_mss))
         dk_tcp_rx_larger(c, len);
@@ -35,8 +36,7 @@ static inline void dk_tcp_owe_ack(struct dk_tcp_conn *c, uint32_t len)
 static inline bool dk_tcp_offer(struct dk_tcp *tcp, struct dk_tcp_conn *c, struct dk_buf *buf,
                                 uint32_t len)
 {
-    if (dk_unlikely(c->rx_head || c->gap || !c->owned || !c->ops->offer ||
-                    dk_tcp_window_is_low(c)) ||
+    if (dk_unlikely(c->rx_head || c->gap || dk_tcp_window_is_low(c)) ||
         !c->ops->offer(c, c->owner, buf))
         return false;
     tcp->read_bytes += len;
@@ -59,7 +59,7 @@ dk_tcp_rx_in_order(struct dk_tcp *tcp, struct dk_tcp_conn *c, struct dk_buf *buf
     }
     c->rcv_nxt += len;
     dk_count(&tcp->stats.rx_bytes, len);
-    if (offers && dk_likely(dk_tcp_offer(tcp, c, view, len))) {
+    if (offers && c->offers && dk_likely(dk_tcp_offer(tcp, c, view, len))) {
         dk_tcp_owe_ack(c, len);
         return true;
     }

@@ -8,9 +8,8 @@
 
 #include "net/tcp/event.h"
 
-/* Small pushes share buffers of this size, one behind the other; larger ones have their own. */
-#define SLAB_BYTES (16u << 10)
-#define SLAB_SHARE (SLAB_BYTES / 4)
+/* Small pushes share buffers, one behind the other; larger ones have their own. */
+#define SLAB_SHARE (DK_TCP_SLAB_BYTES / 4)
 
 struct chain {
     struct dk_tcp_piece *head, *tail;
@@ -20,7 +19,7 @@ struct chain {
 
 __attribute__((noinline)) static bool renew_slab(struct dk_tcp *tcp)
 {
-    struct dk_buf *slab = dk_buf_alloc(SLAB_BYTES, 0);
+    struct dk_buf *slab = dk_buf_alloc(DK_TCP_SLAB_BYTES, 0);
     if (!slab)
         return false;
     if (tcp->slab)
@@ -43,7 +42,7 @@ static inline struct dk_buf *own_room(struct dk_tcp *tcp, uint32_t len, uint8_t 
 {
     if (dk_unlikely(len > SLAB_SHARE))
         return own_buffer(len, data_out);
-    if (dk_unlikely(!tcp->slab || tcp->slab_used + len > SLAB_BYTES) && !renew_slab(tcp))
+    if (dk_unlikely(!tcp->slab || tcp->slab_used + len > DK_TCP_SLAB_BYTES) && !renew_slab(tcp))
         return NULL;
     *data_out = tcp->slab->data + tcp->slab_used;
     tcp->slab_used += len;
@@ -105,7 +104,7 @@ static bool join_tail(struct dk_tcp_conn *c, struct dk_tcp_piece *p)
 {
     struct dk_tcp_piece *tail = c->pieces_tail;
     if (!c->pieces || tail->buf != p->buf || p->buf != c->tcp->slab ||
-        tail->data + tail->len != p->data || tail->len > SLAB_BYTES)
+        tail->data + tail->len != p->data || tail->len > DK_TCP_SLAB_BYTES)
         return false;
     tail->len += p->len;
     if (!c->send_piece)

@@ -17,9 +17,28 @@
 int dk_tcp_sendq_push(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[], uint32_t n,
                       uint32_t flags, void *cookie, int64_t now);
 
+#define DK_TCP_SLAB_BYTES (16u << 10) /* of dk_tcp.slab */
+
 /* Copies the bytes of a piece to memory of ours, on which there is one hold then. False, without
  * memory. */
 bool dk_tcp_sendq_copy(struct dk_tcp *tcp, struct dk_tx_piece *piece);
+
+/* The same of one that is short, and mostly finds room where those before it are. */
+static inline bool dk_tcp_sendq_copy_short(struct dk_tcp *tcp, struct dk_tx_piece *piece)
+{
+    struct dk_buf *slab = tcp->slab;
+    if (dk_unlikely(!dk_frame_is_easy(piece->len) || !slab ||
+                    tcp->slab_used + piece->len > DK_TCP_SLAB_BYTES))
+        return dk_tcp_sendq_copy(tcp, piece);
+    uint8_t *room = slab->data + tcp->slab_used;
+    tcp->slab_used += piece->len;
+    dk_buf_get(slab);
+    dk_frame_copy_easy(room, piece->data, piece->len);
+    piece->data = room;
+    piece->buf = slab;
+    dk_count(&tcp->stats.push_copied_bytes, piece->len);
+    return true;
+}
 
 /* The element whose hold ends first, or NULL. */
 static inline struct dk_tcp_element *dk_tcp_sendq_first_hold(const struct dk_tcp *tcp)

@@ -239,7 +239,8 @@ struct dk_tcp_conn {
     bool ack_timed;  /* the timer is for what is owed now */
     bool fin_queued; /* dk_tcp_shutdown or close */
     uint8_t events;
-    bool owned; /* the owner may call it: from connect or accept to `closed` */
+    bool owned : 1;  /* the owner may call it: from connect or accept to `closed` */
+    bool offers : 1; /* it is, and its owner may be offered what arrives */
     uint8_t snd_wscale, rcv_wscale;
     bool sack_on;
     struct dk_tcp *tcp;
@@ -414,7 +415,6 @@ struct dk_tcp {
     struct dk_tcp_used *cookies_used; /* NULL: no cookie was ever sent */
     struct dk_buf *slab;              /* where small pushes are copied to */
     uint32_t slab_used;
-    dk_ip_send_fn send_once;
     struct dk_ip_tx tx;                /* being made: large, so it is not on the stack */
     const struct dk_tcp_conn *tx_conn; /* whose addresses are in there, NULL: nobody's */
     uint8_t head[DK_IP_HEADROOM + DK_TCP_HEADER_MAX] __attribute__((aligned(16)));

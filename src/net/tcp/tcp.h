@@ -246,6 +246,9 @@ void dk_tcp_icmp_error(struct dk_net *net, const struct dk_icmp_error *e, int64_
 /* Runs timers and then calls back what has happened. */
 void dk_tcp_advance(struct dk_net *net, int64_t now);
 
+/* The second half of that, while nothing is due by time. */
+void dk_tcp_tell(struct dk_tcp *tcp, int64_t now);
+
 /* When dk_tcp_advance may have something to do by time; not later than it has. */
 int64_t dk_tcp_due_at(const struct dk_net *net);
 
@@ -357,8 +360,10 @@ int dk_tcp_connect(struct dk_tcp *tcp, struct dk_tcp_conn **conn_out,
 int dk_tcp_send(struct dk_tcp_conn *conn, const struct dk_tx_piece pieces[], uint32_t n,
                 uint32_t flags, void *cookie, int64_t now);
 
-/* As that, of one piece that is not empty, with DK_TCP_SEND_COPY. */
-int dk_tcp_send_copied(struct dk_tcp_conn *conn, const struct dk_tx_piece *piece, int64_t now);
+/* As that, of one piece that is not empty, with DK_TCP_SEND_COPY. -EAGAIN: nothing happened, as
+ * more than `most` bytes would be accepted and not acknowledged. */
+int dk_tcp_send_copied(struct dk_tcp_conn *conn, const struct dk_tx_piece *piece, uint64_t most,
+                       int64_t now);
 
 /* Bytes that were accepted and are not acknowledged. */
 uint64_t dk_tcp_queued_bytes(const struct dk_tcp_conn *conn);

@@ -126,7 +126,6 @@ int dk_tcp_create(struct dk_tcp **tcp_out, struct dk_net *net, const struct dk_t
     lists_init(tcp);
     keys_init(tcp);
     dk_tcp_wheel_init(tcp, now);
-    tcp->send_once = dk_ip_send_once(net);
     tcp->tx.protocol = DK_IP_TCP;
     tcp->tx.dont_fragment = true;
     tcp->tx.header = tcp->head + DK_IP_HEADROOM;

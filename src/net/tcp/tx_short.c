@@ -50,29 +50,64 @@ static inline struct dk_way *way_of(struct dk_tcp *tcp, struct dk_tcp_conn *c)
     return c->way;
 }
 
-/* Makes the packet of a segment that begins at snd_nxt; piece NULL: an acknowledgement. */
-__attribute__((always_inline)) static inline void make(struct dk_tcp *tcp,
-                                                       const struct dk_tcp_conn *c,
-                                                       const struct dk_tx_piece *piece,
-                                                       uint32_t window, int64_t now)
+/* What is sent: a piece that begins at snd_nxt, or (NULL) an acknowledgement alone. */
+struct leaving {
+    const struct dk_tx_piece *piece;
+    uint32_t len;
+    uint32_t window;
+    int64_t now;
+};
+
+static inline uint64_t put_header(const struct dk_tcp_conn *c, const struct leaving *l,
+                                  uint8_t *header)
+{
+    const uint32_t pseudo = c->pseudo_sum + DK_TCP_USUAL_LEN + l->len;
+    return dk_tcp_put_usual(c, c->snd_nxt, l->piece ? DK_TCP_ACK | DK_TCP_PSH : DK_TCP_ACK,
+                            l->window, header, l->now, htobe32(pseudo));
+}
+
+/* Writes the packet to the memory of the device. False: there is none. */
+__attribute__((always_inline)) static inline bool write_room(struct dk_tcp *tcp,
+                                                             const struct dk_tcp_conn *c,
+                                                             struct dk_way *way,
+                                                             const struct leaving *l)
+{
+    if (!tcp->net->config.rooms)
+        return false;
+    uint8_t *header = dk_ip_room(tcp->net, way, &tcp->tx, DK_TCP_USUAL_LEN + l->len, l->now);
+    if (dk_unlikely(!header))
+        return false;
+    uint64_t words = put_header(c, l, header);
+    if (l->piece) {
+        words = dk_tcp_add_text(words, l->piece->data, l->len);
+        dk_frame_copy(header + DK_TCP_USUAL_LEN, l->piece->data, l->len);
+    }
+    dk_checksum_put(header + DK_TCP_CHECKSUM_OFFSET, words);
+    dk_ip_room_sent(tcp->net);
+    return true;
+}
+
+/* Makes the packet, and sends it. */
+__attribute__((always_inline)) static inline bool make_and_send(struct dk_tcp *tcp,
+                                                                const struct dk_tcp_conn *c,
+                                                                struct dk_way *way,
+                                                                const struct leaving *l)
 {
     struct dk_ip_tx *tx = &tcp->tx;
-    const uint32_t len = piece ? piece->len : 0;
-    const uint32_t pseudo = c->pseudo_sum + DK_TCP_USUAL_LEN + len;
-    dk_tcp_address(tcp, c);
     tx->header_len = DK_TCP_USUAL_LEN;
-    tx->frame.num_pieces = piece ? 1 : 0;
-    if (piece)
-        tx->frame.pieces[0] = *piece;
-    uint64_t words = dk_tcp_put_usual(c, c->snd_nxt, piece ? DK_TCP_ACK | DK_TCP_PSH : DK_TCP_ACK,
-                                      window, tx->header, now, htobe32(pseudo));
+    tx->frame.num_pieces = l->piece ? 1 : 0;
+    if (l->piece)
+        tx->frame.pieces[0] = *l->piece;
+    uint64_t words = put_header(c, l, tx->header);
     if (dk_unlikely(tx->partial_checksum)) {
+        const uint32_t pseudo = c->pseudo_sum + DK_TCP_USUAL_LEN + l->len;
         dk_put_be16(tx->header + DK_TCP_CHECKSUM_OFFSET, dk_checksum_fold(pseudo));
-        return;
+    } else {
+        if (l->piece)
+            words = dk_tcp_add_text(words, l->piece->data, l->len);
+        dk_checksum_put(tx->header + DK_TCP_CHECKSUM_OFFSET, words);
     }
-    if (piece)
-        words = dk_tcp_add_text(words, piece->data, len);
-    dk_checksum_put(tx->header + DK_TCP_CHECKSUM_OFFSET, words);
+    return dk_likely(dk_ip_send_way(tcp->net, way, tx, DK_TCP_USUAL_LEN + l->len, l->now) == 0);
 }
 
 /* Sends a piece, which begins at snd_nxt and ends what was pushed, or an acknowledgement. False:
@@ -84,9 +119,10 @@ leave(struct dk_tcp *tcp, struct dk_tcp_conn *c, const struct dk_tx_piece *piece
     if (dk_unlikely(!way))
         return false;
     const struct dk_tcp_window window = dk_tcp_window_tell(c, now);
-    const uint32_t bytes = DK_TCP_USUAL_LEN + (piece ? piece->len : 0);
-    make(tcp, c, piece, window.field, now);
-    if (dk_unlikely(tcp->send_once(tcp->net, way, &tcp->tx, bytes, now) != 0))
+    const struct leaving l = {
+        .piece = piece, .len = piece ? piece->len : 0, .window = window.field, .now = now};
+    dk_tcp_address(tcp, c);
+    if (!write_room(tcp, c, way, &l) && dk_unlikely(!make_and_send(tcp, c, way, &l)))
         return false;
     DK_TCP_COUNT(tcp, tx_segments);
     dk_tcp_ack_sent(c, window.edge);
@@ -181,11 +217,14 @@ static inline int send_given(struct dk_tcp_conn *c, const struct dk_tx_piece *fr
 }
 
 /* The piece is copied first: from then on nobody else has it. */
-int dk_tcp_send_copied(struct dk_tcp_conn *c, const struct dk_tx_piece *from, int64_t now)
+int dk_tcp_send_copied(struct dk_tcp_conn *c, const struct dk_tx_piece *from, uint64_t most,
+                       int64_t now)
 {
     struct dk_tcp *tcp = c->tcp;
     struct dk_tx_piece copy = *from;
-    if (dk_unlikely(!may_send(tcp, c, from->len, now) || !dk_tcp_sendq_copy(tcp, &copy)))
+    if (dk_unlikely(dk_tcp_queued_bytes(c) + from->len > most))
+        return -EAGAIN;
+    if (dk_unlikely(!may_send(tcp, c, from->len, now) || !dk_tcp_sendq_copy_short(tcp, &copy)))
         return dk_tcp_send_any(c, from, 1, DK_TCP_SEND_COPY, NULL, now);
     if (dk_likely(send_own(tcp, c, &copy, now)))
         return 1;
@@ -201,7 +240,7 @@ int dk_tcp_send(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[], uint32
         if (flags == DK_TCP_SEND_UNREFERENCED && pieces->buf)
             return send_given(c, pieces, now);
         if (flags == DK_TCP_SEND_COPY)
-            return dk_tcp_send_copied(c, pieces, now);
+            return dk_tcp_send_copied(c, pieces, UINT64_MAX, now);
     }
     return dk_tcp_send_any(c, pieces, n, flags, cookie, now);
 }
