@@ -82,7 +82,7 @@ class Case(base.Case):
         return server
 
     def start(self, words, net, command, ready):
-        """Memory that others have locked, of the same user, counts where it is limited: they end."""
+        """Locked memory of others, of the same user, counts where it is limited: they end."""
         give_up = time.monotonic() + PATIENCE_S
         while True:
             name = f"demi{next(names)}"
