@@ -23,11 +23,18 @@
 #include <errno.h>
 #include <time.h>
 
-/* Longest wait for something that must happen; failing it is failing the test. */
-#define PATIENCE_S 15
+/* A sanitizer slows a program down, and checks for leaks at the end of each child. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SLOWNESS 3
+#else
+#define SLOWNESS 1
+#endif
 
-/* Longest run of one test, by alarm(2). */
-#define DEADLINE_S 40
+/* Longest wait for something that must happen; failing it is failing the test. */
+#define PATIENCE_S (15 * SLOWNESS)
+
+/* Longest run of one test, by alarm(2): longer than for a child, which is two of the above. */
+#define DEADLINE_S (40 * SLOWNESS)
 
 #define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
 
