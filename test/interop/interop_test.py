@@ -140,6 +140,11 @@ class Child:
             self.process.terminate()
         return self.finish(10 * SLOW)
 
+    def pause(self, seconds):
+        self.process.send_signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        self.process.send_signal(signal.SIGCONT)
+
     def kill(self):
         self.process.kill()
         self.process.wait()
@@ -325,8 +330,12 @@ def wire_with_offloads(kind, offloads, version, options):
                      DEMI_NET_TIMESTAMPS=stamps,
                      DEMI_NET=f"pcap({file}):{kind}:{net.far}").await_line("ready")
         size = fewer(2 * MB)
-        net.linux(PEER, "connect", net.address("ours", version), f"seed={SEED}", f"up={size}",
-                  f"down={size}").succeed()
+        client = net.linux(PEER, "connect", net.address("ours", version), f"seed={SEED}",
+                           f"up={size}", f"down={size}")
+        while client.process.poll() is None:
+            s.pause(0.005)  # so that frames come together, whoever has the CPU
+            time.sleep(0.001)
+        client.succeed()
         happened = counters(s)
         s.stop()
         if happened:
@@ -510,7 +519,7 @@ def ping(kind, version, mtu):
     with Net(kind, mtu) as net:
         kv(net, version)
         for size, count in ((56, 20), (mtu - 48, 5), (mtu, 5), (60000, 5)):
-            out = net.linux(tool, "-n", "-c", str(count), "-i", "0.01", "-W", "2", "-s", str(size),
+            out = net.linux(tool, "-n", "-c", str(count), "-i", "0.01", "-W", "10", "-s", str(size),
                             net.OURS[version]).succeed()
             assert f" {count} received" in out and "wrong data" not in out, out
 
