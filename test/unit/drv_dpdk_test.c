@@ -11,10 +11,12 @@
 #include "mem/heap.h"
 #include "mem/stats.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <rte_eth_ring.h>
 #include <rte_ethdev.h>
 #include <rte_ring.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -540,6 +542,61 @@ static void test_dpdk_queues_are_devices_of_their_own(void **state)
         rte_ring_free(rings[i / QUEUES][i % QUEUES]);
 }
 
+/* Opens as many queues of one end of a memif; false: there is no such driver. */
+static bool open_memif(const char *folder, const char *role, uint16_t n, struct dk_netdev *queues[])
+{
+    char device[160];
+    const char *why = NULL;
+    snprintf(device, sizeof device, "net_memif_%s role=%s id=0 socket=%s/socket,socket-abstract=no",
+             role, role, folder);
+    for (uint16_t i = 0; i < n; i++) {
+        const struct dk_dpdk_options o = {
+            .device = device, .queue = {.index = i, .num = n, .first = i > 0 ? queues[0] : NULL}};
+        const int r = dk_dpdk_driver.open(&queues[i], &o, &why);
+        if (i == 0 && r == -ENODEV)
+            return false;
+        must_hold(r == 0, "%s", why);
+    }
+    return true;
+}
+
+/* They find each other by themselves. */
+static void await_link(struct dk_netdev *a, struct dk_netdev *b)
+{
+    deadline_start(__func__, DEADLINE_S);
+    while (a->ops->link(a) != DK_LINK_UP || b->ops->link(b) != DK_LINK_UP)
+        sched_yield();
+    deadline_stop();
+}
+
+static void test_dpdk_memif_has_a_queue_for_each_worker(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/demi-memif-XXXXXX";
+    struct dk_netdev *ends[2][QUEUES];
+    struct dk_rx_frame got;
+    assert_non_null(mkdtemp(folder));
+    if (!open_memif(folder, "server", QUEUES, ends[0])) {
+        rmdir(folder);
+        skip();
+    }
+    assert_true(open_memif(folder, "client", QUEUES, ends[1]));
+    await_link(ends[0][0], ends[1][0]);
+    for (uint32_t i = 0; i < 2 * QUEUES; i++) /* who looks gives room to be sent to */
+        assert_false(drv_readable(ends[i / QUEUES][i % QUEUES], 0));
+    for (uint32_t round = 0; round < 100; round++)
+        for (uint32_t q = 0; q < QUEUES; q++)
+            for (uint32_t from = 0; from < 2; from++) {
+                send_number(ends[from][q], (uint8_t)(10 * from + q));
+                assert_int_equal(drv_receive_at(ends[1 - from], QUEUES, &got), q);
+                assert_int_equal(got.data[14], 10 * from + q);
+                dk_buf_put(got.buf);
+            }
+    for (uint32_t i = 0; i < 2 * QUEUES; i++)
+        ends[1 - i / QUEUES][i % QUEUES]->ops->close(ends[1 - i / QUEUES][i % QUEUES]);
+    rmdir(folder); /* the driver has removed the socket */
+}
+
 static uint16_t port_number(const char *name)
 {
     uint16_t port = UINT16_MAX;
@@ -621,6 +678,7 @@ int main(void)
         cmocka_unit_test(test_dpdk_full_ring_is_no_loss),
         cmocka_unit_test(test_dpdk_ring_that_stays_full_is_no_link),
         cmocka_unit_test(test_dpdk_queues_are_devices_of_their_own),
+        cmocka_unit_test(test_dpdk_memif_has_a_queue_for_each_worker),
         cmocka_unit_test(test_dpdk_flows_are_spread_over_the_queues_that_are_open),
         cmocka_unit_test(test_dpdk_more_queues_than_the_port_has_are_refused),
         cmocka_unit_test(test_dpdk_put_frames_wait_for_room_in_order),
