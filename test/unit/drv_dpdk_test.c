@@ -569,10 +569,25 @@ static void await_link(struct dk_netdev *a, struct dk_netdev *b)
     deadline_stop();
 }
 
+/* What is written to standard error when a queue is armed, which counts. */
+static void arm_and_log(struct dk_netdev *dev, char *log_out, size_t max)
+{
+    FILE *capture = tmpfile();
+    assert_non_null(capture);
+    const int saved = dup(STDERR_FILENO);
+    dup2(fileno(capture), STDERR_FILENO);
+    dev->ops->arm(dev);
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    rewind(capture);
+    log_out[fread(log_out, 1, max - 1, capture)] = '\0';
+    fclose(capture);
+}
+
 static void test_dpdk_memif_has_a_queue_for_each_worker(void **state)
 {
     (void)state;
-    char folder[] = "/tmp/demi-memif-XXXXXX";
+    char folder[] = "/tmp/demi-memif-XXXXXX", log[1000];
     struct dk_netdev *ends[2][QUEUES];
     struct dk_rx_frame got;
     assert_non_null(mkdtemp(folder));
@@ -592,9 +607,40 @@ static void test_dpdk_memif_has_a_queue_for_each_worker(void **state)
                 assert_int_equal(got.data[14], 10 * from + q);
                 dk_buf_put(got.buf);
             }
+    for (uint32_t i = 0; i < 2 * QUEUES; i++) {
+        arm_and_log(ends[i / QUEUES][i % QUEUES], log, sizeof log);
+        assert_string_equal(log, "");
+    }
     for (uint32_t i = 0; i < 2 * QUEUES; i++)
         ends[1 - i / QUEUES][i % QUEUES]->ops->close(ends[1 - i / QUEUES][i % QUEUES]);
     rmdir(folder); /* the driver has removed the socket */
+}
+
+/* A queue that has none at the other end: said once, when it has had frames of another's. */
+static void test_dpdk_memif_of_fewer_queues_is_said(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/demi-memif-XXXXXX", log[1000];
+    struct dk_netdev *server[QUEUES], *client;
+    struct dk_rx_frame got;
+    assert_non_null(mkdtemp(folder));
+    if (!open_memif(folder, "server", QUEUES, server)) {
+        rmdir(folder);
+        skip();
+    }
+    assert_true(open_memif(folder, "client", 1, &client));
+    await_link(server[0], client);
+    send_number(client, 1);
+    assert_int_equal(drv_receive_at(&server[1], 1, &got), 0);
+    dk_buf_put(got.buf);
+    arm_and_log(server[1], log, sizeof log);
+    must_hold(strstr(log, "give both ends as many workers"), "%s", log);
+    arm_and_log(server[1], log, sizeof log);
+    assert_string_equal(log, "");
+    client->ops->close(client);
+    for (uint32_t i = 0; i < QUEUES; i++)
+        server[i]->ops->close(server[i]);
+    rmdir(folder);
 }
 
 static uint16_t port_number(const char *name)
@@ -679,6 +725,7 @@ int main(void)
         cmocka_unit_test(test_dpdk_ring_that_stays_full_is_no_link),
         cmocka_unit_test(test_dpdk_queues_are_devices_of_their_own),
         cmocka_unit_test(test_dpdk_memif_has_a_queue_for_each_worker),
+        cmocka_unit_test(test_dpdk_memif_of_fewer_queues_is_said),
         cmocka_unit_test(test_dpdk_flows_are_spread_over_the_queues_that_are_open),
         cmocka_unit_test(test_dpdk_more_queues_than_the_port_has_are_refused),
         cmocka_unit_test(test_dpdk_put_frames_wait_for_room_in_order),

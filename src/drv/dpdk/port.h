@@ -99,6 +99,7 @@ struct dk_dpdk_port {
     bool intr_on;
     bool armed;
     bool restarts;             /* it is started anew while its link is down */
+    bool was_checked;          /* that the other end has this queue, too */
     int64_t now, active_at;    /* of the last poll; of the last frame */
     int64_t tried_at;          /* to start it anew */
     uint32_t until_look;       /* polls */
