@@ -4,7 +4,8 @@
  *
  * That is for drivers whose stop leaves the device running. The bit is in the configuration space
  * of the device, which DPDK shows to nobody but drivers: so the device is opened a second time,
- * within its group, as the kernel allows.
+ * within its group, as the kernel allows. (QEMU may find the indices of a ring missing then, and
+ * says "Guest moved used index": the device is reset when it is closed.)
  */
 #include "drv/dpdk/port.h"
 
