@@ -242,17 +242,25 @@ __attribute__((noinline)) static void advance_all(struct dk_net *net, int64_t no
     net->due.at = net->wheel.idle_until < tcp_at ? net->wheel.idle_until : tcp_at;
 }
 
-void dk_net_advance(struct dk_net *net, int64_t now)
+/* Whatever is due but events of TCP alone. */
+__attribute__((noinline)) static void advance_more(struct dk_net *net, int64_t now)
 {
-    net->now = now;
     if (dk_unlikely(now >= net->due.at || net->due.what & ~(DK_NET_DUE_UDP | DK_NET_DUE_TCP))) {
         advance_all(net, now);
         return;
     }
-    if (net->due.what & DK_NET_DUE_UDP)
-        dk_udp_advance(net, now);
+    dk_udp_advance(net, now);
     if (net->due.what & DK_NET_DUE_TCP)
-        dk_tcp_tell(net->tcp, now);
+        dk_tcp_tell(net, now);
+}
+
+void dk_net_advance(struct dk_net *net, int64_t now)
+{
+    net->now = now;
+    if (now >= net->due.at || net->due.what & ~DK_NET_DUE_TCP)
+        advance_more(net, now);
+    else if (net->due.what)
+        dk_tcp_tell(net, now);
 }
 
 const struct dk_net_due *dk_net_due(const struct dk_net *net)

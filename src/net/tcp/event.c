@@ -109,11 +109,12 @@ __attribute__((noinline)) static void tell_listeners(struct dk_tcp *tcp)
     }
 }
 
-__attribute__((noinline)) void dk_tcp_tell(struct dk_tcp *tcp, int64_t now)
+__attribute__((noinline)) void dk_tcp_tell(struct dk_net *net, int64_t now)
 {
+    struct dk_tcp *tcp = net->tcp;
     while (tcp->events)
         tell_one(take_first(tcp), now);
-    tcp->net->due.what &= ~DK_NET_DUE_TCP;
+    net->due.what &= ~DK_NET_DUE_TCP;
     if (dk_unlikely(!dk_list_empty(&tcp->listener_events)))
         tell_listeners(tcp);
 }
@@ -123,7 +124,7 @@ __attribute__((noinline)) static void run_due(struct dk_tcp *tcp, int64_t now)
     if (dk_wheel_is_due(&tcp->wheel, now))
         dk_wheel_advance(&tcp->wheel, now);
     dk_tcp_sendq_release(tcp, now);
-    dk_tcp_tell(tcp, now);
+    dk_tcp_tell(tcp->net, now);
 }
 
 void dk_tcp_advance(struct dk_net *net, int64_t now)
@@ -132,5 +133,5 @@ void dk_tcp_advance(struct dk_net *net, int64_t now)
     if (dk_unlikely(dk_wheel_is_due(&tcp->wheel, now) || tcp->hold_due <= now))
         run_due(tcp, now);
     else
-        dk_tcp_tell(tcp, now);
+        dk_tcp_tell(tcp->net, now);
 }

@@ -247,7 +247,7 @@ void dk_tcp_icmp_error(struct dk_net *net, const struct dk_icmp_error *e, int64_
 void dk_tcp_advance(struct dk_net *net, int64_t now);
 
 /* The second half of that, while nothing is due by time. */
-void dk_tcp_tell(struct dk_tcp *tcp, int64_t now);
+void dk_tcp_tell(struct dk_net *net, int64_t now);
 
 /* When dk_tcp_advance may have something to do by time; not later than it has. */
 int64_t dk_tcp_due_at(const struct dk_net *net);
