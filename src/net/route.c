@@ -39,6 +39,8 @@ struct dk_routes {
     struct route list[ROUTES_MAX];
 };
 
+/* Who asks somebody else for neighbours takes his word for gateways: he has some on the link that
+ * are in no network of his addresses ("onlink"), as hosts have whose addresses are /32. */
 static const char *why_bad(struct dk_net *net, const struct dk_net_route *route)
 {
     const struct dk_ip *prefix = &route->prefix, *gateway = &route->gateway;
@@ -52,7 +54,7 @@ static const char *why_bad(struct dk_net *net, const struct dk_net_route *route)
         return "a gateway has an address that no host may have";
     if (dk_ifaddr_find(net, gateway))
         return "a gateway is one of our own addresses";
-    if (!dk_ifaddr_on_link(net, gateway))
+    if (!net->config.resolve && !dk_ifaddr_on_link(net, gateway))
         return "a gateway is in no network of our addresses: check its address and their prefixes";
     return NULL;
 }

@@ -64,8 +64,8 @@ void dk_route_fini(struct dk_net *net);
 enum dk_route_origin { DK_ROUTE_GIVEN, DK_ROUTE_DHCP, DK_ROUTE_ROUTER };
 
 /* Adds a route; gateway.version 0: the network is on the link. It stands behind those of the same
- * length and metric. 0; -EEXIST; -EINVAL: the gateway can be none, or is not on the link; -ENOBUFS:
- * too many. */
+ * length and metric. 0; -EEXIST; -EINVAL: the gateway can be none, or is not on the link as far as
+ * nobody else knows better; -ENOBUFS: too many. */
 int dk_route_add(struct dk_net *net, const struct dk_net_route *route, enum dk_route_origin origin);
 void dk_route_remove(struct dk_net *net, const struct dk_net_route *route,
                      enum dk_route_origin origin);

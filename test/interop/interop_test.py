@@ -944,6 +944,17 @@ def routes_that_differ_in_their_metrics(kind):
         ip("addr del 10.9.9.9/32 dev lo")
 
 
+@case("xdp")
+def host_in_no_network(kind):
+    """Its address is a /32; the gateway is on the link because the kernel was told so."""
+    with Net(kind) as net:
+        net.linux(PEER, "serve", f"0.0.0.0:{PORT}").await_line("ready")
+        net.ip_inside(f"addr del {net.OURS[4]}/24 dev veth1")
+        net.ip_inside(f"addr add {net.OURS[4]}/32 dev veth1")
+        net.ip_inside(f"route add default via {net.LINUX[4]} dev veth1 onlink")
+        net.ours(PEER, "connect", net.address("linux's", 4), "up=100000", "down=100000").succeed()
+
+
 @case(("nic", "ours"), ("nic", "linux's"))
 def cable_that_is_out_for_a_second_costs_no_byte(kind, server):
     def cable(to):

@@ -46,16 +46,21 @@ static int claim(void *arg, uint8_t protocol, const struct dk_endpoint *local)
     return local->port < asked.taken_below || local->port == asked.taken ? -EADDRINUSE : 0;
 }
 
-static void start(void)
+static void share(void)
 {
-    memset(&asked, 0, sizeof asked);
-    kit_init(&kit);
     kit.config.skip_dad = true;
     kit.config.resolve = resolve;
     kit.config.claim = claim;
     kit_start(&kit);
     kit_pass(&kit, 60 * S);
     kit_forget(&kit);
+}
+
+static void start(void)
+{
+    memset(&asked, 0, sizeof asked);
+    kit_init(&kit);
+    share();
 }
 
 static void send_to(struct kit_sock *s, const struct dk_endpoint *to, int error)
@@ -290,7 +295,7 @@ static void test_shared_route_that_came_and_went(void **state)
 {
     const struct dk_net_route route = to_net7(9, 0);
     struct dk_net_route bad = route;
-    bad.gateway = ip4(10, 66, 0, 9);
+    bad.gateway = ip4(10, 0, 0, 1); /* ours */
     const struct dk_endpoint to = {ip4(10, 7, 1, 1), 9};
     struct kit_sock s;
     (void)state;
@@ -308,6 +313,34 @@ static void test_shared_route_that_came_and_went(void **state)
     assert_int_equal(dk_net_tell_route(kit.net, &route, true), 0);
     send_to(&s, &to, 0); /* by the gateway of before, which is not found yet */
     kit_expect_silence(&kit);
+    dk_udp_close(s.sock);
+    kit_close(&kit);
+}
+
+/* As on a host with an address of /32: its gateways are in no network of its addresses. */
+static void test_shared_gateway_beside_all_networks(void **state)
+{
+    static const struct dk_ip prefix = {.version = 4};
+    const struct dk_net_route given = {prefix, 0, .gateway = ip4(172, 31, 1, 1)};
+    const struct dk_endpoint to = {ip4(192, 0, 2, 1), 9};
+    struct dk_net_route told = to_net7(0, 0);
+    struct kit_sock s;
+    (void)state;
+    memset(&asked, 0, sizeof asked);
+    kit_init(&kit);
+    kit.config.addresses[0].prefix_len = 32;
+    kit.config.routes[0] = given;
+    kit.config.num_routes = 1;
+    share();
+    kit_sock_open(&kit, &s, ip4(10, 0, 0, 1), 7);
+    send_to(&s, &to, 0);
+    assert_true(dk_ip_equal(&asked.ip, &given.gateway));
+    dk_net_tell_neighbour(kit.net, &given.gateway, &kit_peer_mac, kit.now);
+    kit_expect_udp(&kit, &to, "hello", 5);
+    told.gateway = ip4(172, 31, 2, 2);
+    assert_int_equal(dk_net_tell_route(kit.net, &told, false), 0);
+    send_to(&s, &(struct dk_endpoint){ip4(10, 7, 1, 1), 9}, 0);
+    assert_true(dk_ip_equal(&asked.ip, &told.gateway));
     dk_udp_close(s.sock);
     kit_close(&kit);
 }
@@ -438,6 +471,7 @@ int main(void)
         cmocka_unit_test(test_shared_address_that_came_and_went),
         cmocka_unit_test(test_shared_connection_ends_with_its_address),
         cmocka_unit_test(test_shared_route_that_came_and_went),
+        cmocka_unit_test(test_shared_gateway_beside_all_networks),
         cmocka_unit_test(test_shared_route_of_the_least_metric),
         cmocka_unit_test(test_shared_mtu_that_changed),
         cmocka_unit_test(test_shared_link_address_that_changed),
