@@ -282,8 +282,8 @@ void dk_net_tell_neighbour(struct dk_net *net, const struct dk_ip *ip, const str
 /*
  * An address of the interface came or went: what was opened from one that went ends with
  * -EADDRNOTAVAIL. A route by a gateway did; or the link's MTU is another, at most that of the
- * device. 0, also for what is there already, or is not; -EINVAL: the gateway of a route can be none;
- * -EEXIST: the address is there with another prefix; -ENOBUFS: there are too many.
+ * device. 0, also for what is there already, or is not; -EINVAL: the gateway of a route can be
+ * none; -EEXIST: the address is there with another prefix; -ENOBUFS: there are too many.
  */
 int dk_net_tell_address(struct dk_net *net, const struct dk_net_address *address, bool gone,
                         int64_t now);
