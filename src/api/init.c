@@ -106,6 +106,28 @@ static bool tokens_come_free(struct dk_instance *inst)
     return true;
 }
 
+/* Has the device leave memory alone, which another process may soon have at the same addresses.
+ * Returns whether that came about. */
+static bool quiesce(struct dk_instance *inst, bool leads)
+{
+    struct dk_poller *p = inst->poller;
+    return !p || !p->ops->quiesce || p->ops->quiesce(p, leads);
+}
+
+/* The same where another thread drives the instance: it does that, if it goes on doing so. */
+static void await_quiet(struct dk_instance *inst)
+{
+    const int64_t give_up = dk_instance_now(inst) + MOMENT_NS;
+    while (!quiesce(inst, false) && dk_instance_now(inst) < give_up) {
+        if (dk_lead_try(inst)) {
+            quiesce(inst, true);
+            dk_unlock(&inst->lead);
+            return;
+        }
+        usleep(100);
+    }
+}
+
 static void at_exit(void)
 {
     struct dk_instance *taken[DK_MAX_INSTANCES];
@@ -120,14 +142,18 @@ static void at_exit(void)
             taken[num++] = inst;
             continue;
         }
-        if (lead != LEAD_OF_OTHER)
+        if (lead == LEAD_OF_OTHER)
+            await_quiet(inst);
+        else
             say_last_words(inst);
         if (lead == LEAD_TAKEN)
             dk_unlock(&inst->lead);
     }
     dk_instances_drain(taken, num, linger_ns());
-    for (uint32_t i = 0; i < num; i++)
+    for (uint32_t i = 0; i < num; i++) {
+        quiesce(taken[i], true);
         dk_unlock(&taken[i]->lead);
+    }
     dk_statfile_unlink();
 }
 

@@ -71,6 +71,12 @@ struct dk_poller_ops {
      * change. Async-signal-safe. NULL: the kernel tells them.
      */
     void (*last_words)(struct dk_poller *p);
+    /*
+     * The process ends, and the device is to leave memory alone. From who leads at once; else
+     * whoever leads is asked, who does it in the next poll. Returns whether it is done. Any thread.
+     * NULL: the kernel sees to it.
+     */
+    bool (*quiesce)(struct dk_poller *p, bool leads);
     /* Ends everything at once; undrained connections are reset. */
     void (*destroy)(struct dk_poller *p);
     /* In the child of a fork: lets go of descriptors shared with the parent, without touching what

@@ -199,6 +199,13 @@ struct dk_netdev_ops {
     bool (*steers_here)(struct dk_netdev *dev, const struct dk_flow *flow);
     /* Frees everything; frames that were taken and not sent yet are lost. */
     void (*close)(struct dk_netdev *dev);
+    /*
+     * The process ends without close: what was taken goes, for as long as that takes when the wire
+     * is free, and then the device reads and writes memory no more, or the queue waits for the
+     * others to say the same. Afterwards nothing is received or taken. NULL: it ends when its
+     * descriptors are closed.
+     */
+    void (*quiesce)(struct dk_netdev *dev);
     /* In the child of a fork: closes descriptors, and touches nothing else; the device is the
      * parent's. NULL: it has none. */
     void (*abandon)(struct dk_netdev *dev);

@@ -211,6 +211,47 @@ static void test_nic_closed_amid_frames_leaves_memory_alone(void **state)
     pthread_join(sender, NULL);
 }
 
+/* A process: receives, and ends without closing its port, which was told so. */
+static void end_amid_frames(void)
+{
+    struct dk_rx_frame got;
+    const uint64_t give_up = now_ns() + PATIENCE_S * 1000000000ull;
+    struct dk_netdev *dev = open_nic((struct dk_dpdk_options){0});
+    while (dev->ops->rx_burst(dev, &got, 1, (int64_t)now_ns()) == 0)
+        CHILD(now_ns() < give_up);
+    dk_buf_put(got.buf);
+    dev->ops->quiesce(dev);
+    for (int i = 0; i < 1000; i++)
+        CHILD(dev->ops->rx_burst(dev, &got, 1, (int64_t)now_ns()) == 0);
+    child_exit(0);
+}
+
+/* Likewise, of the next process that opens it. Before this one has started EAL. */
+static void test_nic_of_a_process_that_ended_leaves_memory_alone(void **state)
+{
+    (void)state;
+    pthread_t sender;
+    atomic_bool is_over = false;
+    assert_int_equal(pthread_create(&sender, NULL, send_on, &is_over), 0);
+    for (int i = 0; i < 3; i++) {
+        const pid_t pid = child_fork();
+        if (pid == 0)
+            end_amid_frames();
+        assert_int_equal(child_wait(pid), 0);
+    }
+    atomic_store(&is_over, true);
+    pthread_join(sender, NULL);
+}
+
+static int open_once(void **state)
+{
+    struct drv_link link;
+    (void)state;
+    open_link(&link, 0, 0); /* it opens descriptors that stay */
+    drv_close(&link);
+    return 0;
+}
+
 /* Has QEMU take the cable out, or put it in again. */
 static void set_link(const char *to)
 {
@@ -239,6 +280,9 @@ static void test_nic_cable_that_was_out_is_in_again(void **state)
 
 int main(int argc, char *argv[])
 {
+    const struct CMUnitTest first[] = {
+        cmocka_unit_test(test_nic_of_a_process_that_ended_leaves_memory_alone),
+    };
     const struct CMUnitTest tests[] = {
         DRV_CONTRACT_OF_FRAMES(nic),
         cmocka_unit_test(test_nic_receives_into_the_heap),
@@ -248,15 +292,14 @@ int main(int argc, char *argv[])
         /* the last, since frames may still be on their way */
         cmocka_unit_test(test_nic_closed_amid_frames_leaves_memory_alone),
     };
-    struct drv_link link;
     if (!getenv("DEMI_TEST_NIC")) {
         puts("1..0 # SKIP no NIC: test/vm/nic has one");
         return 77;
     }
     must_hold(system("echo 1 >/proc/sys/net/ipv6/conf/host0/disable_ipv6") == 0, "IPv6 stays");
-    open_link(&link, 0, 0); /* it opens descriptors that stay */
-    drv_close(&link);
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests(first, NULL, NULL);
+    failed += cmocka_run_group_tests(tests, open_once, NULL);
+    return failed;
 }

@@ -1,22 +1,30 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Takes the bus from a device behind vfio-pci (port.h): what it would write comes nowhere.
+ * The bus that a device is on; and taking it from a device behind vfio-pci (port.h): what that
+ * would write comes nowhere.
  *
- * That is for drivers whose stop leaves the device running. The bit is in the configuration space
- * of the device, which DPDK shows to nobody but drivers: so the device is opened a second time,
- * within its group, as the kernel allows. (QEMU may find the indices of a ring missing then, and
- * says "Guest moved used index": the device is reset when it is closed.)
+ * The latter is for drivers whose stop leaves the device running. The bit is in the configuration
+ * space of the device, which DPDK shows to nobody but drivers: so the device is opened a second
+ * time, within its group, as the kernel allows. (QEMU may find the indices of a ring missing then,
+ * and says "Guest moved used index": the device is reset when it is closed.)
  */
 #include "drv/dpdk/port.h"
 
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
+#include <rte_bus.h>
 #include <rte_dev.h>
 #include <rte_vfio.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #define PCI_DEVICES "/sys/bus/pci/devices"
+
+bool dk_dpdk_is_hardware(const struct dk_dpdk_port *p)
+{
+    return strcmp(rte_bus_name(rte_dev_bus(p->device)), "vdev") != 0;
+}
 
 static void clear_master(int fd)
 {

@@ -70,7 +70,7 @@ static uint32_t reclaim(struct dk_netdev *dev, int64_t now)
 {
     struct dk_dpdk_port *p = dk_dpdk_port_of(dev);
     (void)now;
-    if (p->cleans && p->attached > 0)
+    if (p->cleans && p->attached > 0 && p->started)
         rte_eth_tx_done_cleanup(p->port, p->queue, 0);
     return p->attached;
 }
@@ -114,7 +114,8 @@ static void abandon(struct dk_netdev *dev)
 #define OPS                                                                                        \
     .name = "dpdk", .rx_burst = dk_dpdk_rx_burst, .tx_burst = dk_dpdk_tx_burst,                    \
     .tx_put = dk_dpdk_tx_put, .tx_flush = dk_dpdk_tx_flush, .reclaim = reclaim,                    \
-    .arm = dk_dpdk_arm, .link = dk_dpdk_link, .close = close_queue, .abandon = abandon
+    .arm = dk_dpdk_arm, .link = dk_dpdk_link, .quiesce = dk_dpdk_quiesce, .close = close_queue,    \
+    .abandon = abandon
 
 static const struct dk_netdev_ops ops = {OPS};
 /* Of a port that spreads flows as we say. */

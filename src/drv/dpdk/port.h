@@ -108,6 +108,7 @@ struct dk_dpdk_port {
 
     /* queues.c */
     bool is_open;
+    bool is_quiet;   /* the process ends */
     bool rests;      /* the port is to be started anew */
     uint32_t starts; /* of the port, when it rested or was opened */
 
@@ -122,9 +123,9 @@ struct dk_dpdk_port {
     bool runs_on; /* the device receives after its stop, until it is closed */
     bool interrupts, link_interrupts;
     int linkfd;          /* counts these; < 0: there are none */
-    struct dk_lock lock; /* of what follows, and of is_open and rests of all */
+    struct dk_lock lock; /* of what follows, and of is_open, is_quiet and rests of all */
     bool is_up;          /* the port was started */
-    uint16_t num_open, num_resting;
+    uint16_t num_open, num_quiet, num_resting;
     uint32_t num_starts;
     uint16_t reta_size; /* 0: the driver's table stays */
     uint8_t key[DK_DPDK_KEY_MAX];
@@ -168,6 +169,9 @@ bool dk_dpdk_steers_here(struct dk_netdev *dev, const struct dk_flow *flow);
 /* Takes part in a new start of a port whose link went down. */
 void dk_dpdk_restart(struct dk_dpdk_port *q);
 
+/* As an operation of the device (net/dev.h). */
+void dk_dpdk_quiesce(struct dk_netdev *dev);
+
 /* ---- pool.c -----------------------------------------------------------------------------------
  */
 
@@ -189,6 +193,9 @@ bool dk_dpdk_memory_is_known(const struct dk_dpdk_port *p, const void *at);
 
 /* ---- bus.c ------------------------------------------------------------------------------------
  */
+
+/* Whether a device reads and writes memory by itself. */
+bool dk_dpdk_is_hardware(const struct dk_dpdk_port *p);
 
 /* Takes the bus from the device, if it is behind vfio-pci; until it is opened again. */
 void dk_dpdk_bus_off(const struct dk_dpdk_port *p);

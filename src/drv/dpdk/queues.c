@@ -11,6 +11,10 @@
  * queue finds out by itself that the link is down, and rests; the last one starts the port, and the
  * others go on when they see that (`num_starts`). `lock` of the first queue guards all of that, and
  * which are open.
+ *
+ * Where the process ends without close, the last queue that becomes quiet stops a port in hardware.
+ * Not every device is reset when its descriptor is closed: one that still receives would write, as
+ * soon as another process has opened it, where this one had its rings.
  */
 #include "drv/dpdk/port.h"
 
@@ -22,12 +26,15 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <string.h>
+#include <unistd.h>
 
 #define HASHED                                                                                     \
     (RTE_ETH_RSS_NONFRAG_IPV4_TCP | RTE_ETH_RSS_NONFRAG_IPV4_UDP | RTE_ETH_RSS_NONFRAG_IPV6_TCP |  \
      RTE_ETH_RSS_NONFRAG_IPV6_UDP)
 
 #define RETA_MAX RTE_ETH_RSS_RETA_SIZE_512
+
+#define LAST_FRAMES_US 1000 /* the frames of a ring, at 10 Gb/s, take less */
 
 int dk_dpdk_queues_make(struct dk_dpdk_port *first, const struct dk_netdev_queue *queue)
 {
@@ -171,6 +178,7 @@ bool dk_dpdk_queue_close(struct dk_dpdk_port *q)
         q->is_open = q->started = false;
         first->num_open--;
         first->num_resting -= q->rests && q->starts == first->num_starts;
+        first->num_quiet -= q->is_quiet;
         if (first->num_open > 0)
             spread(first);
     }
@@ -236,6 +244,27 @@ void dk_dpdk_restart(struct dk_dpdk_port *q)
     if (q->rests && q->starts != first->num_starts) {
         q->rests = false;
         q->started = true;
+    }
+    dk_unlock(&first->lock);
+}
+
+void dk_dpdk_quiesce(struct dk_netdev *dev)
+{
+    struct dk_dpdk_port *q = dk_dpdk_port_of(dev), *first = q->first;
+    if (!dk_dpdk_is_hardware(first))
+        return;
+    dk_lock(&first->lock);
+    if (q->is_open && !q->is_quiet) {
+        q->is_quiet = true;
+        q->started = false;
+        first->num_quiet++;
+    }
+    if (first->is_up && first->num_quiet == first->num_open) {
+        usleep(LAST_FRAMES_US);
+        rte_eth_dev_stop(first->port);
+        if (first->runs_on)
+            rte_eth_dev_close(first->port);
+        first->is_up = false;
     }
     dk_unlock(&first->lock);
 }

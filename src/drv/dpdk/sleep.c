@@ -159,7 +159,7 @@ static void enable(struct dk_dpdk_port *p)
     uint64_t count;
     if (p->intrfd >= 0 && p->intr_is_queue)
         check_queue(p);
-    if (p->intrfd < 0 || p->intr_is_queue)
+    if (p->intrfd < 0 || p->intr_is_queue || !p->started)
         return;
     if (p->intr_is_event && read(p->intrfd, &count, sizeof count) > 0)
         p->intr_came = true;

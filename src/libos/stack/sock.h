@@ -99,8 +99,9 @@ struct dk_stack {
     uint32_t until_show; /* polls */
     uint32_t alert;      /* 0: none of what is rare is so (dk_stack_alert). Any thread */
     uint32_t slept;      /* somebody blocked since the last poll. Any thread */
-    uint32_t ending;     /* connections are to be closed. Any thread */
-    bool ended;          /* all are */
+    uint32_t ending;     /* 0: nothing; else what is to (stack.c). Any thread */
+    bool ended;          /* all connections are */
+    bool quiet;          /* the device is. Any thread reads it */
     uint32_t waiting;    /* while ending: packets that wait for a neighbour. Any thread reads it */
     bool awaits_addresses; /* conflict.c: the application waits for what is found out of them */
     struct dk_net_conflict conflict; /* the first of those, ip.version 0: none */

@@ -20,6 +20,9 @@
 /* Polls between two looks of other processes at the counters, for who never sleeps. */
 #define SHOW_EVERY 4096u
 
+/* What ends with the process. */
+enum { ENDING_CONNECTIONS = 1, ENDING_DEVICE /* too */ };
+
 /* Whoever found the stack without memory tries again: others may have let go of some. */
 __attribute__((noinline)) static void feed_starved(struct dk_stack *st)
 {
@@ -165,11 +168,22 @@ __attribute__((noinline)) static void attend(struct dk_stack *st)
         dk_stack_alert(st);
 }
 
+static void quiesce(struct dk_stack *st)
+{
+    struct dk_netdev *dev = dk_netdev_end(st->dev);
+    if (!st->quiet)
+        dev->ops->quiesce(dev);
+    __atomic_store_n(&st->quiet, true, __ATOMIC_RELEASE);
+}
+
 /* And after that. */
 __attribute__((noinline)) static void attend_again(struct dk_stack *st)
 {
-    if (__atomic_load_n(&st->ending, __ATOMIC_ACQUIRE))
+    const uint32_t ending = __atomic_load_n(&st->ending, __ATOMIC_ACQUIRE);
+    if (ending)
         note_waiting(st);
+    if (ending == ENDING_DEVICE)
+        quiesce(st);
     if (__atomic_load_n(&st->sleep.armed, __ATOMIC_ACQUIRE))
         dk_stack_due(st, dk_stack_next_due(st)); /* another thread sleeps, and has it to do */
 }
@@ -216,12 +230,29 @@ static uint32_t stack_undrained(struct dk_poller *p)
            __atomic_load_n(&st->waiting, __ATOMIC_RELAXED);
 }
 
+static void end(struct dk_stack *st, uint32_t what)
+{
+    __atomic_store_n(&st->ending, what, __ATOMIC_RELEASE);
+    dk_stack_alert(st);
+    dk_stack_kick(&st->poller);
+}
+
 static void stack_end(struct dk_poller *p)
 {
+    end((struct dk_stack *)p, ENDING_CONNECTIONS);
+}
+
+/* Past all decorators: they touch no memory but in a call. */
+static bool stack_quiesce(struct dk_poller *p, bool leads)
+{
     struct dk_stack *st = (struct dk_stack *)p;
-    __atomic_store_n(&st->ending, 1, __ATOMIC_RELEASE);
-    dk_stack_alert(st);
-    dk_stack_kick(p);
+    if (!dk_netdev_end(st->dev)->ops->quiesce)
+        return true;
+    if (leads)
+        quiesce(st);
+    else
+        end(st, ENDING_DEVICE);
+    return __atomic_load_n(&st->quiet, __ATOMIC_ACQUIRE);
 }
 
 static void stack_reset_undrained(struct dk_poller *p)
@@ -323,6 +354,7 @@ static const struct dk_poller_ops stack_poller_ops = {
     .undrained = stack_undrained,
     .reset_undrained = stack_reset_undrained,
     .last_words = stack_last_words,
+    .quiesce = stack_quiesce,
     .destroy = stack_destroy,
     .abandon = stack_abandon,
     .stat = dk_stack_stat,
