@@ -20,7 +20,7 @@ import unittest
 import unittest.mock
 
 import stack_command as base
-from stack_command import HOST4, OWN4, PATIENCE_S, Server, ip, ping
+from stack_command import HOST4, OWN4, PATIENCE_S, Server, counters, ip, ping
 
 RELAY = ""
 
@@ -38,12 +38,6 @@ def make_veth(driver):
     for name in ("veth0", "veth1"):  # the drivers cannot tell of sums that were left to the device
         subprocess.run(["ethtool", "-K", name, "tx", "off"], check=True, capture_output=True)
     return net
-
-
-def counters(process):
-    out = subprocess.run([base.DEMI, "info", "--stats", str(process.pid)], text=True, check=True,
-                         capture_output=True).stdout
-    return dict(line.split(None, 1) for line in out.splitlines() if " " in line)
 
 
 def wakeups(process):

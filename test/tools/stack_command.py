@@ -86,6 +86,8 @@ class Server:
         out, err = self.process.communicate(timeout=PATIENCE_S)
         if kind is None and self.process.returncode != 0 and not killed:
             raise AssertionError(f"ended with {self.process.returncode}: {out} {err}")
+        if kind is not None:  # why may be what it wrote
+            print(f"the server ended with {self.process.returncode}: {out} {err}", file=sys.stderr)
 
 
 def wait_until(holds):
@@ -103,6 +105,15 @@ def ping(net, target, *args, **extra):
     if done.returncode != 0:
         raise AssertionError(f"demi ping ended with {done.returncode}: {done.stdout} {done.stderr}")
     return json.loads(done.stdout)
+
+
+def counters(process):
+    """The counters of a program, by name."""
+    done = subprocess.run([DEMI, "info", "--stats", str(process.pid)], text=True, check=False,
+                          capture_output=True)
+    if done.returncode != 0:
+        raise AssertionError(f"demi info ended with {done.returncode}: {done.stderr}")
+    return dict(line.split(None, 1) for line in done.stdout.splitlines() if " " in line)
 
 
 def cpu_seconds(process):
@@ -261,30 +272,25 @@ class DpdkMemif(unittest.TestCase):
         net, extra = self.end("client", more)
         return ping(net, target, *words, **extra)
 
-    def counters(self, process):
-        out = subprocess.run([DEMI, "info", "--stats", str(process.pid)], text=True,
-                             capture_output=True, check=True).stdout
-        return dict(line.split(None, 1) for line in out.splitlines() if " " in line)
-
     def test_streams_are_whole_and_nothing_is_copied(self):
         with self.serve("-l", "10.9.1.1:7000") as process:
             self.ping("10.9.1.1:7000", "-n", "1000", "-c", "10")
             self.ping("10.9.1.1:7000", "-n", "50", "-s", "64K")
-            counters = self.counters(process)
-            self.assertGreater(int(counters["dev.tx_attached"]), 50 * 40, counters)
-            self.assertEqual(int(counters["dev.rx_copied"]), 0, counters)
+            seen = counters(process)
+            self.assertGreater(int(seen["dev.tx_attached"]), 50 * 40, seen)
+            self.assertEqual(int(seen["dev.rx_copied"]), 0, seen)
         with self.serve("-l", "[fd19::1]:7000"):
             self.ping("[fd19::1]:7000", "-n", "1000")
 
     def test_link_and_counters_of_the_driver_are_told(self):
         with self.serve("-u", "-l", "10.9.1.1:7000") as process:
             client = self.start_client()
-            wait_until(lambda: int(self.counters(process)["port.rx_good_packets"]) > 20)
-            self.assertEqual(self.counters(process)["port.link_up"].strip(), "1")
+            wait_until(lambda: int(counters(process)["port.rx_good_packets"]) > 20)
+            self.assertEqual(counters(process)["port.link_up"].strip(), "1")
             client.kill()
             client.wait()
-            wait_until(lambda: self.counters(process)["port.link_up"].strip() == "0")
-            self.assertGreaterEqual(int(self.counters(process)["port.link_changes"]), 2)
+            wait_until(lambda: counters(process)["port.link_up"].strip() == "0")
+            self.assertGreaterEqual(int(counters(process)["port.link_changes"]), 2)
 
     def test_datagrams_are_whole(self):
         with self.serve("-u", "-l", "10.9.1.1:7000"):
@@ -296,7 +302,7 @@ class DpdkMemif(unittest.TestCase):
     def test_copies_both_ways_work_too(self):
         with self.serve("-l", "10.9.1.1:7000", more=",copy") as process:
             self.ping("10.9.1.1:7000", "-n", "50", "-s", "64K", more=",copy")
-            self.assertEqual(int(self.counters(process)["dev.tx_attached"]), 0)
+            self.assertEqual(int(counters(process)["dev.tx_attached"]), 0)
 
     def test_mtu_that_the_port_cannot_have_is_said(self):
         with self.assertRaisesRegex(AssertionError, "MTU of 9000 is more than the port can have"):
@@ -314,7 +320,7 @@ class DpdkMemif(unittest.TestCase):
     def test_client_that_is_killed_and_comes_back_is_served_again(self):
         with self.serve("-u", "-l", "10.9.1.1:7000") as process:
             for _ in range(3):
-                before = int(self.counters(process)["dev.tx_frames"])
+                before = int(counters(process)["dev.tx_frames"])
                 client = self.start_client()
                 self.wait_for_datagrams(process, before)
                 client.kill()
@@ -333,11 +339,11 @@ class DpdkMemif(unittest.TestCase):
 
     def wait_for_datagrams(self, process, before):
         for _ in range(PATIENCE_S * 10):
-            counters = self.counters(process)
-            if int(counters.get("dev.tx_frames", 0)) > before + 20:
+            seen = counters(process)
+            if int(seen.get("dev.tx_frames", 0)) > before + 20:
                 return
             time.sleep(0.1)
-        self.fail(f"nothing is answered: {counters}")
+        self.fail(f"nothing is answered: {seen}")
 
     def test_client_without_a_server_says_so(self):
         net, extra = self.end("client")
@@ -357,7 +363,7 @@ class DpdkMemif(unittest.TestCase):
                                       timeout=PATIENCE_S)
                 self.assertNotEqual(done.returncode, 0)
                 self.assertRegex(done.stderr, words)
-            self.wait_for_datagrams(process, int(self.counters(process)["dev.tx_frames"]))
+            self.wait_for_datagrams(process, int(counters(process)["dev.tx_frames"]))
 
     def test_huge_pages_that_are_missing_are_said_and_done_without(self):
         free = 0

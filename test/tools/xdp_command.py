@@ -91,6 +91,8 @@ class Server:
         out, err = self.process.communicate(timeout=PATIENCE_S)
         if kind is None and self.process.returncode != 0 and not killed:
             raise AssertionError(f"ended with {self.process.returncode}: {out} {err}")
+        if kind is not None:  # why may be what it wrote
+            print(f"the server ended with {self.process.returncode}: {out} {err}", file=sys.stderr)
 
 
 def serve_kv(address="::", **extra):

@@ -35,6 +35,7 @@ static const struct quirk {
     bool host_mac; /* its address is that of its other end, the kernel's interface */
     bool link_not; /* its interrupt of the link does not come: that of em, behind MSI-X */
     bool runs_on;  /* after its stop the device receives, until it is closed */
+    bool guest;    /* its counters are its guest's, freed on a thread of its own when that goes */
 } quirks[] = {
     {"net_memif", false, true, true},
     {"net_tap", false, true, .cuts_not = true, .host_mac = true},
@@ -43,7 +44,7 @@ static const struct quirk {
     {"net_null", false, true},
     {"net_af_xdp", true, false},
     {"net_virtio_user", true, false},
-    {"net_vhost", true, false},
+    {"net_vhost", true, false, .guest = true},
     {"net_e1000_em", .link_not = true},
     {"net_virtio", .runs_on = true},
 };
@@ -146,6 +147,7 @@ static void choose_memory(struct dk_dpdk_port *p, const struct rte_eth_dev_info 
     p->at_once = quirk->at_once;
     p->restarts = quirk->restarts;
     p->runs_on = quirk->runs_on;
+    p->guest = quirk->guest;
     p->host_mac = quirk->host_mac;
     p->attaches = may && p->segments && quirk->at_once;
 }

@@ -121,6 +121,7 @@ struct dk_dpdk_port {
     struct dk_registrar dma;
     bool knows_heap;
     bool runs_on; /* the device receives after its stop, until it is closed */
+    bool guest;   /* the driver's counters may be read while the link is up only */
     bool interrupts, link_interrupts;
     int linkfd;          /* counts these; < 0: there are none */
     struct dk_lock lock; /* of what follows, and of is_open, is_quiet and rests of all */

@@ -78,7 +78,7 @@ static void read_counters(struct dk_dpdk_port *p)
         p->counters[LINK_CHANGES]++;
         dk_log(DK_LOG_INFO, "dpdk: the link of port %u is %s", p->port, up ? "up" : "down");
     }
-    if (p->num_counters > NUM_OURS)
+    if (p->num_counters > NUM_OURS && (up || !p->guest))
         rte_eth_xstats_get_by_id(p->port, p->xstat_ids + NUM_OURS, p->counters + NUM_OURS,
                                  p->num_counters - NUM_OURS);
 }
