@@ -30,7 +30,7 @@ run: ## the key-value server under load, beside a plain epoll server
 check: ## build, tidy, all tests
 	@scripts/check $(VARIANTS)
 
-check-asan: ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
+check-asan: ## all tests but the slowest under AddressSanitizer and UndefinedBehaviorSanitizer
 	@scripts/check asan
 
 check-tsan: ## the thread tests under ThreadSanitizer
