@@ -261,14 +261,27 @@ int dk_dpdk_take_port(const char *device, uint16_t *port_out, const char **why_o
     return r;
 }
 
-/* Some drivers turn off interrupts a second time there, of which EAL complains. */
-static int remove_quietly(struct rte_device *device)
+/* Some drivers turn off interrupts a second time when they close, of which EAL complains: it is to
+ * be silent until it is given back the level that is returned. */
+static uint32_t hush(uint32_t log)
 {
-    const uint32_t log = (uint32_t)rte_log_register("lib.eal");
     const int level = rte_log_get_level(log);
     rte_log_set_level(log, RTE_LOG_CRIT);
+    return (uint32_t)level;
+}
+
+void dk_dpdk_close_port(uint16_t port)
+{
+    const uint32_t log = (uint32_t)rte_log_register("lib.eal"), level = hush(log);
+    rte_eth_dev_close(port);
+    rte_log_set_level(log, level);
+}
+
+static int remove_quietly(struct rte_device *device)
+{
+    const uint32_t log = (uint32_t)rte_log_register("lib.eal"), level = hush(log);
     int r = rte_dev_remove(device);
-    rte_log_set_level(log, (uint32_t)level);
+    rte_log_set_level(log, level);
     return r;
 }
 

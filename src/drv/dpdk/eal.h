@@ -14,6 +14,9 @@ int dk_dpdk_start(const struct dk_dpdk_options *options, const char **why_out);
  * dk_dpdk_drop_port. */
 int dk_dpdk_take_port(const char *device, uint16_t *port_out, const char **why_out);
 
+/* Closes it, whose device stays taken: no queue of it is in use any more. */
+void dk_dpdk_close_port(uint16_t port);
+
 /* Takes it away, with its device: the next who wants it makes it anew. */
 void dk_dpdk_drop_port(uint16_t port);
 

@@ -20,6 +20,7 @@
 
 #include "base/bytes.h"
 #include "base/toeplitz.h"
+#include "drv/dpdk/eal.h"
 #include "drv/why.h"
 #include "mem/heap.h"
 
@@ -263,7 +264,7 @@ void dk_dpdk_quiesce(struct dk_netdev *dev)
         usleep(LAST_FRAMES_US);
         rte_eth_dev_stop(first->port);
         if (first->runs_on)
-            rte_eth_dev_close(first->port);
+            dk_dpdk_close_port(first->port);
         first->is_up = false;
     }
     dk_unlock(&first->lock);
