@@ -44,6 +44,8 @@ struct dk_routes {
 static const char *why_bad(struct dk_net *net, const struct dk_net_route *route)
 {
     const struct dk_ip *prefix = &route->prefix, *gateway = &route->gateway;
+    if (gateway->version == 0 && prefix->version != 0)
+        return route->prefix_len > dk_ip_bits(prefix) ? "a prefix is longer than an address" : NULL;
     if (gateway->version != 4 && gateway->version != 6)
         return "the gateway of a route is neither IPv4 nor IPv6";
     if (prefix->version != gateway->version && !(prefix->version == 0 && route->prefix_len == 0))
@@ -97,7 +99,8 @@ int dk_route_init(struct dk_net *net, const char **why_out)
                               .gateway = given->gateway,
                               .metric = given->metric,
                               .prefix_len = given->prefix_len};
-        route.prefix.version = given->gateway.version;
+        if (given->gateway.version != 0)
+            route.prefix.version = given->gateway.version;
         insert(routes, &route);
     }
     return 0;

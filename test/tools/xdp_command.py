@@ -270,8 +270,15 @@ class Shared(unittest.TestCase):
                 self.assertEqual(redis(address.split("/")[0], "ping"), "PONG")
 
     def test_routes_that_come_and_go_are_followed(self):
-        netns.ip("addr add 10.77.0.1/32 dev lo")
+        self.check_route("via", HOST4)
+
+    def test_routes_without_a_gateway_are_followed(self):
+        self.check_route("dev", "demi0")
+
+    def check_route(self, *way):
+        netns.ip("addr replace 10.77.0.1/32 dev lo")
         netns.ip("link set lo up")
+        run_inside("ip", "route", "add", "10.77.0.0/16", *way)
         with serve_kv(OWN4) as process:
             def connect():
                 conn = socket.socket()
@@ -279,7 +286,6 @@ class Shared(unittest.TestCase):
                 conn.bind(("10.77.0.1", 0))
                 conn.connect((OWN4, 6379))
                 return conn
-            run_inside("ip", "route", "add", "10.77.0.0/16", "via", HOST4)
             with connect() as conn:
                 self.assertEqual(ask(conn, "PING"), b"+PONG\r\n")
                 run_inside("ip", "route", "del", "10.77.0.0/16")
@@ -289,7 +295,7 @@ class Shared(unittest.TestCase):
                 while int(counters(process)["ip.no_route"]) == before:
                     self.assertLess(time.monotonic(), deadline)
                     self.assertEqual(redis(OWN4, "ping"), "PONG")
-                run_inside("ip", "route", "add", "10.77.0.0/16", "via", HOST4)
+                run_inside("ip", "route", "add", "10.77.0.0/16", *way)
                 self.assertEqual(conn.recv(100), b"+PONG\r\n")
 
     def test_mtu_that_is_lowered_is_kept_to(self):

@@ -597,7 +597,7 @@ static void test_xdp_shared_routes_go_with_the_last_address(void **state)
     netns_remove_veth();
 }
 
-/* A route by a gateway of ours is replaced: by one of another interface, by one without. */
+/* A route by a gateway of ours is replaced: by one of another interface, by one of another kind. */
 static void test_xdp_shared_route_replaced_by_one_that_is_not_ours(void **state)
 {
     (void)state;
@@ -607,8 +607,28 @@ static void test_xdp_shared_route_replaced_by_one_that_is_not_ours(void **state)
     expect_news(dev, DK_NETDEV_ROUTE, "10.98.0.0", 16, "10.99.0.9", true);
     netns_ip("route replace 10.98.0.0/16 via 10.99.0.9");
     expect_news(dev, DK_NETDEV_ROUTE, "10.98.0.0", 16, "10.99.0.9", false);
-    netns_ip("route replace 10.98.0.0/16 dev ve0");
+    netns_ip("route replace blackhole 10.98.0.0/16");
     expect_news(dev, DK_NETDEV_ROUTE, "10.98.0.0", 16, "10.99.0.9", true);
+    netns_ip("route del 10.98.0.0/16"); /* it does not go with the interface */
+    dev->ops->close(dev);
+    netns_remove_veth();
+}
+
+/* A network that is on the link, of no address; in the place of a route by a gateway, too. */
+static void test_xdp_shared_route_without_a_gateway(void **state)
+{
+    (void)state;
+    struct dk_netdev *dev = open_followed();
+    netns_ip("route add 10.94.0.0/16 dev ve0");
+    expect_route(dev, "10.94.0.0", 16, NULL, 0, false);
+    netns_ip("route replace 10.94.0.0/16 via 10.99.0.9");
+    expect_news(dev, DK_NETDEV_ROUTE, "10.94.0.0", 16, "10.99.0.9", false);
+    expect_news(dev, DK_NETDEV_ROUTE, "10.94.0.0", 16, NULL, true);
+    netns_ip("route replace 10.94.0.0/16 dev ve0");
+    expect_news(dev, DK_NETDEV_ROUTE, "10.94.0.0", 16, NULL, false);
+    expect_news(dev, DK_NETDEV_ROUTE, "10.94.0.0", 16, "10.99.0.9", true);
+    netns_ip("route del 10.94.0.0/16");
+    expect_news(dev, DK_NETDEV_ROUTE, "10.94.0.0", 16, NULL, true);
     dev->ops->close(dev);
     netns_remove_veth();
 }
@@ -1218,6 +1238,7 @@ int main(void)
         cmocka_unit_test(test_xdp_shared_tells_what_comes_and_goes),
         cmocka_unit_test(test_xdp_shared_routes_go_with_the_last_address),
         cmocka_unit_test(test_xdp_shared_route_replaced_by_one_that_is_not_ours),
+        cmocka_unit_test(test_xdp_shared_route_without_a_gateway),
         cmocka_unit_test(test_xdp_shared_routes_that_are_equal_are_told_in_order),
         cmocka_unit_test(test_xdp_shared_route_with_several_next_hops),
         cmocka_unit_test(test_xdp_shared_route_of_ip6_loses_a_next_hop),

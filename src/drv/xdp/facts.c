@@ -2,7 +2,8 @@
 /*
  * Messages of the kernel's, read.
  *
- * Routes are those of the main table by a gateway at this interface, with their metrics. Of a route
+ * Routes are those of the main table at this interface, with their metrics: by a gateway, or to a
+ * network that is on the link; those to the networks of addresses follow from these. Of a route
  * with several next hops the first at this interface that is not dead is used, for all packets, as
  * long as it is there; the kernel, which spreads flows over them, is not followed in that, and it
  * is said once.
@@ -107,6 +108,13 @@ static bool read_hops(struct dk_xdp *x, uint8_t family, const struct nlattr *hop
     return found;
 }
 
+/* A network that is on the link, and not for an address's sake: those the kernel adds itself. */
+static bool is_on_link(const struct rtmsg *head, const struct attributes *a)
+{
+    return head->rtm_protocol != RTPROT_KERNEL && !a->of[RTA_GATEWAY] && !a->of[RTA_VIA] &&
+           !a->of[RTA_ENCAP];
+}
+
 static bool read_gateway(struct dk_xdp *x, const struct rtmsg *head, const struct attributes *a,
                          struct dk_netdev_fact *out)
 {
@@ -114,8 +122,12 @@ static bool read_gateway(struct dk_xdp *x, const struct rtmsg *head, const struc
         return false;
     if (a->of[RTA_MULTIPATH])
         return read_hops(x, head->rtm_family, a->of[RTA_MULTIPATH], out);
-    return a->of[RTA_OIF] && (int)mnl_attr_get_u32(a->of[RTA_OIF]) == x->port->ifindex &&
-           read_ip(a->of[RTA_GATEWAY], head->rtm_family, &out->gateway);
+    if (!a->of[RTA_OIF] || (int)mnl_attr_get_u32(a->of[RTA_OIF]) != x->port->ifindex)
+        return false;
+    if (!is_on_link(head, a))
+        return read_ip(a->of[RTA_GATEWAY], head->rtm_family, &out->gateway);
+    out->gateway = (struct dk_ip){.version = 0};
+    return true;
 }
 
 /* Another route is there by the same prefix and metric, which this one goes before: it is told of
@@ -126,9 +138,8 @@ static void go_before(struct dk_xdp *x, const struct dk_netdev_fact *route)
         dk_xdp_kernel_look_again(x);
 }
 
-/* Routes by a gateway; those to the networks of addresses follow from these. One of another kind,
- * or of another interface, may take the place of ours. One of IPv6 is told of whole, with all next
- * hops, when it comes, and by what went, when it goes. */
+/* One of another kind, or of another interface, may take the place of ours. One of IPv6 is told of
+ * whole, with all next hops, when it comes, and by what went, when it goes. */
 static bool read_route(struct dk_xdp *x, const struct nlmsghdr *message, struct dk_netdev_fact *out)
 {
     const struct rtmsg *head = mnl_nlmsg_get_payload(message);
