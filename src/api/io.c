@@ -190,26 +190,16 @@ static __attribute__((noinline)) int push_mt(demi_qtoken_t *qt_out, int qd,
     return r == -EAGAIN ? push_led(qt_out, q->qd, sga) : dk_public(r);
 }
 
-/* In a process with one thread, of what the shortest path does not do: not push_mt itself, for
- * which demi_push would save registers before it knows. */
-static __attribute__((noinline)) int push_otherwise(demi_qtoken_t *qt_out, int qd,
-                                                    const demi_sgarray_t *sga)
-{
-    return push_mt(qt_out, qd, sga);
-}
-
 /*
- * The shortest path (core/fast.h) is tried first. It keeps few values over the call of push_now,
- * and recomputes what is cheap: registers to save are a good part of what a push costs.
+ * In a process with one thread: the shortest path (core/fast.h). It keeps few values over the call
+ * of push_now, and recomputes what is cheap: registers to save are a good part of what a push
+ * costs.
  */
-int demi_push(demi_qtoken_t *qt_out, int qd, const demi_sgarray_t *sga)
+static __attribute__((noinline)) int push_single(demi_qtoken_t *qt_out, int qd,
+                                                 const demi_sgarray_t *sga)
 {
-    if (dk_unlikely(!qt_out || !sga))
-        return EINVAL;
-    if (dk_mt())
-        return push_mt(qt_out, qd, sga);
     if (dk_unlikely((uint32_t)qd >= dk_queues_used))
-        return push_otherwise(qt_out, qd, sga);
+        return push_mt(qt_out, qd, sga);
     struct dk_instance *inst = dk_fast_get();
     struct dk_queue *q = &dk_queues[(uint32_t)qd];
     struct dk_buf *buf;
@@ -218,7 +208,16 @@ int demi_push(demi_qtoken_t *qt_out, int qd, const demi_sgarray_t *sga)
         *qt_out = dk_fast_done(q->fast_inst, q, DEMI_OPC_PUSH);
         return 0;
     }
-    return push_otherwise(qt_out, q->qd, sga);
+    return push_mt(qt_out, q->qd, sga);
+}
+
+/* Both ways are functions of their own: this one would save registers for the first before it knows
+ * that it is the other. */
+int demi_push(demi_qtoken_t *qt_out, int qd, const demi_sgarray_t *sga)
+{
+    if (dk_unlikely(!qt_out || !sga))
+        return EINVAL;
+    return dk_mt() ? push_mt(qt_out, qd, sga) : push_single(qt_out, qd, sga);
 }
 
 /* The same, with what checking the address came to. */
@@ -246,7 +245,9 @@ int demi_pushto(demi_qtoken_t *qt_out, int sockqd, const demi_sgarray_t *sga,
                 const struct sockaddr *dest_addr, socklen_t size)
 {
     struct dk_buf *buf;
-    if (dk_unlikely(!qt_out || !sga || !dest_addr))
+    if (dk_unlikely(!qt_out))
+        return EINVAL;
+    if (dk_unlikely(!sga) || dk_unlikely(!dest_addr))
         return EINVAL;
     if (dk_unlikely(size < sizeof(struct sockaddr_in) || dest_addr->sa_family != AF_INET))
         return pushto_led(qt_out, sockqd, sga, dest_addr, size);
@@ -347,21 +348,11 @@ static __attribute__((noinline)) int pop_alone(demi_qtoken_t *qt_out, int qd)
     return 0;
 }
 
-/* In a process with one thread, of what the shortest path does not do: not pop_alone itself, for
- * which demi_pop would save registers before it knows. */
-static __attribute__((noinline)) int pop_otherwise(demi_qtoken_t *qt_out, int qd)
+/* In a process with one thread: the shortest path. */
+static __attribute__((noinline)) int pop_single(demi_qtoken_t *qt_out, int qd)
 {
-    return pop_alone(qt_out, qd);
-}
-
-int demi_pop(demi_qtoken_t *qt_out, int qd)
-{
-    if (dk_unlikely(!qt_out))
-        return EINVAL;
-    if (dk_mt())
-        return pop_alone(qt_out, qd);
     if (dk_unlikely((uint32_t)qd >= dk_queues_used))
-        return pop_otherwise(qt_out, qd);
+        return pop_alone(qt_out, qd);
     struct dk_instance *inst = dk_fast_get();
     struct dk_queue *q = &dk_queues[(uint32_t)qd];
     struct dk_op *op;
@@ -370,7 +361,14 @@ int demi_pop(demi_qtoken_t *qt_out, int qd)
         *qt_out = dk_fast_done(q->fast_inst, q, DEMI_OPC_POP);
         return 0;
     }
-    return pop_otherwise(qt_out, q->qd);
+    return pop_alone(qt_out, q->qd);
+}
+
+int demi_pop(demi_qtoken_t *qt_out, int qd)
+{
+    if (dk_unlikely(!qt_out))
+        return EINVAL;
+    return dk_mt() ? pop_alone(qt_out, qd) : pop_single(qt_out, qd);
 }
 
 int demi_accept(demi_qtoken_t *qt_out, int sockqd)

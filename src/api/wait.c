@@ -90,15 +90,47 @@ static __attribute__((noinline)) int wait_now(demi_qresult_t *qr_out, demi_qtoke
     return profiled_wait(qr_out, qt, timeout);
 }
 
-/* For the pop that was only noted, by the thread that is alone. */
-static __attribute__((noinline)) int wait_deferred(struct dk_instance *inst, demi_qresult_t *qr_out,
-                                                   demi_qtoken_t qt, const struct timespec *timeout)
+/* For the pop that was only noted, when its element did not come with the first look at the device
+ * (polled), or nobody looked. The lead is held. */
+static __attribute__((noinline)) int wait_deferred_other(struct dk_instance *inst,
+                                                         demi_qresult_t *qr_out,
+                                                         const struct timespec *timeout,
+                                                         bool polled)
 {
-    const bool there = dk_deferred_wait(inst, qr_out, timeout);
+    const demi_qtoken_t qt = dk_op_token(inst->deferred);
+    const bool there = dk_deferred_wait_other(inst, qr_out, timeout, polled);
+    dk_lead_drop_now(inst, true);
     dk_alone_leave(true);
     if (dk_unlikely(inst->num_posted != 0))
         dk_taker_run_woken();
     return dk_likely(there) ? 0 : wait_now(qr_out, qt, timeout);
+}
+
+/* The lead's holder was interrupted by this call, and never goes on. */
+static __attribute__((noinline)) int wait_interrupting(const struct dk_instance *inst,
+                                                       demi_qresult_t *qr_out,
+                                                       const struct timespec *timeout)
+{
+    const demi_qtoken_t qt = dk_op_token(inst->deferred);
+    dk_alone_leave(true);
+    return wait_now(qr_out, qt, timeout);
+}
+
+/* For the pop that was only noted, by the thread that is alone. What is read again elsewhere need
+ * not be saved over the look at the device. */
+static __attribute__((noinline)) int wait_deferred(struct dk_instance *inst, demi_qresult_t *qr_out,
+                                                   const struct timespec *timeout)
+{
+    bool polled;
+    if (dk_unlikely(!dk_lead_try_now(inst, true)))
+        return wait_interrupting(inst, qr_out, timeout);
+    if (dk_unlikely(!dk_deferred_wait(inst, qr_out, timeout, &polled)))
+        return wait_deferred_other(inst, qr_out, timeout, polled);
+    dk_lead_drop_now(inst, true);
+    dk_alone_leave(true);
+    if (dk_unlikely(inst->num_posted != 0))
+        dk_taker_run_woken();
+    return 0;
 }
 
 /* By the thread that is alone from here on: what is rare. */
@@ -118,14 +150,14 @@ static __attribute__((noinline)) int wait_entered(demi_qresult_t *qr_out, demi_q
 
 /* By the thread that is alone: for a push that was done at once, and for what is noted. Whatever
  * needs registers to be saved is elsewhere. */
-static __attribute__((noinline)) int wait_alone(demi_qresult_t *qr_out, demi_qtoken_t qt,
-                                                const struct timespec *timeout)
+static inline int wait_alone(demi_qresult_t *qr_out, demi_qtoken_t qt,
+                             const struct timespec *timeout)
 {
     struct dk_instance *inst = dk_alone_instance;
     if (dk_unlikely(!inst || !dk_alone_enter_again()))
         return wait_now(qr_out, qt, timeout);
     if (dk_deferred_is(inst, qt))
-        return wait_deferred(inst, qr_out, qt, timeout);
+        return wait_deferred(inst, qr_out, timeout);
     const uint32_t left = inst->until_poll - 1;
     if (dk_unlikely(left - 1 >= DK_WAIT_NO_POLLER || !dk_fast_collect_push(inst, qt, qr_out)))
         return wait_entered(qr_out, qt, timeout);
@@ -138,12 +170,12 @@ int demi_wait(demi_qresult_t *qr_out, demi_qtoken_t qt, const struct timespec *t
 {
     if (dk_unlikely(!qr_out))
         return EINVAL;
-    if (dk_mt())
-        return wait_alone(qr_out, qt, timeout);
-    /* Every so often a wait polls even though its result is there: see dk_wait. */
-    struct dk_instance *inst = dk_fast_get();
-    if (dk_likely(inst && --inst->until_poll != 0 && dk_fast_collect(inst, qt, qr_out)))
-        return 0;
+    if (!dk_mt()) {
+        /* Every so often a wait polls even though its result is there: see dk_wait. */
+        struct dk_instance *inst = dk_fast_get();
+        if (dk_likely(inst && --inst->until_poll != 0 && dk_fast_collect(inst, qt, qr_out)))
+            return 0;
+    }
     return wait_alone(qr_out, qt, timeout);
 }
 

@@ -63,8 +63,11 @@ static inline demi_sgarray_t *dk_deferred_place(struct dk_instance *inst, const 
 {
     if (inst->awaited != q)
         return NULL;
+    demi_sgarray_t *sga = inst->awaited_sga;
     inst->awaited = NULL;
-    return inst->awaited_sga;
+    if (!sga)
+        __builtin_unreachable(); /* it was set with `awaited` */
+    return sga;
 }
 
 /* Has a slot ready for the next pop to note, unless it is not worth it. The caller is alone. */

@@ -29,8 +29,8 @@ static inline bool dk_deferred_looks(const struct dk_instance *inst, const struc
 
 /* Looks at the device once for the noted pop, of q. Whether its element was put to sga meanwhile.
  * The lead is held. */
-static inline bool dk_deferred_look(struct dk_instance *inst, struct dk_queue *q,
-                                    demi_sgarray_t *sga)
+static inline __attribute__((always_inline)) bool
+dk_deferred_look(struct dk_instance *inst, struct dk_queue *q, demi_sgarray_t *sga)
 {
     inst->until_poll = DK_WAIT_POLL_EVERY;
     inst->awaited = q;
@@ -59,29 +59,40 @@ static inline void dk_deferred_collect(struct dk_instance *inst, demi_qresult_t 
         dk_likely(!__builtin_add_overflow(token, DK_OP_ONE_GENERATION, &op->qr.qr_qt)) ? op : NULL;
 }
 
-static inline bool dk_deferred_take(struct dk_instance *inst, demi_sgarray_t *sga,
-                                    const struct timespec *timeout)
+/*
+ * The most that most waits for the noted pop take: one look at the device, in which its element
+ * comes. false: the result is not there, and the lead is held still; *polled_out: whether it was
+ * looked.
+ */
+static inline bool dk_deferred_wait(struct dk_instance *inst, demi_qresult_t *qr,
+                                    const struct timespec *timeout, bool *polled_out)
 {
     struct dk_queue *q = inst->deferred->queue;
-    const bool due = --inst->until_poll - 1 >= DK_WAIT_POLL_EVERY; /* as in dk_wait */
-    if (dk_unlikely(!due && (q->has_news || !dk_deferred_looks(inst, timeout))))
-        return dk_deferred_other(inst, sga, timeout, false);
-    return dk_likely(dk_deferred_look(inst, q, sga)) || dk_deferred_other(inst, sga, timeout, true);
+    *polled_out = false;
+    if (dk_unlikely(q->has_news || !dk_deferred_looks(inst, timeout)))
+        return false;
+    *polled_out = true;
+    if (dk_unlikely(!dk_deferred_look(inst, q, &qr->qr_value.sga)))
+        return false;
+    dk_deferred_collect(inst, qr);
+    return true;
 }
 
-/* Waits for the noted pop as far as that takes no sleep: looks at the device once, unless the
- * time-out is zero. The caller is alone. true: there is the result; else it goes on as an operation
- * like any other. */
-static inline bool dk_deferred_wait(struct dk_instance *inst, demi_qresult_t *qr,
-                                    const struct timespec *timeout)
+/* The rest of it, as far as that takes no sleep. true: there is the result; else it goes on as an
+ * operation like any other. The lead is held. */
+static inline bool dk_deferred_wait_other(struct dk_instance *inst, demi_qresult_t *qr,
+                                          const struct timespec *timeout, bool polled)
 {
-    if (dk_unlikely(!dk_lead_try_now(inst, true)))
-        return false; /* its holder was interrupted by this call, and never goes on */
-    const bool there = dk_deferred_take(inst, &qr->qr_value.sga, timeout);
-    if (dk_likely(there))
-        dk_deferred_collect(inst, qr);
-    dk_lead_drop_now(inst, true);
-    return there;
+    demi_sgarray_t *sga = &qr->qr_value.sga;
+    bool there = false;
+    if (!polled && --inst->until_poll - 1 >= DK_WAIT_POLL_EVERY) { /* as in dk_wait */
+        there = dk_deferred_look(inst, inst->deferred->queue, sga);
+        polled = true;
+    }
+    if (!there && !dk_deferred_other(inst, sga, timeout, polled))
+        return false;
+    dk_deferred_collect(inst, qr);
+    return true;
 }
 
 #endif /* DK_CORE_DEFERRED_WAIT_H */

@@ -20,7 +20,7 @@ static inline void dk_poll_once(struct dk_instance *inst, int64_t now, bool spin
 }
 
 /* The same with the time of now, spinning, where mostly nothing was left to do. */
-static inline void dk_poll_now(struct dk_instance *inst)
+static inline __attribute__((always_inline)) void dk_poll_now(struct dk_instance *inst)
 {
     if (dk_unlikely((inst->num_yielded | __atomic_load_n(&inst->num_posted, __ATOMIC_ACQUIRE)) !=
                         0 ||
@@ -29,7 +29,8 @@ static inline void dk_poll_now(struct dk_instance *inst)
         return;
     }
     dk_count(&inst->stats->polls, 1);
-    inst->poller->ops->poll(inst->poller, dk_instance_now(inst), true);
+    const int64_t now = dk_instance_now(inst); /* first: nothing else has to outlive that */
+    inst->poller->ops->poll(inst->poller, now, true);
     dk_run_posted(inst);
 }
 
