@@ -55,6 +55,7 @@ struct dk_dpdk_look {
 struct dk_dpdk_port {
     struct dk_netdev dev;
     uint16_t port, queue;
+    const struct rte_eth_fp_ops *fast; /* the port's while `started`, as burst.h has it */
     struct rte_device *device;
     struct dk_dpdk_port *first;
     bool started;
@@ -87,9 +88,10 @@ struct dk_dpdk_port {
     struct dk_rxslab slab;                 /* for what is copied */
     struct rte_mbuf *ready[DK_DPDK_BURST]; /* received by who looked before a sleep */
     uint32_t num_ready;
-    struct rte_mbuf *put[DK_TX_ROOMS]; /* of tx_pool: those from rooms.sent on are ours */
-    struct dk_tx_rooms rooms;          /* in them */
-    uint32_t attached;                 /* mbufs that stand for application memory */
+    struct rte_mbuf *came[DK_DPDK_BURST]; /* in the call of rx_burst */
+    struct rte_mbuf *put[DK_TX_ROOMS];    /* of tx_pool: those from rooms.sent on are ours */
+    struct dk_tx_rooms rooms;             /* in them */
+    uint32_t attached;                    /* mbufs that stand for application memory */
 
     /* sleep.c */
     int epfd, timerfd, intrfd; /* intrfd < 0: it has no interrupts */

@@ -157,6 +157,29 @@ static void spread(struct dk_dpdk_port *first)
         first->reta_size = 0;
 }
 
+/* Of a queue that is not started: nothing comes, and nothing is taken. */
+static uint16_t move_none(void *queue, struct rte_mbuf *mbufs[], uint16_t n)
+{
+    (void)queue;
+    (void)mbufs;
+    (void)n;
+    return 0;
+}
+
+static void *no_queues[RTE_MAX_QUEUES_PER_PORT];
+static const struct rte_eth_fp_ops not_started = {
+    .rx_pkt_burst = move_none,
+    .rxq = {.data = no_queues, .clbk = no_queues},
+    .tx_pkt_burst = move_none,
+    .txq = {.data = no_queues, .clbk = no_queues},
+};
+
+static void set_started(struct dk_dpdk_port *q, bool started)
+{
+    q->started = started;
+    q->fast = started ? &rte_eth_fp_ops[q->port] : &not_started;
+}
+
 void dk_dpdk_queue_open(struct dk_dpdk_port *q)
 {
     struct dk_dpdk_port *first = q->first;
@@ -165,7 +188,7 @@ void dk_dpdk_queue_open(struct dk_dpdk_port *q)
     first->num_open++;
     q->starts = first->num_starts;
     q->rests = first->num_resting > 0;
-    q->started = !q->rests;
+    set_started(q, !q->rests);
     first->num_resting += q->rests;
     spread(first);
     dk_unlock(&first->lock);
@@ -176,7 +199,8 @@ bool dk_dpdk_queue_close(struct dk_dpdk_port *q)
     struct dk_dpdk_port *first = q->first;
     dk_lock(&first->lock);
     if (q->is_open) {
-        q->is_open = q->started = false;
+        q->is_open = false;
+        set_started(q, false);
         first->num_open--;
         first->num_resting -= q->rests && q->starts == first->num_starts;
         first->num_quiet -= q->is_quiet;
@@ -236,7 +260,7 @@ void dk_dpdk_restart(struct dk_dpdk_port *q)
     dk_lock(&first->lock);
     if (!q->rests && dk_dpdk_link(&q->dev) == DK_LINK_DOWN) {
         q->rests = true;
-        q->started = false;
+        set_started(q, false);
         q->starts = first->num_starts;
         first->num_resting++;
     }
@@ -244,7 +268,7 @@ void dk_dpdk_restart(struct dk_dpdk_port *q)
         restart(first);
     if (q->rests && q->starts != first->num_starts) {
         q->rests = false;
-        q->started = true;
+        set_started(q, true);
     }
     dk_unlock(&first->lock);
 }

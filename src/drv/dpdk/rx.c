@@ -4,6 +4,7 @@
  * those in several pieces, those whose memory the driver owns, those of another pool (a ring that
  * leads from port to port), and all while half of the pool is held by who received.
  */
+#include "drv/dpdk/burst.h"
 #include "drv/dpdk/port.h"
 #include "mem/buf_now.h"
 
@@ -134,47 +135,50 @@ __attribute__((noinline)) static void drop_misfit(struct dk_dpdk_port *p, struct
     rte_pktmbuf_free(m);
 }
 
-/* Takes a frame; false: it was dropped. */
-static inline bool take(struct dk_dpdk_port *p, struct rte_mbuf *m, struct dk_rx_frame *out)
+static inline bool fits(const struct dk_dpdk_port *p, uint32_t len)
 {
-    const uint32_t len = m->pkt_len;
-    if (dk_unlikely(len - DK_FRAME_HEADER > p->frame_max - DK_FRAME_HEADER)) {
-        drop_misfit(p, m);
-        return false;
-    }
-    out->len = len;
+    return len - DK_FRAME_HEADER <= p->frame_max - DK_FRAME_HEADER;
+}
+
+/* Says what a frame is but for its bytes. */
+static inline void describe(const struct dk_dpdk_port *p, const struct rte_mbuf *m,
+                            struct dk_rx_frame *out)
+{
+    out->len = m->pkt_len;
     out->checksum = (m->ol_flags & p->checksum_flags) == RTE_MBUF_F_RX_L4_CKSUM_GOOD
                         ? DK_RX_CHECKSUM_GOOD
                         : DK_RX_CHECKSUM_UNKNOWN;
+}
+
+/* Takes a frame; false: it was dropped. */
+static inline bool take(struct dk_dpdk_port *p, struct rte_mbuf *m, struct dk_rx_frame *out)
+{
+    if (dk_unlikely(!fits(p, m->pkt_len))) {
+        drop_misfit(p, m);
+        return false;
+    }
+    describe(p, m, out);
     if (dk_unlikely(!is_ours(p, m) || p->num_out >= p->out_max))
         return take_copy(p, m, out);
     give_out(p, m, out);
     return true;
 }
 
-__attribute__((noinline)) static uint32_t take_all(struct dk_dpdk_port *p, struct rte_mbuf *mbufs[],
-                                                   uint32_t n, struct dk_rx_frame frames_out[])
+/* Takes the first n that came. */
+__attribute__((noinline)) static uint32_t take_all(struct dk_dpdk_port *p,
+                                                   struct dk_rx_frame frames_out[], uint32_t n)
 {
     uint32_t taken = 0;
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < n; i++) {
         struct dk_rx_frame *out = &frames_out[taken];
-        if (dk_likely(take(p, mbufs[i], out))) {
+        if (dk_likely(take(p, p->came[i], out))) {
             bytes += out->len;
             taken++;
         }
     }
     dk_frame_count_rx(&p->dev, taken, bytes);
     return taken;
-}
-
-/* The same of one frame, as most come to who is not in a hurry. */
-static inline uint32_t take_one(struct dk_dpdk_port *p, struct rte_mbuf *m, struct dk_rx_frame *out)
-{
-    if (dk_unlikely(!take(p, m, out)))
-        return 0;
-    dk_frame_count_rx(&p->dev, 1, out->len);
-    return 1;
 }
 
 /* What somebody found who wanted to sleep. */
@@ -202,37 +206,57 @@ __attribute__((noinline)) static uint32_t look_up(struct dk_dpdk_port *p, struct
     return n;
 }
 
-/* Receives less than a burst, or (looks) after what is rare. */
-__attribute__((noinline)) static uint32_t
-rx_some(struct dk_dpdk_port *p, struct dk_rx_frame frames_out[], uint32_t max, bool looks)
+uint16_t dk_dpdk_receive_called(const struct dk_dpdk_port *p, struct rte_mbuf *mbufs[], uint16_t n,
+                                uint16_t max)
 {
-    struct rte_mbuf *mbufs[DK_DPDK_BURST];
+    void *callback = __atomic_load_n(&p->fast->rxq.clbk[p->queue], __ATOMIC_RELAXED);
+    return callback ? rte_eth_call_rx_callbacks(p->port, p->queue, mbufs, n, max, callback) : n;
+}
+
+/* The same of one frame, as most come to who is not in a hurry. */
+static inline uint32_t take_one(struct dk_dpdk_port *p, struct dk_rx_frame *out)
+{
+    struct rte_mbuf *m = p->came[0];
+    const uint32_t len = m->pkt_len;
+    if (dk_unlikely(!fits(p, len) || !is_ours(p, m) || p->num_out >= p->out_max))
+        return take_all(p, out, 1);
+    describe(p, m, out);
+    give_out(p, m, out);
+    dk_frame_count_rx(&p->dev, 1, len);
+    return 1;
+}
+
+/* Receives less than a burst, or after what is rare. */
+__attribute__((noinline)) static uint32_t
+rx_otherwise(struct dk_dpdk_port *p, struct dk_rx_frame frames_out[], uint32_t max)
+{
     if (max > DK_DPDK_BURST)
         max = DK_DPDK_BURST;
-    uint32_t n = looks ? look_up(p, mbufs, max) : 0;
-    if (n == 0 && p->started)
-        n = rte_eth_rx_burst(p->port, p->queue, mbufs, (uint16_t)max);
+    if (p->num_out >= DK_DPDK_BACK)
+        take_back(p);
+    const bool looks = p->until_look == 0;
+    uint32_t n = looks ? look_up(p, p->came, max) : 0;
+    if (!looks)
+        p->until_look--;
+    if (n == 0)
+        n = dk_dpdk_receive(p, p->came, (uint16_t)max);
     if (n == 0)
         return 0;
     p->active_at = p->now;
-    return take_all(p, mbufs, n, frames_out);
+    return dk_likely(n == 1) ? take_one(p, frames_out) : take_all(p, frames_out, n);
 }
 
 uint32_t dk_dpdk_rx_burst(struct dk_netdev *dev, struct dk_rx_frame frames_out[], uint32_t max,
                           int64_t now)
 {
     struct dk_dpdk_port *p = dk_dpdk_port_of(dev);
-    struct rte_mbuf *mbufs[DK_DPDK_BURST];
     p->now = now;
-    if (dk_unlikely(p->num_out >= DK_DPDK_BACK))
-        take_back(p);
-    const bool looks = p->until_look-- == 0;
-    if (dk_unlikely(looks || max < DK_DPDK_BURST || !p->started))
-        return rx_some(p, frames_out, max, looks);
-    const uint32_t n = rte_eth_rx_burst(p->port, p->queue, mbufs, DK_DPDK_BURST);
+    if (dk_unlikely(p->num_out >= DK_DPDK_BACK || p->until_look == 0 || max < DK_DPDK_BURST))
+        return rx_otherwise(p, frames_out, max);
+    p->until_look--;
+    const uint32_t n = dk_dpdk_receive(p, p->came, DK_DPDK_BURST);
     if (n == 0)
         return 0;
     p->active_at = p->now;
-    return dk_likely(n == 1) ? take_one(p, mbufs[0], frames_out)
-                             : take_all(p, mbufs, n, frames_out);
+    return dk_likely(n == 1) ? take_one(p, frames_out) : take_all(p, frames_out, n);
 }

@@ -10,6 +10,7 @@
  * for the flush: the port gets those of one call, or poll, at a time.
  */
 #include "base/bytes.h"
+#include "drv/dpdk/burst.h"
 #include "drv/dpdk/port.h"
 
 #include <rte_ether.h>
@@ -200,12 +201,19 @@ static uint64_t bytes_of(struct rte_mbuf *const mbufs[], uint32_t n)
     return bytes;
 }
 
+uint16_t dk_dpdk_send_called(const struct dk_dpdk_port *p, struct rte_mbuf *mbufs[], uint16_t n)
+{
+    void *callback = __atomic_load_n(&p->fast->txq.clbk[p->queue], __ATOMIC_RELAXED);
+    if (callback)
+        n = rte_eth_call_tx_callbacks(p->port, p->queue, mbufs, n, callback);
+    return p->fast->tx_pkt_burst(p->fast->txq.data[p->queue], mbufs, n);
+}
+
 /* Gives the port n mbufs, of so many bytes; returns how many it took. */
 static inline uint32_t give(struct dk_dpdk_port *p, struct rte_mbuf *mbufs[], uint32_t n,
                             uint64_t bytes)
 {
-    const uint32_t sent =
-        dk_likely(p->started) ? rte_eth_tx_burst(p->port, p->queue, mbufs, (uint16_t)n) : 0;
+    const uint32_t sent = dk_dpdk_send(p, mbufs, (uint16_t)n);
     if (dk_unlikely(sent < n))
         bytes -= bytes_of(mbufs + sent, n - sent);
     dk_frame_count_tx(&p->dev, sent, bytes);
@@ -292,8 +300,8 @@ uint32_t dk_dpdk_tx_burst(struct dk_netdev *dev, const struct dk_tx_frame frames
  */
 
 /* Takes mbufs for what is put next from the pool, as many as there are. All that were there before
- * are the port's by now. */
-static void renew(struct dk_dpdk_port *p)
+ * are the port's by now. Returns true: of those none is left. */
+__attribute__((noinline)) static bool renew(struct dk_dpdk_port *p)
 {
     struct dk_tx_rooms *rooms = &p->rooms;
     uint32_t n = DK_TX_ROOMS;
@@ -307,6 +315,7 @@ static void renew(struct dk_dpdk_port *p)
     }
     rooms->sent = rooms->next = 0;
     dk_tx_rooms_have(rooms, n);
+    return true;
 }
 
 void dk_dpdk_tx_open(struct dk_dpdk_port *p)
@@ -369,7 +378,7 @@ static inline uint32_t finish(struct dk_dpdk_port *p, uint32_t i)
     return len;
 }
 
-/* Gives the port what is in rooms; returns whether none is left. */
+/* Gives the port what is in rooms, if that is not one frame; returns whether none is left. */
 __attribute__((noinline)) static bool flush_several(struct dk_dpdk_port *p)
 {
     struct dk_tx_rooms *rooms = &p->rooms;
@@ -377,34 +386,34 @@ __attribute__((noinline)) static bool flush_several(struct dk_dpdk_port *p)
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < n; i++)
         bytes += finish(p, first + i);
-    const uint32_t sent = give(p, p->put + first, n, bytes);
-    rooms->sent += sent;
-    return dk_likely(sent == n) || flush_later(p, sent > 0);
+    if (n > 0) {
+        const uint32_t sent = give(p, p->put + first, n, bytes);
+        rooms->sent += sent;
+        if (dk_unlikely(sent < n) && !flush_later(p, sent > 0))
+            return false;
+        p->wants_room = false;
+    }
+    return rooms->sent != rooms->has || renew(p);
 }
 
-/* The same of one frame. */
-static inline bool flush_one(struct dk_dpdk_port *p)
+/* Of one frame: it found no room. */
+__attribute__((noinline)) static bool flush_one_later(struct dk_dpdk_port *p)
 {
-    const uint32_t first = p->rooms.sent, len = finish(p, first);
-    if (dk_unlikely(!p->started || rte_eth_tx_burst(p->port, p->queue, &p->put[first], 1) != 1))
-        return flush_later(p, false);
-    dk_frame_count_tx(&p->dev, 1, len);
-    p->rooms.sent = first + 1;
-    return true;
+    return flush_later(p, false) && (p->rooms.sent != p->rooms.has || renew(p));
 }
 
 bool dk_dpdk_tx_flush(struct dk_netdev *dev, int64_t now)
 {
     struct dk_dpdk_port *p = dk_dpdk_port_of(dev);
     struct dk_tx_rooms *rooms = &p->rooms;
-    const uint32_t n = rooms->next - rooms->sent;
+    const uint32_t first = rooms->sent;
     (void)now;
-    if (dk_likely(n != 0)) {
-        if (dk_unlikely(!(n == 1 ? flush_one(p) : flush_several(p))))
-            return false;
-        p->wants_room = false;
-    }
-    if (dk_unlikely(rooms->sent == rooms->has))
-        renew(p);
-    return true;
+    if (dk_unlikely(rooms->next - first != 1))
+        return flush_several(p);
+    const uint32_t len = finish(p, first);
+    if (dk_unlikely(dk_dpdk_send(p, &p->put[first], 1) != 1))
+        return flush_one_later(p);
+    dk_frame_count_tx(&p->dev, 1, len);
+    p->wants_room = false;
+    return dk_likely(++rooms->sent != rooms->has) || renew(p);
 }
