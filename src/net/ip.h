@@ -12,6 +12,9 @@
 #include "net/addr.h"
 #include "net/packet.h"
 
+#include <stddef.h>
+#include <string.h>
+
 struct dk_net;
 
 #define DK_IP_ICMP   1
@@ -73,8 +76,8 @@ void dk_ip_confirm(struct dk_net *net, const struct dk_ip *dst, int64_t now);
 /* What a transport sends. */
 struct dk_ip_tx {
     struct dk_ip src, dst;
-    uint8_t protocol;
-    uint8_t ttl; /* 0: the default */
+    uint8_t protocol; /* this and the next three: dk_ip_tx_kind */
+    uint8_t ttl;      /* 0: the default */
     uint8_t tos;
     bool dont_fragment;
     bool partial_checksum; /* the device has DK_NETDEV_TX_CHECKSUM: checksum_offset is to be done */
@@ -94,6 +97,17 @@ struct dk_ip_tx {
      */
     struct dk_tx_frame frame;
 };
+
+/* Protocol, time to live, type of service and whether it may be fragmented, to compare. */
+static inline uint32_t dk_ip_tx_kind(const struct dk_ip_tx *tx)
+{
+    uint32_t kind;
+    _Static_assert(offsetof(struct dk_ip_tx, dont_fragment) ==
+                       offsetof(struct dk_ip_tx, protocol) + 3,
+                   "side by side");
+    memcpy(&kind, &tx->protocol, sizeof(kind));
+    return kind;
+}
 
 /*
  * Sends one packet, through the neighbour table: where the link address is not known yet the packet

@@ -160,7 +160,7 @@ static void prepare_way(struct dk_net *net, struct dk_way *way)
     uint8_t *head = dk_link_put_header(net, ip, &neigh->mac, ethertype(&tx));
     if (way->dst.version == 4)
         way->sum = (uint64_t)dk_get_u32(ip + 4) + dk_get_u32(ip + 16);
-    way->first = 0;
+    way->bytes = 0;
     way->hop_limit = net->hop_limit;
     way->head_len = (uint32_t)(end - head);
     way->max_bytes = net->config.mtu - dk_ip_header_bytes(way->dst.version);

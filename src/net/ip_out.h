@@ -91,13 +91,14 @@ static inline uint32_t dk_ip4_third_word(const struct dk_ip_tx *tx)
  * before. */
 static inline void dk_way_complete4(struct dk_way *way, const struct dk_ip_tx *tx, uint32_t bytes)
 {
+    const uint32_t kind = dk_ip_tx_kind(tx);
+    if (dk_likely(((kind ^ way->kind) | (bytes ^ way->bytes) | (tx->src.v4 ^ way->src4)) == 0))
+        return;
     uint8_t *at = way->head + DK_WAY_HEAD_ROOM - DK_IP4_HEADER_LEN;
     const uint32_t first = dk_ip4_first_word(tx, DK_IP4_HEADER_LEN + bytes);
     const uint32_t third = dk_ip4_third_word(tx);
-    if (dk_likely(((first ^ way->first) | (third ^ way->third) | (tx->src.v4 ^ way->src4)) == 0))
-        return;
-    way->first = first;
-    way->third = third;
+    way->kind = kind;
+    way->bytes = bytes;
     way->src4 = tx->src.v4;
     memcpy(at, &first, 4);
     memcpy(at + 8, &third, 4);

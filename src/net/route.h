@@ -35,9 +35,9 @@ struct dk_way {
     int64_t ready_until;
     uint32_t max_bytes; /* of what IP carries */
     uint32_t head_len;
-    uint8_t hop_limit;              /* IPv6: of a packet that has none of its own */
-    uint64_t sum;                   /* IPv4: of the words of the header that do not differ */
-    uint32_t first, third, src4;    /* IPv4: what differs, as it is in the head; first 0: nothing */
+    uint8_t hop_limit;          /* IPv6: of a packet that has none of its own */
+    uint64_t sum;               /* IPv4: of the words of the header that do not differ */
+    uint32_t kind, bytes, src4; /* IPv4: of what the head is (dk_ip_tx_kind); bytes 0: nothing */
     uint8_t head[DK_WAY_HEAD_ROOM]; /* its last head_len bytes */
 };
 
