@@ -279,6 +279,7 @@ int dk_offload_open(struct dk_netdev **dev_out, struct dk_netdev *inner, const c
     dk_inner_init(&o->dev, inner->ops->tx_put ? &put_ops : &ops, inner);
     o->dev.rx = inner;
     o->dev.rooms = inner->rooms;
+    o->dev.tx = inner->ops->tx_flush ? inner : NULL;
     o->dev.caps.flags |= DK_NETDEV_TSO;
     *dev_out = &o->dev;
     return 0;

@@ -126,6 +126,18 @@ static inline void dk_buf_keep_itself(struct dk_buf *buf, uint8_t *data, size_t 
     buf->end = data + len;
 }
 
+/* The same where *gives: with the caller's hold on it, and *gives is false then. */
+static inline void dk_buf_keep_itself_given(struct dk_buf *buf, uint8_t *data, size_t len,
+                                            bool *gives)
+{
+    if (*gives)
+        *gives = false;
+    else
+        buf->refs = 2;
+    buf->data = data;
+    buf->end = data + len;
+}
+
 /*
  * Keeps len bytes at data of what was received in buf, where the caller has a hold: a buffer of
  * just these, with a hold more. It is buf itself, which has no other bytes from then on, when
@@ -136,6 +148,16 @@ static inline struct dk_buf *dk_buf_keep(struct dk_buf *buf, uint8_t *data, size
     if (dk_unlikely(!dk_buf_keeps_itself(buf)))
         return dk_buf_view(buf, data, len);
     dk_buf_keep_itself(buf, data, len);
+    return buf;
+}
+
+/* The same; *gives: when it is buf itself it has the caller's hold, and *gives is false then. */
+static inline struct dk_buf *dk_buf_keep_given(struct dk_buf *buf, uint8_t *data, size_t len,
+                                               bool *gives)
+{
+    if (dk_unlikely(!dk_buf_keeps_itself(buf)))
+        return dk_buf_view(buf, data, len);
+    dk_buf_keep_itself_given(buf, data, len, gives);
     return buf;
 }
 
@@ -190,6 +212,14 @@ static inline void *dk_buf_lend(struct dk_buf *buf)
         gen = buf->gen;
     }
     return (void *)(uintptr_t)((uint64_t)buf->number << 32 | gen);
+}
+
+/* The same of a buffer that the application has no hold on, and that nobody else lends it: without
+ * an atomic. Stale handles change nothing, and it is not looked at by others. */
+static inline void *dk_buf_lend_first(struct dk_buf *buf)
+{
+    __atomic_store_n(&buf->app_refs, 1, __ATOMIC_RELEASE);
+    return (void *)(uintptr_t)((uint64_t)buf->number << 32 | buf->gen);
 }
 
 /* Returns the buffer of a handle that the application holds, or NULL. */

@@ -85,20 +85,6 @@ static inline bool dk_buf_comes_back(struct dk_buf *buf)
     return true;
 }
 
-/* Ends a hold of the application, of the generation gen, that is the only one it has. */
-static inline bool dk_buf_app_end(struct dk_buf *buf, uint32_t gen)
-{
-    uint64_t life = (uint64_t)gen << 32 | 1;
-    const uint64_t next = (uint64_t)(gen + 1) << 32;
-    if (dk_mt())
-        return __atomic_compare_exchange_n(&buf->life, &life, next, false, __ATOMIC_ACQ_REL,
-                                           __ATOMIC_RELAXED);
-    if (dk_unlikely(buf->life != life))
-        return false;
-    buf->life = next;
-    return true;
-}
-
 /*
  * As dk_buf_app_put, of what most popped elements are: received in memory of a device, one buffer,
  * and nobody else has it. false: nothing happened.
@@ -111,14 +97,23 @@ static inline bool dk_buf_app_return(const void *handle)
         return false;
     struct dk_buf *buf = &dk_bufs[index];
     /* With a place it has memory of a device. One hold, and the application's: it is that one. */
-    if (buf->place != DK_BUF_OUT || buf->more ||
-        __atomic_load_n(&buf->refs, __ATOMIC_ACQUIRE) != 1 || !dk_buf_app_end(buf, (uint32_t)h))
+    if (buf->place != DK_BUF_OUT || buf->more || __atomic_load_n(&buf->refs, __ATOMIC_ACQUIRE) != 1)
+        return false;
+    if (!dk_mt()) {
+        if (dk_unlikely(buf->life != ((uint64_t)(uint32_t)h << 32 | 1)))
+            return false;
+        buf->life = (uint64_t)((uint32_t)h + 1) << 32;
+        buf->refs = 0;
+        buf->place = DK_BUF_BACK;
+        return true;
+    }
+    uint64_t life = (uint64_t)(uint32_t)h << 32 | 1;
+    if (dk_unlikely(!__atomic_compare_exchange_n(&buf->life, &life,
+                                                 (uint64_t)((uint32_t)h + 1) << 32, false,
+                                                 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)))
         return false;
     buf->refs = 0;
-    if (!dk_mt())
-        buf->place = DK_BUF_BACK;
-    else if (dk_unlikely(__atomic_exchange_n(&buf->place, DK_BUF_BACK, __ATOMIC_ACQ_REL) !=
-                         DK_BUF_OUT))
+    if (dk_unlikely(__atomic_exchange_n(&buf->place, DK_BUF_BACK, __ATOMIC_ACQ_REL) != DK_BUF_OUT))
         dk_buf_free(buf); /* the device has gone away */
     return true;
 }

@@ -123,6 +123,16 @@ int dk_sga_copy_deep(demi_sgarray_t *to, const demi_sgarray_t *from);
  */
 int dk_sga_replace_by_copy(demi_sgarray_t *sga);
 
+/* Makes an element of len bytes of buf, received just now (dk_buf_lend_first), whose hold it takes
+ * over: all but the sender's address. */
+static inline void dk_sga_of_received(demi_sgarray_t *sga, struct dk_buf *buf, uint32_t len)
+{
+    sga->sga_buf = dk_buf_lend_first(buf);
+    sga->sga_numsegs = 1;
+    sga->sga_segs[0].sgaseg_buf = buf->data;
+    sga->sga_segs[0].sgaseg_len = len;
+}
+
 /* Describes buf as a one-segment sga of len bytes, without a hold of the application. */
 static inline void dk_sga_from_buf(demi_sgarray_t *sga, struct dk_buf *buf, uint32_t len)
 {

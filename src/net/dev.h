@@ -263,6 +263,8 @@ struct dk_netdev {
     struct dk_netdev *inner;    /* of a decorator: the device that it owns, else NULL */
     struct dk_netdev *rx; /* of a decorator that has nothing to do with what comes now: the device
                              below, whose rx_burst does for its own; else NULL */
+    struct dk_netdev *tx; /* of a decorator whose tx_flush does nothing of its own: the device
+                             below, likewise; else NULL */
     struct dk_netdev_stats *stats; /* where it counts: never NULL, see dk_netdev_move_stats */
     struct dk_netdev_stats own_stats;
     struct dk_netdev_extra extra; /* set by open */

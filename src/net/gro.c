@@ -253,7 +253,7 @@ static uint32_t find_group(const struct dk_net *net, const struct dk_rx_frame fr
 
 /* Whatever TCP leaves of a group comes one by one: were it looked at for groups again, a peer could
  * have each frame compared with all before it. */
-static void input_group(struct dk_net *net, const struct dk_rx_frame frames[], uint32_t num,
+static void input_group(struct dk_net *net, struct dk_rx_frame frames[], uint32_t num,
                         const struct dk_gro_segment segments[], int64_t now)
 {
     net->gro = (struct dk_gro){.segments = segments, .num = num};
@@ -266,7 +266,7 @@ static void input_group(struct dk_net *net, const struct dk_rx_frame frames[], u
         dk_net_input(net, &frames[i + 1], now);
 }
 
-uint32_t dk_net_input_group(struct dk_net *net, const struct dk_rx_frame frames[], uint32_t n,
+uint32_t dk_net_input_group(struct dk_net *net, struct dk_rx_frame frames[], uint32_t n,
                             int64_t now)
 {
     struct dk_gro_segment segments[DK_GRO_MAX];

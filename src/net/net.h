@@ -156,16 +156,17 @@ int dk_net_create(struct dk_net **net_out, const struct dk_net_config *config, i
 /* Ends everything without a word to the peers; what it held is let go. */
 void dk_net_destroy(struct dk_net *net);
 
-/* Takes one frame. What is kept of it is held; the caller puts its own hold afterwards. */
-void dk_net_input(struct dk_net *net, const struct dk_rx_frame *frame, int64_t now);
+/* Takes one frame. What is kept of it is held; the caller puts its own hold afterwards, unless
+ * frame->gives was true and is not any more. */
+void dk_net_input(struct dk_net *net, struct dk_rx_frame *frame, int64_t now);
 
-uint32_t dk_net_input_group(struct dk_net *net, const struct dk_rx_frame frames[], uint32_t n,
+uint32_t dk_net_input_group(struct dk_net *net, struct dk_rx_frame frames[], uint32_t n,
                             int64_t now);
 
 /* Takes the first of n frames that came in this order, and with it, where config.gro is set, those
  * behind it that go to TCP together; returns how many. The effect is that of dk_net_input of each.
  */
-static inline uint32_t dk_net_input_some(struct dk_net *net, const struct dk_rx_frame frames[],
+static inline uint32_t dk_net_input_some(struct dk_net *net, struct dk_rx_frame frames[],
                                          uint32_t n, int64_t now)
 {
     if (n > 1)
@@ -176,19 +177,22 @@ static inline uint32_t dk_net_input_some(struct dk_net *net, const struct dk_rx_
 
 /* As dk_net_input_burst, where so many connections are there that their memory is to be asked for.
  * false: they are not, and nothing happened. */
-bool dk_net_input_crowd(struct dk_net *net, const struct dk_rx_frame frames[], uint32_t n,
-                        int64_t now);
+bool dk_net_input_crowd(struct dk_net *net, struct dk_rx_frame frames[], uint32_t n, int64_t now);
 
 /* Takes n frames that came in this order, as dk_net_input_some does, and the caller's holds on
  * them. */
-static inline void dk_net_input_burst(struct dk_net *net, const struct dk_rx_frame frames[],
-                                      uint32_t n, int64_t now)
+static inline void dk_net_input_burst(struct dk_net *net, struct dk_rx_frame frames[], uint32_t n,
+                                      int64_t now)
 {
     if (n == 1) { /* most polls of who is not in a hurry */
+        frames[0].gives = true;
         dk_net_input(net, frames, now);
-        dk_buf_put(frames[0].buf);
+        if (frames[0].gives)
+            dk_buf_put(frames[0].buf);
         return;
     }
+    for (uint32_t i = 0; i < n; i++)
+        frames[i].gives = false;
     if (n > 1 && dk_net_input_crowd(net, frames, n, now))
         return;
     for (uint32_t i = 0; i < n;) {

@@ -32,6 +32,8 @@ struct dk_rx_frame {
     uint8_t *data;      /* the Ethernet header */
     uint32_t len;       /* without frame check sequence */
     uint8_t checksum;   /* enum dk_rx_checksum */
+    bool gives;         /* whoever keeps the buffer may have that hold, too, and says false then;
+                           set by who calls dk_net_input */
 };
 
 struct dk_tx_piece {

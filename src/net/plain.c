@@ -114,8 +114,8 @@ void dk_net_input_tcp(struct dk_net *net, const struct dk_rx_frame *frame, int64
     dk_tcp_input_other(net, &packet, now);
 }
 
-__attribute__((noinline)) static void input_other(struct dk_net *net,
-                                                  const struct dk_rx_frame *frame, int64_t now)
+__attribute__((noinline)) static void input_other(struct dk_net *net, struct dk_rx_frame *frame,
+                                                  int64_t now)
 {
     if (is_plain(net, frame->data, frame->len))
         input_plain(net, frame, now);
@@ -126,7 +126,7 @@ __attribute__((noinline)) static void input_other(struct dk_net *net,
         dk_link_input(net, frame, now);
 }
 
-void dk_net_input(struct dk_net *net, const struct dk_rx_frame *frame, int64_t now)
+void dk_net_input(struct dk_net *net, struct dk_rx_frame *frame, int64_t now)
 {
     net->now = now;
     dk_net_count(&net->stats.link_rx);
@@ -141,8 +141,7 @@ void dk_net_input(struct dk_net *net, const struct dk_rx_frame *frame, int64_t n
         input_other(net, frame, now);
 }
 
-bool dk_net_input_crowd(struct dk_net *net, const struct dk_rx_frame frames[], uint32_t n,
-                        int64_t now)
+bool dk_net_input_crowd(struct dk_net *net, struct dk_rx_frame frames[], uint32_t n, int64_t now)
 {
     net->now = now;
     return net->tcp && dk_tcp_input_crowd(net, frames, n, now);

@@ -178,8 +178,8 @@ void dk_udp_advance(struct dk_net *net, int64_t now);
 
 /* udp_flow.c: takes a frame that seems to have a datagram, and at least the headers of Ethernet,
  * IP, without options, and UDP. The time is net->now. */
-void dk_udp_input4(struct dk_net *net, const struct dk_rx_frame *frame);
-void dk_udp_input6(struct dk_net *net, const struct dk_rx_frame *frame);
+void dk_udp_input4(struct dk_net *net, struct dk_rx_frame *frame);
+void dk_udp_input6(struct dk_net *net, struct dk_rx_frame *frame);
 
 /* udp_flow.c: an address of ours, or a socket, changed. */
 void dk_udp_forget_flows(struct dk_net *net);

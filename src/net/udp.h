@@ -21,6 +21,8 @@
 #include "net/packet.h"
 
 #include <endian.h>
+#include <netinet/in.h>
+#include <string.h>
 #include <stdbool.h>
 
 struct dk_net;
@@ -35,10 +37,24 @@ struct dk_udp_sock;
 #define DK_UDP_WRITABLE (1u << 1) /* there is room again after -EAGAIN */
 #define DK_UDP_ERROR    (1u << 2) /* dk_udp_take_error has something */
 
+/* An endpoint of IPv4 in one word: as a struct sockaddr_in begins, with the family, port and
+ * address. */
+static inline uint64_t dk_udp_word4(uint32_t ip, uint16_t port)
+{
+    const struct sockaddr_in in = {
+        .sin_family = AF_INET, .sin_port = htobe16(port), .sin_addr.s_addr = ip};
+    uint64_t word;
+    memcpy(&word, &in, sizeof(word));
+    return word;
+}
+
+#define DK_UDP_NO_WORD4 UINT64_MAX /* what that never is */
+
 typedef void (*dk_udp_event_fn)(void *arg, struct dk_udp_sock *sock, uint32_t events);
 
 struct dk_udp_datagram {
     struct dk_endpoint from;
+    uint64_t from4;  /* that, as dk_udp_word4 has it; of IPv6 DK_UDP_NO_WORD4 */
     struct dk_ip to; /* the destination: ours, a group, a broadcast address */
     uint8_t ttl;
     uint8_t tos;
@@ -88,21 +104,6 @@ int dk_udp_connect(struct dk_udp_sock *sock, const struct dk_endpoint *remote);
  */
 int dk_udp_send(struct dk_udp_sock *sock, const struct dk_endpoint *remote,
                 const struct dk_tx_piece *pieces, uint32_t num_pieces, int64_t now);
-
-/* A port and an address of IPv4 in one word: as they lie in a header, the port first. */
-static inline uint64_t dk_udp_to4(uint32_t ip, uint16_t port)
-{
-    return (uint64_t)ip << 16 | htobe16(port);
-}
-
-/*
- * As dk_udp_send to an address of IPv4 (dk_udp_to4), of bytes in no buffer, where a datagram went
- * there before, and this one goes to a room of the device (net/dev.h). Looks at no timer: now may
- * be the time of the last call of the stack's. 0; -EAGAIN: nothing happened, and dk_udp_send is to
- * be asked.
- */
-int dk_udp_write4(struct dk_udp_sock *sock, uint64_t to, const uint8_t *data, uint32_t len,
-                  int64_t now);
 
 /* Takes the oldest datagram. 0 or -EAGAIN. */
 int dk_udp_recv(struct dk_udp_sock *sock, struct dk_udp_datagram *out);

@@ -135,15 +135,15 @@ is_whole(const struct dk_rx_frame *frame, uint32_t addresses_at, uint32_t udp_at
  * there is to do. */
 static inline __attribute__((always_inline)) bool take(struct dk_net *net,
                                                        const struct dk_udp_flow *flow,
-                                                       const struct dk_rx_frame *frame,
-                                                       uint32_t udp_at, uint32_t payload)
+                                                       struct dk_rx_frame *frame, uint32_t udp_at,
+                                                       uint32_t payload)
 {
     struct dk_udp_sock *sock = flow->sock;
     struct dk_buf *buf = frame->buf;
     if (dk_unlikely(!net->udp->free || !dk_buf_keeps_itself(buf) ||
                     dk_udp_held_with(sock, payload) > dk_udp_may_hold(sock) / 2))
         return false;
-    dk_buf_keep_itself(buf, frame->data + udp_at + DK_UDP_HEADER_LEN, payload);
+    dk_buf_keep_itself_given(buf, frame->data + udp_at + DK_UDP_HEADER_LEN, payload, &frame->gives);
     dk_udp_count_received(net->udp, payload);
     if (sock->offer && !sock->oldest && sock->error == 0)
         sock->offer(sock->arg, &flow->like, buf);
@@ -161,7 +161,7 @@ static inline uint32_t payload_of(const uint8_t *udp)
     return (uint32_t)dk_get_be16(udp + 4) - DK_UDP_HEADER_LEN;
 }
 
-void dk_udp_input4(struct dk_net *net, const struct dk_rx_frame *frame)
+void dk_udp_input4(struct dk_net *net, struct dk_rx_frame *frame)
 {
     const uint8_t *at = frame->data;
     const struct dk_udp_flow *flow = place4(net->udp, at);
@@ -176,7 +176,7 @@ void dk_udp_input4(struct dk_net *net, const struct dk_rx_frame *frame)
         dk_net_input_udp(net, frame, net->now);
 }
 
-void dk_udp_input6(struct dk_net *net, const struct dk_rx_frame *frame)
+void dk_udp_input6(struct dk_net *net, struct dk_rx_frame *frame)
 {
     const uint8_t *at = frame->data;
     const struct dk_udp_flow *flow = place6(net->udp, at);

@@ -49,7 +49,8 @@ struct dk_udp_waiting {
 struct dk_udp_path {
     struct dk_udp_sock *sock; /* NULL: nothing is known */
     struct dk_endpoint to;
-    uint64_t key4; /* as dk_udp_write4 is given it, where short ones may go that way; or 0 */
+    uint64_t key4; /* as dk_udp_write4 is given it, where there are rooms, and short ones may go
+                      that way; or DK_UDP_NO_WORD4 */
     struct dk_ip_kept kept;
     uint64_t words; /* of the pseudo header and the header, without lengths (checksum.h) */
     uint32_t bytes; /* the length that the kept headers have; 0: theirs differ */
@@ -137,6 +138,8 @@ static inline struct dk_udp_datagram dk_udp_datagram_of(const struct dk_ip_rx *r
 {
     return (struct dk_udp_datagram){
         .from = {.ip = rx->src, .port = dk_get_be16(rx->data)},
+        .from4 = rx->src.version == 4 ? dk_udp_word4(rx->src.v4, dk_get_be16(rx->data))
+                                      : DK_UDP_NO_WORD4,
         .to = rx->dst,
         .ttl = rx->ttl,
         .tos = rx->tos,

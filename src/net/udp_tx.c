@@ -14,7 +14,7 @@
 #include "net/ip_out.h"
 #include "net/loose.h"
 #include "net/route.h"
-#include "net/udp_sock.h"
+#include "net/udp_write.h"
 #include "net/wire/udp.h"
 
 void dk_udp_tx_init(struct dk_net *net)
@@ -43,12 +43,6 @@ static int choose_source(struct dk_udp_sock *sock, const struct dk_way *way, str
     return dk_way_source(sock->net, way, src);
 }
 
-/* Where a path's header is. */
-static inline uint8_t *header_of(struct dk_udp_path *path)
-{
-    return path->storage + DK_IP_HEADROOM;
-}
-
 /* Finds out all that does not differ from one datagram to the next. */
 static int fill_path(struct dk_udp_sock *sock, struct dk_udp_path *path,
                      const struct dk_endpoint *to)
@@ -67,8 +61,9 @@ static int fill_path(struct dk_udp_sock *sock, struct dk_udp_path *path,
     const uint32_t pseudo = dk_ip_pseudo_sum(&path->src, &to->ip, DK_IP_UDP, 0);
     path->words =
         htobe32(net->udp->partial_checksum ? pseudo : pseudo + to->port + sock->local.port);
-    dk_put_be32(header_of(path), (uint32_t)sock->local.port << 16 | to->port);
+    dk_put_be32(dk_udp_path_header(path), (uint32_t)sock->local.port << 16 | to->port);
     path->kept = (struct dk_ip_kept){.generation = net->ways_generation, .until = INT64_MIN};
+    path->key4 = DK_UDP_NO_WORD4;
     path->to = *to;
     path->sock = sock;
     sock->has_paths = true;
@@ -83,14 +78,6 @@ void dk_udp_forget_paths(struct dk_udp_sock *sock)
             paths[i].sock = NULL;
     }
     sock->has_paths = false;
-}
-
-/* Where a path to an address of IPv4 is: as place_of. */
-static inline struct dk_udp_path *place_of4(struct dk_udp *udp, uint64_t to)
-{
-    struct dk_udp_path *path = &udp->paths[(uint8_t)(to >> 40 ^ to >> 8)];
-    dk_forget(path); /* or it is found anew for each of its fields */
-    return path;
 }
 
 static inline struct dk_udp_path *place_of(struct dk_udp *udp, const struct dk_endpoint *to)
@@ -149,18 +136,12 @@ static uint64_t take_pieces(struct dk_udp *udp, const struct dk_tx_piece *pieces
     return bytes;
 }
 
-/* The sum of the header and the pseudo header, in both of which the length is. */
-static inline uint64_t words_of(const struct dk_udp_path *path, uint32_t bytes)
-{
-    return path->words + 2 * (uint64_t)htobe16((uint16_t)bytes);
-}
-
 /* Writes length and checksum: of a sum of all, or, where the device does it, of the pseudo header.
  */
 static inline void complete_header(struct dk_udp_path *path, bool partial, uint32_t bytes,
                                    uint64_t sum)
 {
-    uint8_t *header = header_of(path);
+    uint8_t *header = dk_udp_path_header(path);
     const uint16_t len = htobe16((uint16_t)bytes);
     memcpy(header + 4, &len, sizeof(len));
     if (dk_unlikely(partial))
@@ -176,12 +157,6 @@ static int no_room(struct dk_udp_sock *sock)
     return -EAGAIN;
 }
 
-static inline void count_sent(struct dk_udp *udp, uint32_t bytes)
-{
-    dk_net_count(&udp->stats.tx_datagrams);
-    dk_count(&udp->stats.tx_bytes, bytes - DK_UDP_HEADER_LEN);
-}
-
 /* The frame is sent with the headers of a path from here on. */
 static inline void point_to(struct dk_udp *udp, struct dk_udp_path *path)
 {
@@ -189,7 +164,7 @@ static inline void point_to(struct dk_udp *udp, struct dk_udp_path *path)
     frame->head = path->kept.head;
     frame->head_len = path->kept.head_len;
     frame->checksum_start =
-        udp->partial_checksum ? (uint16_t)(header_of(path) - path->kept.head) : 0;
+        udp->partial_checksum ? (uint16_t)(dk_udp_path_header(path) - path->kept.head) : 0;
 }
 
 /* Sends a datagram, whose pieces the frame has, with the headers that are kept, and complete. */
@@ -202,13 +177,13 @@ static inline __attribute__((always_inline)) int emit_kept(struct dk_udp_sock *s
         point_to(udp, path);
     if (dk_unlikely(!dk_link_emit(net, &udp->tx.frame)))
         return no_room(sock);
-    count_sent(udp, bytes);
+    dk_udp_count_sent(udp, bytes);
     return 0;
 }
 
 static int send_kept(struct dk_udp_sock *sock, struct dk_udp_path *path, uint32_t bytes)
 {
-    dk_ip_put_length(&path->kept, path->to.ip.version, header_of(path), bytes);
+    dk_ip_put_length(&path->kept, path->to.ip.version, dk_udp_path_header(path), bytes);
     path->bytes = bytes;
     return emit_kept(sock, path, bytes);
 }
@@ -243,7 +218,8 @@ static void keep(struct dk_net *net, struct dk_udp_path *path, const struct dk_w
     dk_ip_keep(way, tx, &path->kept);
     const bool fits = rooms && path->kept.head_len + EASY_MAX <= rooms->bytes_max &&
                       path->kept.max_bytes >= DK_UDP_HEADER_LEN + EASY_MAX;
-    path->key4 = path->to.ip.version == 4 && fits ? dk_udp_to4(path->to.ip.v4, path->to.port) : 0;
+    path->key4 = path->to.ip.version == 4 && fits ? dk_udp_word4(path->to.ip.v4, path->to.port)
+                                                  : DK_UDP_NO_WORD4;
 }
 
 static int send_anew(struct dk_udp_sock *sock, struct dk_udp_path *path, uint32_t bytes,
@@ -259,14 +235,14 @@ static int send_anew(struct dk_udp_sock *sock, struct dk_udp_path *path, uint32_
     tx->ttl = (uint8_t)sock->options[path->multicast ? DK_UDP_MULTICAST_TTL : DK_UDP_TTL];
     tx->tos = (uint8_t)sock->options[DK_UDP_TOS];
     tx->dont_fragment = sock->options[DK_UDP_DONT_FRAGMENT] != 0;
-    tx->header = header_of(path);
+    tx->header = dk_udp_path_header(path);
     path->kept.until = INT64_MIN; /* others are put in their place */
-    path->key4 = 0;
+    path->key4 = DK_UDP_NO_WORD4;
     const bool at_once = dk_way_is_ready(net, way, bytes, now);
     const int error = path->group ? send_to_group(sock, path, way, bytes, now)
                                   : dk_ip_send_way(net, way, tx, bytes, now);
     if (error == 0)
-        count_sent(net->udp, bytes);
+        dk_udp_count_sent(net->udp, bytes);
     if (error == 0 && at_once)
         keep(sock->net, path, way, tx);
     return error == -EAGAIN ? no_room(sock) : error;
@@ -311,21 +287,11 @@ __attribute__((noinline)) static int send_other(struct dk_udp_sock *sock,
     const uint64_t bytes = take_pieces(udp, pieces, num_pieces, &sum, &loose);
     if (bytes > (to->ip.version == 4 ? 65535 - DK_IP4_HEADER_LEN : 65535))
         return -EMSGSIZE;
-    sum = dk_checksum_add_word(sum, words_of(path, (uint32_t)bytes));
+    sum = dk_checksum_add_word(sum, dk_udp_path_words(path, (uint32_t)bytes));
     path->bytes = 0;
     complete_header(path, udp->partial_checksum, (uint32_t)bytes, sum);
     return loose ? send_copied(sock, path, (uint32_t)bytes, (uint32_t)loose, now)
                  : send_either(sock, path, (uint32_t)bytes, now);
-}
-
-/* Has the kept headers say how long the packet is. */
-static inline void put_lengths(struct dk_udp_path *path, uint32_t bytes)
-{
-    if (dk_likely(path->bytes == bytes))
-        return;
-    dk_put_be16(header_of(path) + 4, (uint16_t)bytes);
-    dk_ip_put_length(&path->kept, path->to.ip.version, header_of(path), bytes);
-    path->bytes = bytes;
 }
 
 /* One piece that goes where one went before, by emit, its headers complete. */
@@ -340,20 +306,10 @@ emit_next(struct dk_udp_sock *sock, struct dk_udp_path *path, const struct dk_tx
     return emit_kept(sock, path, DK_UDP_HEADER_LEN + piece->len);
 }
 
-/* Has the kept headers be those of that piece. */
-static inline __attribute__((always_inline)) void put_next(struct dk_udp_path *path,
-                                                           const struct dk_tx_piece *piece)
-{
-    const uint32_t bytes = DK_UDP_HEADER_LEN + piece->len;
-    put_lengths(path, bytes);
-    dk_checksum_put_not_0(header_of(path) + DK_UDP_CHECKSUM_OFFSET,
-                          dk_checksum_words_here(words_of(path, bytes), piece->data, piece->len));
-}
-
 __attribute__((noinline)) static int send_next(struct dk_udp_sock *sock, struct dk_udp_path *path,
                                                const struct dk_tx_piece *piece)
 {
-    put_next(path, piece);
+    dk_udp_path_put(path, piece);
     return emit_next(sock, path, piece);
 }
 
@@ -362,8 +318,8 @@ __attribute__((noinline)) static int
 send_partial(struct dk_udp_sock *sock, struct dk_udp_path *path, const struct dk_tx_piece *piece)
 {
     const uint32_t bytes = DK_UDP_HEADER_LEN + piece->len;
-    put_lengths(path, bytes);
-    dk_put_be16(header_of(path) + DK_UDP_CHECKSUM_OFFSET,
+    dk_udp_path_put_lengths(path, bytes);
+    dk_put_be16(dk_udp_path_header(path) + DK_UDP_CHECKSUM_OFFSET,
                 dk_checksum_fold64(path->words + htobe16((uint16_t)bytes)));
     return emit_next(sock, path, piece);
 }
@@ -377,24 +333,6 @@ static inline bool has_room(const struct dk_tx_rooms *rooms, const struct dk_udp
            path->kept.head_len + payload <= rooms->bytes_max;
 }
 
-/* As send_next, to there, where there is room. */
-static inline __attribute__((always_inline)) void
-write_room(struct dk_udp_sock *sock, struct dk_udp_path *path, const struct dk_tx_piece *piece)
-{
-    struct dk_net *net = sock->net;
-    struct dk_udp *udp = net->udp;
-    struct dk_tx_rooms *rooms = net->config.rooms;
-    const uint32_t at = rooms->next++;
-    put_next(path, piece);
-    rooms->frames[at].len = path->kept.head_len + piece->len;
-    uint8_t *to = dk_frame_copy_easy(rooms->frames[at].at, path->kept.head, path->kept.head_len);
-    dk_frame_copy_easy(to, piece->data, piece->len);
-    dk_net_count(&net->stats.link_tx);
-    if (!piece->buf)
-        dk_net_count(&udp->stats.tx_copied);
-    count_sent(udp, DK_UDP_HEADER_LEN + piece->len);
-}
-
 /* The same, or the other way. */
 __attribute__((noinline)) static int write_next(struct dk_udp_sock *sock, struct dk_udp_path *path,
                                                 const struct dk_tx_piece *piece)
@@ -403,23 +341,7 @@ __attribute__((noinline)) static int write_next(struct dk_udp_sock *sock, struct
         return send_partial(sock, path, piece);
     if (!has_room(sock->net->config.rooms, path, piece->len))
         return send_next(sock, path, piece);
-    write_room(sock, path, piece);
-    return 0;
-}
-
-int dk_udp_write4(struct dk_udp_sock *sock, uint64_t to, const uint8_t *data, uint32_t len,
-                  int64_t now)
-{
-    const struct dk_tx_piece piece = {.data = data, .len = len};
-    struct dk_net *net = sock->net;
-    struct dk_udp *udp = net->udp;
-    const struct dk_tx_rooms *rooms = udp->rooms;
-    struct dk_udp_path *path = place_of4(udp, to);
-    if (dk_unlikely(!rooms || sock->error != 0 || path->sock != sock || path->key4 != to ||
-                    path->kept.generation != net->ways_generation || now >= path->kept.until ||
-                    rooms->next >= rooms->limit || !dk_frame_is_easy(len)))
-        return -EAGAIN;
-    write_room(sock, path, &piece);
+    dk_udp_write_room(sock, path, piece);
     return 0;
 }
 

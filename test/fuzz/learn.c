@@ -76,7 +76,7 @@ static void put(struct world *w, const struct dk_mac *dst, uint16_t type, const 
     FUZZ_CHECK(buf != NULL);
     dk_eth_header_emit(&eth, buf->data);
     memcpy(buf->data + DK_ETH_HEADER_LEN, packet, len);
-    const struct dk_rx_frame rx = {.buf = buf, .data = buf->data, .len = DK_ETH_HEADER_LEN + len};
+    struct dk_rx_frame rx = {.buf = buf, .data = buf->data, .len = DK_ETH_HEADER_LEN + len};
     dk_net_input(w->net, &rx, w->now);
     dk_buf_put(buf);
     settle(w);

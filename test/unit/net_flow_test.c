@@ -330,11 +330,13 @@ static void give(const struct made *m)
         struct twin *t = &twins[i];
         struct dk_buf *buf =
             m->owned ? dk_buf_alloc(m->len + 1, DK_BUF_PEER_BYTES) : received(m->bytes, m->len);
-        const struct dk_rx_frame frame = {.buf = buf,
-                                          .data = buf->data,
-                                          .len = m->len,
-                                          .checksum = m->good_by_device ? DK_RX_CHECKSUM_GOOD
-                                                                        : DK_RX_CHECKSUM_UNKNOWN};
+        const bool gives = m->len % 2 != 0; /* its hold */
+        struct dk_rx_frame frame = {.buf = buf,
+                                    .data = buf->data,
+                                    .len = m->len,
+                                    .checksum = m->good_by_device ? DK_RX_CHECKSUM_GOOD
+                                                                  : DK_RX_CHECKSUM_UNKNOWN,
+                                    .gives = gives};
         memcpy(buf->data, m->bytes, m->len);
         forget(t);
         t->net->udp->last = NULL;
@@ -342,7 +344,8 @@ static void give(const struct made *m)
         dk_net_input(t->net, &frame, now);
         if (!t->forgets)
             known += t->net->udp->stats.rx_datagrams > before && !t->net->udp->last;
-        dk_buf_put(buf);
+        if (!gives || frame.gives)
+            dk_buf_put(buf);
     }
 }
 

@@ -379,7 +379,7 @@ static bool takes_next(struct owner *client, struct owner *server)
     dk_put_be16(header + 16,
                 dk_checksum_finish(dk_checksum_add(c->pseudo_sum + bytes, header, bytes)));
     const uint32_t before = server->received;
-    const struct dk_rx_frame frame = {.buf = buf, .data = buf->data, .len = 34 + bytes};
+    struct dk_rx_frame frame = {.buf = buf, .data = buf->data, .len = 34 + bytes};
     dk_net_input(w.nets[1], &frame, w.now);
     dk_net_advance(w.nets[1], w.now);
     dk_buf_put(buf);

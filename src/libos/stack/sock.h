@@ -58,6 +58,7 @@ struct dk_stack_stats {
 /* Frames that were put off, oldest first; each has copies of its head and holds on its pieces. */
 struct dk_stack_tx {
     uint32_t first, num;
+    struct dk_netdev *to;      /* the device, or the one below whose tx_flush does for its own */
     bool refused;              /* emit had no room: the stack is to be told when there is */
     struct dk_tx_rooms *rooms; /* of the device; what it has put goes before these */
     struct dk_tx_rooms none;   /* of one that has none */
@@ -79,6 +80,15 @@ struct dk_stack_sleep {
     int64_t timer_due; /* timerfd's; INT64_MIN: it is not in use */
 };
 
+/* What a poll has to look after, beside frames and what is due by time. Whoever leaves something
+ * notes it; who looks after it notes that there is none any more (dk_stack_left_is). */
+enum dk_stack_left {
+    DK_STACK_LEFT_TX = 1,      /* frames in `tx`, or it was refused one */
+    DK_STACK_LEFT_LENT = 2,    /* pushed datagrams whose memory is read */
+    DK_STACK_LEFT_STARVED = 4, /* streams for which there was no memory */
+    DK_STACK_LEFT_INBOX = 8,   /* there are other workers: always */
+};
+
 struct dk_stack_group;
 struct dk_stack_inbox;
 
@@ -98,6 +108,7 @@ struct dk_stack {
     uint32_t depth;      /* of dk_stack_begin */
     uint32_t until_show; /* polls */
     uint32_t alert;      /* 0: none of what is rare is so (dk_stack_alert). Any thread */
+    uint32_t left;       /* enum dk_stack_left: what there may be */
     uint32_t slept;      /* somebody blocked since the last poll. Any thread */
     uint32_t ending;     /* 0: nothing; else what is to (stack.c). Any thread */
     bool ended;          /* all connections are */
@@ -285,11 +296,20 @@ static inline bool dk_stack_has_put(const struct dk_stack *st)
     return st->tx.rooms->next != st->tx.rooms->sent;
 }
 
+/* Notes whether there is that. */
+static inline void dk_stack_left_is(struct dk_stack *st, enum dk_stack_left what, bool is)
+{
+    st->left = (st->left & ~(uint32_t)what) | (is ? (uint32_t)what : 0);
+}
+
 /* Has the device send what was put to it, as dk_stack_flush does first; false: some is left. */
 static inline bool dk_stack_flush_put(struct dk_stack *st)
 {
-    const bool sent = st->dev->ops->tx_flush(st->dev, st->now);
-    dk_count(sent ? &st->stats->tx_bursts : &st->stats->tx_blocked, 1);
+    const bool sent = st->tx.to->ops->tx_flush(st->tx.to, st->now);
+    if (dk_likely(sent))
+        dk_count(&st->stats->tx_bursts, 1);
+    else
+        dk_count(&st->stats->tx_blocked, 1);
     return sent;
 }
 
@@ -297,8 +317,7 @@ static inline bool dk_stack_flush_put(struct dk_stack *st)
  * room of the device, which is before all others then. No timer is looked at. */
 static inline void dk_stack_end_written(struct dk_stack *st, bool written)
 {
-    const struct dk_stack_tx *tx = &st->tx;
-    const uint32_t others = written ? 0 : tx->num | tx->refused;
+    const uint32_t others = written ? 0 : st->left & DK_STACK_LEFT_TX;
     if (dk_unlikely((__atomic_load_n(&st->alert, __ATOMIC_RELAXED) | st->due->what | others) != 0))
         dk_stack_end_slow(st);
     else if (dk_likely(written || dk_stack_has_put(st)))
@@ -545,13 +564,13 @@ static inline void dk_stack_count_popped(struct dk_stack_sock *s, size_t bytes)
     s->traffic.popped_bytes += bytes;
 }
 
-/* Makes an element of a buffer, whose hold it takes over. */
+/* Makes an element of a buffer that was received, whose hold it takes over: all but the sender's
+ * address. */
 static inline void dk_stack_make_one(struct dk_stack_sock *s, struct dk_buf *buf,
                                      demi_sgarray_t *sga)
 {
     const uint32_t bytes = (uint32_t)dk_buf_bytes(buf);
-    dk_sga_from_buf(sga, buf, bytes);
-    dk_sga_lend(sga, buf);
+    dk_sga_of_received(sga, buf, bytes);
     dk_stack_count_popped(s, bytes);
 }
 

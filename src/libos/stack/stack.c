@@ -49,12 +49,14 @@ __attribute__((noinline)) static void transmit_other(struct dk_stack *st)
         dk_stack_flush(st);
     if (!dk_list_empty(&st->lent))
         dk_stack_settle(st);
+    dk_stack_left_is(st, DK_STACK_LEFT_TX, st->tx.num > 0 || st->tx.refused);
+    dk_stack_left_is(st, DK_STACK_LEFT_LENT, !dk_list_empty(&st->lent));
 }
 
 /* Sends what was put off, which ends pushes. */
-static inline __attribute__((always_inline)) void transmit(struct dk_stack *st)
+static inline void transmit(struct dk_stack *st)
 {
-    if (dk_unlikely((st->tx.num | st->tx.refused) != 0 || !dk_list_empty(&st->lent)))
+    if (dk_unlikely((st->left & (DK_STACK_LEFT_TX | DK_STACK_LEFT_LENT)) != 0))
         transmit_other(st);
     else if (dk_stack_has_put(st))
         dk_stack_flush_put(st);
@@ -82,7 +84,7 @@ void dk_stack_set_drains(struct dk_stack_sock *s, bool drains)
 }
 
 __attribute__((noinline)) static void input_several(struct dk_stack *st,
-                                                    const struct dk_rx_frame frames[], uint32_t n)
+                                                    struct dk_rx_frame frames[], uint32_t n)
 {
     dk_net_input_burst(st->net, frames, n, st->now);
 }
@@ -93,12 +95,14 @@ static inline __attribute__((always_inline)) uint32_t receive(struct dk_stack *s
     struct dk_rx_frame frames[BURST];
     uint32_t n = dk_netdev_rx_burst(st->dev, frames, BURST, st->now);
     if (dk_likely(n == 1)) {
+        frames[0].gives = true;
         dk_net_input(st->net, frames, st->now);
-        dk_buf_put(frames[0].buf);
+        if (dk_unlikely(frames[0].gives))
+            dk_buf_put(frames[0].buf);
     } else if (n > 1) {
         input_several(st, frames, n);
     }
-    return dk_likely(!st->inbox) ? n : n + dk_stack_read_notes(st);
+    return n;
 }
 
 /* Calls fn, which may free that one, for every stream; returns whether all said true. */
@@ -132,15 +136,28 @@ static void wind_up(struct dk_stack *st)
         __atomic_store_n(&st->ended, true, __ATOMIC_RELEASE);
 }
 
+/* The rest of work_once, after n frames, where something is due or left. */
+__attribute__((noinline)) static bool work_off(struct dk_stack *st, uint32_t n)
+{
+    if (st->inbox)
+        n += dk_stack_read_notes(st);
+    if (dk_net_due_is(st->due, st->now) || dk_unlikely(!dk_list_empty(&st->starved)))
+        advance(st);
+    dk_stack_left_is(st, DK_STACK_LEFT_STARVED, !dk_list_empty(&st->starved));
+    transmit(st);
+    return n >= BURST || st->due->what != 0;
+}
+
 /* What is received may cause what is sent, and over a link to ourselves the other way round.
  * Returns whether there is more to do at once. */
 static inline __attribute__((always_inline)) bool work_once(struct dk_stack *st)
 {
     const uint32_t n = receive(st);
-    if (dk_net_due_is(st->due, st->now) || dk_unlikely(!dk_list_empty(&st->starved)))
-        advance(st);
-    transmit(st);
-    return n >= BURST || st->due->what != 0;
+    if (dk_unlikely(dk_net_due_is(st->due, st->now) || st->left != 0))
+        return work_off(st, n);
+    if (dk_stack_has_put(st))
+        dk_stack_flush_put(st);
+    return n >= BURST;
 }
 
 __attribute__((noinline)) static void work_on(struct dk_stack *st)
@@ -403,6 +420,8 @@ static int open_device(struct dk_stack *st, const char **why_out)
         r = add_offload(st, offloads, why_out);
     if (r == 0 && st->dev->rooms)
         st->tx.rooms = st->dev->rooms;
+    for (st->tx.to = st->dev; st->tx.to && st->tx.to->tx;)
+        st->tx.to = st->tx.to->tx;
     return r;
 }
 

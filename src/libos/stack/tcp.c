@@ -61,6 +61,13 @@ static void discard(struct dk_stack_tcp *t)
         dk_buf_put(buf);
 }
 
+/* Makes an element, which names no sender. */
+static inline void make_one(struct dk_stack_sock *s, struct dk_buf *buf, demi_sgarray_t *sga)
+{
+    dk_stack_make_one(s, buf, sga);
+    memset(&sga->sga_addr, 0, sizeof(sga->sga_addr));
+}
+
 /* Gives the pop that waits one buffer, where it wants no more. False: nothing happened. */
 static inline bool serve_first(struct dk_stack_tcp *t)
 {
@@ -70,7 +77,7 @@ static inline bool serve_first(struct dk_stack_tcp *t)
                     dk_tcp_recv(t->conn, &buf, 1, SIZE_MAX, s->st->now) != 1))
         return false;
     struct dk_op *op = dk_container_of(s->pops.next, struct dk_op, link);
-    dk_stack_make_one(s, buf, dk_op_sga(op));
+    make_one(s, buf, dk_op_sga(op));
     dk_list_del(&op->link);
     dk_op_complete(op, 0);
     return true;
@@ -82,7 +89,7 @@ __attribute__((noinline)) static bool offer_op(struct dk_stack_sock *s, struct d
     struct dk_op *op = dk_container_of(s->pops.next, struct dk_op, link);
     if (dk_list_empty(&s->pops) || s->eof || op->internal)
         return false;
-    dk_stack_make_one(s, buf, dk_op_sga(op));
+    make_one(s, buf, dk_op_sga(op));
     dk_list_del(&op->link);
     dk_op_complete(op, 0);
     return true;
@@ -98,7 +105,7 @@ static bool on_offer(struct dk_tcp_conn *conn, void *owner, struct dk_buf *buf)
         return false;
     demi_sgarray_t *sga = dk_stack_place(s);
     if (dk_likely(sga != NULL)) {
-        dk_stack_make_one(s, buf, sga);
+        make_one(s, buf, sga);
         return true;
     }
     return offer_op(s, buf);
@@ -188,7 +195,7 @@ static int receive(struct dk_stack_sock *s, demi_sgarray_t *sga)
     const uint32_t most = (uint32_t)s->option[DK_STACK_MAXSEGS];
     int n = dk_tcp_recv(t->conn, bufs, most, SIZE_MAX, s->st->now);
     if (dk_likely(n == 1)) {
-        dk_stack_make_one(s, bufs[0], sga);
+        make_one(s, bufs[0], sga);
         return DK_TAKE_ELEMENT;
     }
     if (n > 0) {

@@ -138,6 +138,7 @@ static int hand_on(struct dk_stack_tcp *t, struct dk_op *op)
     if (r == -ENOBUFS) {
         dk_list_del(&t->starved);
         dk_list_add_tail(&t->s.st->starved, &t->starved);
+        dk_stack_left_is(t->s.st, DK_STACK_LEFT_STARVED, true);
         return -EAGAIN;
     }
     return r == 0 && !last ? wait_for_room(t, left - room) : r;

@@ -27,8 +27,10 @@ static void let_go(struct dk_tx_frame *f)
         dk_buf_put(f->pieces[i].buf);
 }
 
-static void put_off(struct dk_stack_tx *tx, const struct dk_tx_frame *frame)
+static void put_off(struct dk_stack *st, const struct dk_tx_frame *frame)
 {
+    struct dk_stack_tx *tx = &st->tx;
+    dk_stack_left_is(st, DK_STACK_LEFT_TX, true);
     uint32_t at = tx->first + tx->num++;
     struct dk_tx_frame *f = &tx->frames[at];
     dk_tx_rooms_shut(tx->rooms, DK_TX_ROOMS_STACK);
@@ -144,6 +146,14 @@ static bool send_now(struct dk_stack *st, const struct dk_tx_frame *frame)
     return st->dev->ops->tx_burst(st->dev, frame, 1, st->now) == 1;
 }
 
+/* There is no room: false. */
+static bool refuse(struct dk_stack *st)
+{
+    st->tx.refused = true;
+    dk_stack_left_is(st, DK_STACK_LEFT_TX, true);
+    return false;
+}
+
 /* Whatever the device does not take whole at once. */
 __attribute__((noinline)) static bool emit_other(struct dk_stack *st,
                                                  const struct dk_tx_frame *frame)
@@ -156,10 +166,9 @@ __attribute__((noinline)) static bool emit_other(struct dk_stack *st,
         if (tx->first + tx->num == DK_STACK_TX_FRAMES)
             taken = send_all(st);
         if (taken)
-            put_off(tx, frame);
+            put_off(st, frame);
     }
-    tx->refused |= !taken;
-    return taken;
+    return taken || refuse(st);
 }
 
 bool dk_stack_emit(void *arg, const struct dk_tx_frame *frame)
@@ -170,7 +179,7 @@ bool dk_stack_emit(void *arg, const struct dk_tx_frame *frame)
         if (dk_likely(put == DK_TX_PUT_TAKEN))
             return true;
         if (put == DK_TX_PUT_FULL)
-            return !(st->tx.refused = true);
+            return refuse(st);
     }
     return emit_other(st, frame);
 }

@@ -39,10 +39,12 @@ static int take_error(struct dk_stack_udp *u)
 }
 
 /* Tells who sent an element, where it has no room for that: behind its bytes. */
-__attribute__((noinline)) static void
-set_other_sender(const struct dk_stack_sock *s, const struct dk_udp_datagram *d, struct dk_buf *buf)
+__attribute__((noinline)) static void set_other_sender(const struct dk_stack_sock *s,
+                                                       const struct dk_udp_datagram *d,
+                                                       struct dk_buf *buf, demi_sgarray_t *sga)
 {
     struct sockaddr_storage from;
+    memset(&sga->sga_addr, 0, sizeof(sga->sga_addr));
     const socklen_t len = dk_stack_write_addr(s->domain, &d->from, &from);
     dk_buf_set_peer(buf, (struct sockaddr *)&from, len);
 }
@@ -51,12 +53,12 @@ set_other_sender(const struct dk_stack_sock *s, const struct dk_udp_datagram *d,
 static inline void set_sender(const struct dk_stack_sock *s, const struct dk_udp_datagram *d,
                               struct dk_buf *buf, demi_sgarray_t *sga)
 {
-    if (dk_unlikely(s->domain != AF_INET || d->from.ip.version != 4)) {
-        set_other_sender(s, d, buf);
+    struct sockaddr_in in = {0};
+    if (dk_unlikely(s->domain != AF_INET || d->from4 == DK_UDP_NO_WORD4)) {
+        set_other_sender(s, d, buf, sga);
         return;
     }
-    const struct sockaddr_in in = {
-        .sin_family = AF_INET, .sin_port = htobe16(d->from.port), .sin_addr.s_addr = d->from.ip.v4};
+    memcpy(&in, &d->from4, sizeof(d->from4));
     memcpy(&sga->sga_addr, &in, sizeof(in));
     dk_buf_set_peer(buf, (const struct sockaddr *)&in, sizeof(in));
 }

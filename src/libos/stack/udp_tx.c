@@ -13,6 +13,7 @@
  * whose memory is lent to it, are on st->lent, oldest first, until `progress`: when the hold ends.
  */
 #include "libos/stack/sock.h"
+#include "net/udp_write.h"
 
 #include <errno.h>
 
@@ -81,6 +82,7 @@ static void lend(struct dk_stack_udp *u, struct dk_op *op)
     struct dk_stack *st = u->s.st;
     op->progress = (uint64_t)(st->now + (int64_t)st->options.push_hold_us * 1000);
     dk_list_add_tail(&st->lent, &op->link);
+    dk_stack_left_is(st, DK_STACK_LEFT_LENT, true);
     u->num_lent++;
     dk_stack_set_drains(&u->s, true);
 }
@@ -164,10 +166,16 @@ static inline bool is_short(const struct dk_stack_udp *u, uint64_t bytes)
     return bytes < u->s.st->options.copy_threshold;
 }
 
+/* Whether nobody is before a push, and the socket pushes still. */
+static inline bool is_next_to_push(const struct dk_stack_udp *u)
+{
+    return dk_list_empty(&u->s.pushes) && !u->s.write_shut;
+}
+
 /* Whether a short one can be pushed at once: nobody is before it. */
 static inline bool may_push(const struct dk_stack_udp *u, uint64_t bytes)
 {
-    return is_short(u, bytes) && dk_list_empty(&u->s.pushes) && !u->s.write_shut && u->is_bound;
+    return is_short(u, bytes) && is_next_to_push(u) && u->is_bound;
 }
 
 __attribute__((noinline)) static int push_any(struct dk_stack_udp *u, const demi_sgaseg_t *seg,
@@ -189,17 +197,19 @@ __attribute__((noinline)) static int push_any(struct dk_stack_udp *u, const demi
     return dk_stack_end_with(st, r);
 }
 
-/* Writes a short one to the device's memory, where one went to that address before. A datagram has
- * no timer: that the way there is good still is judged by the time of the last poll. */
-static inline int write_to(struct dk_stack_udp *u, const demi_sgaseg_t *seg,
-                           const struct sockaddr *addr)
+/*
+ * Writes a short one to the device's memory, where one went to that address before, from a socket
+ * that is bound, then. A datagram has no timer: that the way there is good still is judged by the
+ * time of the last poll.
+ */
+static inline __attribute__((always_inline)) bool
+write_to(struct dk_stack_udp *u, const demi_sgaseg_t *seg, const struct sockaddr *addr)
 {
-    struct sockaddr_in in;
-    if (dk_unlikely(!addr || addr->sa_family != AF_INET || u->s.domain != AF_INET))
-        return -EAGAIN;
-    memcpy(&in, addr, sizeof(in));
-    return dk_udp_write4(u->udp, dk_udp_to4(in.sin_addr.s_addr, be16toh(in.sin_port)),
-                         seg->sgaseg_buf, seg->sgaseg_len, u->s.st->now);
+    uint64_t to; /* the family too */
+    if (dk_unlikely(!addr || u->s.domain != AF_INET))
+        return false;
+    memcpy(&to, addr, sizeof(to));
+    return dk_udp_write4(u->udp, to, seg->sgaseg_buf, seg->sgaseg_len, u->s.st->now);
 }
 
 int dk_stack_udp_push_led(struct dk_queue *q, const demi_sgarray_t *sga, struct dk_buf *buf,
@@ -208,7 +218,8 @@ int dk_stack_udp_push_led(struct dk_queue *q, const demi_sgarray_t *sga, struct 
     struct dk_stack_udp *u = udp_of(q->impl);
     const demi_sgaseg_t *seg = &sga->sga_segs[0];
     (void)buf;
-    if (dk_unlikely(!may_push(u, seg->sgaseg_len) || write_to(u, seg, addr) != 0))
+    if (dk_unlikely(!is_short(u, seg->sgaseg_len) || !is_next_to_push(u) ||
+                    !write_to(u, seg, addr)))
         return push_any(u, seg, addr);
     count_pushed(u, seg->sgaseg_len);
     dk_stack_end_written(u->s.st, true);

@@ -162,6 +162,7 @@ int dk_stack_join(struct dk_stack *st)
     if (st->inbox)
         group->members[st->options.worker] = st;
     dk_unlock(&group->lock);
+    dk_stack_left_is(st, DK_STACK_LEFT_INBOX, st->inbox != NULL);
     return st->inbox ? 0 : -ENOMEM;
 }
 
@@ -184,5 +185,6 @@ void dk_stack_leave(struct dk_stack *st)
     if (last)
         dk_heap_free(group);
     st->inbox = NULL;
+    dk_stack_left_is(st, DK_STACK_LEFT_INBOX, false);
     st->group = NULL;
 }

@@ -123,7 +123,7 @@ ask_ahead(const struct dk_tcp *tcp, struct look *look, const struct look *end)
 
 /* Takes the first of n frames, whose connection is not known, or may have more of them. */
 __attribute__((noinline)) static uint32_t input_other(struct dk_net *net, struct look *look,
-                                                      const struct dk_rx_frame frames[], uint32_t n,
+                                                      struct dk_rx_frame frames[], uint32_t n,
                                                       int64_t now)
 {
     const uint32_t taken = dk_net_input_some(net, frames, n, now);
@@ -134,8 +134,7 @@ __attribute__((noinline)) static uint32_t input_other(struct dk_net *net, struct
     return taken;
 }
 
-static void input_at_once(struct dk_net *net, const struct dk_rx_frame frames[], uint32_t n,
-                          int64_t now)
+static void input_at_once(struct dk_net *net, struct dk_rx_frame frames[], uint32_t n, int64_t now)
 {
     struct dk_tcp *tcp = net->tcp;
     struct look looks[AT_ONCE + 1];
@@ -162,8 +161,7 @@ static void input_at_once(struct dk_net *net, const struct dk_rx_frame frames[],
     }
 }
 
-bool dk_tcp_input_crowd(struct dk_net *net, const struct dk_rx_frame frames[], uint32_t n,
-                        int64_t now)
+bool dk_tcp_input_crowd(struct dk_net *net, struct dk_rx_frame frames[], uint32_t n, int64_t now)
 {
     if (dk_likely(net->tcp->table.num < FEW))
         return false;

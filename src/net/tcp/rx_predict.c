@@ -25,10 +25,10 @@
 #include "net/wire/ethernet.h"
 #include "net/wire/ipv4.h"
 
-/* A segment with a header of the usual form. Of `frame` only buf and checksum are read, when they
- * are needed. */
+/* A segment with a header of the usual form. Of `frame` only buf, checksum and gives are read, when
+ * they are needed. */
 struct arrived {
-    const struct dk_rx_frame *frame;
+    struct dk_rx_frame *frame;
     const uint8_t *tos; /* of IP */
     uint8_t *header;
     uint32_t text_len;
@@ -196,8 +196,8 @@ __attribute__((always_inline)) static inline void
 take_text(struct dk_tcp *tcp, struct dk_tcp_conn *c, const struct arrived *a, int64_t now)
 {
     const bool taken =
-        a->text_len != 0 &&
-        dk_tcp_rx_in_order(tcp, c, a->frame->buf, a->header + DK_TCP_USUAL_LEN, a->text_len, true);
+        a->text_len != 0 && dk_tcp_rx_in_order(tcp, c, a->frame->buf, a->header + DK_TCP_USUAL_LEN,
+                                               a->text_len, &a->frame->gives);
     if (c->ack_now || c->snd_nxt < c->snd_end)
         dk_tcp_output(c, now);
     if (taken)
@@ -234,7 +234,7 @@ __attribute__((noinline)) static void rx_group(struct dk_tcp *tcp, struct dk_tcp
     struct dk_gro *gro = &tcp->net->gro;
     for (; gro->taken < gro->num; gro->taken++) {
         const struct dk_gro_segment *next = &gro->segments[gro->taken];
-        const struct dk_rx_frame frame = {.buf = next->buf};
+        struct dk_rx_frame frame = {.buf = next->buf};
         const struct arrived a = {.frame = &frame,
                                   .tos = tos,
                                   .header = next->data,
@@ -302,10 +302,8 @@ rx_predicted(struct dk_tcp *tcp, struct dk_tcp_conn *c, const struct arrived a, 
 
 /* The whole frame is looked at: its addresses are checked by finding the connection. found: what
  * was found before, or NULL. */
-__attribute__((always_inline)) static inline bool is_predicted4(struct dk_tcp *tcp,
-                                                                struct dk_tcp_conn *found,
-                                                                const struct dk_rx_frame *frame,
-                                                                int64_t now)
+__attribute__((always_inline)) static inline bool
+is_predicted4(struct dk_tcp *tcp, struct dk_tcp_conn *found, struct dk_rx_frame *frame, int64_t now)
 {
     const uint8_t *ip = frame->data + DK_ETH_HEADER_LEN;
     uint8_t *header = frame->data + DK_ETH_HEADER_LEN + DK_IP4_HEADER_LEN;
@@ -321,7 +319,7 @@ __attribute__((always_inline)) static inline bool is_predicted4(struct dk_tcp *t
     return rx_predicted(tcp, found ? check4(found, ip, header) : find4(tcp, ip, header), a, now);
 }
 
-void dk_tcp_input4(struct dk_net *net, const struct dk_rx_frame *frame, int64_t now)
+void dk_tcp_input4(struct dk_net *net, struct dk_rx_frame *frame, int64_t now)
 {
     struct dk_tcp *tcp = net->tcp;
     if (dk_likely(is_predicted4(tcp, NULL, frame, now)))
@@ -330,7 +328,7 @@ void dk_tcp_input4(struct dk_net *net, const struct dk_rx_frame *frame, int64_t 
         dk_net_input_tcp(tcp->net, frame, now);
 }
 
-bool dk_tcp_input4_of(struct dk_tcp *tcp, struct dk_tcp_conn *c, const struct dk_rx_frame *frame,
+bool dk_tcp_input4_of(struct dk_tcp *tcp, struct dk_tcp_conn *c, struct dk_rx_frame *frame,
                       int64_t now)
 {
     if (dk_unlikely(!is_predicted4(tcp, c, frame, now)))
@@ -344,7 +342,7 @@ void dk_tcp_input(struct dk_net *net, const struct dk_ip_rx *p, int64_t now)
     struct dk_tcp *tcp = net->tcp;
     DK_TCP_COUNT(tcp, rx_segments);
     if (p->to_host && p->len >= DK_TCP_USUAL_LEN && is_usual(p->data)) {
-        const struct dk_rx_frame frame = {.buf = p->buf, .checksum = p->checksum};
+        struct dk_rx_frame frame = {.buf = p->buf, .checksum = p->checksum};
         const struct arrived a = {.frame = &frame,
                                   .tos = &p->tos,
                                   .header = p->data,

@@ -55,7 +55,7 @@ bool dk_tcp_rx_text(struct dk_tcp_conn *c, struct dk_tcp_rx *rx)
         return false;
     }
     if (rx->seq == c->rcv_nxt) {
-        dk_tcp_rx_in_order(c->tcp, c, rx->ip->buf, rx->data, rx->len, false);
+        dk_tcp_rx_in_order(c->tcp, c, rx->ip->buf, rx->data, rx->len, NULL);
     } else {
         dk_tcp_reasm_insert(c, rx);
         c->ack_now = true;

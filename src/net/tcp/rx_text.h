@@ -33,8 +33,8 @@ __attribute__((always_inline)) static inline void dk_tcp_owe_ack(struct dk_tcp_c
 
 /* Whether the owner takes a buffer that comes next, where all is as it mostly is: then it was read,
  * as dk_tcp_recv would have. */
-static inline bool dk_tcp_offer(struct dk_tcp *tcp, struct dk_tcp_conn *c, struct dk_buf *buf,
-                                uint32_t len)
+static inline __attribute__((always_inline)) bool
+dk_tcp_offer(struct dk_tcp *tcp, struct dk_tcp_conn *c, struct dk_buf *buf, uint32_t len)
 {
     if (dk_unlikely(c->rx_head || c->gap || dk_tcp_window_is_low(c)) ||
         !c->ops->offer(c, c->owner, buf))
@@ -45,21 +45,22 @@ static inline bool dk_tcp_offer(struct dk_tcp *tcp, struct dk_tcp_conn *c, struc
 
 /*
  * Takes len bytes of a buffer, which begin at rcv_nxt and are within the window, in a state that
- * takes text. offers: the owner may have them at once. Returns whether it has; then it is to be
- * seen to that they are acknowledged (dk_tcp_timer_owed_ack).
+ * takes text. gives: as that of a frame; the owner may have them at once. NULL: neither. Returns
+ * whether it has; then it is to be seen to that they are acknowledged (dk_tcp_timer_owed_ack).
  */
 __attribute__((always_inline)) static inline bool
 dk_tcp_rx_in_order(struct dk_tcp *tcp, struct dk_tcp_conn *c, struct dk_buf *buf, uint8_t *data,
-                   uint32_t len, bool offers)
+                   uint32_t len, bool *gives)
 {
-    struct dk_buf *view = dk_buf_keep(buf, data, len);
+    struct dk_buf *view =
+        gives ? dk_buf_keep_given(buf, data, len, gives) : dk_buf_keep(buf, data, len);
     if (dk_unlikely(!view)) {
         DK_TCP_COUNT(tcp, drop_no_memory); /* as if it was lost */
         return false;
     }
     c->rcv_nxt += len;
     dk_count(&tcp->stats.rx_bytes, len);
-    if (offers && c->offers && dk_likely(dk_tcp_offer(tcp, c, view, len))) {
+    if (gives && c->offers && dk_likely(dk_tcp_offer(tcp, c, view, len))) {
         dk_tcp_owe_ack(c, len);
         return true;
     }

@@ -224,7 +224,7 @@ void dk_tcp_input(struct dk_net *net, const struct dk_ip_rx *p, int64_t now);
 
 /* A frame with a segment, as it seems: what it is not expected to be is given back, to
  * dk_net_input_tcp. */
-void dk_tcp_input4(struct dk_net *net, const struct dk_rx_frame *frame, int64_t now);
+void dk_tcp_input4(struct dk_net *net, struct dk_rx_frame *frame, int64_t now);
 
 /* An address of ours changed: what is known of pairs of addresses is to be found out again. */
 void dk_tcp_forget_pairs(struct dk_net *net);
@@ -234,12 +234,11 @@ void dk_tcp_input_other(struct dk_net *net, const struct dk_ip_rx *p, int64_t no
 
 /* As dk_tcp_input4 of a frame that is most likely for conn, which may have ended since. false: it
  * is not what conn expects, and nothing happened. */
-bool dk_tcp_input4_of(struct dk_tcp *tcp, struct dk_tcp_conn *conn, const struct dk_rx_frame *frame,
+bool dk_tcp_input4_of(struct dk_tcp *tcp, struct dk_tcp_conn *conn, struct dk_rx_frame *frame,
                       int64_t now);
 
 /* dk_net_input_crowd, of a stack that has TCP. */
-bool dk_tcp_input_crowd(struct dk_net *net, const struct dk_rx_frame frames[], uint32_t n,
-                        int64_t now);
+bool dk_tcp_input_crowd(struct dk_net *net, struct dk_rx_frame frames[], uint32_t n, int64_t now);
 
 void dk_tcp_icmp_error(struct dk_net *net, const struct dk_icmp_error *e, int64_t now);
 
