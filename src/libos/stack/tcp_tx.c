@@ -242,30 +242,37 @@ int dk_stack_tcp_push(struct dk_queue *q, struct dk_op *op, const demi_sgarray_t
     return dk_stack_end_with(st, push(t, op, sga));
 }
 
+/* The connection took nothing: returns what the push comes to. */
+__attribute__((noinline)) static int push_not_taken(struct dk_stack_tcp *t, int r)
+{
+    if (r != -ENOBUFS && r != -EAGAIN)
+        t->s.failed = true;
+    dk_stack_end_written(t->s.st, false);
+    return r == -ENOBUFS ? -EAGAIN : r;
+}
+
 /* A short one, which nobody is before, on a connection that is well. */
 int dk_stack_tcp_push_led(struct dk_queue *q, const demi_sgarray_t *sga, struct dk_buf *buf,
                           const struct sockaddr *addr)
 {
     struct dk_stack_tcp *t = tcp_of(q->impl);
     struct dk_stack *st = t->s.st;
-    const demi_sgaseg_t seg = sga->sga_segs[0];
-    const uint32_t bytes = seg.sgaseg_len;
+    const demi_sgaseg_t *seg = &sga->sga_segs[0];
+    const uint32_t bytes = seg->sgaseg_len;
     (void)buf;
     (void)addr;
     if (dk_unlikely(bytes == 0 || bytes >= st->options.copy_threshold || !t->conn ||
                     t->conn_error != 0 || t->conn_closed || t->s.write_shut ||
                     t->s.state != DK_STACK_CONNECTED || !dk_list_empty(&t->s.pushes)))
         return -EAGAIN;
-    const struct dk_tx_piece piece = {.data = seg.sgaseg_buf, .len = bytes};
     dk_stack_read_clock(st);
     /* It tells nobody of anything. */
-    int r = dk_tcp_send_copied(t->conn, &piece, buffer_bytes(t), st->now);
-    if (dk_likely(r >= 0))
-        count_pushed(t, bytes, true);
-    else if (r != -ENOBUFS && r != -EAGAIN)
-        t->s.failed = true;
+    int r = dk_tcp_send_copied(t->conn, seg->sgaseg_buf, bytes, buffer_bytes(t), st->now);
+    if (dk_unlikely(r < 0))
+        return push_not_taken(t, r);
+    count_pushed(t, bytes, true);
     dk_stack_end_written(st, false);
-    return dk_likely(r >= 0) ? 0 : r == -ENOBUFS ? -EAGAIN : r;
+    return 0;
 }
 
 void dk_stack_tcp_sent(struct dk_tcp_conn *conn, void *owner, void *cookie, int err)

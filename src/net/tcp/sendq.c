@@ -17,14 +17,25 @@ struct chain {
     bool lent;    /* a piece is not our own */
 };
 
+void dk_tcp_sendq_let_go_slab(struct dk_tcp *tcp)
+{
+    struct dk_buf *slab = tcp->slab;
+    tcp->slab = NULL;
+    if (slab && dk_sub_u32(&slab->refs, tcp->slab_holds + 1) == 0)
+        dk_buf_free(slab);
+}
+
+/* As many holds are taken at once as pieces can lie in it: each of them takes one of these, and
+ * gives it back, without an atomic. */
 __attribute__((noinline)) static bool renew_slab(struct dk_tcp *tcp)
 {
     struct dk_buf *slab = dk_buf_alloc(DK_TCP_SLAB_BYTES, 0);
     if (!slab)
         return false;
-    if (tcp->slab)
-        dk_buf_put(tcp->slab);
+    dk_tcp_sendq_let_go_slab(tcp);
+    dk_add_u32(&slab->refs, DK_TCP_SLAB_BYTES);
     tcp->slab = slab;
+    tcp->slab_holds = DK_TCP_SLAB_BYTES;
     tcp->slab_used = 0;
     return true;
 }
@@ -46,7 +57,7 @@ static inline struct dk_buf *own_room(struct dk_tcp *tcp, uint32_t len, uint8_t 
         return NULL;
     *data_out = tcp->slab->data + tcp->slab_used;
     tcp->slab_used += len;
-    dk_buf_get(tcp->slab);
+    tcp->slab_holds--;
     return tcp->slab;
 }
 

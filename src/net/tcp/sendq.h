@@ -23,21 +23,32 @@ int dk_tcp_sendq_push(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[], 
  * memory. */
 bool dk_tcp_sendq_copy(struct dk_tcp *tcp, struct dk_tx_piece *piece);
 
-/* The same of one that is short, and mostly finds room where those before it are. */
-static inline bool dk_tcp_sendq_copy_short(struct dk_tcp *tcp, struct dk_tx_piece *piece)
+/* What small pushes are copied to is not wanted any more. */
+void dk_tcp_sendq_let_go_slab(struct dk_tcp *tcp);
+
+/* Whether so many bytes are short, and find room where those before them are. */
+static inline bool dk_tcp_sendq_copies_short(const struct dk_tcp *tcp, uint32_t len)
 {
-    struct dk_buf *slab = tcp->slab;
-    if (dk_unlikely(!dk_frame_is_easy(piece->len) || !slab ||
-                    tcp->slab_used + piece->len > DK_TCP_SLAB_BYTES))
-        return dk_tcp_sendq_copy(tcp, piece);
-    uint8_t *room = slab->data + tcp->slab_used;
-    tcp->slab_used += piece->len;
-    dk_buf_get(slab);
-    dk_frame_copy_easy(room, piece->data, piece->len);
-    piece->data = room;
-    piece->buf = slab;
-    dk_count(&tcp->stats.push_copied_bytes, piece->len);
-    return true;
+    return dk_likely(dk_frame_is_easy(len) && tcp->slab &&
+                     tcp->slab_used + len <= DK_TCP_SLAB_BYTES);
+}
+
+/* Copies them there, in tcp->slab, on which there is one hold more then. */
+static inline uint8_t *dk_tcp_sendq_copy_short(struct dk_tcp *tcp, const uint8_t *data,
+                                               uint32_t len)
+{
+    uint8_t *room = tcp->slab->data + tcp->slab_used;
+    tcp->slab_used += len;
+    tcp->slab_holds--;
+    dk_frame_copy_easy(room, data, len);
+    dk_count(&tcp->stats.push_copied_bytes, len);
+    return room;
+}
+
+/* As dk_tcp_queued_bytes. */
+static inline uint64_t dk_tcp_sendq_bytes(const struct dk_tcp_conn *c)
+{
+    return c->snd_end - dk_tcp_min64(c->snd_una, c->snd_end);
 }
 
 /* The element whose hold ends first, or NULL. */
@@ -144,7 +155,10 @@ void dk_tcp_board_acked_part(struct dk_tcp_conn *c, uint64_t una);
 
 static inline void dk_tcp_piece_free(struct dk_tcp *tcp, struct dk_tcp_piece *p)
 {
-    dk_buf_put(p->buf);
+    if (dk_likely(p->buf == tcp->slab))
+        tcp->slab_holds++;
+    else
+        dk_buf_put(p->buf);
     dk_tcp_pool_put(&tcp->pieces, p);
 }
 

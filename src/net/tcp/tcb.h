@@ -415,6 +415,7 @@ struct dk_tcp {
     struct dk_tcp_used *cookies_used; /* NULL: no cookie was ever sent */
     struct dk_buf *slab;              /* where small pushes are copied to */
     uint32_t slab_used;
+    uint32_t slab_holds;               /* on it that are for pieces to come: see sendq.c */
     struct dk_ip_tx tx;                /* being made: large, so it is not on the stack */
     const struct dk_tcp_conn *tx_conn; /* whose addresses are in there, NULL: nobody's */
     uint8_t head[DK_IP_HEADROOM + DK_TCP_HEADER_MAX] __attribute__((aligned(16)));

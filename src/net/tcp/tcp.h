@@ -359,9 +359,9 @@ int dk_tcp_connect(struct dk_tcp *tcp, struct dk_tcp_conn **conn_out,
 int dk_tcp_send(struct dk_tcp_conn *conn, const struct dk_tx_piece pieces[], uint32_t n,
                 uint32_t flags, void *cookie, int64_t now);
 
-/* As that, of one piece that is not empty, with DK_TCP_SEND_COPY. -EAGAIN: nothing happened, as
- * more than `most` bytes would be accepted and not acknowledged. */
-int dk_tcp_send_copied(struct dk_tcp_conn *conn, const struct dk_tx_piece *piece, uint64_t most,
+/* As that, of one piece of bytes, at least one, with DK_TCP_SEND_COPY. -EAGAIN: nothing happened,
+ * as more than `most` bytes would be accepted and not acknowledged. */
+int dk_tcp_send_copied(struct dk_tcp_conn *conn, const uint8_t *data, uint32_t len, uint64_t most,
                        int64_t now);
 
 /* Bytes that were accepted and are not acknowledged. */

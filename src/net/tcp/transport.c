@@ -157,8 +157,7 @@ void dk_tcp_destroy(struct dk_tcp *tcp)
     dk_tcp_table_fini(&tcp->table);
     dk_tcp_time_wait_fini(tcp);
     dk_tcp_used_destroy(tcp->cookies_used);
-    if (tcp->slab)
-        dk_buf_put(tcp->slab);
+    dk_tcp_sendq_let_go_slab(tcp);
     pools_fini(tcp);
     dk_heap_free(tcp);
 }

@@ -216,21 +216,40 @@ static inline int send_given(struct dk_tcp_conn *c, const struct dk_tx_piece *fr
     return dk_tcp_send_any(c, from, 1, DK_TCP_SEND_UNREFERENCED, NULL, now);
 }
 
+/* It is copied, and sent. The copy is given back where it did not leave. */
+static inline __attribute__((always_inline)) int
+send_copy(struct dk_tcp *tcp, struct dk_tcp_conn *c, const struct dk_tx_piece *copy, int64_t now)
+{
+    if (dk_likely(send_own(tcp, c, copy, now)))
+        return 1;
+    int done = dk_tcp_send_any(c, copy, 1, DK_TCP_SEND_UNREFERENCED, NULL, now);
+    dk_buf_put(copy->buf);
+    return done;
+}
+
+/* The same of a piece of any length, or when it cannot leave. */
+__attribute__((noinline)) static int send_copied_other(struct dk_tcp_conn *c, const uint8_t *data,
+                                                       uint32_t len, int64_t now)
+{
+    struct dk_tcp *tcp = c->tcp;
+    struct dk_tx_piece piece = {.data = data, .len = len};
+    if (!may_send(tcp, c, len, now) || !dk_tcp_sendq_copy(tcp, &piece))
+        return dk_tcp_send_any(c, &piece, 1, DK_TCP_SEND_COPY, NULL, now);
+    return send_copy(tcp, c, &piece, now);
+}
+
 /* The piece is copied first: from then on nobody else has it. */
-int dk_tcp_send_copied(struct dk_tcp_conn *c, const struct dk_tx_piece *from, uint64_t most,
+int dk_tcp_send_copied(struct dk_tcp_conn *c, const uint8_t *data, uint32_t len, uint64_t most,
                        int64_t now)
 {
     struct dk_tcp *tcp = c->tcp;
-    struct dk_tx_piece copy = *from;
-    if (dk_unlikely(dk_tcp_queued_bytes(c) + from->len > most))
+    if (dk_unlikely(dk_tcp_sendq_bytes(c) + len > most))
         return -EAGAIN;
-    if (dk_unlikely(!may_send(tcp, c, from->len, now) || !dk_tcp_sendq_copy_short(tcp, &copy)))
-        return dk_tcp_send_any(c, from, 1, DK_TCP_SEND_COPY, NULL, now);
-    if (dk_likely(send_own(tcp, c, &copy, now)))
-        return 1;
-    int done = dk_tcp_send_any(c, &copy, 1, DK_TCP_SEND_UNREFERENCED, NULL, now);
-    dk_buf_put(copy.buf);
-    return done;
+    if (dk_unlikely(!may_send(tcp, c, len, now) || !dk_tcp_sendq_copies_short(tcp, len)))
+        return send_copied_other(c, data, len, now);
+    const struct dk_tx_piece copy = {
+        .data = dk_tcp_sendq_copy_short(tcp, data, len), .len = len, .buf = tcp->slab};
+    return send_copy(tcp, c, &copy, now);
 }
 
 int dk_tcp_send(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[], uint32_t n,
@@ -240,7 +259,7 @@ int dk_tcp_send(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[], uint32
         if (flags == DK_TCP_SEND_UNREFERENCED && pieces->buf)
             return send_given(c, pieces, now);
         if (flags == DK_TCP_SEND_COPY)
-            return dk_tcp_send_copied(c, pieces, UINT64_MAX, now);
+            return dk_tcp_send_copied(c, pieces->data, pieces->len, UINT64_MAX, now);
     }
     return dk_tcp_send_any(c, pieces, n, flags, cookie, now);
 }

@@ -27,7 +27,7 @@ int dk_tcp_send_any(struct dk_tcp_conn *c, const struct dk_tx_piece pieces[], ui
 
 uint64_t dk_tcp_queued_bytes(const struct dk_tcp_conn *c)
 {
-    return c->snd_end - dk_tcp_min64(c->snd_una, c->snd_end);
+    return dk_tcp_sendq_bytes(c);
 }
 
 uint64_t dk_tcp_send_goal(const struct dk_tcp_conn *c)
