@@ -595,6 +595,23 @@ static void arm_and_log(struct dk_netdev *dev, char *log_out, size_t max)
     fclose(capture);
 }
 
+/* The descriptor that a queue fetches is that of the next frame. */
+static void check_fetched(struct dk_netdev *dev, struct dk_netdev *other)
+{
+    const struct dk_dpdk_memif *m = &dk_dpdk_port_of(dev)->memif;
+    const uint16_t next = (uint16_t)(dev->stats->tx_frames + m->ahead) & m->mask;
+    struct dk_rx_frame got;
+    uint32_t len;
+    assert_non_null(m->descriptors);
+    send_number(dev, 1);
+    memcpy(&len, m->descriptors + next * DK_DPDK_MEMIF_DESCRIPTOR + 4, sizeof len);
+    assert_int_equal(len, 60);
+    memcpy(&len, m->descriptors + (next + 1) * DK_DPDK_MEMIF_DESCRIPTOR + 4, sizeof len);
+    assert_int_not_equal(len, 60);
+    assert_int_equal(drv_receive_at(&other, 1, &got), 0);
+    dk_buf_put(got.buf);
+}
+
 static void test_dpdk_memif_has_a_queue_for_each_worker(void **state)
 {
     (void)state;
@@ -622,6 +639,7 @@ static void test_dpdk_memif_has_a_queue_for_each_worker(void **state)
     for (uint32_t i = 0; i < 2 * QUEUES; i++) {
         arm_and_log(ends[i / QUEUES][i % QUEUES], log, sizeof log);
         assert_string_equal(log, "");
+        check_fetched(ends[i / QUEUES][i % QUEUES], ends[1 - i / QUEUES][i % QUEUES]);
     }
     forget_memif(folder);
 }

@@ -98,6 +98,7 @@ static void close_queue(struct dk_netdev *dev)
         rte_pktmbuf_free(p->ready[i]);
     dk_dpdk_rx_close(p);
     dk_dpdk_tx_close(p);
+    dk_dpdk_memif_forget(p);
     p->num_ready = 0;
     dk_dpdk_sleep_close(p);
     if (dk_dpdk_queue_close(p))
@@ -146,6 +147,7 @@ static void choose_memory(struct dk_dpdk_port *p, const struct rte_eth_dev_info 
     p->own_buffers = may;
     p->at_once = quirk->at_once;
     p->restarts = quirk->restarts;
+    dk_dpdk_memif_choose(p, o->device);
     p->runs_on = quirk->runs_on;
     p->guest = quirk->guest;
     p->host_mac = quirk->host_mac;

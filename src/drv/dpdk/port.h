@@ -52,6 +52,21 @@ struct dk_dpdk_look {
     int64_t ns;       /* of a CPU for a look: about the least of late */
 };
 
+#define DK_DPDK_MEMIF_DESCRIPTOR 16u /* bytes */
+#define DK_DPDK_MEMIF_LINE       64u /* two before the descriptors have the header of a ring */
+
+/* The ring of a memif that a queue sends to, as far as it is known (memif.c). */
+struct dk_dpdk_memif {
+    const uint8_t *descriptors; /* in the driver's memory, not to be read; NULL: not known */
+    uint16_t mask;
+    uint16_t ahead; /* of the number of frames sent is that of the next descriptor */
+    enum { DK_DPDK_MEMIF_NOT, DK_DPDK_MEMIF_SERVER, DK_DPDK_MEMIF_CLIENT } role;
+    int fd;          /* of that memory */
+    uint64_t at;     /* of the ring in it */
+    uint64_t frames; /* that were sent when it was looked at */
+    int64_t look_at; /* again */
+};
+
 struct dk_dpdk_port {
     struct dk_netdev dev;
     uint16_t port, queue;
@@ -92,6 +107,7 @@ struct dk_dpdk_port {
     struct rte_mbuf *put[DK_TX_ROOMS];    /* of tx_pool: those from rooms.sent on are ours */
     struct dk_tx_rooms rooms;             /* in them */
     uint32_t attached;                    /* mbufs that stand for application memory */
+    struct dk_dpdk_memif memif;
 
     /* sleep.c */
     int epfd, timerfd, intrfd; /* intrfd < 0: it has no interrupts */
@@ -241,6 +257,29 @@ int dk_dpdk_link_open(struct dk_dpdk_port *first);
 void dk_dpdk_link_close(struct dk_dpdk_port *first);
 /* How often that came since the last call. */
 uint64_t dk_dpdk_link_interrupts(const struct dk_dpdk_port *first);
+
+/* ---- memif.c ----------------------------------------------------------------------------------
+ */
+
+/* Whether, and which end of one, a port is that was made of a device. */
+void dk_dpdk_memif_choose(struct dk_dpdk_port *p, const char *device);
+/* Now and then: finds the ring, or finds out that it is another one. */
+void dk_dpdk_memif_look(struct dk_dpdk_port *p);
+void dk_dpdk_memif_forget(struct dk_dpdk_port *p);
+
+/* Has the processor fetch what the driver will touch with the next frame that is sent. */
+static inline void dk_dpdk_memif_fetch(const struct dk_dpdk_port *p)
+{
+    const struct dk_dpdk_memif *m = &p->memif;
+    if (!m->descriptors)
+        return;
+    const uint16_t next = (uint16_t)(p->dev.stats->tx_frames + m->ahead) & m->mask;
+    const uint8_t *at = m->descriptors + (size_t)next * DK_DPDK_MEMIF_DESCRIPTOR;
+    dk_forget(at); /* or the function has no effect, and gcc leaves out the call */
+    __builtin_prefetch(at);
+    __builtin_prefetch(m->descriptors - 2 * DK_DPDK_MEMIF_LINE);
+    __builtin_prefetch(m->descriptors - DK_DPDK_MEMIF_LINE);
+}
 
 /* ---- stats.c ----------------------------------------------------------------------------------
  */

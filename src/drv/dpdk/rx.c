@@ -257,6 +257,7 @@ uint32_t dk_dpdk_rx_burst(struct dk_netdev *dev, struct dk_rx_frame frames_out[]
     const uint32_t n = dk_dpdk_receive(p, p->came, DK_DPDK_BURST);
     if (n == 0)
         return 0;
+    dk_dpdk_memif_fetch(p);
     p->active_at = p->now;
     return dk_likely(n == 1) ? take_one(p, frames_out) : take_all(p, frames_out, n);
 }

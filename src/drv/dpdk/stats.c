@@ -119,6 +119,7 @@ void dk_dpdk_count(struct dk_dpdk_port *p)
 {
     struct rte_eth_stats now;
     dk_dpdk_revive(p);
+    dk_dpdk_memif_look(p);
     if (p->queue != 0) {
         check_joined(p);
         return;
