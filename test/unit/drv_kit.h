@@ -65,6 +65,9 @@ void drv_receive(struct dk_netdev *dev, struct dk_rx_frame frames_out[], uint32_
 /* Whether the device becomes readable, within a time. */
 bool drv_readable(struct dk_netdev *dev, int timeout_ms);
 
+/* Whether it is not readable: one that is woken by a clock may be, at times, and is asked again. */
+bool drv_sleeps(struct dk_netdev *dev);
+
 /* Does so repeatedly until there is nothing left. */
 void drv_drain(struct dk_netdev *dev);
 

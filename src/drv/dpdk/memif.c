@@ -49,9 +49,11 @@ _Static_assert(sizeof(struct ring) == 2 * DK_DPDK_MEMIF_LINE, "as dk_dpdk_memif_
 void dk_dpdk_memif_choose(struct dk_dpdk_port *p, const char *device)
 {
     const bool is_memif = p->restarts && device && !strstr(device, "zero-copy=yes");
-    p->memif.role = !is_memif                       ? DK_DPDK_MEMIF_NOT
-                    : strstr(device, "role=client") ? DK_DPDK_MEMIF_CLIENT
-                                                    : DK_DPDK_MEMIF_SERVER;
+    const bool is_server =
+        device && (strstr(device, "role=server") || strstr(device, "role=master"));
+    p->memif.role = !is_memif   ? DK_DPDK_MEMIF_NOT
+                    : is_server ? DK_DPDK_MEMIF_SERVER
+                                : DK_DPDK_MEMIF_CLIENT; /* as the driver has it, unless told */
 }
 
 void dk_dpdk_memif_forget(struct dk_dpdk_port *p)
