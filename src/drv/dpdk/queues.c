@@ -282,7 +282,7 @@ void dk_dpdk_quiesce(struct dk_netdev *dev)
     dk_lock(&first->lock);
     if (q->is_open && !q->is_quiet) {
         q->is_quiet = true;
-        q->started = false;
+        set_started(q, false);
         first->num_quiet++;
     }
     if (first->is_up && first->num_quiet == first->num_open) {
