@@ -48,12 +48,10 @@ _Static_assert(sizeof(struct ring) == 2 * DK_DPDK_MEMIF_LINE, "as dk_dpdk_memif_
 
 void dk_dpdk_memif_choose(struct dk_dpdk_port *p, const char *device)
 {
-    const bool is_memif = p->restarts && device && !strstr(device, "zero-copy=yes");
     const bool is_server =
         device && (strstr(device, "role=server") || strstr(device, "role=master"));
-    p->memif.role = !is_memif   ? DK_DPDK_MEMIF_NOT
-                    : is_server ? DK_DPDK_MEMIF_SERVER
-                                : DK_DPDK_MEMIF_CLIENT; /* as the driver has it, unless told */
+    p->memif.role = is_server ? DK_DPDK_MEMIF_SERVER : DK_DPDK_MEMIF_CLIENT;
+    p->memif.in_heap = device && strstr(device, "zero-copy=yes");
 }
 
 void dk_dpdk_memif_forget(struct dk_dpdk_port *p)
@@ -179,7 +177,7 @@ void dk_dpdk_memif_look(struct dk_dpdk_port *p)
 {
     struct dk_dpdk_memif *m = &p->memif;
     const uint64_t frames = p->dev.stats->tx_frames;
-    if (m->role == DK_DPDK_MEMIF_NOT || frames == m->frames || p->now < m->look_at)
+    if (m->role == DK_DPDK_MEMIF_NOT || m->in_heap || frames == m->frames || p->now < m->look_at)
         return;
     m->look_at = p->now + COUNT_NS;
     if (!m->descriptors) {

@@ -30,7 +30,7 @@ static const struct quirk {
     const char *driver;
     bool own_memory;
     bool at_once;
-    bool restarts; /* a link that went down comes back by a new start only */
+    bool memif;
     bool cuts_not; /* it says that it cuts segments, and refuses those that fill the MTU */
     bool host_mac; /* its address is that of its other end, the kernel's interface */
     bool link_not; /* its interrupt of the link does not come: that of em, behind MSI-X */
@@ -56,7 +56,8 @@ static bool has_all(uint64_t capabilities, uint64_t wanted)
 
 /* A client of memif whose server has gone does not look for the next one by itself. The driver's
  * own thread connects, and tidies up behind a server that went: it is given time for that, since a
- * port that is stopped meanwhile is left half connected, or worse. */
+ * port that is stopped meanwhile is left half connected, or worse. A server takes the next client
+ * without that, and must not be stopped while one comes: that is the same thread's work. */
 void dk_dpdk_revive(struct dk_dpdk_port *p)
 {
     if (!p->restarts || p->now - p->tried_at < RETRY_NS)
@@ -146,8 +147,9 @@ static void choose_memory(struct dk_dpdk_port *p, const struct rte_eth_dev_info 
     p->segments_max = info->tx_desc_lim.nb_mtu_seg_max ? info->tx_desc_lim.nb_mtu_seg_max : 64;
     p->own_buffers = may;
     p->at_once = quirk->at_once;
-    p->restarts = quirk->restarts;
-    dk_dpdk_memif_choose(p, o->device);
+    if (quirk->memif)
+        dk_dpdk_memif_choose(p, o->device);
+    p->restarts = p->memif.role == DK_DPDK_MEMIF_CLIENT;
     p->runs_on = quirk->runs_on;
     p->guest = quirk->guest;
     p->host_mac = quirk->host_mac;

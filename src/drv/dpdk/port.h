@@ -61,6 +61,7 @@ struct dk_dpdk_memif {
     uint16_t mask;
     uint16_t ahead; /* of the number of frames sent is that of the next descriptor */
     enum { DK_DPDK_MEMIF_NOT, DK_DPDK_MEMIF_SERVER, DK_DPDK_MEMIF_CLIENT } role;
+    bool in_heap;    /* the frames of the ring are elsewhere: nothing is fetched */
     int fd;          /* of that memory */
     uint64_t at;     /* of the ring in it */
     uint64_t frames; /* that were sent when it was looked at */
@@ -261,7 +262,7 @@ uint64_t dk_dpdk_link_interrupts(const struct dk_dpdk_port *first);
 /* ---- memif.c ----------------------------------------------------------------------------------
  */
 
-/* Whether, and which end of one, a port is that was made of a device. */
+/* Notes which end of a memif a port is that was made of a device: a client, unless it says so. */
 void dk_dpdk_memif_choose(struct dk_dpdk_port *p, const char *device);
 /* Now and then: finds the ring, or finds out that it is another one. */
 void dk_dpdk_memif_look(struct dk_dpdk_port *p);

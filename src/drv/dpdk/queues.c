@@ -77,6 +77,7 @@ void dk_dpdk_queues_share(struct dk_dpdk_port *first)
         q->sums_ip = first->sums_ip;
         q->restarts = first->restarts;
         q->memif.role = first->memif.role;
+        q->memif.in_heap = first->memif.in_heap;
         q->segments_max = first->segments_max;
         q->frame_max = first->frame_max;
         q->whole_max = first->whole_max;

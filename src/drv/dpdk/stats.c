@@ -104,8 +104,9 @@ void dk_dpdk_counters_open(struct dk_dpdk_port *p)
 static void check_joined(struct dk_dpdk_port *q)
 {
     struct rte_eth_stats now;
-    if (!q->restarts || q->was_checked || q->queue >= RTE_ETHDEV_QUEUE_STAT_CNTRS ||
-        q->dev.stats->rx_frames == 0 || rte_eth_stats_get(q->port, &now) != 0)
+    if (q->memif.role == DK_DPDK_MEMIF_NOT || q->was_checked ||
+        q->queue >= RTE_ETHDEV_QUEUE_STAT_CNTRS || q->dev.stats->rx_frames == 0 ||
+        rte_eth_stats_get(q->port, &now) != 0)
         return;
     q->was_checked = true;
     if (now.q_ipackets[q->queue] == 0)
