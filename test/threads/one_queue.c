@@ -159,6 +159,19 @@ static void check_cost(struct woken cost, int element)
                   (int)cost.handovers);
 }
 
+/* The last one to come may have looked at the device while the others fell asleep: then it hands
+ * over, and that is not what a test counts. Waits until there was none of it for a while. */
+static void settle(void)
+{
+    const struct timespec while_ns = {0, 20 * 1000 * 1000};
+    struct woken seen = {0}, cost;
+    woken_since(&seen);
+    do {
+        nanosleep(&while_ns, NULL);
+        cost = woken_since(&seen);
+    } while (cost.wakeups + cost.handovers > 0);
+}
+
 static void test_element_of_a_queue_that_many_wait_for_wakes_one(void **state)
 {
     (void)state;
@@ -167,6 +180,7 @@ static void test_element_of_a_queue_that_many_wait_for_wakes_one(void **state)
     struct woken seen = {0}, all = {0};
     crew_start(WAITERS, pop_shared, crowd);
     await_asleep(sleepers());
+    settle();
     woken_since(&seen);
     for (int i = 0; i < elements; i++) {
         crowd_push(crowd, 1);
@@ -199,19 +213,6 @@ static void wait_for_pop(int index, void *arg)
     if (crowd->errors[index] == 0 && qr.qr_opcode == DEMI_OPC_FAILED)
         crowd->errors[index] = (int)qr.qr_ret;
     crowd->popped++;
-}
-
-/* The last one to come may have looked at the device while the others fell asleep: then it hands
- * over, and that is not what a test counts. Waits until there was none of it for a while. */
-static void settle(void)
-{
-    const struct timespec while_ns = {0, 20 * 1000 * 1000};
-    struct woken seen = {0}, cost;
-    woken_since(&seen);
-    do {
-        nanosleep(&while_ns, NULL);
-        cost = woken_since(&seen);
-    } while (cost.wakeups + cost.handovers > 0);
 }
 
 static struct crowd *crowd_asleep(void)
