@@ -138,7 +138,7 @@ class Child:
     def stop(self):
         if self.process.poll() is None:
             self.process.terminate()
-        return self.finish(10 * SLOW)
+        return self.finish(30 * SLOW)  # a leak check of a port of DPDK takes seconds
 
     def pause(self, seconds):
         self.process.send_signal(signal.SIGSTOP)
