@@ -23,7 +23,7 @@ static struct {
 } table;
 
 /* Entries are shown to a leak detector so many at a time. */
-#define ROOT_QUEUES 64
+#define ROOT_QUEUES 1024
 
 static size_t root_bytes(uint32_t first)
 {

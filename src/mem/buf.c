@@ -24,7 +24,7 @@ _Static_assert(offsetof(struct dk_buf, number) == offsetof(struct dk_buf, gen) +
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "app_refs is the low half of life");
 
 /* Descriptors are shown to a leak detector so many at a time; DK_BUF_MAX is a multiple. */
-#define ROOT_BUFS 64
+#define ROOT_BUFS 8192
 
 struct dk_buf *dk_bufs;
 uint32_t dk_bufs_used;
