@@ -33,6 +33,8 @@ static uint8_t *size_field(const void *p, size_t object_bytes)
 /* Returns the first byte of n that is not what it must be; n when all are. */
 static size_t first_other(const uint8_t *p, size_t n, uint8_t value)
 {
+    if (n > 0 && p[0] == value && memcmp(p, p + 1, n - 1) == 0) /* all like the one before */
+        return n;
     size_t i = 0;
     while (i < n && p[i] == value)
         i++;
