@@ -357,7 +357,10 @@ int child_fork(void)
 {
     static const int crashes[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGSYS, SIGABRT};
     fflush(NULL);
+    setenv("CMOCKA_TEST_ABORT", "1", 1);
     const pid_t pid = fork();
+    if (pid != 0)
+        unsetenv("CMOCKA_TEST_ABORT");
     must_hold(pid >= 0, "fork: %s", errno_name(errno));
     if (pid == 0) {
         for (size_t i = 0; i < COUNT_OF(crashes); i++)

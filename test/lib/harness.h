@@ -124,9 +124,9 @@ int open_fds(void);
 bool under_sanitizer(void);
 
 /*
- * fork(2) for tests: 0 in the child, which has a deadline of its own and dies of a crash (cmocka's
- * handlers would go on with the parent's next test). In the child no must() may fail: it checks
- * with CHILD, which ends it.
+ * fork(2) for tests: 0 in the child, which has a deadline of its own and dies of a crash or a
+ * failed assertion (cmocka would go on with the parent's next test). It checks with CHILD, which
+ * says what failed and ends it.
  */
 int child_fork(void);
 
