@@ -350,15 +350,17 @@ static void test_dpdk_looks_that_take_long_are_seldom(void **state)
     struct drv_link link;
     open_ring(&link, 0, 0);
     struct dk_netdev *dev = link.dev[0];
-    int64_t now = 0, least = second, slept;
+    int64_t now = 0, slept;
     for (int i = 0; i < 10; i++)
         slept = look_and_sleep(dev, now += second, i == 0 ? 0 : ms);
     assert_true(slept >= 30 * ms);
-    for (int i = 0; i < 8; i++) {
+    /* Until one takes as little as it does where nothing else has the CPU. */
+    const uint64_t give_up = now_ns() + PATIENCE_S * 1000000000ull;
+    do {
         slept = look_and_sleep(dev, now += second, 0);
-        least = slept < least ? slept : least;
-    }
-    assert_true(least >= 10 * ms && least < 30 * ms);
+        assert_true(slept >= 10 * ms);
+    } while (slept >= 30 * ms && now_ns() < give_up);
+    assert_true(slept < 30 * ms);
     drv_close(&link);
     free_wire();
 }
