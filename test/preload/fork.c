@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { CREW = 4, SLOTS = 256, FORKS = 200, CHILD_SECONDS = 20 };
+enum { CREW = 4, SLOTS = 256, FORKS = 80, CHILD_SECONDS = 20 };
 
 static void *slots[SLOTS];
 static bool stop;
