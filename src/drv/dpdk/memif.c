@@ -24,6 +24,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -61,12 +62,14 @@ void dk_dpdk_memif_forget(struct dk_dpdk_port *p)
     p->memif.descriptors = NULL;
 }
 
-/* Opens anew what is open as that; -1: it is something else. */
+/* Opens anew, to be read only, what is open as that; -1: it is something else, or a region that was
+ * opened so before, which the driver may have let go of. */
 static int open_region(int fds, const char *name, struct stat *st)
 {
     char is[sizeof(REGION)];
     if (readlinkat(fds, name, is, sizeof is) < (ssize_t)strlen(REGION) ||
-        memcmp(is, REGION, strlen(REGION)) != 0)
+        memcmp(is, REGION, strlen(REGION)) != 0 ||
+        (fcntl(atoi(name), F_GETFL) & O_ACCMODE) != O_RDWR)
         return -1;
     const int fd = openat(fds, name, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, st) == 0)
