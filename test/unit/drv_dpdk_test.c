@@ -563,8 +563,20 @@ static bool open_memif(const char *folder, const char *role, uint16_t n, struct 
     return true;
 }
 
-/* Both ends stay open: while one is closed the driver's thread tidies up the other (DPDK 22.11),
- * which must not be closed meanwhile, and nobody tells when that is over. */
+/* Closes the client, after which there is no memory of a memif any more. The server stays open: the
+ * driver's thread tidies up behind it (DPDK 22.11), nobody tells when that is over, and it must not
+ * be closed meanwhile. */
+static void close_client(struct dk_netdev *queues[], uint32_t n)
+{
+    assert_true(dk_dpdk_memif_queues() == n);
+    for (uint32_t i = 0; i < n; i++)
+        queues[i]->ops->close(queues[i]);
+    deadline_start(__func__, DEADLINE_S);
+    while (dk_dpdk_memif_queues() != 0)
+        sched_yield();
+    deadline_stop();
+}
+
 static void forget_memif(const char *folder)
 {
     char path[64];
@@ -643,31 +655,71 @@ static void test_dpdk_memif_has_a_queue_for_each_worker(void **state)
         assert_string_equal(log, "");
         check_fetched(ends[i / QUEUES][i % QUEUES], ends[1 - i / QUEUES][i % QUEUES]);
     }
+    close_client(ends[1], QUEUES);
     forget_memif(folder);
 }
 
-/* A queue that has none at the other end: said once, when it has had frames of another's. */
-static void test_dpdk_memif_of_fewer_queues_is_said(void **state)
+/* A queue that has none at the other end is not used, and that is said. */
+static void check_alone(struct dk_netdev *dev, const char *who)
+{
+    char log[1000];
+    struct dk_rx_frame got;
+    const uint64_t lost = dev->stats->tx_link_down;
+    arm_and_log(dev, log, sizeof log);
+    must_hold(strstr(log, who), "%s", log);
+    arm_and_log(dev, log, sizeof log);
+    assert_string_equal(log, "");
+    for (uint32_t i = 0; i < 3; i++)
+        assert_int_equal(dev->ops->rx_burst(dev, &got, 1, 0), 0);
+    send_number(dev, 1);
+    assert_true(dev->stats->tx_link_down == lost + 1);
+}
+
+static void check_passes(struct dk_netdev *from, struct dk_netdev *to)
+{
+    struct dk_rx_frame got;
+    send_number(from, 7);
+    assert_int_equal(drv_receive_at(&to, 1, &got), 0);
+    assert_int_equal(got.data[14], 7);
+    dk_buf_put(got.buf);
+}
+
+static void test_dpdk_memif_of_fewer_queues_has_those(void **state)
 {
     (void)state;
     char folder[] = "/tmp/demi-memif-XXXXXX", log[1000];
-    struct dk_netdev *server[QUEUES], *client;
-    struct dk_rx_frame got;
+    struct dk_netdev *server[QUEUES], *client[QUEUES];
     number++;
     assert_non_null(mkdtemp(folder));
     if (!open_memif(folder, "server", QUEUES, server)) {
         rmdir(folder);
         skip();
     }
-    assert_true(open_memif(folder, "client", 1, &client));
-    await_link(server[0], client);
-    send_number(client, 1);
-    assert_int_equal(drv_receive_at(&server[1], 1, &got), 0);
-    dk_buf_put(got.buf);
-    arm_and_log(server[1], log, sizeof log);
-    must_hold(strstr(log, "give both ends as many workers"), "%s", log);
-    arm_and_log(server[1], log, sizeof log);
-    assert_string_equal(log, "");
+    for (uint16_t n = 1; n <= QUEUES; n++) { /* one client after the other */
+        assert_true(open_memif(folder, "client", n, client));
+        await_link(server[0], client[0]);
+        for (uint16_t i = 0; i < n; i++) {
+            arm_and_log(server[i], log, sizeof log);
+            assert_string_equal(log, "");
+            drv_sleeps(client[i]); /* who looks gives room to be sent to */
+        }
+        for (uint16_t i = 0; i < n; i++)
+            send_number(client[i], 1);
+        if (n < 2)
+            check_alone(server[1], "fewer queues (1) than this one (3): worker 1 reaches nobody");
+        if (n < 3)
+            check_alone(server[2], "worker 2 reaches nobody");
+        for (uint16_t i = 0; i < n; i++) {
+            struct dk_rx_frame got;
+            assert_int_equal(drv_receive_at(&server[i], 1, &got), 0);
+            dk_buf_put(got.buf);
+            check_passes(client[i], server[i]);
+            check_passes(server[i], client[i]);
+        }
+        close_client(client, n);
+        for (uint16_t i = 0; i < QUEUES; i++)
+            arm_and_log(server[i], log, sizeof log); /* it sees that there is no link */
+    }
     forget_memif(folder);
 }
 
@@ -753,7 +805,7 @@ int main(void)
         cmocka_unit_test(test_dpdk_ring_that_stays_full_is_no_link),
         cmocka_unit_test(test_dpdk_queues_are_devices_of_their_own),
         cmocka_unit_test(test_dpdk_memif_has_a_queue_for_each_worker),
-        cmocka_unit_test(test_dpdk_memif_of_fewer_queues_is_said),
+        cmocka_unit_test(test_dpdk_memif_of_fewer_queues_has_those),
         cmocka_unit_test(test_dpdk_flows_are_spread_over_the_queues_that_are_open),
         cmocka_unit_test(test_dpdk_more_queues_than_the_port_has_are_refused),
         cmocka_unit_test(test_dpdk_put_frames_wait_for_room_in_order),

@@ -125,22 +125,44 @@ static bool read_ring(int fd, uint64_t at, struct ring *out)
     return pread(fd, out, sizeof(*out), (off_t)at) == sizeof(*out) && out->cookie == COOKIE;
 }
 
-/* Finds the ring that a queue sends to: its bytes are what is between the first two, of which there
- * are as many each way. */
-static bool find_ring(struct dk_dpdk_memif *m, uint32_t queue, uint64_t *bytes_out)
+/* Returns how many rings there are each way, which is the same number, and the bytes of one: what
+ * is between the first two. 0: not as we know it. */
+static uint32_t count_rings(int fd, uint64_t *bytes_out)
 {
     struct ring ring;
-    uint64_t bytes = sizeof(ring) + DK_DPDK_MEMIF_DESCRIPTOR, num = 0;
-    if (!read_ring(m->fd, 0, &ring))
-        return false;
-    while (bytes < RING_MAX && !read_ring(m->fd, bytes, &ring))
+    uint64_t bytes = sizeof(ring) + DK_DPDK_MEMIF_DESCRIPTOR;
+    uint32_t num = 0;
+    if (!read_ring(fd, 0, &ring))
+        return 0;
+    while (bytes < RING_MAX && !read_ring(fd, bytes, &ring))
         bytes = (bytes - sizeof(ring)) * 2 + sizeof(ring);
-    while (bytes < RING_MAX && read_ring(m->fd, num * bytes, &ring))
+    while (bytes < RING_MAX && read_ring(fd, num * bytes, &ring))
         num++;
-    m->at = (queue + (m->role == DK_DPDK_MEMIF_CLIENT ? 0 : num / 2)) * bytes;
-    m->mask = (uint16_t)((bytes - sizeof(ring)) / DK_DPDK_MEMIF_DESCRIPTOR - 1);
     *bytes_out = bytes;
-    return num % 2 == 0 && queue < num / 2;
+    return num % 2 == 0 ? num / 2 : 0;
+}
+
+uint32_t dk_dpdk_memif_queues(void)
+{
+    struct stat st = {.st_size = 0};
+    uint64_t bytes;
+    const int fd = open_only_region(&st);
+    if (fd < 0)
+        return 0;
+    const uint32_t num = count_rings(fd, &bytes);
+    close(fd);
+    return num;
+}
+
+/* Finds the ring that a queue sends to. */
+static bool find_ring(struct dk_dpdk_memif *m, uint32_t queue, uint64_t *bytes_out)
+{
+    const uint32_t num = count_rings(m->fd, bytes_out);
+    if (queue >= num)
+        return false;
+    m->at = (queue + (m->role == DK_DPDK_MEMIF_CLIENT ? 0 : num)) * *bytes_out;
+    m->mask = (uint16_t)((*bytes_out - sizeof(struct ring)) / DK_DPDK_MEMIF_DESCRIPTOR - 1);
+    return true;
 }
 
 static void find(struct dk_dpdk_port *p)

@@ -118,7 +118,6 @@ struct dk_dpdk_port {
     bool intr_on;
     bool armed;
     bool restarts;             /* it is started anew while its link is down */
-    bool was_checked;          /* that the other end has this queue, too */
     int64_t now, active_at;    /* of the last poll; of the last frame */
     int64_t tried_at;          /* to start it anew */
     uint32_t until_look;       /* polls */
@@ -127,6 +126,8 @@ struct dk_dpdk_port {
 
     /* queues.c */
     bool is_open;
+    bool is_joined;  /* to a queue of the other end: always, but of a memif (dk_dpdk_join) */
+    bool is_alone;   /* the other end of the memif does not have this queue */
     bool is_quiet;   /* the process ends */
     bool rests;      /* the port is to be started anew */
     uint32_t starts; /* of the port, when it rested or was opened */
@@ -185,6 +186,9 @@ void dk_dpdk_queue_open(struct dk_dpdk_port *q);
 bool dk_dpdk_queue_close(struct dk_dpdk_port *q);
 
 bool dk_dpdk_steers_here(struct dk_netdev *dev, const struct dk_flow *flow);
+
+/* Takes a queue of a memif into use while the other end has it, too; now and then. */
+void dk_dpdk_join(struct dk_dpdk_port *q);
 
 /* Takes part in a new start of a port whose link went down. */
 void dk_dpdk_restart(struct dk_dpdk_port *q);
@@ -267,6 +271,8 @@ void dk_dpdk_memif_choose(struct dk_dpdk_port *p, const char *device);
 /* Now and then: finds the ring, or finds out that it is another one. */
 void dk_dpdk_memif_look(struct dk_dpdk_port *p);
 void dk_dpdk_memif_forget(struct dk_dpdk_port *p);
+/* How many queues are joined, while the link is up; 0: it cannot be told. */
+uint32_t dk_dpdk_memif_queues(void);
 
 /* Has the processor fetch what the driver will touch with the next frame that is sent. */
 static inline void dk_dpdk_memif_fetch(const struct dk_dpdk_port *p)

@@ -7,6 +7,11 @@
  * table of our making (RETA): over the queues that are open, in order. Elsewhere whoever sends to
  * the port chooses the queue (memif, rings), or the driver.
  *
+ * A memif has as many queues as its client: a server with fewer does not take it, and one with more
+ * has some that lead nowhere. The driver (DPDK 22.11) takes no notice of that: it reads and writes
+ * where a ring of theirs was before, or the first ring, beside the thread whose ring that is. So a
+ * queue behind the first is used only when the link is up and the rings were counted (memif.c).
+ *
  * A port that is to be started anew, because its peer went, must not be in use meanwhile. Each
  * queue finds out by itself that the link is down, and rests; the last one starts the port, and the
  * others go on when they see that (`num_starts`). `lock` of the first queue guards all of that, and
@@ -23,6 +28,7 @@
 #include "drv/dpdk/eal.h"
 #include "drv/why.h"
 #include "mem/heap.h"
+#include "os/log.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -178,8 +184,37 @@ static const struct rte_eth_fp_ops not_started = {
 
 static void set_started(struct dk_dpdk_port *q, bool started)
 {
-    q->started = started;
-    q->fast = started ? &rte_eth_fp_ops[q->port] : &not_started;
+    q->started = started && q->is_joined;
+    q->fast = q->started ? &rte_eth_fp_ops[q->port] : &not_started;
+}
+
+/* Whether the other end has it; where that cannot be told it is said, and taken for granted. */
+static bool has_other_end(const struct dk_dpdk_port *q)
+{
+    const uint32_t num = dk_dpdk_memif_queues();
+    if (num == 0)
+        dk_log(DK_LOG_WARN,
+               "dpdk: how many queues the other end of the memif has is not known: it must be %u, "
+               "or frames get lost",
+               q->first->num_queues);
+    else if (q->queue >= num)
+        dk_log(DK_LOG_ERROR,
+               "dpdk: the other end of the memif has fewer queues (%u) than this one (%u): worker "
+               "%u reaches nobody: give both ends as many workers",
+               num, q->first->num_queues, q->queue);
+    return num == 0 || q->queue < num;
+}
+
+void dk_dpdk_join(struct dk_dpdk_port *q)
+{
+    if (q->queue == 0 || q->memif.role == DK_DPDK_MEMIF_NOT)
+        return;
+    const bool is_up = dk_dpdk_link(&q->dev) == DK_LINK_UP;
+    if (is_up == (q->is_joined || q->is_alone))
+        return;
+    q->is_joined = is_up && has_other_end(q);
+    q->is_alone = is_up && !q->is_joined;
+    set_started(q, !q->rests);
 }
 
 void dk_dpdk_queue_open(struct dk_dpdk_port *q)
@@ -190,10 +225,12 @@ void dk_dpdk_queue_open(struct dk_dpdk_port *q)
     first->num_open++;
     q->starts = first->num_starts;
     q->rests = first->num_resting > 0;
+    q->is_joined = q->queue == 0 || q->memif.role == DK_DPDK_MEMIF_NOT;
     set_started(q, !q->rests);
     first->num_resting += q->rests;
     spread(first);
     dk_unlock(&first->lock);
+    dk_dpdk_join(q);
 }
 
 bool dk_dpdk_queue_close(struct dk_dpdk_port *q)

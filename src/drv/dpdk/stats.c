@@ -98,33 +98,14 @@ void dk_dpdk_counters_open(struct dk_dpdk_port *p)
     p->dev.extra = (struct dk_netdev_extra){p->num_counters, p->counter_names, p->counters};
 }
 
-/* A memif (DPDK 22.11) whose other end has fewer queues has those beyond them take frames from the
- * ring of the first, which two threads then do at once; it counts only those that are joined. It
- * does not tell how many these are. */
-static void check_joined(struct dk_dpdk_port *q)
-{
-    struct rte_eth_stats now;
-    if (q->memif.role == DK_DPDK_MEMIF_NOT || q->was_checked ||
-        q->queue >= RTE_ETHDEV_QUEUE_STAT_CNTRS || q->dev.stats->rx_frames == 0 ||
-        rte_eth_stats_get(q->port, &now) != 0)
-        return;
-    q->was_checked = true;
-    if (now.q_ipackets[q->queue] == 0)
-        dk_log(DK_LOG_ERROR,
-               "dpdk: the other end of the memif has fewer queues than this one (%u), and frames "
-               "get lost: give both ends as many workers",
-               q->first->num_queues);
-}
-
 void dk_dpdk_count(struct dk_dpdk_port *p)
 {
     struct rte_eth_stats now;
     dk_dpdk_revive(p);
+    dk_dpdk_join(p);
     dk_dpdk_memif_look(p);
-    if (p->queue != 0) {
-        check_joined(p);
+    if (p->queue != 0)
         return;
-    }
     const uint64_t interrupts = dk_dpdk_link_interrupts(p);
     p->counters[LINK_INTERRUPTS] += interrupts;
     if (p->num_counters > 0 && (interrupts > 0 || p->now - p->counted_at >= EVERY_NS))

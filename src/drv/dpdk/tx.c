@@ -245,7 +245,7 @@ static bool is_stuck(struct dk_dpdk_port *p)
 static bool is_down(struct dk_dpdk_port *p)
 {
     if (dk_dpdk_link(&p->dev) != DK_LINK_DOWN)
-        return is_stuck(p);
+        return p->is_alone || is_stuck(p);
     dk_dpdk_revive(p);
     return true;
 }
