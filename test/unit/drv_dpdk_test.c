@@ -10,6 +10,7 @@
 #include "drv/frame.h"
 #include "mem/heap.h"
 #include "mem/stats.h"
+#include "os/clock.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -723,6 +724,34 @@ static void test_dpdk_memif_of_fewer_queues_has_those(void **state)
     forget_memif(folder);
 }
 
+/* A client of more queues than the server's is not taken, and says so. */
+static void test_dpdk_memif_client_that_is_not_taken_says_so(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/demi-memif-XXXXXX", log[1000] = "";
+    struct dk_netdev *server, *client[QUEUES];
+    struct dk_rx_frame got;
+    number++;
+    assert_non_null(mkdtemp(folder));
+    if (!open_memif(folder, "server", 1, &server)) {
+        rmdir(folder);
+        skip();
+    }
+    assert_true(open_memif(folder, "client", QUEUES, client));
+    deadline_start(__func__, DEADLINE_S);
+    for (uint32_t i = 0; log[0] == '\0'; i++) {
+        struct dk_netdev *dev = client[i % QUEUES];
+        const int64_t now = dk_clock_monotonic.now(&dk_clock_monotonic);
+        assert_int_equal(dev->ops->rx_burst(dev, &got, 1, now), 0);
+        arm_and_log(dev, log, sizeof log);
+    }
+    deadline_stop();
+    must_hold(strstr(log, "does not take this client"), "%s", log);
+    must_hold(strstr(log, "or fewer queues than this end (3)"), "%s", log);
+    assert_int_equal(client[0]->ops->link(client[0]), DK_LINK_DOWN);
+    forget_memif(folder);
+}
+
 static uint16_t port_number(const char *name)
 {
     uint16_t port = UINT16_MAX;
@@ -806,6 +835,7 @@ int main(void)
         cmocka_unit_test(test_dpdk_queues_are_devices_of_their_own),
         cmocka_unit_test(test_dpdk_memif_has_a_queue_for_each_worker),
         cmocka_unit_test(test_dpdk_memif_of_fewer_queues_has_those),
+        cmocka_unit_test(test_dpdk_memif_client_that_is_not_taken_says_so),
         cmocka_unit_test(test_dpdk_flows_are_spread_over_the_queues_that_are_open),
         cmocka_unit_test(test_dpdk_more_queues_than_the_port_has_are_refused),
         cmocka_unit_test(test_dpdk_put_frames_wait_for_room_in_order),

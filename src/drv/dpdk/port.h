@@ -148,7 +148,8 @@ struct dk_dpdk_port {
     bool is_up;          /* the port was started */
     uint16_t num_open, num_quiet, num_resting;
     uint32_t num_starts;
-    uint16_t reta_size; /* 0: the driver's table stays */
+    uint32_t num_unanswered; /* starts of a client of memif, in a row */
+    uint16_t reta_size;      /* 0: the driver's table stays */
     uint8_t key[DK_DPDK_KEY_MAX];
     uint64_t hashed; /* RTE_ETH_RSS_...: what is spread by the hash; 0: nothing */
     uint16_t num_queues;

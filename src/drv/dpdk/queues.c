@@ -42,6 +42,7 @@
 #define RETA_MAX RTE_ETH_RSS_RETA_SIZE_512
 
 #define LAST_FRAMES_US 1000 /* the frames of a ring, at 10 Gb/s, take less */
+#define UNANSWERED     3u   /* starts, after which a client of memif says so */
 
 int dk_dpdk_queues_make(struct dk_dpdk_port *first, const struct dk_netdev_queue *queue)
 {
@@ -281,9 +282,22 @@ bool dk_dpdk_steers_here(struct dk_netdev *dev, const struct dk_flow *flow)
     return (first->reta_size ? hash % first->reta_size : hash) % first->num_queues == p->queue;
 }
 
+/* A server that does not want a client takes its connection, and closes it. */
+static void count_unanswered(struct dk_dpdk_port *first)
+{
+    first->num_unanswered = first->is_up ? first->num_unanswered + 1 : 0;
+    if (first->num_unanswered == UNANSWERED)
+        dk_log(DK_LOG_ERROR,
+               "dpdk: the server of the memif does not take this client: it has another one, none "
+               "of this id and secret, or fewer queues than this end (%u): give both ends as many "
+               "workers",
+               first->num_queues);
+}
+
 /* The last one that rests starts the port; the lock is held. */
 static void restart(struct dk_dpdk_port *first)
 {
+    count_unanswered(first);
     if (first->is_up && rte_eth_dev_stop(first->port) != 0)
         return;
     first->is_up = rte_eth_dev_start(first->port) == 0;
@@ -296,8 +310,11 @@ static void restart(struct dk_dpdk_port *first)
 void dk_dpdk_restart(struct dk_dpdk_port *q)
 {
     struct dk_dpdk_port *first = q->first;
+    const bool is_up = dk_dpdk_link(&q->dev) == DK_LINK_UP;
     dk_lock(&first->lock);
-    if (!q->rests && dk_dpdk_link(&q->dev) == DK_LINK_DOWN) {
+    if (is_up)
+        first->num_unanswered = 0;
+    if (!q->rests && !is_up) {
         q->rests = true;
         set_started(q, false);
         q->starts = first->num_starts;
