@@ -67,7 +67,9 @@ def environment(net, **extra):
 
 
 class Server:
-    """A program that serves, until the block ends; it must end well."""
+    """A program that serves, until the block ends; it must end well, and leaves what it wrote."""
+
+    out = err = ""
 
     def __init__(self, net, *command, ready="listening on ", **extra):
         self.process = subprocess.Popen(command, env=environment(net, **extra), text=True,
@@ -83,11 +85,12 @@ class Server:
     def __exit__(self, kind, *_):
         killed = self.process.poll() == -signal.SIGKILL  # by the test
         self.process.send_signal(signal.SIGINT)
-        out, err = self.process.communicate(timeout=PATIENCE_S)
+        self.out, self.err = self.process.communicate(timeout=PATIENCE_S)
+        ended = f"ended with {self.process.returncode}: {self.out} {self.err}"
         if kind is None and self.process.returncode != 0 and not killed:
-            raise AssertionError(f"ended with {self.process.returncode}: {out} {err}")
+            raise AssertionError(ended)
         if kind is not None:  # why may be what it wrote
-            print(f"the server ended with {self.process.returncode}: {out} {err}", file=sys.stderr)
+            print(f"the server {ended}", file=sys.stderr)
 
 
 def wait_until(holds):
