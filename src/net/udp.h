@@ -22,8 +22,8 @@
 
 #include <endian.h>
 #include <netinet/in.h>
-#include <string.h>
 #include <stdbool.h>
+#include <string.h>
 
 struct dk_net;
 struct dk_udp_sock;

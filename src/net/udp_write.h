@@ -17,8 +17,7 @@ static inline uint8_t *dk_udp_path_header(struct dk_udp_path *path)
     return path->storage + DK_IP_HEADROOM;
 }
 
-/* Where a path to an address of IPv4 is: found by the bytes in which
- * peers mostly differ. */
+/* Where a path to an address of IPv4 is: found by the bytes in which peers mostly differ. */
 static inline struct dk_udp_path *dk_udp_path_place4(struct dk_udp *udp, uint64_t to)
 {
     struct dk_udp_path *path = &udp->paths[(uint8_t)(to >> 56 ^ to >> 24)];

@@ -30,7 +30,7 @@ static const struct quirk {
     const char *driver;
     bool own_memory;
     bool at_once;
-    bool memif;
+    bool memif;    /* its rings can be read from here (memif.c) */
     bool cuts_not; /* it says that it cuts segments, and refuses those that fill the MTU */
     bool host_mac; /* its address is that of its other end, the kernel's interface */
     bool link_not; /* its interrupt of the link does not come: that of em, behind MSI-X */
