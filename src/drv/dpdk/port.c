@@ -353,6 +353,7 @@ static int open_queue(struct dk_dpdk_port *p, const char **why_out)
     /* Of both flags it is BAD alone, GOOD alone, or both, NONE: the checksum is not in the frame,
      * which never was on a wire (net_virtio). */
     p->checksum_flags = p->dev.caps.flags & DK_NETDEV_RX_CHECKSUM ? RTE_MBUF_F_RX_L4_CKSUM_GOOD : 0;
+    p->until_look = 1;
     dk_dpdk_tx_open(p);
     dk_dpdk_queue_open(p);
     return 0;

@@ -72,6 +72,8 @@ struct dk_dpdk_port {
     struct dk_netdev dev;
     uint16_t port, queue;
     const struct rte_eth_fp_ops *fast; /* the port's while `started`, as burst.h has it */
+    void **rx_place, **rx_called;      /* there: the driver's queue, and callbacks */
+    void **tx_place, **tx_called;
     struct rte_device *device;
     struct dk_dpdk_port *first;
     bool started;
@@ -105,6 +107,7 @@ struct dk_dpdk_port {
     struct rte_mbuf *ready[DK_DPDK_BURST]; /* received by who looked before a sleep */
     uint32_t num_ready;
     struct rte_mbuf *came[DK_DPDK_BURST]; /* in the call of rx_burst */
+    struct dk_rx_frame *frames_out;       /* of it: here, it need not be saved over the driver's */
     struct rte_mbuf *put[DK_TX_ROOMS];    /* of tx_pool: those from rooms.sent on are ours */
     struct dk_tx_rooms rooms;             /* in them */
     uint32_t attached;                    /* mbufs that stand for application memory */
@@ -120,7 +123,7 @@ struct dk_dpdk_port {
     bool restarts;             /* it is started anew while its link is down */
     int64_t now, active_at;    /* of the last poll; of the last frame */
     int64_t tried_at;          /* to start it anew */
-    uint32_t until_look;       /* polls */
+    uint32_t until_look;       /* polls, with the one that looks */
     struct rte_eth_stats last; /* as counted so far: the first queue counts for all */
     struct dk_dpdk_look look;
 

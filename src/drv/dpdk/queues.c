@@ -183,10 +183,15 @@ static const struct rte_eth_fp_ops not_started = {
     .txq = {.data = no_queues, .clbk = no_queues},
 };
 
+/* Started: by who has started the port, as its places are known from then on. */
 static void set_started(struct dk_dpdk_port *q, bool started)
 {
     q->started = started && q->is_joined;
     q->fast = q->started ? &rte_eth_fp_ops[q->port] : &not_started;
+    q->rx_place = &q->fast->rxq.data[q->queue];
+    q->rx_called = &q->fast->rxq.clbk[q->queue];
+    q->tx_place = &q->fast->txq.data[q->queue];
+    q->tx_called = &q->fast->txq.clbk[q->queue];
 }
 
 /* Whether the other end has it; where that cannot be told it is said, and taken for granted. */

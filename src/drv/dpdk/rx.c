@@ -78,12 +78,13 @@ static inline bool is_ours(const struct dk_dpdk_port *p, const struct rte_mbuf *
     return m->pool == p->own_pool && is_single(m);
 }
 
-/* Hands a frame on in its buffer, which is back, as that of each mbuf that was in the pool is. */
+/* Hands a frame that was described on in its buffer, which is back, as that of each mbuf that was
+ * in the pool is. */
 static inline void give_out(struct dk_dpdk_port *p, struct rte_mbuf *m, struct dk_rx_frame *out)
 {
     struct dk_buf *buf = buf_of(m);
     uint8_t *data = rte_pktmbuf_mtod(m, uint8_t *);
-    dk_buf_put_out(buf, data, m->data_len);
+    dk_buf_put_out(buf, data, out->len);
     p->out[p->num_out++] = m;
     out->buf = buf;
     out->data = data;
@@ -202,23 +203,23 @@ __attribute__((noinline)) static uint32_t look_up(struct dk_dpdk_port *p, struct
     const uint32_t n = take_ready(p, mbufs, max);
     if (!armed && n == 0)
         dk_dpdk_count(p);
-    p->until_look = p->num_ready > 0 ? 0 : COUNT_EVERY;
+    p->until_look = p->num_ready > 0 ? 1 : COUNT_EVERY;
     return n;
 }
 
-uint16_t dk_dpdk_receive_called(const struct dk_dpdk_port *p, struct rte_mbuf *mbufs[], uint16_t n,
-                                uint16_t max)
+__attribute__((noinline)) uint16_t dk_dpdk_receive_called(struct dk_dpdk_port *p, uint16_t n,
+                                                          uint16_t max)
 {
-    void *callback = __atomic_load_n(&p->fast->rxq.clbk[p->queue], __ATOMIC_RELAXED);
-    return callback ? rte_eth_call_rx_callbacks(p->port, p->queue, mbufs, n, max, callback) : n;
+    void *callback = __atomic_load_n(p->rx_called, __ATOMIC_RELAXED);
+    return callback ? rte_eth_call_rx_callbacks(p->port, p->queue, p->came, n, max, callback) : n;
 }
 
-/* The same of one frame, as most come to who is not in a hurry. */
+/* The same of one frame, as most come to who is not in a hurry; what is out is less than may be. */
 static inline uint32_t take_one(struct dk_dpdk_port *p, struct dk_rx_frame *out)
 {
     struct rte_mbuf *m = p->came[0];
     const uint32_t len = m->pkt_len;
-    if (dk_unlikely(!fits(p, len) || !is_ours(p, m) || p->num_out >= p->out_max))
+    if (dk_unlikely(!fits(p, len) || !is_ours(p, m)))
         return take_all(p, out, 1);
     describe(p, m, out);
     give_out(p, m, out);
@@ -234,16 +235,28 @@ rx_otherwise(struct dk_dpdk_port *p, struct dk_rx_frame frames_out[], uint32_t m
         max = DK_DPDK_BURST;
     if (p->num_out >= DK_DPDK_BACK)
         take_back(p);
-    const bool looks = p->until_look == 0;
-    uint32_t n = looks ? look_up(p, p->came, max) : 0;
-    if (!looks)
-        p->until_look--;
+    uint32_t n = p->until_look == 0 ? look_up(p, p->came, max) : 0;
     if (n == 0)
-        n = dk_dpdk_receive(p, p->came, (uint16_t)max);
+        n = dk_dpdk_receive(p, (uint16_t)max);
     if (n == 0)
         return 0;
     p->active_at = p->now;
-    return dk_likely(n == 1) ? take_one(p, frames_out) : take_all(p, frames_out, n);
+    return dk_likely(n == 1 && p->num_out < p->out_max) ? take_one(p, frames_out)
+                                                        : take_all(p, frames_out, n);
+}
+
+/* Something came: whatever is sent for that goes to a ring that is fetched meanwhile. */
+static inline void note_active(struct dk_dpdk_port *p)
+{
+    dk_dpdk_memif_fetch(p);
+    p->active_at = p->now;
+}
+
+/* Takes what came when that is not one frame. */
+__attribute__((noinline)) static uint32_t take_several(struct dk_dpdk_port *p, uint32_t n)
+{
+    note_active(p);
+    return take_all(p, p->frames_out, n);
 }
 
 uint32_t dk_dpdk_rx_burst(struct dk_netdev *dev, struct dk_rx_frame frames_out[], uint32_t max,
@@ -251,13 +264,12 @@ uint32_t dk_dpdk_rx_burst(struct dk_netdev *dev, struct dk_rx_frame frames_out[]
 {
     struct dk_dpdk_port *p = dk_dpdk_port_of(dev);
     p->now = now;
-    if (dk_unlikely(p->num_out >= DK_DPDK_BACK || p->until_look == 0 || max < DK_DPDK_BURST))
+    if (dk_unlikely(--p->until_look == 0 || p->num_out >= DK_DPDK_BACK || max < DK_DPDK_BURST))
         return rx_otherwise(p, frames_out, max);
-    p->until_look--;
-    const uint32_t n = dk_dpdk_receive(p, p->came, DK_DPDK_BURST);
-    if (n == 0)
-        return 0;
-    dk_dpdk_memif_fetch(p);
-    p->active_at = p->now;
-    return dk_likely(n == 1) ? take_one(p, frames_out) : take_all(p, frames_out, n);
+    p->frames_out = frames_out;
+    const uint16_t n = dk_dpdk_receive(p, DK_DPDK_BURST);
+    if (n != 1)
+        return n == 0 ? 0 : take_several(p, n);
+    note_active(p);
+    return take_one(p, p->frames_out); /* DK_DPDK_BACK is less than out_max */
 }

@@ -173,7 +173,7 @@ int dk_dpdk_arm(struct dk_netdev *dev)
     struct dk_dpdk_port *p = dk_dpdk_port_of(dev);
     dk_dpdk_count(p);
     p->armed = true;
-    p->until_look = 0;
+    p->until_look = 1;
     enable(p);
     if (p->num_ready == 0 && p->started)
         p->num_ready = rte_eth_rx_burst(p->port, p->queue, p->ready, DK_DPDK_BURST);

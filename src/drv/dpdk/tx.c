@@ -203,10 +203,10 @@ static uint64_t bytes_of(struct rte_mbuf *const mbufs[], uint32_t n)
 
 uint16_t dk_dpdk_send_called(const struct dk_dpdk_port *p, struct rte_mbuf *mbufs[], uint16_t n)
 {
-    void *callback = __atomic_load_n(&p->fast->txq.clbk[p->queue], __ATOMIC_RELAXED);
+    void *callback = __atomic_load_n(p->tx_called, __ATOMIC_RELAXED);
     if (callback)
         n = rte_eth_call_tx_callbacks(p->port, p->queue, mbufs, n, callback);
-    return p->fast->tx_pkt_burst(p->fast->txq.data[p->queue], mbufs, n);
+    return p->fast->tx_pkt_burst(*p->tx_place, mbufs, n);
 }
 
 /* Gives the port n mbufs, of so many bytes; returns how many it took. */
@@ -396,9 +396,10 @@ __attribute__((noinline)) static bool flush_several(struct dk_dpdk_port *p)
     return rooms->sent != rooms->has || renew(p);
 }
 
-/* Of one frame: it found no room. */
+/* Of one frame, which was counted: it found no room. */
 __attribute__((noinline)) static bool flush_one_later(struct dk_dpdk_port *p)
 {
+    dk_frame_count_tx(&p->dev, (uint64_t)-1, -(uint64_t)p->rooms.frames[p->rooms.sent].len);
     return flush_later(p, false) && (p->rooms.sent != p->rooms.has || renew(p));
 }
 
@@ -410,10 +411,10 @@ bool dk_dpdk_tx_flush(struct dk_netdev *dev, int64_t now)
     (void)now;
     if (dk_unlikely(rooms->next - first != 1))
         return flush_several(p);
-    const uint32_t len = finish(p, first);
+    /* Counted before it is sent: its length would have to be saved over that. */
+    dk_frame_count_tx(&p->dev, 1, finish(p, first));
     if (dk_unlikely(dk_dpdk_send(p, &p->put[first], 1) != 1))
         return flush_one_later(p);
-    dk_frame_count_tx(&p->dev, 1, len);
     p->wants_room = false;
     return dk_likely(++rooms->sent != rooms->has) || renew(p);
 }
