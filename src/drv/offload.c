@@ -160,7 +160,7 @@ static void keep(struct offload *o, const struct dk_tx_frame *segment)
     dk_frame_gather(segment, rest->bytes + rest->used);
     if (o->dev.rooms)
         dk_tx_rooms_shut(o->dev.rooms, DK_TX_ROOMS_OFFLOAD);
-    o->dev.rx = NULL; /* rx_burst sends it */
+    o->dev.rx = &o->dev; /* rx_burst sends it */
     rest->lens[rest->num++] = bytes;
     rest->used += bytes;
 }

@@ -261,8 +261,9 @@ struct dk_netdev {
     struct dk_netdev_caps caps; /* set by open; the MTU may be lowered by the configuration */
     struct dk_tx_rooms *rooms;  /* NULL: it has none */
     struct dk_netdev *inner;    /* of a decorator: the device that it owns, else NULL */
-    struct dk_netdev *rx; /* of a decorator that has nothing to do with what comes now: the device
-                             below, whose rx_burst does for its own; else NULL */
+    struct dk_netdev *rx; /* whose rx_burst does for its own: of a decorator that has nothing to do
+                             with what comes now the device below. NULL: its own; who receives
+                             from it says so here */
     struct dk_netdev *tx; /* of a decorator whose tx_flush does nothing of its own: the device
                              below, likewise; else NULL */
     struct dk_netdev_stats *stats; /* where it counts: never NULL, see dk_netdev_move_stats */
@@ -270,11 +271,11 @@ struct dk_netdev {
     struct dk_netdev_extra extra; /* set by open */
 };
 
-/* rx_burst of a device, or of the one below that does for it. */
+/* rx_burst of a device whose `rx` is set. */
 static inline uint32_t dk_netdev_rx_burst(struct dk_netdev *dev, struct dk_rx_frame frames_out[],
                                           uint32_t max, int64_t now)
 {
-    struct dk_netdev *from = dev->rx ? dev->rx : dev;
+    struct dk_netdev *from = dev->rx;
     return from->ops->rx_burst(from, frames_out, max, now);
 }
 

@@ -263,7 +263,7 @@ void dk_net_advance(struct dk_net *net, int64_t now)
         dk_tcp_tell(net, now);
 }
 
-const struct dk_net_due *dk_net_due(const struct dk_net *net)
+struct dk_net_due *dk_net_due(struct dk_net *net)
 {
     return &net->due;
 }

@@ -219,13 +219,20 @@ void dk_net_advance(struct dk_net *net, int64_t now);
 
 /* When dk_net_advance may have something to do. */
 struct dk_net_due {
-    uint32_t
-        what;   /* not 0: at once; also after dk_net_advance, when that made something due again */
+    union {
+        struct {
+            /* Not 0: at once; also after dk_net_advance, when that made something due again. */
+            uint8_t what;
+            /* Of who asks, for what he has to do himself: src/net leaves them alone. */
+            uint8_t left, alert, unused;
+        };
+        uint32_t word; /* of all: one look tells that there is nothing */
+    };
     int64_t at; /* by time: nothing is before; it may be that nothing is then */
 };
 
 /* Returns the stack's own, for who asks with each call. */
-const struct dk_net_due *dk_net_due(const struct dk_net *net);
+struct dk_net_due *dk_net_due(struct dk_net *net);
 
 static inline bool dk_net_due_is(const struct dk_net_due *due, int64_t now)
 {

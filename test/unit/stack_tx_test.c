@@ -57,6 +57,7 @@ static int setup(void **state)
     dev = (struct dk_netdev){.ops = &ops, .stats = &dev.own_stats};
     st.dev = &dev;
     st.tx.rooms = &st.tx.none;
+    st.due = &st.before_net;
     st.stats = &st.own_stats;
     return 0;
 }

@@ -53,6 +53,7 @@ struct dk_stack_stats {
 
 #define DK_STACK_BUFFER_BYTES (256u << 10) /* of buffers that grow by themselves, at first */
 
+#define DK_STACK_BURST     32u /* frames that are taken from the device at a time */
 #define DK_STACK_TX_FRAMES 32
 
 /* Frames that were put off, oldest first; each has copies of its head and holds on its pieces. */
@@ -87,6 +88,7 @@ enum dk_stack_left {
     DK_STACK_LEFT_LENT = 2,    /* pushed datagrams whose memory is read */
     DK_STACK_LEFT_STARVED = 4, /* streams for which there was no memory */
     DK_STACK_LEFT_INBOX = 8,   /* there are other workers: always */
+    DK_STACK_LEFT_FRAMES = 16, /* in the device, maybe: it gave as many as it could */
 };
 
 struct dk_stack_group;
@@ -98,7 +100,8 @@ struct dk_stack {
     struct dk_stack_options options;
     struct dk_net *net;
     struct dk_tcp *tcp;
-    const struct dk_net_due *due; /* of net */
+    struct dk_net_due *due;       /* of net, which has our enum dk_stack_left, and dk_stack_alert */
+    struct dk_net_due before_net; /* where that is while there is no net */
     struct dk_netdev *dev;
     struct dk_stack_group *group;   /* of several workers, else NULL */
     struct dk_stack_inbox *inbox;   /* likewise: what others have for us */
@@ -107,8 +110,6 @@ struct dk_stack {
     int64_t now;
     uint32_t depth;      /* of dk_stack_begin */
     uint32_t until_show; /* polls */
-    uint32_t alert;      /* 0: none of what is rare is so (dk_stack_alert). Any thread */
-    uint32_t left;       /* enum dk_stack_left: what there may be */
     uint32_t slept;      /* somebody blocked since the last poll. Any thread */
     uint32_t ending;     /* 0: nothing; else what is to (stack.c). Any thread */
     bool ended;          /* all connections are */
@@ -132,6 +133,8 @@ struct dk_stack {
     struct dk_stack_stats own_stats;
     uint64_t own_shown[DK_STACK_SHOWN_MAX];
     struct dk_stack_tx tx;
+    /* Of a poll: here, and not in its frame, for which it would save registers. */
+    struct dk_rx_frame frames[DK_STACK_BURST];
 };
 
 /* Options that hold a number; the table is in opt.c. */
@@ -263,7 +266,19 @@ static inline void dk_stack_begin(struct dk_stack *st)
  * Any thread; async-signal-safe. */
 static inline void dk_stack_alert(struct dk_stack *st)
 {
-    __atomic_store_n(&st->alert, 1, __ATOMIC_RELEASE);
+    __atomic_store_n(&st->due->alert, 1, __ATOMIC_RELEASE);
+}
+
+static inline bool dk_stack_is_alerted(const struct dk_stack *st)
+{
+    return __atomic_load_n(&st->due->alert, __ATOMIC_ACQUIRE) != 0;
+}
+
+/* Whether anything is due, left, or alerted. */
+static inline bool dk_stack_has_work(const struct dk_stack *st)
+{
+    const struct dk_net_due *due = st->due;
+    return __atomic_load_n(&due->word, __ATOMIC_ACQUIRE) != 0 || st->now >= due->at;
 }
 
 void dk_stack_end_slow(struct dk_stack *st);
@@ -299,7 +314,7 @@ static inline bool dk_stack_has_put(const struct dk_stack *st)
 /* Notes whether there is that. */
 static inline void dk_stack_left_is(struct dk_stack *st, enum dk_stack_left what, bool is)
 {
-    st->left = (st->left & ~(uint32_t)what) | (is ? (uint32_t)what : 0);
+    st->due->left = (uint8_t)((st->due->left & ~what) | (is ? what : 0));
 }
 
 /* Has the device send what was put to it, as dk_stack_flush does first; false: some is left. */
@@ -317,8 +332,9 @@ static inline bool dk_stack_flush_put(struct dk_stack *st)
  * room of the device, which is before all others then. No timer is looked at. */
 static inline void dk_stack_end_written(struct dk_stack *st, bool written)
 {
-    const uint32_t others = written ? 0 : st->left & DK_STACK_LEFT_TX;
-    if (dk_unlikely((__atomic_load_n(&st->alert, __ATOMIC_RELAXED) | st->due->what | others) != 0))
+    const struct dk_net_due rest = {
+        .what = UINT8_MAX, .left = written ? 0 : DK_STACK_LEFT_TX, .alert = UINT8_MAX};
+    if (dk_unlikely((__atomic_load_n(&st->due->word, __ATOMIC_RELAXED) & rest.word) != 0))
         dk_stack_end_slow(st);
     else if (dk_likely(written || dk_stack_has_put(st)))
         dk_stack_flush_put(st);

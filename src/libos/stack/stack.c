@@ -15,8 +15,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define BURST      32u /* frames that are taken from the device at a time */
-#define ROUNDS     4   /* of that in one poll */
+#define ROUNDS     4 /* of receiving, in one poll */
 /* Polls between two looks of other processes at the counters, for who never sleeps. */
 #define SHOW_EVERY 4096u
 
@@ -56,7 +55,7 @@ __attribute__((noinline)) static void transmit_other(struct dk_stack *st)
 /* Sends what was put off, which ends pushes. */
 static inline void transmit(struct dk_stack *st)
 {
-    if (dk_unlikely((st->left & (DK_STACK_LEFT_TX | DK_STACK_LEFT_LENT)) != 0))
+    if (dk_unlikely((st->due->left & (DK_STACK_LEFT_TX | DK_STACK_LEFT_LENT)) != 0))
         transmit_other(st);
     else if (dk_stack_has_put(st))
         dk_stack_flush_put(st);
@@ -86,14 +85,20 @@ void dk_stack_set_drains(struct dk_stack_sock *s, bool drains)
 __attribute__((noinline)) static void input_several(struct dk_stack *st,
                                                     struct dk_rx_frame frames[], uint32_t n)
 {
+    dk_stack_left_is(st, DK_STACK_LEFT_FRAMES, n >= DK_STACK_BURST);
     dk_net_input_burst(st->net, frames, n, st->now);
 }
 
 /* Takes frames from the device; returns how many. */
-static inline __attribute__((always_inline)) uint32_t receive(struct dk_stack *st)
+static inline uint32_t receive(struct dk_stack *st)
 {
-    struct dk_rx_frame frames[BURST];
-    uint32_t n = dk_netdev_rx_burst(st->dev, frames, BURST, st->now);
+    return dk_netdev_rx_burst(st->dev, st->frames, DK_STACK_BURST, st->now);
+}
+
+/* Gives them to the stack. */
+static inline void input(struct dk_stack *st, uint32_t n)
+{
+    struct dk_rx_frame *frames = st->frames;
     if (dk_likely(n == 1)) {
         frames[0].gives = true;
         dk_net_input(st->net, frames, st->now);
@@ -102,7 +107,6 @@ static inline __attribute__((always_inline)) uint32_t receive(struct dk_stack *s
     } else if (n > 1) {
         input_several(st, frames, n);
     }
-    return n;
 }
 
 /* Calls fn, which may free that one, for every stream; returns whether all said true. */
@@ -136,41 +140,28 @@ static void wind_up(struct dk_stack *st)
         __atomic_store_n(&st->ended, true, __ATOMIC_RELEASE);
 }
 
-/* The rest of work_once, after n frames, where something is due or left. */
-__attribute__((noinline)) static bool work_off(struct dk_stack *st, uint32_t n)
+/* After frames were received: lets the stack do what is due, and sends what that and they caused.
+ * Returns whether there is more to do at once. */
+static bool work_off(struct dk_stack *st)
 {
+    const bool is_full = st->due->left & DK_STACK_LEFT_FRAMES;
+    uint32_t notes = 0;
+    if (is_full)
+        dk_stack_left_is(st, DK_STACK_LEFT_FRAMES, false);
     if (st->inbox)
-        n += dk_stack_read_notes(st);
+        notes = dk_stack_read_notes(st);
     if (dk_net_due_is(st->due, st->now) || dk_unlikely(!dk_list_empty(&st->starved)))
         advance(st);
     dk_stack_left_is(st, DK_STACK_LEFT_STARVED, !dk_list_empty(&st->starved));
     transmit(st);
-    return n >= BURST || st->due->what != 0;
-}
-
-/* What is received may cause what is sent, and over a link to ourselves the other way round.
- * Returns whether there is more to do at once. */
-static inline __attribute__((always_inline)) bool work_once(struct dk_stack *st)
-{
-    const uint32_t n = receive(st);
-    if (dk_unlikely(dk_net_due_is(st->due, st->now) || st->left != 0))
-        return work_off(st, n);
-    if (dk_stack_has_put(st))
-        dk_stack_flush_put(st);
-    return n >= BURST;
-}
-
-__attribute__((noinline)) static void work_on(struct dk_stack *st)
-{
-    for (int i = 1; i < ROUNDS && work_once(st); i++)
-        continue;
+    return is_full || notes >= DK_STACK_BURST || st->due->what != 0;
 }
 
 /* What is rare, before a poll works. Whoever notes something alerts afterwards: it is seen here, or
  * in the next poll. */
 __attribute__((noinline)) static void attend(struct dk_stack *st)
 {
-    __atomic_exchange_n(&st->alert, 0, __ATOMIC_ACQ_REL);
+    __atomic_exchange_n(&st->due->alert, 0, __ATOMIC_ACQ_REL);
     /* The caller read the time before it slept. */
     if (__atomic_load_n(&st->slept, __ATOMIC_RELAXED)) {
         __atomic_store_n(&st->slept, 0, __ATOMIC_RELAXED);
@@ -194,7 +185,7 @@ static void quiesce(struct dk_stack *st)
 }
 
 /* And after that. */
-__attribute__((noinline)) static void attend_again(struct dk_stack *st)
+static void attend_again(struct dk_stack *st)
 {
     const uint32_t ending = __atomic_load_n(&st->ending, __ATOMIC_ACQUIRE);
     if (ending)
@@ -203,6 +194,16 @@ __attribute__((noinline)) static void attend_again(struct dk_stack *st)
         quiesce(st);
     if (__atomic_load_n(&st->sleep.armed, __ATOMIC_ACQUIRE))
         dk_stack_due(st, dk_stack_next_due(st)); /* another thread sleeps, and has it to do */
+}
+
+/* The rest of a poll that has received: what is due or left, and what that leads to. What is
+ * received may cause what is sent, and over a link to ourselves the other way round. */
+__attribute__((noinline)) static void work_on(struct dk_stack *st)
+{
+    for (int i = 1; work_off(st) && i < ROUNDS; i++)
+        input(st, receive(st));
+    if (dk_stack_is_alerted(st))
+        attend_again(st);
 }
 
 __attribute__((noinline)) static void show(struct dk_stack *st)
@@ -218,12 +219,15 @@ static void stack_poll(struct dk_poller *p, int64_t now, bool spinning)
     st->depth++;
     if (now > st->now)
         st->now = now;
-    if (dk_unlikely(__atomic_load_n(&st->alert, __ATOMIC_ACQUIRE) != 0))
+    if (dk_unlikely(dk_stack_is_alerted(st)))
         attend(st);
-    if (dk_unlikely(work_once(st)))
+    const uint32_t n = receive(st);
+    dk_forget(st); /* or the place of the frames is kept in a register, which would be saved */
+    input(st, n);
+    if (dk_unlikely(dk_stack_has_work(st)))
         work_on(st);
-    if (dk_unlikely(__atomic_load_n(&st->alert, __ATOMIC_ACQUIRE) != 0))
-        attend_again(st);
+    else if (dk_stack_has_put(st))
+        dk_stack_flush_put(st);
     st->depth--;
     if (dk_unlikely(--st->until_show == 0))
         show(st);
@@ -331,6 +335,7 @@ static void close_stack(struct dk_stack *st)
 {
     dk_stack_leave(st);
     dk_stack_tx_drop(st);
+    st->due = &st->before_net;
     if (st->net)
         dk_net_destroy(st->net);
     dk_stack_shared_close(st);
@@ -418,6 +423,8 @@ static int open_device(struct dk_stack *st, const char **why_out)
     int r = dk_spec_open(&st->dev, o->device, &context, why_out);
     if (r == 0)
         r = add_offload(st, offloads, why_out);
+    if (r == 0 && !st->dev->rx)
+        st->dev->rx = st->dev;
     if (r == 0 && st->dev->rooms)
         st->tx.rooms = st->dev->rooms;
     for (st->tx.to = st->dev; st->tx.to && st->tx.to->tx;)
@@ -500,6 +507,7 @@ static int open_net(struct dk_stack *st, const char **why_out)
         return r;
     st->tcp = dk_net_tcp(st->net);
     st->due = dk_net_due(st->net);
+    st->due->left = st->before_net.left;
     r = dk_stack_await_addresses(st, &config, why_out);
     return r < 0 ? r : dk_stack_await_learnt(st, why_out);
 }
@@ -516,6 +524,7 @@ static struct dk_stack *make_stack(struct dk_instance *inst, const struct dk_sta
     st->stats = &st->own_stats;
     st->sleep.epfd = st->sleep.kickfd = st->sleep.timerfd = -1;
     st->tx.rooms = &st->tx.none;
+    st->due = &st->before_net;
     st->until_show = SHOW_EVERY;
     dk_list_init(&st->socks);
     dk_list_init(&st->ports);

@@ -217,12 +217,13 @@ int dk_stack_udp_push_led(struct dk_queue *q, const demi_sgarray_t *sga, struct 
 {
     struct dk_stack_udp *u = udp_of(q->impl);
     const demi_sgaseg_t *seg = &sga->sga_segs[0];
+    const uint32_t bytes = seg->sgaseg_len;
     (void)buf;
-    if (dk_unlikely(!is_short(u, seg->sgaseg_len) || !is_next_to_push(u) ||
-                    !write_to(u, seg, addr)))
+    if (dk_unlikely(!is_short(u, bytes) || !is_next_to_push(u) || !write_to(u, seg, addr)))
         return push_any(u, seg, addr);
-    count_pushed(u, seg->sgaseg_len);
-    dk_stack_end_written(u->s.st, true);
+    struct dk_stack *st = u->s.st;
+    count_pushed(u, bytes);
+    dk_stack_end_written(st, true);
     return 0;
 }
 
