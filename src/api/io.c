@@ -233,7 +233,7 @@ static __attribute__((noinline)) int pushto_led(demi_qtoken_t *qt_out, int sockq
                                                 const demi_sgarray_t *sga,
                                                 const struct sockaddr *dest_addr, socklen_t size)
 {
-    int r = check_addr(dest_addr, size);
+    int r = sga ? check_addr(dest_addr, size) : -EINVAL;
     if (dk_likely(r == 0))
         r = dk_api.callback ? -EAGAIN : push_at_once(qt_out, sockqd, sga, dest_addr);
     if (dk_likely(r == 0))
@@ -247,9 +247,8 @@ int demi_pushto(demi_qtoken_t *qt_out, int sockqd, const demi_sgarray_t *sga,
     struct dk_buf *buf;
     if (dk_unlikely(!qt_out))
         return EINVAL;
-    if (dk_unlikely(!sga) || dk_unlikely(!dest_addr))
-        return EINVAL;
-    if (dk_unlikely(size < sizeof(struct sockaddr_in) || dest_addr->sa_family != AF_INET))
+    if (dk_unlikely(size < sizeof(struct sockaddr_in) || !dest_addr || !sga ||
+                    dest_addr->sa_family != AF_INET))
         return pushto_led(qt_out, sockqd, sga, dest_addr, size);
     struct dk_queue *q = enter_alone(sockqd, sga, &buf);
     if (dk_unlikely(!q))

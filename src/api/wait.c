@@ -116,20 +116,28 @@ static __attribute__((noinline)) int wait_interrupting(const struct dk_instance 
     return wait_now(qr_out, qt, timeout);
 }
 
-/* For the pop that was only noted, by the thread that is alone. What is read again elsewhere need
- * not be saved over the look at the device. */
+/* The same after a look at the device, which leaves in the instance what it was for. */
+static __attribute__((noinline)) int wait_deferred_longer(struct dk_instance *inst)
+{
+    return wait_deferred_other(inst, inst->awaited_qr, inst->awaited_timeout, true);
+}
+
+/* For the pop that was only noted, by the thread that is alone. What is read again need not be
+ * saved over the look at the device. */
 static __attribute__((noinline)) int wait_deferred(struct dk_instance *inst, demi_qresult_t *qr_out,
                                                    const struct timespec *timeout)
 {
-    bool polled;
     if (dk_unlikely(!dk_lead_try_now(inst, true)))
         return wait_interrupting(inst, qr_out, timeout);
-    if (dk_unlikely(!dk_deferred_wait(inst, qr_out, timeout, &polled)))
-        return wait_deferred_other(inst, qr_out, timeout, polled);
+    if (dk_unlikely(!dk_deferred_may_look(inst, timeout)))
+        return wait_deferred_other(inst, qr_out, timeout, false);
+    struct dk_queue *q = inst->deferred->queue;
+    inst->awaited_timeout = timeout;
+    if (dk_unlikely(!dk_deferred_look(inst, q, qr_out)))
+        return wait_deferred_longer(inst);
+    dk_deferred_collect(inst, inst->awaited_qr);
     dk_lead_drop_now(inst, true);
     dk_alone_leave(true);
-    if (dk_unlikely(inst->num_posted != 0))
-        dk_taker_run_woken();
     return 0;
 }
 
@@ -158,10 +166,9 @@ static inline int wait_alone(demi_qresult_t *qr_out, demi_qtoken_t qt,
         return wait_now(qr_out, qt, timeout);
     if (dk_deferred_is(inst, qt))
         return wait_deferred(inst, qr_out, timeout);
-    const uint32_t left = inst->until_poll - 1;
-    if (dk_unlikely(left - 1 >= DK_WAIT_NO_POLLER || !dk_fast_collect_push(inst, qt, qr_out)))
+    /* At 0, and below, a poll is due, see wait_entered. */
+    if (dk_unlikely(--inst->until_poll == 0 || !dk_fast_collect_push(inst, qt, qr_out)))
         return wait_entered(qr_out, qt, timeout);
-    inst->until_poll = left;
     dk_alone_leave(true);
     return 0;
 }

@@ -52,12 +52,13 @@ static int take(struct dk_instance *inst, demi_sgarray_t *sga, bool polled)
     return r;
 }
 
-bool dk_deferred_other(struct dk_instance *inst, demi_sgarray_t *sga,
-                       const struct timespec *timeout, bool polled)
+bool dk_deferred_other(struct dk_instance *inst, demi_qresult_t *qr, const struct timespec *timeout,
+                       bool polled)
 {
+    demi_sgarray_t *sga = &qr->qr_value.sga;
     int r = take(inst, sga, polled);
     if (r == DK_TAKE_NONE && !polled && dk_deferred_looks(inst, timeout)) {
-        if (dk_deferred_look(inst, inst->deferred->queue, sga))
+        if (dk_deferred_look(inst, inst->deferred->queue, qr))
             return true;
         r = take(inst, sga, true);
     }
@@ -74,6 +75,11 @@ bool dk_deferred_poll(struct dk_instance *inst)
     dk_poll_once(inst, dk_instance_now(inst), false);
     dk_lead_drop_now(inst, true);
     return true;
+}
+
+void dk_poll_now_other(struct dk_instance *inst)
+{
+    dk_poll_once(inst, dk_instance_now(inst), true);
 }
 
 void dk_deferred_begin_slow(struct dk_instance *inst)

@@ -15,9 +15,9 @@
  * an operation like any other before a second pop, a close, a cancel, an operator or another
  * thread can come across it. So does its wait when it has to sleep.
  *
- * Invariants: one pop is noted at a time. It is PENDING, on no list, and has no hold on its queue,
- * which nobody can close meanwhile. The slot, noted or spare, is off the free list. Both pointers
- * change only while the thread is alone, or under the lead.
+ * Invariants: one pop is noted at a time, of an instance that has a device. It is PENDING, on no
+ * list, and has no hold on its queue, which nobody can close meanwhile. The slot, noted or spare,
+ * is off the free list. Both pointers change only while the thread is alone, or under the lead.
  */
 #ifndef DK_CORE_DEFERRED_H
 #define DK_CORE_DEFERRED_H
@@ -63,11 +63,8 @@ static inline demi_sgarray_t *dk_deferred_place(struct dk_instance *inst, const 
 {
     if (inst->awaited != q)
         return NULL;
-    demi_sgarray_t *sga = inst->awaited_sga;
     inst->awaited = NULL;
-    if (!sga)
-        __builtin_unreachable(); /* it was set with `awaited` */
-    return sga;
+    return &inst->awaited_qr->qr_value.sga; /* it was set with `awaited` */
 }
 
 /* Has a slot ready for the next pop to note, unless it is not worth it. The caller is alone. */

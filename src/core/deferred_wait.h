@@ -13,10 +13,10 @@
  * What is left of the wait for the noted pop when its element was not put in its place, or before a
  * poll: takes the element out of the backend, else polls (polled: that was done, under this lead)
  * and takes it then. Without one the pop has ended otherwise, or begins. Whether the element is in
- * sga. The lead is held.
+ * qr. The lead is held.
  */
-bool dk_deferred_other(struct dk_instance *inst, demi_sgarray_t *sga,
-                       const struct timespec *timeout, bool polled);
+bool dk_deferred_other(struct dk_instance *inst, demi_qresult_t *qr, const struct timespec *timeout,
+                       bool polled);
 
 /* A poll is due (as in dk_wait), which leaves what is noted as it is. The caller is alone. */
 bool dk_deferred_poll(struct dk_instance *inst);
@@ -24,17 +24,17 @@ bool dk_deferred_poll(struct dk_instance *inst);
 /* Whether the wait looks at the device; every so often it does that in any case. */
 static inline bool dk_deferred_looks(const struct dk_instance *inst, const struct timespec *timeout)
 {
-    return dk_likely(dk_wait_has_time(timeout) && dk_polls_before_sleep(inst));
+    return dk_likely(dk_wait_has_time(timeout) && inst->sched.spin_us != 0);
 }
 
-/* Looks at the device once for the noted pop, of q. Whether its element was put to sga meanwhile.
- * The lead is held. */
+/* Looks at the device once for the noted pop, of q. Whether its element was put to qr meanwhile,
+ * which is awaited_qr still. The lead is held. */
 static inline __attribute__((always_inline)) bool
-dk_deferred_look(struct dk_instance *inst, struct dk_queue *q, demi_sgarray_t *sga)
+dk_deferred_look(struct dk_instance *inst, struct dk_queue *q, demi_qresult_t *qr)
 {
     inst->until_poll = DK_WAIT_POLL_EVERY;
     inst->awaited = q;
-    inst->awaited_sga = sga;
+    inst->awaited_qr = qr;
     dk_poll_now(inst);
     if (dk_likely(!inst->awaited))
         return true;
@@ -61,35 +61,25 @@ static inline void dk_deferred_collect(struct dk_instance *inst, demi_qresult_t 
 
 /*
  * The most that most waits for the noted pop take: one look at the device, in which its element
- * comes. false: the result is not there, and the lead is held still; *polled_out: whether it was
- * looked.
+ * comes. Whether there may be one: else, or where nothing came, dk_deferred_wait_other.
  */
-static inline bool dk_deferred_wait(struct dk_instance *inst, demi_qresult_t *qr,
-                                    const struct timespec *timeout, bool *polled_out)
+static inline bool dk_deferred_may_look(const struct dk_instance *inst,
+                                        const struct timespec *timeout)
 {
-    struct dk_queue *q = inst->deferred->queue;
-    *polled_out = false;
-    if (dk_unlikely(q->has_news || !dk_deferred_looks(inst, timeout)))
-        return false;
-    *polled_out = true;
-    if (dk_unlikely(!dk_deferred_look(inst, q, &qr->qr_value.sga)))
-        return false;
-    dk_deferred_collect(inst, qr);
-    return true;
+    return dk_likely(!inst->deferred->queue->has_news && dk_deferred_looks(inst, timeout));
 }
 
-/* The rest of it, as far as that takes no sleep. true: there is the result; else it goes on as an
- * operation like any other. The lead is held. */
+/* The rest of it, as far as that takes no sleep; polled: after that look. true: there is the
+ * result; else it goes on as an operation like any other. The lead is held. */
 static inline bool dk_deferred_wait_other(struct dk_instance *inst, demi_qresult_t *qr,
                                           const struct timespec *timeout, bool polled)
 {
-    demi_sgarray_t *sga = &qr->qr_value.sga;
     bool there = false;
     if (!polled && --inst->until_poll - 1 >= DK_WAIT_POLL_EVERY) { /* as in dk_wait */
-        there = dk_deferred_look(inst, inst->deferred->queue, sga);
+        there = dk_deferred_look(inst, inst->deferred->queue, qr);
         polled = true;
     }
-    if (!there && !dk_deferred_other(inst, sga, timeout, polled))
+    if (!there && !dk_deferred_other(inst, qr, timeout, polled))
         return false;
     dk_deferred_collect(inst, qr);
     return true;

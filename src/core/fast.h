@@ -68,7 +68,7 @@ static inline struct dk_op *dk_fast_collect_head(struct dk_instance *inst, demi_
         return NULL;
     inst->fresh = NULL;
     op->qr.qr_qt = next;
-    qr->qr_opcode = op->qr.qr_opcode;
+    qr->qr_opcode = wanted ? wanted : op->qr.qr_opcode;
     qr->qr_qd = op->qr.qr_qd;
     qr->qr_qt = token;
     qr->qr_ret = 0;

@@ -45,6 +45,7 @@ int dk_instance_create(struct dk_instance **inst_out, const struct dk_clock *clo
     inst->sched = *sched;
     inst->spin_budget_ns = sched->spin_us > UINT32_MAX / 1000 ? UINT32_MAX : sched->spin_us * 1000;
     inst->eventfd = inst->kickfd = -1;
+    inst->until_poll = 1; /* the first wait finds out how many there are (wait.c) */
     place_stats(inst);
     *inst_out = inst;
     return 0;

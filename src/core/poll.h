@@ -19,13 +19,15 @@ static inline void dk_poll_once(struct dk_instance *inst, int64_t now, bool spin
     }
 }
 
-/* The same with the time of now, spinning, where mostly nothing was left to do. */
+/* The same with the time of now, spinning, where something was left to do. */
+void dk_poll_now_other(struct dk_instance *inst);
+
+/* The same of an instance that has a device, where mostly nothing was left. */
 static inline __attribute__((always_inline)) void dk_poll_now(struct dk_instance *inst)
 {
     if (dk_unlikely((inst->num_yielded | __atomic_load_n(&inst->num_posted, __ATOMIC_ACQUIRE)) !=
-                        0 ||
-                    !inst->poller)) {
-        dk_poll_once(inst, dk_instance_now(inst), true);
+                    0)) {
+        dk_poll_now_other(inst);
         return;
     }
     dk_count(&inst->stats->polls, 1);

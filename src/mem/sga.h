@@ -32,8 +32,10 @@ int dk_sga_check_segs(const demi_sgarray_t *sga, struct dk_buf **buf_out);
 /* Whether len bytes at p are the buffer's, chains and what they are views of left out. */
 static inline bool dk_buf_covers(const struct dk_buf *buf, const void *p, size_t len)
 {
-    const uint8_t *at = p;
-    return at >= buf->data && at <= buf->end && len <= (size_t)(buf->end - at);
+    const uintptr_t at = (uintptr_t)p;
+    uintptr_t end;
+    return at >= (uintptr_t)buf->data && !__builtin_add_overflow(at, len, &end) &&
+           end <= (uintptr_t)buf->end;
 }
 
 /*
