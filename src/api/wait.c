@@ -116,10 +116,23 @@ static __attribute__((noinline)) int wait_interrupting(const struct dk_instance 
     return wait_now(qr_out, qt, timeout);
 }
 
-/* The same after a look at the device, which leaves in the instance what it was for. */
+/* The result is there. */
+static inline void end_deferred(struct dk_instance *inst)
+{
+    dk_deferred_collect(inst, inst->awaited_qr);
+    dk_lead_drop_now(inst, true);
+    dk_alone_leave(true);
+}
+
+/* After a look at the device, which leaves in the instance what it was for: the element did not
+ * come, or takers were woken. */
 static __attribute__((noinline)) int wait_deferred_longer(struct dk_instance *inst)
 {
-    return wait_deferred_other(inst, inst->awaited_qr, inst->awaited_timeout, true);
+    if (!dk_deferred_came(inst))
+        return wait_deferred_other(inst, inst->awaited_qr, inst->awaited_timeout, true);
+    end_deferred(inst);
+    dk_taker_run_woken();
+    return 0;
 }
 
 /* For the pop that was only noted, by the thread that is alone. What is read again need not be
@@ -133,11 +146,10 @@ static __attribute__((noinline)) int wait_deferred(struct dk_instance *inst, dem
         return wait_deferred_other(inst, qr_out, timeout, false);
     struct dk_queue *q = inst->deferred->queue;
     inst->awaited_timeout = timeout;
-    if (dk_unlikely(!dk_deferred_look(inst, q, qr_out)))
+    dk_deferred_look_for(inst, q, qr_out);
+    if (dk_unlikely(((uintptr_t)inst->awaited | inst->num_posted) != 0))
         return wait_deferred_longer(inst);
-    dk_deferred_collect(inst, inst->awaited_qr);
-    dk_lead_drop_now(inst, true);
-    dk_alone_leave(true);
+    end_deferred(inst);
     return 0;
 }
 
@@ -146,12 +158,12 @@ static __attribute__((noinline)) int wait_entered(demi_qresult_t *qr_out, demi_q
                                                   const struct timespec *timeout)
 {
     struct dk_instance *inst = dk_alone_instance;
-    uint32_t left = inst->until_poll - 1;
-    if (dk_unlikely(left - 1 >= DK_WAIT_NO_POLLER) && inst->deferred && dk_deferred_poll(inst))
-        left = inst->until_poll;
-    const bool done = dk_likely(left - 1 < DK_WAIT_NO_POLLER) && dk_fast_collect(inst, qt, qr_out);
-    if (dk_likely(done))
-        inst->until_poll = left;
+    bool due = inst->until_poll == 0;
+    if (due) {
+        inst->until_poll = 1; /* for whoever waits next */
+        due = !inst->deferred || !dk_deferred_poll(inst);
+    }
+    const bool done = !due && dk_fast_collect(inst, qt, qr_out);
     dk_alone_leave(true);
     return dk_likely(done) ? 0 : wait_now(qr_out, qt, timeout);
 }
@@ -166,7 +178,6 @@ static inline int wait_alone(demi_qresult_t *qr_out, demi_qtoken_t qt,
         return wait_now(qr_out, qt, timeout);
     if (dk_deferred_is(inst, qt))
         return wait_deferred(inst, qr_out, timeout);
-    /* At 0, and below, a poll is due, see wait_entered. */
     if (dk_unlikely(--inst->until_poll == 0 || !dk_fast_collect_push(inst, qt, qr_out)))
         return wait_entered(qr_out, qt, timeout);
     dk_alone_leave(true);
@@ -182,6 +193,8 @@ int demi_wait(demi_qresult_t *qr_out, demi_qtoken_t qt, const struct timespec *t
         struct dk_instance *inst = dk_fast_get();
         if (dk_likely(inst && --inst->until_poll != 0 && dk_fast_collect(inst, qt, qr_out)))
             return 0;
+        if (inst && inst->until_poll == 0)
+            inst->until_poll = 1; /* for the rest of this wait */
     }
     return wait_alone(qr_out, qt, timeout);
 }

@@ -27,19 +27,32 @@ static inline bool dk_deferred_looks(const struct dk_instance *inst, const struc
     return dk_likely(dk_wait_has_time(timeout) && inst->sched.spin_us != 0);
 }
 
-/* Looks at the device once for the noted pop, of q. Whether its element was put to qr meanwhile,
- * which is awaited_qr still. The lead is held. */
-static inline __attribute__((always_inline)) bool
-dk_deferred_look(struct dk_instance *inst, struct dk_queue *q, demi_qresult_t *qr)
+/* Looks at the device once for the noted pop, of q, whose element goes to qr: awaited_qr, still
+ * after the look. The lead is held. */
+static inline __attribute__((always_inline)) void
+dk_deferred_look_for(struct dk_instance *inst, struct dk_queue *q, demi_qresult_t *qr)
 {
     inst->until_poll = DK_WAIT_POLL_EVERY;
     inst->awaited = q;
     inst->awaited_qr = qr;
     dk_poll_now(inst);
+}
+
+/* Whether it was put there in that look. */
+static inline bool dk_deferred_came(struct dk_instance *inst)
+{
     if (dk_likely(!inst->awaited))
         return true;
     inst->awaited = NULL;
     return false;
+}
+
+/* Both. */
+static inline bool dk_deferred_look(struct dk_instance *inst, struct dk_queue *q,
+                                    demi_qresult_t *qr)
+{
+    dk_deferred_look_for(inst, q, qr);
+    return dk_deferred_came(inst);
 }
 
 /* Its element is in the result; the slot serves the next one, unless its generations are used up.

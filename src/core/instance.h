@@ -142,17 +142,17 @@ struct dk_instance {
     struct dk_waiter *sleeper;
     struct dk_waiter *heir; /* awake, and about to take the lead; it alone sets this back */
     struct dk_list posted;
-    struct dk_list woken;       /* takers that are to run, see taker.h */
-    uint32_t num_posted;        /* of both */
-    struct dk_list yielded;     /* takers that are to run after the next poll */
-    uint32_t num_yielded;       /* read under the lead too */
-    uint32_t num_waiting;       /* threads inside dk_wait */
-    uint32_t num_waiters;       /* length of waiters, for who does not hold `tokens` */
-    uint32_t fast_thread;       /* the one thread that fresh operations are of */
-    uint32_t until_poll;        /* waits until one polls although its result is there */
-    struct dk_op *deferred;     /* a pop that was only noted, or NULL: see deferred.h */
-    struct dk_op *spare_pop;    /* the slot for the next one, or NULL */
-    struct dk_queue *awaited;   /* its wait polls, and nothing came for it yet; or NULL */
+    struct dk_list woken;     /* takers that are to run, see taker.h */
+    uint32_t num_posted;      /* of both */
+    struct dk_list yielded;   /* takers that are to run after the next poll */
+    uint32_t num_yielded;     /* read under the lead too */
+    uint32_t num_waiting;     /* threads inside dk_wait */
+    uint32_t num_waiters;     /* length of waiters, for who does not hold `tokens` */
+    uint32_t fast_thread;     /* the one thread that fresh operations are of */
+    uint32_t until_poll;      /* waits until one polls although its result is there; 1: this one */
+    struct dk_op *deferred;   /* a pop that was only noted, or NULL: see deferred.h */
+    struct dk_op *spare_pop;  /* the slot for the next one, or NULL */
+    struct dk_queue *awaited; /* its wait polls, and nothing came for it yet; or NULL */
     demi_qresult_t *awaited_qr; /* where that goes: here, it need not be saved over the poll */
     const struct timespec *awaited_timeout; /* of the wait, as it was given */
     uint32_t defer_pause;                   /* pops until one is noted again */
