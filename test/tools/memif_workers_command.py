@@ -6,10 +6,8 @@ memif_workers_command.py PATH/TO/demi PATH/TO/workers_process
 In a network namespace of its own. Exits 77 where none can be made.
 """
 
-import os
 import subprocess
 import sys
-import tempfile
 import threading
 import unittest
 
@@ -35,21 +33,10 @@ def line_of(process, stream):
         timer.cancel()
 
 
-class MemifWorkers(unittest.TestCase):
-    """Two programs of ours, and no kernel between them. The worker that sends chooses the queue, so
-    what comes back does so by the same one."""
+class MemifWorkers(base.OverMemif):
+    """The worker that sends chooses the queue, so what comes back does so by the same one."""
 
     MAC = ",mac=02:00:00:00:00:07"  # as a NIC: what the client knows of it stays true
-
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.socket = os.path.join(folder.name, "memif.sock")
-
-    def end(self, role, more=""):
-        last = {"server": "1", "client": "2"}[role]
-        return (f"dpdk:net_memif0 role={role} id=0 socket={self.socket}{more}",
-                {"DEMI_NET_ADDRESSES": f"10.9.1.{last}/24,fd19::{last}/64", "DEMI_NET_PROBE": "no"})
 
     def serve(self, protocol, address, workers=2):
         net, extra = self.end("server", self.MAC)

@@ -253,11 +253,10 @@ class DpdkVeth(OverDevice, unittest.TestCase):
         return net
 
 
-class DpdkMemif(unittest.TestCase):
-    """Two processes, and no kernel between them."""
+class OverMemif(unittest.TestCase):
+    """Two processes, and no kernel between them: the ends of a memif of its own."""
 
     def setUp(self):
-        need_dpdk()
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.socket = os.path.join(folder.name, "memif.sock")
@@ -266,6 +265,14 @@ class DpdkMemif(unittest.TestCase):
         last = {"server": "1", "client": "2"}[role]
         return (f"dpdk:net_memif0 role={role} id=0 socket={self.socket}{more}",
                 {"DEMI_NET_ADDRESSES": f"10.9.1.{last}/24,fd19::{last}/64", "DEMI_NET_PROBE": "no"})
+
+
+class DpdkMemif(OverMemif):
+    """One worker at either end."""
+
+    def setUp(self):
+        need_dpdk()
+        super().setUp()
 
     def serve(self, *words, more=""):
         net, extra = self.end("server", more)

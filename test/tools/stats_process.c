@@ -14,6 +14,8 @@
  *
  * Prints its own counters, a line "NAME VALUE" each, "child PID" if there is one, and "ready".
  */
+#include "must.h"
+
 #include <demi/admin.h>
 #include <demi/libos.h>
 #include <demi/queue.h>
@@ -27,15 +29,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define MUST(call)                                                                                 \
-    do {                                                                                           \
-        int must_error = (call);                                                                   \
-        if (must_error != 0) {                                                                     \
-            fprintf(stderr, "%s: %s\n", #call, strerror(must_error));                              \
-            _exit(1);                                                                              \
-        }                                                                                          \
-    } while (0)
 
 static void push_all(int n)
 {

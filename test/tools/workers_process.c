@@ -14,6 +14,7 @@
  * element came to that of a server, and at the end a line for each: "worker NUMBER connections N
  * elements N bytes N again N".
  */
+#include "must.h"
 #include "payload.h"
 #include "qd_map.h"
 #include "session.h"
@@ -34,15 +35,6 @@
 #define BATCH       64
 #define BACKLOG     1024
 #define AGAIN_NS    3000000000 /* a datagram that has no answer */
-
-#define MUST(call)                                                                                 \
-    do {                                                                                           \
-        int must_error = (call);                                                                   \
-        if (must_error != 0) {                                                                     \
-            fprintf(stderr, "%s: %s\n", #call, strerror(must_error));                              \
-            _exit(1);                                                                              \
-        }                                                                                          \
-    } while (0)
 
 /* One of a client. */
 struct conn {

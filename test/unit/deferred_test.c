@@ -344,6 +344,26 @@ static void test_deferred_waits_still_poll_for_others(void **state)
     assert_in_range(inst->stats->polls - before, 100 / DK_WAIT_POLL_EVERY, 50);
 }
 
+/* So do waits that have nothing to do with a pop, by whichever way they collect. */
+static void test_waits_for_pushes_still_poll(void **state)
+{
+    (void)state;
+    if (!dk_api.first)
+        skip();
+    struct dk_instance *inst = dk_api.first;
+    for (int round = 0; round < 2; round++) { /* the second time a pop is noted */
+        const demi_qtoken_t qt = round == 1 ? pop() : 0;
+        for (int i = 0; i < 10; i++) {
+            const uint64_t before = inst->stats->polls;
+            for (int j = 0; j < 2 * DK_WAIT_POLL_EVERY; j++)
+                send_one();
+            assert_true(inst->stats->polls > before);
+        }
+        if (round == 1)
+            collect(qt);
+    }
+}
+
 static void *close_socket(void *arg)
 {
     assert_int_equal(demi_close(*(const int *)arg), 0);
@@ -405,6 +425,7 @@ int main(void)
         TEST(test_deferred_generations_used_up_slot_is_retired),
         TEST(test_deferred_pops_are_counted),
         TEST(test_deferred_waits_still_poll_for_others),
+        TEST(test_waits_for_pushes_still_poll),
         cmocka_unit_test(test_deferred_is_an_operation_for_another_thread),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
