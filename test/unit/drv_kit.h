@@ -24,6 +24,7 @@ struct drv_maker {
     /* Undoes what open did beside the devices, after both were closed; NULL: nothing. */
     void (*clean)(void);
     uint32_t max_mtu;
+    bool untagged; /* its devices are given no frames with a tag */
 };
 
 /* A frame of bytes of a pattern, cut into pieces. */
@@ -56,7 +57,14 @@ uint32_t drv_receive_at(struct dk_netdev *const queues[], uint32_t n, struct dk_
 /* Whether what was received is that frame; lets it go. */
 void drv_check(struct dk_rx_frame *got, const struct drv_frame *sent);
 
-/* Sends one frame, which must be taken. */
+/* The address that a device needs to be given frames of here where it cannot be given all. */
+extern const struct dk_mac drv_station;
+
+/* Addresses a frame to drv_station, or to another where that sends it: a NIC that switches would
+ * hand it back. */
+void drv_address(const struct dk_netdev *from, const struct drv_frame *f);
+
+/* Sends one frame, so addressed, which must be taken. */
 void drv_send(struct dk_netdev *dev, const struct drv_frame *f);
 
 /* Receives exactly n frames, with patience. */

@@ -35,7 +35,10 @@ static const struct quirk {
     bool host_mac; /* its address is that of its other end, the kernel's interface */
     bool link_not; /* its interrupt of the link does not come: that of em, behind MSI-X */
     bool runs_on;  /* after its stop the device receives, until it is closed */
-    bool guest;    /* its counters are its guest's, freed on a thread of its own when that goes */
+    /* What tx_done_cleanup let go leaves descriptors that will never say that they are done, at
+     * which its tx_burst waits for ever. */
+    bool cleans_not;
+    bool guest; /* its counters are its guest's, freed on a thread of its own when that goes */
 } quirks[] = {
     {"net_memif", false, true, true},
     {"net_tap", false, true, .cuts_not = true, .host_mac = true},
@@ -46,6 +49,8 @@ static const struct quirk {
     {"net_virtio_user", true, false},
     {"net_vhost", true, false, .guest = true},
     {"net_e1000_em", .link_not = true},
+    {"net_e1000_igb", .cleans_not = true},
+    {"net_e1000_igb_vf", .cleans_not = true},
     {"net_virtio", .runs_on = true},
 };
 
@@ -154,6 +159,7 @@ static void choose_memory(struct dk_dpdk_port *p, const struct rte_eth_dev_info 
     p->guest = quirk->guest;
     p->host_mac = quirk->host_mac;
     p->attaches = may && p->segments && quirk->at_once;
+    p->cleans = may && p->segments && !quirk->at_once && !quirk->cleans_not;
 }
 
 static void choose_offloads(struct dk_dpdk_port *p, const struct rte_eth_dev_info *info,
@@ -332,8 +338,8 @@ static int start(struct dk_dpdk_port *p, const struct dk_dpdk_options *o, const 
                       strerror(r == -1 ? ENOTCONN : -r));
     p->is_up = true;
     set_addresses(p, o);
-    if (!p->at_once && p->own_buffers && p->segments)
-        p->cleans = p->attaches = rte_eth_tx_done_cleanup(p->port, 0, 0) >= 0;
+    p->cleans &= p->own_buffers && rte_eth_tx_done_cleanup(p->port, 0, 0) >= 0;
+    p->attaches |= p->cleans;
     if (p->attaches)
         p->dev.caps.flags |= DK_NETDEV_ZERO_COPY;
     rte_eth_stats_get(p->port, &p->last);
