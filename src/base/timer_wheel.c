@@ -22,9 +22,16 @@ static inline struct dk_timer *timer_of(struct dk_list *link)
     return dk_container_of(link, struct dk_timer, link);
 }
 
+/* Of a wheel whose timers are due when they were started for. */
+static int64_t as_started(struct dk_timer *timer)
+{
+    return timer->due;
+}
+
 void dk_wheel_init(struct dk_wheel *wheel, int64_t now)
 {
-    *wheel = (struct dk_wheel){.tick = tick_of(now), .now = now, .idle_until = INT64_MAX};
+    *wheel = (struct dk_wheel){
+        .tick = tick_of(now), .now = now, .idle_until = INT64_MAX, .revise = as_started};
     dk_list_init(&wheel->firing);
     dk_list_init(&wheel->waiting);
     for (int slot = 0; slot < DK_WHEEL_LEVELS * DK_WHEEL_SLOTS; slot++)
@@ -72,6 +79,7 @@ static void put(struct dk_wheel *wheel, struct dk_timer *timer)
     const unsigned level = (63u - (unsigned)__builtin_clzll(differs)) / DK_WHEEL_SLOT_BITS;
     const unsigned index = (tick >> level * DK_WHEEL_SLOT_BITS) % DK_WHEEL_SLOTS;
     struct dk_wheel_slot *slot = &wheel->slots[level * DK_WHEEL_SLOTS + index];
+    dk_forget(slot); /* computed once */
     const uint64_t bit = (uint64_t)1 << index;
     if (dk_unlikely(!(wheel->used[level] & bit)))
         begin_slot(wheel, level, bit, slot, due);
@@ -145,27 +153,19 @@ static struct dk_list *detach(struct dk_list *head)
     return first;
 }
 
-static void revise(struct dk_wheel *wheel, struct dk_timer *timer)
-{
-    timer->due = wheel->revise(timer);
-    if (timer->due == INT64_MAX)
-        dk_list_init(&timer->link);
-    else
-        put(wheel, timer);
-}
-
 /* Puts a timer of a detached chain where it belongs now; returns the next. */
 static struct dk_list *put_first(struct dk_wheel *wheel, struct dk_list *link)
 {
     struct dk_list *next = link->next;
+    struct dk_timer *timer = timer_of(link);
     __builtin_prefetch(next, 1);
-    if (wheel->revise) {
-        __builtin_prefetch((const void *)((uintptr_t)next - LINE)); /* next may be NULL */
-        __builtin_prefetch((const void *)((uintptr_t)next + LINE));
-        revise(wheel, timer_of(link));
-    } else {
-        put(wheel, timer_of(link));
-    }
+    __builtin_prefetch((const void *)((uintptr_t)next - LINE)); /* next may be NULL */
+    __builtin_prefetch((const void *)((uintptr_t)next + LINE));
+    timer->due = wheel->revise(timer);
+    if (dk_unlikely(timer->due == INT64_MAX))
+        dk_list_init(link);
+    else
+        put(wheel, timer);
     return next;
 }
 

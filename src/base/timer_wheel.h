@@ -71,7 +71,7 @@ struct dk_wheel {
     struct dk_list waiting;         /* started while advancing, for a time that has come */
     /* When a timer is due after all, not before its due; INT64_MAX: not at all, it is stopped.
      * Looks at no other timer, starts and stops none. What it reads lies within a line of memory of
-     * the timer's own, or costs its time. NULL: all are due when they were started for. */
+     * the timer's own, or costs its time. At first it says what they were started for. */
     int64_t (*revise)(struct dk_timer *timer);
     struct dk_wheel_slot slots[DK_WHEEL_LEVELS * DK_WHEEL_SLOTS]; /* level by level */
 };
