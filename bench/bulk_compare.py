@@ -12,8 +12,9 @@ not referenced, held for too long, or waiting; pieces that were too short to be 
 elements that were not handed on as they came. In the settings of the claim nothing gives cause for
 it: segments of 1,024 bytes, of which an element has a whole number, so that none has pieces of two;
 and memory stays lent until it is acknowledged (push_hold_us), however long this machine takes the
-processor away from the peer. The default settings, and Linux's TCP over loopback through the same
-program, are there for comparison.
+processor away from the peer. A round is a gibibyte: long beside the first touch of each page of the
+pools. The default settings, and Linux's TCP over loopback through the same program, are there for
+comparison.
 """
 
 import pathlib
@@ -23,7 +24,7 @@ import sys
 import devices
 import figures
 
-ROUNDS, ELEMENTS, DEPTH = 3, 4096, 8
+ROUNDS, ELEMENTS, DEPTH = 3, 16384, 8
 ELEMENT_BYTES = 64 << 10
 PORT = 7000
 MSS, HEADERS = 1024, 52  # IPv4, TCP, timestamps
