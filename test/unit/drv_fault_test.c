@@ -269,10 +269,11 @@ static void test_fault_corruption_turns_one_bit_and_leaves_the_original(void **s
     open_over(&link, (struct dk_fault_options){.tx = all, .rx = all}, (struct dk_loop_options){0});
     drv_frame_make(&f, 700, DRV_HEADER, 3, 1);
     uint8_t *before = malloc(700);
-    memcpy(before, f.bytes, 700);
     for (int i = 0; i < 200; i++) {
         struct dk_rx_frame got;
         int bits = 0;
+        drv_address(link.dev[i & 1], &f);
+        memcpy(before, f.bytes, 700);
         drv_send(link.dev[i & 1], &f);
         drv_receive(link.dev[~i & 1], &got, 1);
         assert_int_equal(got.len, 700);
