@@ -70,19 +70,24 @@ class MemifWorkers(base.OverMemif):
             self.assertEqual(seen["workers." + name].strip(), "0", seen)
 
     def check_each_worker(self, protocol, address, *loads):
-        server = self.serve(protocol, address)
+        """Datagrams may be lost where an end has no CPU for a while: each once, at most, and the
+        server has one more for each that was sent again, at most. A stream loses nothing."""
+        server, more = self.serve(protocol, address), 0
         with server as process:
             for i, numbers in enumerate(loads):
-                for worker in self.load(protocol, address, numbers):
-                    self.assertEqual(worker["again"], 0)
+                again = [worker["again"] for worker in self.load(protocol, address, numbers)]
+                self.assertLessEqual(max(again), numbers[0] if protocol == "udp" else 0)
+                more += sum(again) * numbers[2]
                 if i == 0:
                     self.check_none_was_another_workers(process)
-        for worker in by_worker(server.out):
-            self.assertEqual(worker["bytes"],
-                             sum(connections * elements * size
-                                 for connections, elements, size in loads), server.out)
+        sent = sum(connections * elements * size for connections, elements, size in loads)
+        found = by_worker(server.out)
+        for worker in found:
+            self.assertGreaterEqual(worker["bytes"], sent, server.out)
             self.assertEqual(worker["connections"],
                              sum(numbers[0] for numbers in loads) if protocol == "tcp" else 0)
+        self.assertLessEqual(sum(worker["bytes"] for worker in found), sent * len(found) + more,
+                             server.out)
 
     def test_streams_are_whole_by_each_worker(self):
         for address in ("10.9.1.1:7000", "[fd19::1]:7000"):
