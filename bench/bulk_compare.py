@@ -12,9 +12,9 @@ not referenced, held for too long, or waiting; pieces that were too short to be 
 elements that were not handed on as they came. In the settings of the claim nothing gives cause for
 it: segments of 1,024 bytes, of which an element has a whole number, so that none has pieces of two;
 and memory stays lent until it is acknowledged (push_hold_us), however long this machine takes the
-processor away from the peer. A round is a gibibyte: long beside the first touch of each page of the
-pools. The default settings, and Linux's TCP over loopback through the same program, are there for
-comparison.
+processor away from the peer. A round is a gibibyte: long beside its beginning, when the pools are
+new to this machine. The default settings, and Linux's TCP over loopback through the same program,
+are there for comparison.
 """
 
 import pathlib

@@ -287,6 +287,7 @@ OFFLOADS = [",".join(name for i, name in enumerate(("checksum", "rx-checksum", "
 
 
 NICS_THAT_CUT = ("igb", "virtio-queues")
+NICS_OF_ONE_QUEUE = ("e1000e", "virtio")
 
 
 def cuts(kind):
@@ -716,7 +717,7 @@ def nobody_to_learn_an_address_of(source, why):
 def workers_relay_streams(kind, version, fault):
     """Two workers, a queue each, accept and connect: no packet comes to the wrong one, where the
     device can say which comes where. AF_XDP cannot, and has two queues each."""
-    if kind == "nic" and os.environ["DEMI_TEST_NIC_KIND"] in ("e1000e", "virtio"):
+    if kind == "nic" and os.environ["DEMI_TEST_NIC_KIND"] in NICS_OF_ONE_QUEUE:
         raise Skip("the NIC has one queue")
     with Net(kind, queues=True) as net:
         target = net.address("linux's", version, PORT + 1)
