@@ -5,9 +5,10 @@
  *     peer serve ADDRESS [timeout_ms=N]
  *         until SIGTERM; prints "ready"
  *     peer connect ADDRESS [connections=N] [at_once=N] [up=BYTES] [down=BYTES] [seed=N]
- *             [together] [server_ends_first | either_ends_first] [timeout_ms=N]
+ *             [together] [server_ends_first | either_ends_first | keep] [timeout_ms=N]
  *         together: nothing is sent before as many as are at once have a connection; prints
  *         "N at once" then, and "N carry" when the server has sent to each of the first N
+ *         keep: prints "all is here" when it is, and ends the one connection at SIGUSR1
  *         timeout_ms: TCP_USER_TIMEOUT, from when there is a connection
  *     both: [info]
  *         prints what TCP_INFO said last before a stream ended, of each
@@ -40,7 +41,7 @@
 
 struct job {
     struct address address;
-    bool serves, together, server_ends_first, either_ends_first, info;
+    bool serves, together, server_ends_first, either_ends_first, keep, info;
     uint64_t connections, at_once, up, down, seed, timeout_ms;
 };
 
@@ -48,6 +49,7 @@ struct peer {
     struct job job;
     struct qd_map streams;
     struct qd_map connecting; /* this, or nothing */
+    struct stream *kept;      /* has all, and waits for a signal */
     int listen_qd;
     uint64_t started, open, good, bad;
     uint64_t connected; /* that wait for the others, with `together` */
@@ -55,12 +57,11 @@ struct peer {
     uint64_t carrying; /* that have received something */
 };
 
-static volatile sig_atomic_t stop_wanted;
+static volatile sig_atomic_t stop_wanted, release_wanted;
 
 static void on_signal(int number)
 {
-    (void)number;
-    stop_wanted = 1;
+    *(number == SIGUSR1 ? &release_wanted : &stop_wanted) = 1;
 }
 
 static void give_up(const char *what, int err)
@@ -111,6 +112,8 @@ static void finish(struct peer *p, struct stream *s)
         p->good++;
     demi_close(s->qd);
     qd_map_set(&p->streams, s->qd, NULL);
+    if (p->kept == s)
+        p->kept = NULL;
     free(s);
     p->open--;
 }
@@ -129,7 +132,7 @@ static void begin(struct peer *p, int qd, const struct stream_request *request)
     if (!s || !qd_map_set(&p->streams, qd, s))
         give_up("a connection", ENOMEM);
     set_timeout(&p->job, qd);
-    stream_start(s, qd, request);
+    stream_start(s, qd, request, p->job.keep);
     if (stream_is_over(s))
         finish(p, s);
 }
@@ -211,6 +214,11 @@ static void on_stream_result(struct peer *p, struct stream *s, demi_qresult_t *q
         printf("%llu carry\n", (unsigned long long)p->carrying);
         fflush(stdout);
     }
+    if (s->kept && p->kept != s && stream_has_all(s)) {
+        p->kept = s;
+        puts("all is here");
+        fflush(stdout);
+    }
     if (stream_is_over(s))
         finish(p, s);
 }
@@ -263,6 +271,14 @@ static void serve(struct peer *p)
         wait_for_some(p);
 }
 
+static void release_kept(struct peer *p)
+{
+    if (!release_wanted || !p->kept)
+        return;
+    stream_release(p->kept);
+    p->kept = NULL;
+}
+
 static void run_clients(struct peer *p)
 {
     const struct job *j = &p->job;
@@ -273,6 +289,7 @@ static void run_clients(struct peer *p)
         while (p->started < j->connections && p->open < j->at_once)
             start_connect(p);
         wait_for_some(p);
+        release_kept(p);
     }
     free(p->waiting);
 }
@@ -291,6 +308,7 @@ static bool read_option(struct job *j, const char *text)
         {"seed=", &j->seed, NULL},
         {"timeout_ms=", &j->timeout_ms, NULL},
         {"together", NULL, &j->together},
+        {"keep", NULL, &j->keep},
         {"info", NULL, &j->info},
         {"server_ends_first", NULL, &j->server_ends_first},
         {"either_ends_first", NULL, &j->either_ends_first},
@@ -331,6 +349,7 @@ int main(int argc, char **argv)
     qd_map_init(&p.connecting);
     check(demi_init(NULL), "demi_init");
     sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGUSR1, &action, NULL);
     if (p.job.serves)
         serve(&p);
     else

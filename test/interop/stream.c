@@ -103,7 +103,7 @@ static void go_on(struct stream *s)
     if (request_is_known(s))
         while (!s->ended && s->num_pushes < STREAM_PUSHES && push_next(s))
             ;
-    if (s->is_client && !s->ended && s->sent == s->request.up && s->head_len > 0)
+    if (s->is_client && !s->ended && !s->kept && s->sent == s->request.up && s->head_len > 0)
         end_client(s);
     if (!s->reading && !s->peer_ended && !s->problem) {
         s->reading = demi_pop(&qt, s->qd) == 0;
@@ -112,12 +112,23 @@ static void go_on(struct stream *s)
     }
 }
 
-void stream_start(struct stream *s, int qd, const struct stream_request *request)
+void stream_start(struct stream *s, int qd, const struct stream_request *request, bool keep)
 {
-    *s = (struct stream){.qd = qd, .is_client = request != NULL};
+    *s = (struct stream){.qd = qd, .is_client = request != NULL, .kept = request && keep};
     if (request)
         s->request = *request;
     s->sizes = s->request.seed ^ (uint64_t)qd;
+    go_on(s);
+}
+
+bool stream_has_all(const struct stream *s)
+{
+    return s->is_client && s->received == to_receive(s) + STREAM_TAIL;
+}
+
+void stream_release(struct stream *s)
+{
+    s->kept = false;
     go_on(s);
 }
 

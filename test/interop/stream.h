@@ -36,6 +36,7 @@ struct stream {
     int qd;
     bool is_client;
     bool reading; /* a pop is outstanding */
+    bool kept;    /* our direction does not end before stream_release() */
     bool ended;   /* our direction: everything is pushed, or shut down */
     bool peer_ended;
     uint32_t num_pushes;
@@ -48,8 +49,14 @@ struct stream {
     struct tcp_info info; /* of who holds the stream: nothing here uses it */
 };
 
-/* Begins on a connection; request is a client's, NULL of a server. */
-void stream_start(struct stream *s, int qd, const struct stream_request *request);
+/* Begins on a connection; request is a client's, NULL of a server. A client may keep the connection
+ * when all is sent and received, until it is released; the server does not end first then. */
+void stream_start(struct stream *s, int qd, const struct stream_request *request, bool keep);
+
+/* Whether a client has all that it receives. */
+bool stream_has_all(const struct stream *s);
+
+void stream_release(struct stream *s);
 
 /* A result of the connection came, not that of its connect or accept. Frees what was popped. */
 void stream_on_result(struct stream *s, demi_qresult_t *qr);
